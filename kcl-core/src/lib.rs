@@ -1,1 +1,38 @@
-//! .
+//! A Kinesis consumer framework: every record of a stream is processed at least once, in order
+//! within its shard, while workers come, go, crash and stall and the stream is resharded.
+//!
+//! ```text
+//!    your trait ──▶ RecordProcessor
+//!                        ▲ batches
+//!        data side       │ (your runtime)                   lease side (own thread, own runtime)
+//!    RecordSource ──▶ consumer(shard) ◀── stop, deadline ── holder(lease) ──▶ LeaseStore
+//!                        └──────────────── progress ──────────▶ scanner · presence · shard sync
+//! ```
+//!
+//! This crate names no AWS SDK: `kcl-kinesis` reads records, `kcl-dynamo` stores leases, `kcl-local`
+//! does both without an AWS account.
+//!
+//! Where things are: [`model`] is plain data, [`decide`] the rules as pure functions, [`engine`] the
+//! tasks that ask, decide and act, [`config`] what you set.
+
+pub mod checkpointer;
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod decide;
+pub mod engine;
+pub mod error;
+pub mod event;
+pub mod lease_store;
+pub mod model;
+pub mod processor;
+pub mod record_source;
+mod telemetry;
+
+pub use crate::checkpointer::Checkpointer;
+pub use crate::engine::{Worker, WorkerHandle};
+pub use crate::model::{Record, RecordBatch};
+pub use crate::processor::{ProcessorFactory, RecordProcessor};
+
+/// An error of your own code, as the framework carries it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

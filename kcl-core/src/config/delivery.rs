@@ -1,0 +1,77 @@
+//! Settings of delivery.
+
+use std::time::Duration;
+
+use crate::config::error::{Mistake, check_duration};
+
+/// How records are handed over, and what happens when that fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeliveryConfig {
+    /// Who stores how far a shard is done.
+    ///
+    /// Default: [`CheckpointPolicy::Automatic`].
+    pub checkpoints: CheckpointPolicy,
+    /// The pause before a failed batch is delivered again, the first time. It doubles each time.
+    ///
+    /// Default: 100 ms. From 1 ms to [`retry_max`](Self::retry_max).
+    pub retry_min: Duration,
+    /// The longest pause before a failed batch is delivered again.
+    ///
+    /// Default: 10 s. At most 1 h.
+    pub retry_max: Duration,
+    /// What to do when records were trimmed before they were processed.
+    ///
+    /// Default: [`LostDataPolicy::Continue`], with an error in the log and an event.
+    pub lost_data: LostDataPolicy,
+    /// How long the application's future may take to notice that the lease is lost before it is
+    /// dropped. It ends at the lease's deadline at the latest.
+    ///
+    /// Default: 1 s. At most 1 minute.
+    pub cancel_grace: Duration,
+}
+
+/// Who stores how far a shard is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum CheckpointPolicy {
+    /// The library: a batch that was processed is stored with the next renewal, at no extra cost.
+    #[default]
+    Automatic,
+    /// The application, with its [`Checkpointer`](crate::Checkpointer).
+    Manual,
+}
+
+/// What to do when records were trimmed before they were processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum LostDataPolicy {
+    /// Go on with the oldest record that is left.
+    #[default]
+    Continue,
+    /// Do not go on with this shard: release its lease, and say so.
+    Stop,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self {
+            checkpoints: CheckpointPolicy::default(),
+            retry_min: Duration::from_millis(100),
+            retry_max: Duration::from_secs(10),
+            lost_data: LostDataPolicy::default(),
+            cancel_grace: Duration::from_secs(1),
+        }
+    }
+}
+
+impl DeliveryConfig {
+    pub(super) fn check(&self, mistakes: &mut Vec<Mistake>) {
+        let range = (Duration::from_millis(1), self.retry_max);
+        check_duration(mistakes, "delivery.retry_min", self.retry_min, range);
+        let range = (Duration::from_millis(1), Duration::from_hours(1));
+        check_duration(mistakes, "delivery.retry_max", self.retry_max, range);
+        let range = (Duration::ZERO, Duration::from_mins(1));
+        check_duration(mistakes, "delivery.cancel_grace", self.cancel_grace, range);
+    }
+}

@@ -1,0 +1,4 @@
+//! Decisions, as pure functions and state machines.
+//!
+//! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs
+//! I/O. Time comes in as `now`, chance as an argument, the world as a snapshot; what goes out is data.

@@ -1,0 +1,72 @@
+//! The messages between a lease's holder (lease side) and its consumer (data side).
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::checkpointer::CheckpointError;
+use crate::model::{Checkpoint, ChildShard, Lease, LeaseCounter, Moment, Timestamp};
+
+/// How many messages a holder keeps waiting before senders wait.
+pub(crate) const FROM_CONSUMER_MAX: usize = 64;
+
+/// A lease just came to be held: what its consumer needs.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    /// The row as the take left it.
+    pub(crate) lease: Lease,
+    /// The counter that the take set.
+    pub(crate) token: LeaseCounter,
+    /// Until when the consumer may poll the application's futures; moves with each renewal.
+    pub(crate) deadline: watch::Receiver<Moment>,
+    /// What the consumer shall do.
+    pub(crate) order: watch::Receiver<Order>,
+    /// What the consumer has done, for the next renewal to store. Only the newest counts.
+    pub(crate) progress: watch::Sender<Done>,
+    /// What the consumer asks for or reports.
+    pub(crate) holder: mpsc::Sender<FromConsumer>,
+}
+
+/// What a consumer shall do. Orders only ever move down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Order {
+    /// Process.
+    Run,
+    /// Finish the batch in hand, start no other, call `shutdown_requested`, then report
+    /// [`FromConsumer::Drained`]. At `until` the application's future is dropped.
+    Drain {
+        /// When the time is up.
+        until: Moment,
+    },
+    /// The lease is gone: cancel the application's future, drop it, call `lease_lost`, end.
+    Lost,
+}
+
+/// What is done and may be checkpointed by the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// Up to where; none if nothing is.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// When the consumer was last at the end of its shard.
+    pub(crate) caught_up_at: Option<Timestamp>,
+}
+
+/// What a consumer asks of its holder or tells it.
+#[derive(Debug)]
+pub(crate) enum FromConsumer {
+    /// Store this checkpoint now.
+    Checkpoint {
+        /// Up to where.
+        checkpoint: Checkpoint,
+        /// Answered once it is stored, or cannot be.
+        reply: oneshot::Sender<Result<(), CheckpointError>>,
+    },
+    /// The shard is finished and the application agrees: create the children's leases, store
+    /// `SHARD_END`, and give up the lease. The children cover the shard's hash range.
+    ShardEnded {
+        /// The children.
+        children: Vec<ChildShard>,
+    },
+    /// What [`Order::Drain`] asked for is done; the final progress stands in [`Grant::progress`].
+    Drained,
+    /// The consumer cannot go on and gives the lease up: release it.
+    GaveUp,
+}

@@ -1,0 +1,179 @@
+//! Everything that happens to a worker, its leases and its shards.
+//!
+//! Logs, tests and your own [`Observer`] all consume the same events.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::context::FencingToken;
+use crate::model::{Checkpoint, LeaseKey, ShardId, Timestamp, WorkerId};
+
+/// Gets every event of a worker. Called on the worker's own threads: return at once.
+pub trait Observer: fmt::Debug + Send + Sync + 'static {
+    /// Something happened.
+    fn on_event(&self, event: &Event);
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The worker began to work: its presence is stored.
+    Started {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// A lease was taken, and its consumer starts.
+    LeaseTaken {
+        /// Which.
+        key: LeaseKey,
+        /// This ownership's token.
+        token: FencingToken,
+        /// Where it resumes.
+        checkpoint: Checkpoint,
+        /// Why it was there to be taken.
+        why: TakeReason,
+    },
+    /// A lease is held no longer.
+    LeaseEnded {
+        /// Which.
+        key: LeaseKey,
+        /// How it ended.
+        how: LeaseEnd,
+        /// What its checkpoint is, as far as this worker knows.
+        checkpoint: Checkpoint,
+    },
+    /// This worker asked an owner to hand over a lease.
+    HandOverBegun {
+        /// Which.
+        key: LeaseKey,
+        /// Who holds it.
+        owner: WorkerId,
+    },
+    /// Another worker asked for a lease of this one: it drains.
+    HandOverAsked {
+        /// Which.
+        key: LeaseKey,
+        /// Who wants it.
+        next: WorkerId,
+    },
+    /// A hand-over ended without the lease moving.
+    HandOverEnded {
+        /// Which.
+        key: LeaseKey,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A batch failed and will be delivered again.
+    BatchFailed {
+        /// Of which shard.
+        shard: ShardId,
+        /// How often it was delivered so far.
+        attempt: u32,
+        /// What the processor said.
+        error: String,
+        /// When it comes again.
+        retry_in: Duration,
+    },
+    /// Records could not be read, and will be tried again.
+    FetchFailed {
+        /// Of which shard.
+        shard: ShardId,
+        /// What was said, causes included.
+        error: String,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// Records were trimmed before they were processed. They are gone.
+    DataLost {
+        /// Of which shard.
+        shard: ShardId,
+        /// The last position that was processed.
+        from: Checkpoint,
+        /// The oldest position that is left, if any is.
+        to: Checkpoint,
+        /// When the shard was last caught up, if it ever was.
+        caught_up_at: Option<Timestamp>,
+    },
+    /// A shard ended: all its records are processed, and its children may start.
+    ShardEnded {
+        /// Which.
+        shard: ShardId,
+        /// Its children.
+        children: Vec<ShardId>,
+    },
+    /// A lease was created for a shard that had none.
+    LeaseCreated {
+        /// Which.
+        key: LeaseKey,
+    },
+    /// The lease of a finished shard was deleted.
+    LeaseDeleted {
+        /// Which.
+        key: LeaseKey,
+    },
+    /// A processor hung past its time, and its shard was given up.
+    Stalled {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// A row of the table is nothing that this library can read. It is left alone.
+    UnreadableRow {
+        /// The row's key.
+        key: String,
+        /// What is wrong: names the attribute.
+        problem: String,
+    },
+    /// Another live worker has this worker's name. Both go on: their incarnations differ.
+    NameShared {
+        /// The other.
+        other: WorkerId,
+    },
+    /// A call to the table or the stream failed, and will be tried again.
+    CallFailed {
+        /// What was being done.
+        doing: &'static str,
+        /// What was said, causes included.
+        error: String,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// The table waits for Java workers to be proven gone before anything is written.
+    WaitingForJava {
+        /// What there is.
+        seen: String,
+        /// For how much longer, if nothing changes.
+        at_least: Duration,
+    },
+}
+
+/// Why a lease could be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the three ways to a lease")]
+pub enum TakeReason {
+    /// Nobody owned it.
+    Unowned,
+    /// Its owner's counter stood still for so long.
+    Expired {
+        /// How long.
+        silent_for: Duration,
+    },
+    /// Its owner handed it over.
+    HandedOver,
+}
+
+/// How a held lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the ways from a lease")]
+pub enum LeaseEnd {
+    /// Given up for anybody to take.
+    Released,
+    /// Handed to another worker.
+    HandedOver,
+    /// The shard is finished.
+    ShardEnded,
+    /// Another worker took it, or the row is gone.
+    Lost,
+    /// Not renewed in time: given up by this worker's own clock.
+    Expired,
+}

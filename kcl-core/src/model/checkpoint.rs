@@ -1,0 +1,235 @@
+//! Positions in a shard, and what is stored of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use ruint::Uint;
+use thiserror::Error;
+
+/// A record's sequence number: ordered as a number, printed in decimal.
+///
+/// Kinesis hands out 56 digits today (about 186 bits); the API allows 129, which this holds.
+/// Source: Kinesis API reference, `SequenceNumber`, pattern `0|([1-9]\d{0,128})`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SequenceNumber(Uint<448, 7>);
+
+/// The most decimal digits a sequence number has.
+const SEQUENCE_NUMBER_DIGITS_MAX: usize = 129;
+
+impl SequenceNumber {
+    /// The smallest sequence number.
+    pub const ZERO: Self = Self(Uint::ZERO);
+}
+
+impl From<u128> for SequenceNumber {
+    fn from(number: u128) -> Self {
+        Self(Uint::from(number))
+    }
+}
+
+impl FromStr for SequenceNumber {
+    type Err = ParseSequenceNumberError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || ParseSequenceNumberError { text: text.chars().take(140).collect() };
+        let digits = text.as_bytes();
+        let canonical = match digits {
+            [] => false,
+            [b'0', rest @ ..] => rest.is_empty(),
+            _ => {
+                digits.len() <= SEQUENCE_NUMBER_DIGITS_MAX && digits.iter().all(u8::is_ascii_digit)
+            }
+        };
+        if !canonical {
+            return Err(wrong());
+        }
+        Uint::from_str_radix(text, 10).ok().map(Self).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for SequenceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for SequenceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A text that is no sequence number.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text:?} is not a sequence number of at most 129 decimal digits")]
+pub struct ParseSequenceNumberError {
+    text: String,
+}
+
+/// A place in a shard: a record, and which user record inside of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The sequence number of the Kinesis record.
+    pub sequence: SequenceNumber,
+    /// Which user record of an aggregated record, from 0; 0 for a record that is not aggregated.
+    pub sub_sequence: u64,
+}
+
+impl Position {
+    /// The position of a record that is not aggregated.
+    #[must_use]
+    pub const fn of(sequence: SequenceNumber) -> Self {
+        Self { sequence, sub_sequence: 0 }
+    }
+}
+
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.sequence, self.sub_sequence)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// How far a shard has been processed, as its lease stores it.
+///
+/// Ordered by progress: every start lies before every position, the shard's end after all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the closed vocabulary of the lease table")]
+pub enum Checkpoint {
+    /// Nothing yet: start with the oldest record.
+    TrimHorizon,
+    /// Nothing yet: start with what arrives from now on. Java writes it; this library never does.
+    Latest,
+    /// Nothing yet: start at the time that the lease's [`start_at`](crate::model::Lease::start_at)
+    /// names.
+    AtTimestamp,
+    /// Everything up to and including this position.
+    After(Position),
+    /// Everything: the shard is finished.
+    ShardEnd,
+}
+
+impl Checkpoint {
+    /// The position up to which records are done, if any is.
+    #[must_use]
+    pub const fn position(self) -> Option<Position> {
+        match self {
+            Self::After(position) => Some(position),
+            Self::TrimHorizon | Self::Latest | Self::AtTimestamp | Self::ShardEnd => None,
+        }
+    }
+
+    /// Whether the shard is finished.
+    #[must_use]
+    pub const fn is_shard_end(self) -> bool {
+        matches!(self, Self::ShardEnd)
+    }
+
+    /// Whether any record has been processed.
+    #[must_use]
+    pub const fn has_progressed(self) -> bool {
+        matches!(self, Self::After(_) | Self::ShardEnd)
+    }
+
+    /// The text of the table's `checkpoint` attribute.
+    ///
+    /// Source: Java KCL `SentinelCheckpoint`.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        match self {
+            Self::TrimHorizon => "TRIM_HORIZON".into(),
+            Self::Latest => "LATEST".into(),
+            Self::AtTimestamp => "AT_TIMESTAMP".into(),
+            Self::After(position) => position.sequence.to_string(),
+            Self::ShardEnd => "SHARD_END".into(),
+        }
+    }
+
+    /// Reads the table's `checkpoint` attribute and its sub-sequence number.
+    ///
+    /// # Errors
+    /// If the text is neither a sentinel nor a sequence number.
+    pub fn parse(text: &str, sub_sequence: u64) -> Result<Self, ParseCheckpointError> {
+        Ok(match text {
+            "TRIM_HORIZON" => Self::TrimHorizon,
+            "LATEST" => Self::Latest,
+            "AT_TIMESTAMP" => Self::AtTimestamp,
+            "SHARD_END" => Self::ShardEnd,
+            number => Self::After(Position {
+                sequence: number.parse().map_err(ParseCheckpointError)?,
+                sub_sequence,
+            }),
+        })
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(position) => fmt::Display::fmt(position, f),
+            Self::TrimHorizon | Self::Latest | Self::AtTimestamp | Self::ShardEnd => {
+                f.write_str(&self.to_text())
+            }
+        }
+    }
+}
+
+/// A text that is no checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("checkpoint is neither TRIM_HORIZON, LATEST, AT_TIMESTAMP, SHARD_END nor a position")]
+pub struct ParseCheckpointError(#[source] ParseSequenceNumberError);
+
+/// A checkpoint that was prepared and is not committed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingCheckpoint {
+    /// Up to where.
+    pub checkpoint: Checkpoint,
+    /// What the application wants to be told of it.
+    pub state: Option<Bytes>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> SequenceNumber {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn sequence_numbers_are_ordered_as_numbers() {
+        assert!(number("9") < number("10"));
+        assert!(number(&"9".repeat(129)) > number(&"1".repeat(129)));
+        assert_eq!(number(&"9".repeat(129)).to_string(), "9".repeat(129));
+    }
+
+    #[test]
+    fn what_is_no_sequence_number_is_refused() {
+        for text in ["", "-1", "01", "1x", " 1", "1_000", &"1".repeat(130)] {
+            assert!(text.parse::<SequenceNumber>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn checkpoints_are_ordered_by_progress() {
+        let first = Checkpoint::After(Position::of(number("1")));
+        let inside = Checkpoint::After(Position { sequence: number("1"), sub_sequence: 3 });
+        let order =
+            [Checkpoint::TrimHorizon, Checkpoint::AtTimestamp, first, inside, Checkpoint::ShardEnd];
+        assert!(order.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn checkpoints_read_back_what_they_write() {
+        for text in ["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP", "SHARD_END", "495903382714902"] {
+            assert_eq!(Checkpoint::parse(text, 0).unwrap().to_text(), text);
+        }
+        assert!(Checkpoint::parse("shard_end", 0).is_err());
+    }
+}

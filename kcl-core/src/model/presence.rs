@@ -1,0 +1,18 @@
+//! A worker's own row: the sign that it is there.
+
+use crate::model::{Timestamp, WorkerId};
+
+/// A worker's own row, written every third of an expiry before it takes anything.
+///
+/// Peers judge by `beat` alone: it moved, or it has stood still for so long. It is stored in the
+/// shape of a Java worker's metrics row, with `last_update` an hour in the past, so that a Java
+/// leader never assigns leases to this worker and still deletes the row after a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Whose row it is.
+    pub worker: WorkerId,
+    /// Grows with each write.
+    pub beat: u64,
+    /// Java's `lut`: a time of day an hour before the write.
+    pub last_update: Timestamp,
+}

@@ -1,0 +1,102 @@
+//! Shards: ids, hash ranges, parents.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::model::SequenceNumber;
+use crate::model::name::name;
+
+name! {
+    /// The id of a shard, such as `shardId-000000000007`.
+    ShardId
+}
+
+/// The hash keys that a shard takes: both bounds belong to it.
+///
+/// Partition keys are hashed with MD5, so hash keys are the numbers from 0 to 2¹²⁸ − 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HashKeyRange {
+    /// The smallest hash key of the shard.
+    pub start: u128,
+    /// The greatest hash key of the shard, not less than `start`.
+    pub end: u128,
+}
+
+impl HashKeyRange {
+    /// All hash keys: the range of a stream.
+    pub const FULL: Self = Self { start: 0, end: u128::MAX };
+
+    /// Reads both bounds in decimal, as Kinesis and the lease table write them.
+    ///
+    /// # Errors
+    /// If a bound is not a number below 2¹²⁸, or the start lies after the end.
+    pub fn parse(start: &str, end: &str) -> Result<Self, ParseHashKeyRangeError> {
+        let wrong = || ParseHashKeyRangeError { start: start.into(), end: end.into() };
+        let bound = |text: &str| text.parse::<u128>().ok();
+        match (bound(start), bound(end)) {
+            (Some(first), Some(last)) if first <= last => Ok(Self { start: first, end: last }),
+            _ => Err(wrong()),
+        }
+    }
+
+    /// Whether the two ranges share a hash key.
+    #[must_use]
+    pub const fn overlaps(&self, other: &Self) -> bool {
+        self.start <= other.end && other.start <= self.end
+    }
+}
+
+impl fmt::Debug for HashKeyRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}..={:x}", self.start, self.end)
+    }
+}
+
+/// A hash key range that cannot be one.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("hash key range {start:?} to {end:?} is not two numbers in order below 2^128")]
+pub struct ParseHashKeyRangeError {
+    start: String,
+    end: String,
+}
+
+/// A shard as the stream lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// The shard's id.
+    pub id: ShardId,
+    /// The shards it came from: none, one (split) or two (merge). A parent may be gone by now.
+    pub parents: Vec<ShardId>,
+    /// The hash keys it takes.
+    pub hash_range: HashKeyRange,
+    /// Where the shard begins.
+    pub starting_sequence: SequenceNumber,
+    /// Where the shard ends; none while it is open.
+    pub ending_sequence: Option<SequenceNumber>,
+}
+
+impl Shard {
+    /// Whether the shard takes no records any more.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.ending_sequence.is_some()
+    }
+}
+
+/// A child as the end of its parent announces it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildShard {
+    /// The child's id.
+    pub id: ShardId,
+    /// Its parents: one (split) or two (merge).
+    pub parents: Vec<ShardId>,
+    /// The hash keys it takes.
+    pub hash_range: HashKeyRange,
+}
+
+impl From<&Shard> for ChildShard {
+    fn from(shard: &Shard) -> Self {
+        Self { id: shard.id.clone(), parents: shard.parents.clone(), hash_range: shard.hash_range }
+    }
+}

@@ -1,0 +1,104 @@
+//! The application's code: [`RecordProcessor`], and who makes one.
+
+use crate::BoxError;
+use crate::context::{ShardContext, ShardInfo};
+use crate::model::RecordBatch;
+
+/// What a service does with the records of one shard.
+///
+/// One processor is made for each ownership of a shard. Its methods never overlap. A future that one
+/// of them returned may be dropped at any of its await points once the lease is lost or the worker's
+/// time is up; `lease_lost` still runs then.
+///
+/// # Examples
+/// ```
+/// use kcl_core::{BoxError, RecordBatch, RecordProcessor, context::ShardContext};
+///
+/// struct Printer;
+///
+/// impl RecordProcessor for Printer {
+///     async fn process_records(
+///         &mut self,
+///         batch: RecordBatch,
+///         shard: &ShardContext,
+///     ) -> Result<(), BoxError> {
+///         for record in &batch {
+///             println!("{} {:?}", shard.shard_id(), record.data);
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait RecordProcessor: Send + 'static {
+    /// Called once, first. An error is retried with a new processor, like one of
+    /// [`process_records`](Self::process_records).
+    fn initialize(
+        &mut self,
+        shard: &ShardContext,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send {
+        let _ = shard;
+        async { Ok(()) }
+    }
+
+    /// Processes a batch of records.
+    ///
+    /// `Ok` says that all of them are done: with automatic checkpoints the library stores that. An
+    /// error, or a panic, brings the records again that are not checkpointed, as the same batch
+    /// with a higher [attempt](RecordBatch::attempt), after a growing pause, until it works. No
+    /// record is ever skipped. After a panic a new processor gets them.
+    fn process_records(
+        &mut self,
+        batch: RecordBatch,
+        shard: &ShardContext,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send;
+
+    /// Called after the last record of a shard that was closed by a split or merge.
+    ///
+    /// After `Ok` the library itself stores the shard's end, and its children start. An error is
+    /// retried. With manual checkpoints, finish what is pending here.
+    fn shard_ended(
+        &mut self,
+        shard: &ShardContext,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send {
+        let _ = shard;
+        async { Ok(()) }
+    }
+
+    /// Called before the shard goes to another worker, on shutdown or to balance load, while the
+    /// lease is still held: the last chance to checkpoint. An error is reported, not retried.
+    fn shutdown_requested(
+        &mut self,
+        shard: &ShardContext,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send {
+        let _ = shard;
+        async { Ok(()) }
+    }
+
+    /// Called when the lease is gone: another worker may be processing the shard already. Nothing
+    /// can be checkpointed; free what you hold.
+    fn lease_lost(&mut self, shard: &ShardInfo) -> impl Future<Output = ()> + Send {
+        let _ = shard;
+        async {}
+    }
+}
+
+/// Makes a processor for each shard that this worker comes to hold. A closure is one.
+pub trait ProcessorFactory: Send + Sync + 'static {
+    /// What it makes.
+    type Processor: RecordProcessor;
+
+    /// Makes the processor of one ownership of one shard.
+    fn create(&self, shard: &ShardContext) -> Self::Processor;
+}
+
+impl<F, P> ProcessorFactory for F
+where
+    F: Fn(&ShardContext) -> P + Send + Sync + 'static,
+    P: RecordProcessor,
+{
+    type Processor = P;
+
+    fn create(&self, shard: &ShardContext) -> P {
+        self(shard)
+    }
+}

@@ -1,0 +1,1 @@
+//! Span constructors and field names, and the log lines of events.
