@@ -176,4 +176,6 @@ pub enum LeaseEnd {
     Lost,
     /// Not renewed in time: given up by this worker's own clock.
     Expired,
+    /// A hand-over came to nothing: this worker keeps the lease and starts its consumer again.
+    Kept,
 }

@@ -1,0 +1,536 @@
+//! One held lease, as a state machine: what to write, what to believe, when to let go.
+//!
+//! [`Holding::on`] takes what happened and returns what to do. It owns the write in flight, the
+//! deadline, the merging of checkpoints into renewals, hand-over, the shard's end and release.
+//! `engine/holder.rs` only carries its effects out. The rules are `docs/lease-protocol.md`, L1 to L9.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::decide::write_numbers::WriteNumbers;
+use crate::event::LeaseEnd;
+use crate::lease_store::Conditional;
+use crate::model::{
+    Change, Checkpoint, ChildShard, Lease, LeaseCounter, LeaseWrite, Moment, Progress, Timestamp,
+    WorkerId, WriteKind,
+};
+
+/// How often an open hand-over's row is read.
+pub const HAND_OVER_READ_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a write of unknown outcome waits before it is sent again, the first time. Doubles.
+const RESEND_MIN: Duration = Duration::from_millis(100);
+
+/// The longest wait before a write of unknown outcome is sent again.
+const RESEND_MAX: Duration = Duration::from_secs(1);
+
+/// How long after its time a consumer may take to say that it drained. Then it counts as hung.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
+
+/// The times that a holder keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldingTimes {
+    /// How long others must see the counter unchanged before they may take the lease.
+    pub expiry: Duration,
+    /// How often the lease is renewed.
+    pub renew_every: Duration,
+    /// How long a hand-over may take.
+    pub hand_over: Duration,
+}
+
+impl HoldingTimes {
+    /// Until when a write sent at `sent` lets its worker process: nine tenths of an expiry, so that
+    /// clocks may differ by 5 % and nobody else has taken the lease yet.
+    fn deadline(&self, sent: Moment) -> Moment {
+        sent + self.expiry / 10 * 9
+    }
+}
+
+/// Something that happened to a held lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HoldingInput {
+    /// Time passed: at least until [`Holding::wake_at`].
+    Tick,
+    /// The write in flight was answered.
+    Answered(Conditional),
+    /// The write in flight failed: it may have been made or not, or may still be.
+    Unanswered,
+    /// The row was read, consistently.
+    Read(Option<Lease>),
+    /// A scan shows that somebody asks for the lease. Only a hint.
+    HandOverHinted,
+    /// The consumer did this: store it with the next renewal.
+    Progress(DoneSoFar),
+    /// The application wants this checkpoint stored now.
+    Checkpoint(Checkpoint),
+    /// All records of the shard are done.
+    ShardEnded(Vec<ChildShard>),
+    /// The leases of the children exist.
+    ChildrenCreated,
+    /// The consumer finished what it had in hand, and is gone.
+    Drained,
+    /// The consumer cannot go on, and is gone.
+    GaveUp,
+    /// The worker shuts down: let go by then.
+    Stop {
+        /// When batches in hand are cancelled.
+        until: Moment,
+    },
+    /// When the next owner's presence last moved, if it was ever seen.
+    NextOwnerMoved(Option<Moment>),
+}
+
+/// What is done and not stored yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DoneSoFar {
+    /// Up to where.
+    pub checkpoint: Option<Checkpoint>,
+    /// When the consumer was last at the end of its shard.
+    pub caught_up_at: Option<Timestamp>,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HoldingEffect {
+    /// Make this write, and say what came of it.
+    Write(LeaseWrite),
+    /// Read the row, consistently, and say what it is.
+    Read,
+    /// The consumer may poll the application's futures until then.
+    Deadline(Moment),
+    /// The consumer shall finish what it has in hand, by then.
+    Drain {
+        /// When the application's future is dropped.
+        until: Moment,
+    },
+    /// The consumer shall stop at once.
+    Cancel,
+    /// Checkpoints up to this one are stored: answer who asked for them.
+    Stored(Checkpoint),
+    /// This checkpoint lies before the stored one: answer who asked for it.
+    Refused(Checkpoint),
+    /// Create the leases of the children, then say so.
+    CreateChildren(Vec<ChildShard>),
+    /// Somebody asked for the lease.
+    HandOverAsked(WorkerId),
+    /// The hand-over ended and the lease stays. The consumer is gone: take the lease anew.
+    HandOverEnded(&'static str),
+    /// The lease is held no longer. Nothing follows.
+    Ended(LeaseEnd),
+}
+
+/// A write whose outcome is not known yet.
+#[derive(Clone, Debug)]
+struct InFlight {
+    write: LeaseWrite,
+    /// When its first copy was sent. Deadlines count from here.
+    first_sent: Moment,
+    /// When to send it again; none while an answer is awaited.
+    resend_at: Option<Moment>,
+    resend_pause: Duration,
+}
+
+/// An open hand-over of this lease to another worker.
+#[derive(Clone, Debug)]
+struct HandOver {
+    next: WorkerId,
+    learnt_at: Moment,
+    next_moved_at: Option<Moment>,
+    read_at: Moment,
+}
+
+/// What the holder is up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Hold the lease.
+    Hold,
+    /// Give it to who asked for it.
+    HandOver,
+    /// Let anybody take it.
+    Release,
+    /// Store the shard's end.
+    EndShard { children: Vec<ChildShard>, created: bool },
+}
+
+/// A lease that this worker holds.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    me: WorkerId,
+    times: HoldingTimes,
+    numbers: WriteNumbers,
+    row: Lease,
+    renewed_at: Moment,
+    in_flight: Option<InFlight>,
+    done: DoneSoFar,
+    asked: Option<Checkpoint>,
+    hand_over: Option<HandOver>,
+    goal: Goal,
+    drain_until: Option<Moment>,
+    consumer_gone: bool,
+    ended: bool,
+}
+
+impl Holding {
+    /// A lease that was just taken: `row` is what the take made of it, `sent` when the take's first
+    /// copy was sent.
+    #[must_use]
+    pub fn new(
+        me: WorkerId,
+        times: HoldingTimes,
+        numbers: WriteNumbers,
+        (row, sent): (Lease, Moment),
+    ) -> Self {
+        debug_assert_eq!(row.owner.as_ref(), Some(&me), "a held lease is owned by its holder");
+        Self {
+            me,
+            times,
+            numbers,
+            row,
+            renewed_at: sent,
+            in_flight: None,
+            done: DoneSoFar::default(),
+            asked: None,
+            hand_over: None,
+            goal: Goal::Hold,
+            drain_until: None,
+            consumer_gone: false,
+            ended: false,
+        }
+    }
+
+    /// Takes in what happened, and returns what to do about it, in order.
+    pub fn on(&mut self, input: HoldingInput, now: Moment) -> Vec<HoldingEffect> {
+        let mut effects = Vec::new();
+        if self.ended {
+            return effects;
+        }
+        self.take_in(input, now, &mut effects);
+        if !self.ended && now >= self.deadline() {
+            self.end(LeaseEnd::Expired, &mut effects);
+        }
+        if !self.ended {
+            self.act(now, &mut effects);
+        }
+        effects
+    }
+
+    /// The row as this worker last knew it.
+    #[must_use]
+    pub const fn row(&self) -> &Lease {
+        &self.row
+    }
+
+    /// Until when the consumer may poll the application's futures.
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        self.times.deadline(self.renewed_at)
+    }
+
+    /// Who asked for the lease.
+    #[must_use]
+    pub fn next_owner(&self) -> Option<&WorkerId> {
+        self.hand_over.as_ref().map(|hand_over| &hand_over.next)
+    }
+
+    /// When to call [`on`](Self::on) with a tick, if nothing happens before.
+    #[must_use]
+    pub fn wake_at(&self) -> Moment {
+        let write = match &self.in_flight {
+            None => Some(self.renewed_at + self.times.renew_every),
+            Some(in_flight) => in_flight.resend_at,
+        };
+        let read = self.hand_over.as_ref().map(|hand_over| hand_over.read_at);
+        let drained =
+            self.drain_until.filter(|_| !self.consumer_gone).map(|until| until + DRAIN_GRACE);
+        [write, read, drained].into_iter().flatten().fold(self.deadline(), Moment::min)
+    }
+
+    fn take_in(&mut self, input: HoldingInput, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        match input {
+            HoldingInput::Tick => {}
+            HoldingInput::Answered(outcome) => self.settle(outcome, now, effects),
+            HoldingInput::Unanswered => {
+                if let Some(in_flight) = &mut self.in_flight {
+                    in_flight.resend_at = Some(now + in_flight.resend_pause);
+                    in_flight.resend_pause = (in_flight.resend_pause * 2).min(RESEND_MAX);
+                }
+            }
+            HoldingInput::Read(row) => self.look_at(row, now, effects),
+            HoldingInput::HandOverHinted => {
+                if self.hand_over.is_none() && self.in_flight.is_none() {
+                    effects.push(HoldingEffect::Read);
+                }
+            }
+            HoldingInput::Progress(done) => {
+                self.done.checkpoint = self.done.checkpoint.max(done.checkpoint);
+                self.done.caught_up_at = self.done.caught_up_at.max(done.caught_up_at);
+            }
+            HoldingInput::Checkpoint(checkpoint) => self.ask_for(checkpoint, effects),
+            HoldingInput::ShardEnded(children) => {
+                self.consumer_gone = true;
+                effects.push(HoldingEffect::CreateChildren(children.clone()));
+                self.goal = Goal::EndShard { children, created: false };
+            }
+            HoldingInput::ChildrenCreated => {
+                if let Goal::EndShard { created, .. } = &mut self.goal {
+                    *created = true;
+                }
+            }
+            HoldingInput::Drained => self.consumer_gone = true,
+            HoldingInput::GaveUp => {
+                self.consumer_gone = true;
+                self.goal = Goal::Release;
+            }
+            HoldingInput::Stop { until } => self.stop(until, effects),
+            HoldingInput::NextOwnerMoved(moved_at) => {
+                if let Some(hand_over) = &mut self.hand_over {
+                    hand_over.next_moved_at = hand_over.next_moved_at.max(moved_at);
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, until: Moment, effects: &mut Vec<HoldingEffect>) {
+        match self.goal {
+            Goal::Release | Goal::EndShard { .. } => {}
+            Goal::Hold | Goal::HandOver => {
+                self.goal = Goal::Release;
+                let until = self.drain_until.map_or(until, |earlier| earlier.min(until));
+                self.drain_until = Some(until);
+                if !self.consumer_gone {
+                    effects.push(HoldingEffect::Drain { until });
+                }
+            }
+        }
+    }
+
+    fn ask_for(&mut self, checkpoint: Checkpoint, effects: &mut Vec<HoldingEffect>) {
+        if checkpoint < self.row.checkpoint {
+            effects.push(HoldingEffect::Refused(checkpoint));
+        } else if checkpoint == self.row.checkpoint && self.row.pending.is_none() {
+            effects.push(HoldingEffect::Stored(checkpoint));
+        } else {
+            self.asked = self.asked.max(Some(checkpoint));
+        }
+    }
+
+    /// Takes in the answer to the write in flight.
+    fn settle(&mut self, outcome: Conditional, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        let Some(InFlight { write, first_sent, .. }) = self.in_flight.take() else { return };
+        match outcome {
+            Conditional::Applied(row) => self.written(&write, first_sent, row, effects),
+            Conditional::Lost { found: Some(row) } if write.made(&row) => {
+                self.written(&write, first_sent, row, effects);
+            }
+            Conditional::Lost { found: None } => {
+                let ended = matches!(write.kind, WriteKind::EndShard { .. });
+                self.end(if ended { LeaseEnd::ShardEnded } else { LeaseEnd::Lost }, effects);
+            }
+            Conditional::Lost { found: Some(row) } => self.learn(row, now, effects),
+        }
+    }
+
+    fn written(
+        &mut self,
+        write: &LeaseWrite,
+        first_sent: Moment,
+        row: Lease,
+        effects: &mut Vec<HoldingEffect>,
+    ) {
+        self.row = row;
+        self.renewed_at = first_sent;
+        effects.push(HoldingEffect::Deadline(self.deadline()));
+        effects.push(HoldingEffect::Stored(self.row.checkpoint));
+        self.asked = self.asked.filter(|asked| *asked > self.row.checkpoint);
+        match write.kind {
+            WriteKind::CompleteHandOver { .. } => self.end(LeaseEnd::HandedOver, effects),
+            WriteKind::Release { .. } => self.end(LeaseEnd::Released, effects),
+            WriteKind::EndShard { .. } => self.end(LeaseEnd::ShardEnded, effects),
+            WriteKind::CancelHandOver { .. } => {
+                self.close_hand_over("the next owner went silent", effects);
+            }
+            WriteKind::Renew { .. }
+            | WriteKind::Create(_)
+            | WriteKind::Take { .. }
+            | WriteKind::BeginHandOver { .. }
+            | WriteKind::Withdraw { .. }
+            | WriteKind::DeleteEnded { .. }
+            | WriteKind::DeleteUntouched => {}
+        }
+    }
+
+    /// Takes in a row that was read, consistently, while no write was in flight.
+    fn look_at(&mut self, row: Option<Lease>, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        if self.in_flight.is_some() {
+            return; // The write's own answer is newer.
+        }
+        match row {
+            None => self.end(LeaseEnd::Lost, effects),
+            Some(row) if row.counter < self.row.counter => {} // Read before the last write.
+            Some(row) if row == self.row => {}
+            Some(row) => self.learn(row, now, effects),
+        }
+    }
+
+    /// Takes in a row that is not as this worker left it.
+    fn learn(&mut self, row: Lease, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        let asked = row.counter == self.row.counter
+            && row.checkpoint_owner.as_ref() == Some(&self.me)
+            && row.owner.as_ref() != Some(&self.me);
+        let withdrawn = row.owner.as_ref() == Some(&self.me)
+            && row.checkpoint_owner.is_none()
+            && row.counter <= self.row.counter.next().next()
+            && row.is_ours();
+        match row.owner.clone() {
+            Some(next) if asked => {
+                self.row = row;
+                if self.next_owner() != Some(&next) {
+                    self.open_hand_over(next, now, effects);
+                }
+            }
+            Some(_) if withdrawn => {
+                self.row = row;
+                self.close_hand_over("it was withdrawn", effects);
+            }
+            Some(_) | None => self.end(LeaseEnd::Lost, effects),
+        }
+    }
+
+    fn open_hand_over(&mut self, next: WorkerId, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        effects.push(HoldingEffect::HandOverAsked(next.clone()));
+        self.hand_over = Some(HandOver {
+            next,
+            learnt_at: now,
+            next_moved_at: None,
+            read_at: now + HAND_OVER_READ_EVERY,
+        });
+        if self.goal == Goal::Hold {
+            let until = now + self.times.hand_over;
+            self.goal = Goal::HandOver;
+            self.drain_until = Some(until);
+            effects.push(HoldingEffect::Drain { until });
+        }
+    }
+
+    fn close_hand_over(&mut self, reason: &'static str, effects: &mut Vec<HoldingEffect>) {
+        self.hand_over = None;
+        effects.push(HoldingEffect::HandOverEnded(reason));
+    }
+
+    fn end(&mut self, how: LeaseEnd, effects: &mut Vec<HoldingEffect>) {
+        self.ended = true;
+        effects.push(HoldingEffect::Cancel);
+        effects.push(HoldingEffect::Ended(how));
+    }
+
+    /// Does what is due now.
+    fn act(&mut self, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        if self.drain_until.is_some_and(|until| now >= until + DRAIN_GRACE) && !self.consumer_gone {
+            effects.push(HoldingEffect::Cancel);
+            self.consumer_gone = true;
+        }
+        if let Some(hand_over) = &mut self.hand_over
+            && now >= hand_over.read_at
+        {
+            hand_over.read_at = now + HAND_OVER_READ_EVERY;
+            if self.in_flight.is_none() {
+                effects.push(HoldingEffect::Read);
+            }
+        }
+        match &mut self.in_flight {
+            Some(in_flight) if in_flight.resend_at.is_some_and(|at| now >= at) => {
+                in_flight.resend_at = None;
+                effects.push(HoldingEffect::Write(in_flight.write.clone()));
+            }
+            Some(_) => {}
+            None => {
+                if let Some(kind) = self.due(now) {
+                    self.send(kind, now, effects);
+                } else if self.is_over() {
+                    self.end(LeaseEnd::Kept, effects);
+                }
+            }
+        }
+    }
+
+    /// A hand-over came to nothing after its consumer was gone: the lease is taken anew.
+    fn is_over(&self) -> bool {
+        self.consumer_gone && self.goal == Goal::HandOver && self.hand_over.is_none()
+    }
+
+    /// The write that is due now, if any is.
+    fn due(&self, now: Moment) -> Option<WriteKind> {
+        let counter = self.row.counter;
+        let next = self.next_owner().cloned();
+        if self.consumer_gone {
+            match (&self.goal, &self.hand_over) {
+                (Goal::EndShard { children, created: true }, _) => {
+                    let children: BTreeSet<_> =
+                        children.iter().map(|child| child.id.clone()).collect();
+                    return Some(WriteKind::EndShard { counter, next, children });
+                }
+                (Goal::Release | Goal::HandOver, Some(hand_over)) => {
+                    return Some(self.close(hand_over, now));
+                }
+                (Goal::Release, None) => {
+                    return Some(WriteKind::Release { counter, progress: self.progress() });
+                }
+                (Goal::HandOver, None) => {
+                    // Kept after all: what the drain finished is stored before the lease restarts.
+                    return self.progress().map(|progress| self.renewal(counter, Some(progress)));
+                }
+                (Goal::Hold | Goal::EndShard { created: false, .. }, _) => {}
+            }
+        }
+        let is_due = self.asked.is_some() || now >= self.renewed_at + self.times.renew_every;
+        is_due.then(|| self.renewal(counter, self.progress()))
+    }
+
+    fn renewal(&self, counter: LeaseCounter, progress: Option<Progress>) -> WriteKind {
+        WriteKind::Renew { counter, next: self.next_owner().cloned(), progress }
+    }
+
+    /// How an open hand-over ends once the consumer is gone: towards a live worker, or not at all.
+    fn close(&self, hand_over: &HandOver, now: Moment) -> WriteKind {
+        let counter = self.row.counter;
+        let last_sign = hand_over.next_moved_at.max(Some(hand_over.learnt_at));
+        if last_sign.is_some_and(|sign| now.since(sign) <= self.times.expiry) {
+            let next = hand_over.next.clone();
+            WriteKind::CompleteHandOver { counter, next, progress: self.progress() }
+        } else {
+            WriteKind::CancelHandOver { counter }
+        }
+    }
+
+    fn send(&mut self, kind: WriteKind, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        let write = LeaseWrite {
+            key: self.row.key.clone(),
+            worker: self.me.clone(),
+            number: self.numbers.draw(),
+            kind,
+        };
+        effects.push(HoldingEffect::Write(write.clone()));
+        self.in_flight =
+            Some(InFlight { write, first_sent: now, resend_at: None, resend_pause: RESEND_MIN });
+    }
+
+    /// What moved since the row was written.
+    fn progress(&self) -> Option<Progress> {
+        let newest = self.asked.max(self.done.checkpoint);
+        let checkpoint = newest.filter(|newest| {
+            *newest > self.row.checkpoint || (self.asked.is_some() && self.row.pending.is_some())
+        });
+        let caught_up_at = self.done.caught_up_at.filter(|at| Some(*at) > self.row.caught_up_at);
+        match (checkpoint, caught_up_at) {
+            (Some(checkpoint), _) => Some(Progress::to(checkpoint, caught_up_at)),
+            (None, Some(_)) => {
+                Some(Progress { checkpoint: None, pending: Change::Keep, caught_up_at })
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "holding_tests.rs"]
+mod tests;

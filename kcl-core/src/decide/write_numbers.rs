@@ -1,0 +1,39 @@
+//! The numbers of one worker's writes: never the same twice.
+
+/// How many writes one lane has room for.
+const LANE: u64 = 1 << 32;
+
+/// Numbers for the writes of one part of a worker, such as the holder of one lease.
+#[derive(Clone, Debug)]
+pub struct WriteNumbers {
+    next: u64,
+}
+
+impl WriteNumbers {
+    /// The numbers of lane `lane`; no two parts of a worker may use the same lane.
+    #[must_use]
+    pub const fn of_lane(lane: u32) -> Self {
+        #[expect(clippy::cast_lossless, reason = "From is not const")]
+        Self { next: lane as u64 * LANE }
+    }
+
+    /// The next number.
+    pub const fn draw(&mut self) -> u64 {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_do_not_meet() {
+        let (mut first, mut second) = (WriteNumbers::of_lane(1), WriteNumbers::of_lane(2));
+        assert_eq!((first.draw(), first.draw()), (LANE, LANE + 1));
+        assert_eq!(second.draw(), 2 * LANE);
+        assert!(WriteNumbers::of_lane(u32::MAX).draw() > second.draw());
+    }
+}
