@@ -23,6 +23,8 @@ pub(crate) struct Grant {
     pub(crate) progress: watch::Sender<Done>,
     /// What the consumer asks for or reports.
     pub(crate) holder: mpsc::Sender<FromConsumer>,
+    /// Dropped when the consumer is gone, whatever the reason. Nothing is ever sent.
+    pub(crate) alive: oneshot::Sender<()>,
 }
 
 /// What a consumer shall do. Orders only ever move down this list.
