@@ -49,6 +49,8 @@ pub(super) enum FromHolder {
     Ended { key: LeaseKey, how: LeaseEnd, row: Box<Lease> },
     /// The consumer is gone too.
     Gone { key: LeaseKey },
+    /// A row was read while asking for it.
+    Saw { row: Box<Lease> },
 }
 
 /// What every holder of a worker needs.

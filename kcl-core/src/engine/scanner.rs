@@ -1,0 +1,589 @@
+//! Scans the table, decides which leases to take or ask for, and keeps the holders.
+//!
+//! The lease side's main loop. It never waits for a call: scans, takes and requests run as jobs
+//! beside it, so that nothing slow keeps it from noticing an expiry or a shutdown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::decide::asking::AskEnd;
+use crate::decide::balance::{self, Ask, BalancePlan, Fleet, Limits, Take};
+use crate::decide::expiry::CounterWatch;
+use crate::decide::holding::{Holding, HoldingTimes};
+use crate::decide::presence::PresenceWatch;
+use crate::decide::{parents, scan_budget, turn};
+use crate::engine::holder::{FromHolder, Holder, HolderParts, TO_HOLDER_MAX, ToHolder};
+use crate::engine::link::Grant;
+use crate::engine::scan::{self, Table};
+use crate::engine::shard_sync::{self, Turn};
+use crate::engine::side::Side;
+use crate::engine::status::{ShardReport, WorkerState, WorkerStatus};
+use crate::engine::supervisor::Tasks;
+use crate::engine::take::{self, Taken};
+use crate::engine::timer::sleep_until;
+use crate::engine::{asker, presence};
+use crate::error::RunError;
+use crate::event::{Event, LeaseEnd, TakeReason};
+use crate::lease_store::LeaseStoreError;
+use crate::model::{
+    Lease, LeaseKey, LeaseWrite, Moment, ShardId, StreamStart, WorkerId, WriteKind,
+};
+use crate::telemetry::{chain, shard_span};
+
+/// The pause before a failed scan is tried again.
+const SCAN_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// The shortest pause between a scan's reply and the next scan, whatever happens.
+const SCAN_GAP_MIN: Duration = Duration::from_millis(100);
+
+/// How often a turn of housekeeping comes, over the whole fleet.
+const TURN_EVERY: Duration = Duration::from_secs(10);
+
+/// How many messages of holders wait for the scanner at most.
+const FROM_HOLDERS_MAX: usize = 256;
+
+/// How long after the drain's end a stopping worker waits for writes to be settled.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Something that a job came to.
+enum Job {
+    Scanned(Result<Table, LeaseStoreError>),
+    Took(Take, Taken),
+    Asked(LeaseKey, AskEnd),
+    Turned(Turn),
+    PresenceRemoved,
+    Told,
+}
+
+/// A lease that this worker holds, or whose consumer is still here.
+struct Held {
+    to_holder: mpsc::Sender<ToHolder>,
+    next: Option<WorkerId>,
+    has_ended: bool,
+}
+
+/// The lease side's main loop.
+pub(super) struct Scanner {
+    side: Arc<Side>,
+    start: StreamStart,
+    grants: mpsc::Sender<Grant>,
+    status: watch::Sender<WorkerStatus>,
+    watch: CounterWatch,
+    presence: PresenceWatch,
+    leases: BTreeMap<LeaseKey, Lease>,
+    listed: Option<BTreeSet<ShardId>>,
+    held: BTreeMap<LeaseKey, Held>,
+    taking: BTreeSet<LeaseKey>,
+    asks: BTreeMap<LeaseKey, CancellationToken>,
+    cooling: BTreeMap<LeaseKey, Moment>,
+    free: BTreeSet<LeaseKey>,
+    leftover: BTreeSet<LeaseKey>,
+    spare: Vec<Take>,
+    told: BTreeSet<String>,
+    jobs: FuturesUnordered<BoxFuture<'static, Job>>,
+    holders: Tasks,
+    from_holders: mpsc::Receiver<FromHolder>,
+    to_scanner: mpsc::Sender<FromHolder>,
+    scan_units: f64,
+    scanning: bool,
+    next_scan: Moment,
+    next_turn: Moment,
+    stopping: Option<Moment>,
+    presence_removed: Option<oneshot::Receiver<()>>,
+    reports: BTreeMap<LeaseKey, ShardReport>,
+}
+
+impl Scanner {
+    pub(super) fn new(
+        side: Arc<Side>,
+        start: StreamStart,
+        grants: mpsc::Sender<Grant>,
+        status: watch::Sender<WorkerStatus>,
+    ) -> Self {
+        let (to_scanner, from_holders) = mpsc::channel(FROM_HOLDERS_MAX);
+        let now = side.clock.now();
+        Self {
+            side,
+            start,
+            grants,
+            status,
+            watch: CounterWatch::default(),
+            presence: PresenceWatch::default(),
+            leases: BTreeMap::new(),
+            listed: None,
+            held: BTreeMap::new(),
+            taking: BTreeSet::new(),
+            asks: BTreeMap::new(),
+            cooling: BTreeMap::new(),
+            free: BTreeSet::new(),
+            leftover: BTreeSet::new(),
+            spare: Vec::new(),
+            told: BTreeSet::new(),
+            jobs: FuturesUnordered::new(),
+            holders: Tasks::default(),
+            from_holders,
+            to_scanner,
+            scan_units: 1.0,
+            scanning: false,
+            next_scan: now,
+            next_turn: now,
+            stopping: None,
+            presence_removed: None,
+            reports: BTreeMap::new(),
+        }
+    }
+
+    /// Works until `stop`, then lets go of everything. Returns what became of each shard.
+    pub(super) async fn run(
+        mut self,
+        stop: CancellationToken,
+    ) -> Result<Vec<ShardReport>, RunError> {
+        let mut tasks = Tasks::default();
+        let (removed, presence_removed) = oneshot::channel();
+        let presence = presence::run(Arc::clone(&self.side), stop.clone(), removed);
+        tasks.spawn("presence", tracing::Span::current(), presence);
+        self.presence_removed = Some(presence_removed);
+        loop {
+            self.begin_what_is_due();
+            if self.is_finished() {
+                return Ok(self.reports.into_values().collect());
+            }
+            let wake = sleep_until(&*self.side.clock, self.wake_at());
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if self.stopping.is_none() => self.stop(),
+                Some(news) = self.from_holders.recv() => self.heard(news),
+                Some(job) = self.jobs.next(), if !self.jobs.is_empty() => {
+                    if let Some(error) = self.finish(job) {
+                        return Err(error);
+                    }
+                }
+                end = self.holders.ended() => check_end(&end)?,
+                end = tasks.ended() => check_end(&end)?,
+                () = wake => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.side.clock.now()
+    }
+
+    fn wake_at(&self) -> Moment {
+        if let Some(until) = self.stopping {
+            return until + STOP_GRACE;
+        }
+        let scan = if self.scanning { None } else { Some(self.next_scan) };
+        let expiry = self.watch.next_expiry(self.now());
+        let timers = [scan, expiry, Some(self.next_turn)];
+        timers.into_iter().flatten().fold(self.now() + Duration::from_secs(1), Moment::min)
+    }
+
+    fn begin_what_is_due(&mut self) {
+        let now = self.now();
+        if self.stopping.is_some() {
+            return;
+        }
+        if !self.scanning && now >= self.next_scan {
+            self.scanning = true;
+            let side = Arc::clone(&self.side);
+            self.jobs.push(Box::pin(async move { Job::Scanned(scan::run(&side).await) }));
+        }
+        if now >= self.next_turn {
+            self.next_turn = now + TURN_EVERY * 4; // Set anew when the turn is over.
+            let (side, start) = (Arc::clone(&self.side), self.start.clone());
+            self.jobs.push(Box::pin(async move {
+                Job::Turned(shard_sync::run(&side, &start).await)
+            }));
+        }
+        if !self.leases.is_empty() {
+            self.balance(now);
+        }
+    }
+
+    fn finish(&mut self, job: Job) -> Option<RunError> {
+        let now = self.now();
+        match job {
+            Job::Scanned(Ok(table)) => self.saw_table(table, now),
+            Job::Scanned(Err(error)) => return self.scan_failed(error, now),
+            Job::Took(take, taken) => self.took(&take, taken, now),
+            Job::Asked(key, end) => self.ask_ended(&key, end, now),
+            Job::Turned(turn) => return self.turned(turn, now),
+            Job::PresenceRemoved => self.release_all(),
+            Job::Told => {}
+        }
+        None
+    }
+
+    fn scan_failed(&mut self, error: LeaseStoreError, now: Moment) -> Option<RunError> {
+        self.scanning = false;
+        self.next_scan = now + SCAN_AGAIN_AFTER;
+        if matches!(error, LeaseStoreError::TableMissing { .. } | LeaseStoreError::WrongKey { .. })
+        {
+            return Some(RunError::Leases(error));
+        }
+        let (doing, retry_in) = ("scan the lease table", SCAN_AGAIN_AFTER);
+        self.failed(doing, chain(&error), retry_in);
+        None
+    }
+
+    fn failed(&self, doing: &'static str, error: String, retry_in: Duration) {
+        self.status.send_modify(|status| status.last_error = Some(error.clone()));
+        self.side.events.emit(&Event::CallFailed { doing, error, retry_in });
+    }
+
+    fn saw_table(&mut self, table: Table, now: Moment) {
+        self.scanning = false;
+        self.scan_units = table.read_units;
+        let expiry = self.side.config.lease.expiry;
+        self.watch.observe_scan(&table.leases, expiry, now);
+        self.presence.observe_scan(&table.presence, now);
+        for row in &table.unreadable {
+            if self.told.insert(format!("{} {}", row.key, row.problem)) {
+                let (key, problem) = (row.key.clone(), row.problem.clone());
+                self.side.events.emit(&Event::UnreadableRow { key, problem });
+            }
+        }
+        if let Some(other) = self.presence.same_name(&self.side.me, expiry, now)
+            && self.told.insert(other.to_string())
+        {
+            self.side.events.emit(&Event::NameShared { other });
+        }
+        self.leases = table.leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect();
+        let free: BTreeSet<_> = self
+            .leases
+            .values()
+            .filter(|lease| lease.owner.is_none() && !lease.is_ended())
+            .map(|lease| lease.key.clone())
+            .collect();
+        self.leftover = self.free.intersection(&free).cloned().collect();
+        self.free = free;
+        self.cooling.retain(|_, until| *until > now);
+        self.tell_holders();
+        let pause = scan_budget::pause(
+            self.present(now).len(),
+            self.scan_units,
+            self.side.config.lease.scan_units,
+            self.side.chance.draw(),
+        );
+        self.next_scan = now + pause;
+    }
+
+    fn tell_holders(&mut self) {
+        for (key, held) in &self.held {
+            let Some(row) = self.leases.get(key) else { continue };
+            if row.checkpoint_owner.as_ref() == Some(&self.side.me) {
+                _ = held.to_holder.try_send(ToHolder::HandOverHinted); // The next scan hints again.
+            }
+            if let Some(next) = &held.next {
+                let moved_at = self.presence.last_moved(next);
+                _ = held.to_holder.try_send(ToHolder::NextOwnerMoved(moved_at));
+            }
+        }
+    }
+
+    fn present(&self, now: Moment) -> BTreeSet<WorkerId> {
+        let silenced = self
+            .leases
+            .values()
+            .filter(|lease| self.watch.is_expired(lease, now))
+            .filter_map(|lease| lease.holder().cloned())
+            .collect();
+        let mut present = self.presence.present(self.side.config.lease.expiry, &silenced, now);
+        present.insert(self.side.me.clone());
+        present
+    }
+
+    /// Decides what to take and whom to ask, and begins it.
+    fn balance(&mut self, now: Moment) {
+        let plan = self.plan(now);
+        self.spare = plan.spare;
+        for take in plan.take {
+            self.take(take);
+        }
+        for ask in plan.ask {
+            self.ask(ask);
+        }
+        let held: Vec<_> = self.held_keys().into_iter().collect();
+        let is_waiting = self.leases.len();
+        self.status.send_if_modified(|status| {
+            let differs = status.held != held || status.leases != is_waiting;
+            status.held = held;
+            status.leases = is_waiting;
+            differs
+        });
+    }
+
+    fn plan(&self, now: Moment) -> BalancePlan {
+        let rows: Vec<Lease> = self.leases.values().cloned().collect();
+        let expired = rows
+            .iter()
+            .filter(|lease| self.watch.is_expired(lease, now))
+            .filter_map(|lease| Some((lease.key.clone(), self.watch.silent_for(&lease.key, now)?)))
+            .collect();
+        let blocked: BTreeSet<LeaseKey> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.has_ended)
+            .map(|(key, _)| key)
+            .chain(&self.taking)
+            .chain(self.cooling.iter().filter(|(_, until)| **until > now).map(|(key, _)| key))
+            .cloned()
+            .collect();
+        balance::plan(
+            &Fleet {
+                me: &self.side.me,
+                leases: &rows,
+                workable: &parents::workable(&self.leases, self.listed.as_ref()),
+                expired: &expired,
+                present: &self.present(now),
+                held: &self.held_keys(),
+                blocked: &blocked,
+                asked: &self.asks.keys().cloned().collect(),
+                leftover: &self.leftover,
+            },
+            &Limits {
+                leases_max: self.side.config.lease.leases_max,
+                hand_overs_max: self.side.config.lease.hand_overs_max,
+            },
+        )
+    }
+
+    fn held_keys(&self) -> BTreeSet<LeaseKey> {
+        self.held
+            .iter()
+            .filter(|(_, held)| !held.has_ended)
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    fn take(&mut self, take: Take) {
+        if self.held.contains_key(&take.key) || !self.taking.insert(take.key.clone()) {
+            return;
+        }
+        let write = LeaseWrite {
+            key: take.key.clone(),
+            worker: self.side.me.clone(),
+            number: self.side.write_numbers().draw(),
+            kind: WriteKind::Take {
+                counter: take.counter,
+                expiry: self.side.config.lease.expiry,
+                owner_switches: take.owner_switches,
+            },
+        };
+        let side = Arc::clone(&self.side);
+        self.jobs.push(Box::pin(async move {
+            let taken = take::run(&side, &write).await;
+            Job::Took(take, taken)
+        }));
+    }
+
+    fn took(&mut self, take: &Take, taken: Taken, now: Moment) {
+        self.taking.remove(&take.key);
+        match taken {
+            Taken::Held { row, sent } => self.hold(*row, sent, take.why),
+            Taken::Lost(Some(row)) => {
+                self.watch.observe(&row, self.side.config.lease.expiry, now);
+                self.leases.insert(row.key.clone(), *row);
+                if self.stopping.is_none() && !self.spare.is_empty() {
+                    let next = self.spare.remove(0);
+                    self.take(next);
+                }
+            }
+            Taken::Lost(None) => {
+                self.leases.remove(&take.key);
+            }
+            Taken::Unknown => self.next_scan = now,
+        }
+    }
+
+    /// A lease was taken: starts its holder, and grants it to a consumer.
+    fn hold(&mut self, row: Lease, sent: Moment, why: TakeReason) {
+        let key = row.key.clone();
+        let (token, checkpoint) = (row.counter.into(), row.checkpoint);
+        self.leases.insert(key.clone(), row.clone());
+        let lease = &self.side.config.lease;
+        let times = HoldingTimes {
+            expiry: lease.expiry,
+            renew_every: lease.renewal(),
+            hand_over: lease.hand_over,
+        };
+        let numbers = self.side.write_numbers();
+        let holding = Holding::new(self.side.me.clone(), times, numbers, (row, sent));
+        let (to_holder, inbox) = mpsc::channel(TO_HOLDER_MAX);
+        let parts = HolderParts {
+            me: self.side.me.clone(),
+            store: Arc::clone(&self.side.store),
+            clock: Arc::clone(&self.side.clock),
+            events: self.side.events.clone(),
+            scanner: self.to_scanner.clone(),
+        };
+        let (holder, grant) = Holder::new(parts, holding, self.side.write_numbers(), inbox);
+        let span = shard_span(&self.start.stream, &key.shard());
+        self.holders.spawn("holder", span, holder.run());
+        self.side.events.emit(&Event::LeaseTaken { key: key.clone(), token, checkpoint, why });
+        self.held.insert(key, Held { to_holder, next: None, has_ended: false });
+        // A worker that stops, or whose application hangs, drops the grant: the holder then sees
+        // that there is no consumer, and releases the lease.
+        if self.stopping.is_none() {
+            _ = self.grants.try_send(grant);
+        }
+    }
+
+    fn ask(&mut self, Ask { key, owner }: Ask) {
+        let stop = CancellationToken::new();
+        if self.asks.insert(key.clone(), stop.clone()).is_some() {
+            return;
+        }
+        let side = Arc::clone(&self.side);
+        let news = self.to_scanner.clone();
+        self.jobs.push(Box::pin(async move {
+            let saw = |row: &Lease| _ = news.try_send(FromHolder::Saw { row: Box::new(row.clone()) });
+            let end = asker::run(side, (key.clone(), owner), stop, saw).await;
+            Job::Asked(key, end)
+        }));
+    }
+
+    fn ask_ended(&mut self, key: &LeaseKey, end: AskEnd, now: Moment) {
+        self.asks.remove(key);
+        match end {
+            AskEnd::Arrived(row) => {
+                let (counter, owner_switches) = (row.counter, row.owner_switches);
+                let why = TakeReason::HandedOver;
+                self.leases.insert(key.clone(), *row);
+                if self.stopping.is_none() {
+                    self.take(Take { key: key.clone(), counter, owner_switches, why });
+                }
+            }
+            AskEnd::Refused(reason) => {
+                self.cooling.insert(key.clone(), now + self.side.config.lease.expiry);
+                self.side.events.emit(&Event::HandOverEnded { key: key.clone(), reason });
+            }
+            AskEnd::Withdrawn => {}
+        }
+    }
+
+    fn heard(&mut self, news: FromHolder) {
+        let now = self.now();
+        match news {
+            FromHolder::Asked { key, next } => {
+                let moved_at = self.presence.last_moved(&next);
+                if let Some(held) = self.held.get_mut(&key) {
+                    held.next = Some(next);
+                    _ = held.to_holder.try_send(ToHolder::NextOwnerMoved(moved_at));
+                }
+            }
+            FromHolder::Ended { key, how, row } => self.lease_ended(&key, how, *row, now),
+            FromHolder::Gone { key } => {
+                self.held.remove(&key);
+            }
+            FromHolder::Saw { row } => {
+                self.watch.observe(&row, self.side.config.lease.expiry, now);
+                self.leases.insert(row.key.clone(), *row);
+            }
+        }
+    }
+
+    fn lease_ended(&mut self, key: &LeaseKey, how: LeaseEnd, row: Lease, now: Moment) {
+        if let Some(held) = self.held.get_mut(key) {
+            held.has_ended = true;
+        }
+        let report = ShardReport { key: key.clone(), how, checkpoint: row.checkpoint };
+        self.reports.insert(key.clone(), report);
+        let rest = match how {
+            // Others go first: here it did not work.
+            LeaseEnd::Released | LeaseEnd::Expired => self.side.config.lease.expiry / 3,
+            LeaseEnd::HandedOver
+            | LeaseEnd::ShardEnded
+            | LeaseEnd::Lost
+            | LeaseEnd::Kept => Duration::ZERO,
+        };
+        self.cooling.insert(key.clone(), now + rest);
+        match how {
+            LeaseEnd::Lost => {
+                self.leases.remove(key);
+            }
+            LeaseEnd::Released
+            | LeaseEnd::Expired
+            | LeaseEnd::HandedOver
+            | LeaseEnd::ShardEnded
+            | LeaseEnd::Kept => {
+                self.leases.insert(key.clone(), row);
+            }
+        }
+        // The plan changed: look at once, so that children and free leases find somebody.
+        self.next_scan = self.next_scan.min(now + SCAN_GAP_MIN);
+    }
+
+    fn turned(&mut self, turn: Turn, now: Moment) -> Option<RunError> {
+        match turn {
+            Turn::Done { listed, changes } => {
+                self.listed = Some(listed);
+                if changes > 0 {
+                    self.next_scan = now;
+                }
+            }
+            Turn::Failed { error } => {
+                self.failed("sync shards and leases", error, TURN_EVERY);
+            }
+            Turn::Fatal(error) => return Some(error),
+        }
+        let present = self.present(now);
+        let chance = self.side.chance.draw();
+        self.next_turn = now + turn::pause(&self.side.me, &present, TURN_EVERY, chance);
+        None
+    }
+
+    /// Begins to stop: first the presence goes, so that nobody counts on this worker, then leases.
+    fn stop(&mut self) {
+        self.stopping = Some(self.now() + self.side.config.shutdown.drain);
+        self.status.send_modify(|status| status.state = WorkerState::Stopping);
+        for ask in self.asks.values() {
+            ask.cancel();
+        }
+        if let Some(removed) = self.presence_removed.take() {
+            self.jobs.push(Box::pin(async move {
+                _ = removed.await; // Removed or given up: either way it goes on.
+                Job::PresenceRemoved
+            }));
+        }
+    }
+
+    fn release_all(&mut self) {
+        let Some(until) = self.stopping else { return };
+        for held in self.held.values() {
+            let to_holder = held.to_holder.clone();
+            self.jobs.push(Box::pin(async move {
+                _ = to_holder.send(ToHolder::Stop { until }).await; // Gone holders need no word.
+                Job::Told
+            }));
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        let Some(until) = self.stopping else { return false };
+        let is_empty = self.held.is_empty() && self.taking.is_empty() && self.asks.is_empty();
+        is_empty || self.now() >= until + STOP_GRACE
+    }
+}
+
+fn check_end(end: &crate::engine::supervisor::TaskEnd) -> Result<(), RunError> {
+    match &end.panic {
+        None => Ok(()),
+        Some(message) => {
+            Err(RunError::TaskPanicked { task: end.task, message: message.clone() })
+        }
+    }
+}
+
+impl std::fmt::Debug for Scanner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scanner").field("me", &self.side.me).finish_non_exhaustive()
+    }
+}

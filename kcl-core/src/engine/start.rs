@@ -1,0 +1,193 @@
+//! What comes before the first lease: the table, the stream, proof that no Java fleet is alive, this
+//! worker's presence, and the bootstrap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::time::sleep;
+
+use crate::decide::bootstrap::{self, StreamChange};
+use crate::decide::retry;
+use crate::decide::tenancy::{Tenancy, TenancyWatch};
+use crate::engine::presence;
+use crate::engine::scan;
+use crate::engine::side::Side;
+use crate::error::RunError;
+use crate::event::Event;
+use crate::lease_store::{Conditional, LeaseStoreError};
+use crate::model::{LeaseWrite, NewLease, StreamDescription, StreamStart, StreamStatus, WriteKind};
+use crate::record_source::SourceError;
+use crate::telemetry::chain;
+
+/// The shortest and longest pause between attempts to begin.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// How often the table is looked at while Java workers may be alive.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// How many first leases are created at once.
+const CREATES_MAX: usize = 16;
+
+/// Brings the application to where leases can be taken. Returns where its stream began.
+pub(super) async fn run(side: &Arc<Side>) -> Result<StreamStart, RunError> {
+    prepare(side).await?;
+    let description = describe(side).await?;
+    watch_for_java(side, &description).await?;
+    while !presence::write(side, 1).await {
+        sleep(PAUSES.0).await;
+    }
+    side.events.emit(&Event::Started { worker: side.me.clone() });
+    let mut attempt = 0;
+    loop {
+        match bootstrap(side, &description).await {
+            Ok(start) => return Ok(start),
+            Err(Failure::Fatal(error)) => return Err(error),
+            Err(Failure::Again(error)) => pause(side, "create the first leases", error, &mut attempt).await,
+        }
+    }
+}
+
+/// A step that did not work.
+enum Failure {
+    /// It never will.
+    Fatal(RunError),
+    /// It may work later.
+    Again(String),
+}
+
+impl From<LeaseStoreError> for Failure {
+    fn from(error: LeaseStoreError) -> Self {
+        if error.is_retryable() {
+            Self::Again(chain(&error))
+        } else {
+            Self::Fatal(RunError::Leases(error))
+        }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        if error.is_retryable() {
+            Self::Again(chain(&error))
+        } else {
+            Self::Fatal(RunError::Stream(error))
+        }
+    }
+}
+
+async fn pause(side: &Side, doing: &'static str, error: String, attempt: &mut u32) {
+    *attempt += 1;
+    let retry_in = retry::pause(*attempt, PAUSES, side.chance.draw());
+    side.events.emit(&Event::CallFailed { doing, error, retry_in });
+    sleep(retry_in).await;
+}
+
+async fn prepare(side: &Side) -> Result<(), RunError> {
+    let mut attempt = 0;
+    loop {
+        match side.store.prepare().await.map_err(Failure::from) {
+            Ok(()) => return Ok(()),
+            Err(Failure::Fatal(error)) => return Err(error),
+            Err(Failure::Again(error)) => {
+                pause(side, "prepare the lease table", error, &mut attempt).await;
+            }
+        }
+    }
+}
+
+async fn describe(side: &Side) -> Result<StreamDescription, RunError> {
+    let mut attempt = 0;
+    loop {
+        let error = match side.source.describe().await.map_err(Failure::from) {
+            Ok(description) => match description.status {
+                StreamStatus::Active | StreamStatus::Updating => return Ok(description),
+                StreamStatus::Deleting => {
+                    return Err(RunError::StreamDeleted { stream: description.name });
+                }
+                StreamStatus::Creating => format!("stream {} is being created", description.name),
+            },
+            Err(Failure::Fatal(error)) => return Err(error),
+            Err(Failure::Again(error)) => error,
+        };
+        pause(side, "describe the stream", error, &mut attempt).await;
+    }
+}
+
+/// Looks at the table until no row that is not ours can belong to a live Java fleet.
+async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<(), RunError> {
+    let mut watch = TenancyWatch::default();
+    let mut attempt = 0;
+    let mut told = false;
+    loop {
+        let table = match scan::run(side).await.map_err(Failure::from) {
+            Ok(table) => table,
+            Err(Failure::Fatal(error)) => return Err(error),
+            Err(Failure::Again(error)) => {
+                pause(side, "read the lease table", error, &mut attempt).await;
+                continue;
+            }
+        };
+        for start in &table.stream_starts {
+            check(start, description)?;
+        }
+        let now = side.clock.now();
+        match watch.observe(&table.leases, &table.java, side.config.lease.expiry, now) {
+            Tenancy::Clear => return Ok(()),
+            Tenancy::Alive { seen } => return Err(RunError::JavaFleetAlive { seen }),
+            Tenancy::Wait { until, seen } => {
+                if !told {
+                    told = true;
+                    let at_least = until.since(now);
+                    side.events.emit(&Event::WaitingForJava { seen, at_least });
+                }
+                sleep(WATCH_EVERY).await;
+            }
+        }
+    }
+}
+
+/// Whether the application's stream is this one.
+pub(super) fn check(start: &StreamStart, found: &StreamDescription) -> Result<(), RunError> {
+    match bootstrap::check(start, found) {
+        None => Ok(()),
+        Some(StreamChange::OtherStream) => Err(RunError::OtherStream {
+            stored: start.arn.clone(),
+            found: found.arn.clone(),
+        }),
+        Some(StreamChange::Recreated { stored, found: now }) => Err(RunError::StreamRecreated {
+            stream: found.name.clone(),
+            stored,
+            found: now,
+        }),
+    }
+}
+
+/// Stores where the stream begins, unless that is stored, and creates the first leases as of then.
+async fn bootstrap(side: &Side, description: &StreamDescription) -> Result<StreamStart, Failure> {
+    let start = bootstrap::start(side.config.retrieval.initial_position, description);
+    let start = side.store.create_stream_start(&start).await?;
+    check(&start, description).map_err(Failure::Fatal)?;
+    if start.bootstrapped {
+        return Ok(start);
+    }
+    let shards = side.source.list_shards(bootstrap::filter(&start)).await?;
+    let mut numbers = side.write_numbers();
+    let writes = bootstrap::first_leases(&start, &shards)
+        .into_iter()
+        .map(|new| create(side, new, numbers.draw()))
+        .collect::<Vec<_>>();
+    stream::iter(writes).buffer_unordered(CREATES_MAX).try_collect::<Vec<()>>().await?;
+    side.store.mark_bootstrapped(&start.stream).await?;
+    Ok(StreamStart { bootstrapped: true, ..start })
+}
+
+/// Creates a lease, unless it exists.
+pub(super) async fn create(side: &Side, new: NewLease, number: u64) -> Result<(), LeaseStoreError> {
+    let (key, worker) = (new.key.clone(), side.me.clone());
+    let write = LeaseWrite { key, worker, number, kind: WriteKind::Create(new) };
+    if let Conditional::Applied(lease) = side.store.write(&write).await? {
+        side.events.emit(&Event::LeaseCreated { key: lease.key });
+    }
+    Ok(())
+}
