@@ -2,3 +2,5 @@
 //!
 //! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs
 //! I/O. Time comes in as `now`, chance as an argument, the world as a snapshot; what goes out is data.
+
+pub mod pace;
