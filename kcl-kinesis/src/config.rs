@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::interceptors::InterceptorContext;
 use aws_sdk_kinesis::config::retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPartition};
@@ -102,11 +104,29 @@ impl KinesisSourceConfig {
             .operation_attempt_timeout(self.attempt_timeout)
             .operation_timeout(self.attempt_timeout.saturating_mul(2))
             .build();
+        let credentials = sdk
+            .credentials_provider()
+            .unwrap_or_else(|| SharedCredentialsProvider::new(NobodyProvides));
         Builder::from(sdk)
+            .credentials_provider(credentials)
             .timeout_config(timeouts)
             .retry_config(retry)
             .retry_partition(RetryPartition::new(partition))
             .identity_cache(IdentityCache::lazy().build())
+    }
+}
+
+/// Stands in for a provider that the `SdkConfig` does not have, so that the error says so.
+#[derive(Debug)]
+struct NobodyProvides;
+
+impl ProvideCredentials for NobodyProvides {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let error = CredentialsError::not_loaded("the SdkConfig has no credentials provider");
+        future::ProvideCredentials::ready(Err(error))
     }
 }
 

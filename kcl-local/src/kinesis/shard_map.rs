@@ -39,7 +39,9 @@ impl ShardMap {
             birth: births_before,
         };
         let count = u128::try_from(shards.max(1)).unwrap_or(1);
-        let size = u128::MAX / count;
+        // 2^128 / count, rounded down.
+        let rest = u128::from(u128::MAX % count == count - 1);
+        let size = (u128::MAX / count).saturating_add(rest);
         for nth in 0..count {
             let end = if nth + 1 == count { u128::MAX } else { (nth + 1) * size - 1 };
             map.add(HashKeyRange { start: nth * size, end }, Vec::new(), now);
@@ -119,9 +121,9 @@ impl ShardMap {
         retention: Duration,
         now: Timestamp,
     ) -> Option<&mut ShardLog> {
-        let horizon = self.horizon(retention, now);
+        let (horizon, oldest) = (self.horizon(retention, now), now.before(retention));
         let log = self.logs.iter_mut().find(|log| log.shard.id == *shard)?;
-        log.trim_while(|record| record.arrived.is_some_and(|arrived| arrived < horizon));
+        log.trim_while(|record| record.arrived.is_some_and(|arrived| arrived < oldest));
         (!log.is_gone(horizon)).then_some(log)
     }
 
@@ -313,6 +315,7 @@ mod tests {
             assert_eq!((ranges[0].start, ranges[count - 1].end), (0, u128::MAX));
             assert!(ranges.windows(2).all(|pair| pair[0].end + 1 == pair[1].start));
         }
+        assert_eq!(ShardMap::new(2, NOW, 0).logs[1].shard.hash_range.start, 1 << 127);
     }
 
     #[test]
