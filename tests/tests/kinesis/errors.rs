@@ -41,11 +41,11 @@ fn iterator_and(answer: Answer) -> impl Fn(&str, &serde_json::Value) -> Answer {
 }
 
 fn ok(body: &serde_json::Value) -> Answer {
-    Some((200, body.to_string()))
+    Answer::Say(200, body.to_string())
 }
 
 fn error(status: u16, code: &str) -> Answer {
-    Some((status, json!({ "__type": code, "message": "so it is" }).to_string()))
+    Answer::Say(status, json!({ "__type": code, "message": "so it is" }).to_string())
 }
 
 fn description() -> Answer {
@@ -101,9 +101,9 @@ async fn an_expired_iterator_and_one_that_is_not_known_are_made_anew() {
 
 #[tokio::test]
 async fn a_denied_call_names_the_action_to_grant() {
-    let action = |error: SourceError| match error {
-        SourceError::AccessDenied { action, source, .. } => (action, source.to_string()),
-        other => panic!("{other:?}"),
+    let action = |error: SourceError| {
+        let SourceError::AccessDenied { action, source, .. } = error else { panic!("{error:?}") };
+        (action, source.to_string())
     };
     let (read, said) = action(read_error(400, "AccessDeniedException").await);
     assert_eq!(read, "kinesis:GetRecords");
@@ -172,17 +172,17 @@ async fn nobody_listening_is_unavailable() {
 
 #[tokio::test]
 async fn a_server_that_accepts_and_never_answers_is_unavailable_in_time() {
-    let wire = Wire::answering(|_, _| None).await;
+    let wire = Wire::answering(|_, _| Answer::Hang).await;
     expect_unavailable(&wire.sdk).await;
 
-    let wire = Wire::answering(iterator_and(None)).await;
+    let wire = Wire::answering(iterator_and(Answer::Hang)).await;
     let mut reader = open(&source(&wire.sdk)).await.unwrap();
     expect_bounded(reader.read(10)).await;
 }
 
 #[tokio::test]
 async fn a_reply_that_makes_no_sense_is_unavailable() {
-    let wire = Wire::answering(|_, _| Some((200, "<html>".to_owned()))).await;
+    let wire = Wire::answering(|_, _| Answer::Say(200, "<html>".to_owned())).await;
     expect_unavailable(&wire.sdk).await;
 }
 
@@ -349,8 +349,8 @@ async fn a_reply_that_was_not_taken_is_asked_for_again() {
     let wire = Wire::answering(move |operation, _| match operation {
         "GetShardIterator" => ok(&json!({ "ShardIterator": "first" })),
         _ => match reads.fetch_add(1, Ordering::Relaxed) {
-            0 => Some((200, records(Some("second")).to_string().replace("4959", "LATEST"))),
-            1 => None,
+            0 => Answer::Say(200, records(Some("second")).to_string().replace("4959", "LATEST")),
+            1 => Answer::Hang,
             _ => ok(&records(Some("second"))),
         },
     })

@@ -15,8 +15,14 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What to answer: HTTP status and body; none to never answer.
-pub(crate) type Answer = Option<(u16, String)>;
+/// What to answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// This HTTP status and body.
+    Say(u16, String),
+    /// Nothing, ever.
+    Hang,
+}
 
 /// Settings that lead to a server on this machine.
 pub(crate) fn sdk_for(address: SocketAddr) -> SdkConfig {
@@ -58,7 +64,7 @@ impl Wire {
     /// Answers everything with an error, as Kinesis words it.
     pub(crate) async fn failing(status: u16, code: &'static str) -> Self {
         Self::answering(move |_, _| {
-            Some((status, format!(r#"{{"__type":"{code}","message":"so it is"}}"#)))
+            Answer::Say(status, format!(r#"{{"__type":"{code}","message":"so it is"}}"#))
         })
         .await
     }
@@ -102,7 +108,7 @@ async fn serve(
 ) -> std::io::Result<()> {
     let mut socket = BufReader::new(socket);
     while let Some((operation, body)) = request(&mut socket).await? {
-        let Some((status, text)) = answer(&operation, &body) else { return pending().await };
+        let Answer::Say(status, text) = answer(&operation, &body) else { return pending().await };
         let length = text.len();
         let head = format!("HTTP/1.1 {status} So\r\n{date}Content-Length: {length}\r\n\r\n");
         socket.write_all((head + &text).as_bytes()).await?;
