@@ -21,6 +21,10 @@ const CONTROL_ATTEMPTS: u32 = 3;
 /// tries again at its own pace.
 const READ_ATTEMPTS: u32 = 2;
 
+/// The first pause between two attempts, before jitter: short, or an operation would run out of time
+/// before it could tell what is wrong.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
 /// Which stream to read, and how long to wait for answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,24 +90,24 @@ impl KinesisSourceConfig {
 
     /// The client that describes and lists.
     pub(crate) fn control_client(&self, sdk: &SdkConfig) -> Client {
-        let retry = RetryConfig::standard().with_max_attempts(CONTROL_ATTEMPTS);
-        Client::from_conf(self.client(sdk, retry, "kcl-control").build())
+        Client::from_conf(self.client(sdk, CONTROL_ATTEMPTS, "kcl-control").build())
     }
 
     /// The client that reads.
     pub(crate) fn read_client(&self, sdk: &SdkConfig) -> Client {
-        let retry = RetryConfig::standard().with_max_attempts(READ_ATTEMPTS);
-        let client = self.client(sdk, retry, "kcl-read").retry_classifier(ThrottledReadsWait);
-        Client::from_conf(client.build())
+        let client = self.client(sdk, READ_ATTEMPTS, "kcl-read");
+        Client::from_conf(client.retry_classifier(ThrottledReadsWait).build())
     }
 
-    fn client(&self, sdk: &SdkConfig, retry: RetryConfig, partition: &'static str) -> Builder {
+    fn client(&self, sdk: &SdkConfig, attempts: u32, partition: &'static str) -> Builder {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.attempt_timeout)
             .operation_attempt_timeout(self.attempt_timeout)
             .operation_timeout(self.attempt_timeout.saturating_mul(2))
             .build();
+        let retry =
+            RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(RETRY_PAUSE);
         let credentials = sdk
             .credentials_provider()
             .unwrap_or_else(|| SharedCredentialsProvider::new(NobodyProvides));
