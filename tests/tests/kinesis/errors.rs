@@ -181,6 +181,12 @@ async fn a_server_that_accepts_and_never_answers_is_unavailable_in_time() {
 }
 
 #[tokio::test]
+async fn a_reply_that_never_ends_is_unavailable_in_time() {
+    let wire = Wire::answering(|_, _| Answer::Stall).await;
+    expect_unavailable(&wire.sdk).await;
+}
+
+#[tokio::test]
 async fn a_reply_that_makes_no_sense_is_unavailable() {
     let wire = Wire::answering(|_, _| Answer::Say(200, "<html>".to_owned())).await;
     expect_unavailable(&wire.sdk).await;
