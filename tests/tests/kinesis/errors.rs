@@ -209,6 +209,31 @@ async fn expect_bounded<T: std::fmt::Debug>(call: impl Future<Output = Result<T,
     expect_clear(&error);
 }
 
+/// A client's connections are driven by the runtime that made them.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_does_not_wait_for_a_lease_side_that_stands_still() {
+    let wire = Wire::answering(|operation, _| match operation {
+        "DescribeStreamSummary" => description(),
+        "GetShardIterator" => ok(&json!({ "ShardIterator": "first" })),
+        _ => ok(&records(Some("second"))),
+    })
+    .await;
+    let source = KinesisSource::new(&wire.sdk, "orders");
+    let lease_side = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (lease_side, described) = std::thread::scope(|scope| {
+        let described = scope.spawn(|| {
+            let described = lease_side.block_on(source.describe());
+            (lease_side, described)
+        });
+        described.join().unwrap()
+    });
+    described.unwrap();
+    let read = async { open(&source).await?.read(10).await };
+    let read = tokio::time::timeout(Duration::from_secs(5), read).await;
+    assert_eq!(read.expect("a connection of the other runtime is used").unwrap().records.len(), 1);
+    lease_side.shutdown_background();
+}
+
 #[derive(Debug)]
 struct FailingProvider(fn() -> CredentialsError);
 
