@@ -5,4 +5,8 @@
 
 pub mod asking;
 pub mod holding;
+pub mod lifecycle;
+pub mod pace;
+pub mod resume;
+pub mod retry;
 pub mod write_numbers;

@@ -22,7 +22,7 @@ pub use lease_write::{
     Change, Effect, Field, LeaseWrite, Precondition, Progress, Update, WriteKind,
 };
 pub use presence::Presence;
-pub use record::{Record, RecordBatch};
+pub use record::{PartitionKey, Record, RecordBatch};
 pub use shard::{ChildShard, HashKeyRange, ParseHashKeyRangeError, Shard, ShardId};
 pub use stream::{
     InitialPosition, StartPosition, StreamArn, StreamDescription, StreamName, StreamStart,

@@ -1,0 +1,3 @@
+//! Checks for your own backends.
+
+pub mod record_source;

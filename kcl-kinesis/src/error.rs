@@ -1,0 +1,228 @@
+//! What went wrong with a call, as one table.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use kcl_core::BoxError;
+use kcl_core::record_source::SourceError;
+use thiserror::Error;
+
+/// A failed call.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    source: BoxError,
+}
+
+/// What a failure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Throttled,
+    ExpiredIterator,
+    /// The stream or the shard: the service does not tell which.
+    Missing,
+    /// The service does not take a value that was sent.
+    Argument,
+    AccessDenied,
+    KeyDenied,
+    Credentials,
+    Unavailable,
+    Refused,
+}
+
+/// The kind of an error code, or of the HTTP status for a code that is not known.
+fn kind(code: &str, status: u16) -> Kind {
+    match code {
+        // The shard's limit of reads or bytes a second, the account's limit of calls, or those of
+        // the stream's key.
+        "ProvisionedThroughputExceededException"
+        | "LimitExceededException"
+        | "ThrottlingException"
+        | "Throttling"
+        | "RequestLimitExceeded"
+        | "KMSThrottlingException" => Kind::Throttled,
+        "ExpiredIteratorException" => Kind::ExpiredIterator,
+        "ResourceNotFoundException" => Kind::Missing,
+        "InvalidArgumentException" => Kind::Argument,
+        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "UnauthorizedOperation" => {
+            Kind::AccessDenied
+        }
+        "KMSAccessDeniedException" => Kind::KeyDenied,
+        // Keys that do not exist, have expired, or do not fit the signature.
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "InvalidSignatureException"
+        | "OptInRequired" => Kind::Credentials,
+        // This machine's clock is wrong: the SDK corrects for it after the first answer.
+        "RequestExpired" | "RequestTimeTooSkewed" => Kind::Unavailable,
+        // The stream is being created or deleted, or a list took too long and starts again.
+        "ResourceInUseException" | "ExpiredNextTokenException" => Kind::Unavailable,
+        "InternalFailure"
+        | "InternalFailureException"
+        | "InternalServerError"
+        | "ServiceUnavailable" => Kind::Unavailable,
+        // The stream's key is switched off, gone, or not to be used: somebody must act.
+        "KMSDisabledException"
+        | "KMSInvalidStateException"
+        | "KMSNotFoundException"
+        | "KMSOptInRequired"
+        | "ValidationException"
+        | "SerializationException"
+        | "UnknownOperationException" => Kind::Refused,
+        _ => match status {
+            429 => Kind::Throttled,
+            401 | 403 => Kind::AccessDenied,
+            500.. => Kind::Unavailable,
+            _ => Kind::Refused,
+        },
+    }
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for Failure
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        let kind = match &error {
+            SdkError::ServiceError(answer) => {
+                let status = answer.raw().status().as_u16();
+                let code = answer.err().code().unwrap_or_default();
+                let kind = kind(code, status);
+                return Self { kind, source: Box::new(ServiceAnswer::new(answer.err(), status)) };
+            }
+            // Also the way in which missing credentials and a missing region come.
+            SdkError::ConstructionFailure(_) => credentials_kind(&error).unwrap_or(Kind::Refused),
+            SdkError::DispatchFailure(failure) if failure.is_user() => {
+                credentials_kind(&error).unwrap_or(Kind::Refused)
+            }
+            SdkError::TimeoutError(_)
+            | SdkError::DispatchFailure(_)
+            // A reply that broke off or makes no sense.
+            | SdkError::ResponseError(_)
+            | _ => credentials_kind(&error).unwrap_or(Kind::Unavailable),
+        };
+        Self { kind, source: error.into() }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, source: impl Into<BoxError>) -> Self {
+        Self { kind, source: source.into() }
+    }
+
+    pub(crate) fn into_source(self) -> BoxError {
+        self.source
+    }
+
+    /// The error of a call that `action` allows.
+    pub(crate) fn into_error(self, stream: &str, action: &'static str) -> SourceError {
+        let Self { kind, source } = self;
+        let stream = stream.to_owned();
+        match kind {
+            Kind::Throttled => SourceError::Throttled { source },
+            Kind::ExpiredIterator => SourceError::Expired,
+            Kind::Missing => SourceError::StreamMissing { stream },
+            Kind::AccessDenied => SourceError::AccessDenied { stream, action, source },
+            Kind::KeyDenied => SourceError::AccessDenied { stream, action: "kms:Decrypt", source },
+            Kind::Credentials => SourceError::Credentials { stream, source },
+            Kind::Unavailable => SourceError::Unavailable { stream, source },
+            Kind::Refused | Kind::Argument => SourceError::Refused { stream, source },
+        }
+    }
+}
+
+/// What the cause says about credentials, if it is about them.
+fn credentials_kind(error: &(dyn Error + 'static)) -> Option<Kind> {
+    std::iter::successors(Some(error), |error| (*error).source()).find_map(|cause| {
+        let error = cause.downcast_ref::<CredentialsError>()?;
+        // The place that hands them out may be down.
+        let is_passing = matches!(
+            error,
+            CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)
+        );
+        Some(if is_passing { Kind::Unavailable } else { Kind::Credentials })
+    })
+}
+
+/// An error that the service sent.
+#[derive(Debug, Error)]
+#[error("{code}: {message} (HTTP {status}, request {request})")]
+struct ServiceAnswer {
+    code: String,
+    message: String,
+    status: u16,
+    request: String,
+}
+
+impl ServiceAnswer {
+    fn new(error: &impl ProvideErrorMetadata, status: u16) -> Self {
+        let request = error.meta().extra("aws_request_id");
+        Self {
+            code: error.code().unwrap_or("no error code").to_owned(),
+            message: error.message().unwrap_or("no message").to_owned(),
+            status,
+            request: request.unwrap_or("without id").to_owned(),
+        }
+    }
+}
+
+/// A reply that cannot be.
+#[derive(Debug, Error)]
+#[error("reply is unreadable: {what}")]
+pub(crate) struct Unreadable {
+    what: &'static str,
+    source: Option<BoxError>,
+}
+
+impl Unreadable {
+    pub(crate) const fn new(what: &'static str) -> Self {
+        Self { what, source: None }
+    }
+
+    pub(crate) fn because(what: &'static str, source: impl Into<BoxError>) -> Self {
+        Self { what, source: Some(source.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(code: &str, status: u16, expect: Kind) {
+        assert_eq!(kind(code, status), expect, "{code} {status}");
+    }
+
+    #[test]
+    fn known_codes_count_whatever_the_status() {
+        check("ProvisionedThroughputExceededException", 400, Kind::Throttled);
+        check("KMSThrottlingException", 400, Kind::Throttled);
+        check("ExpiredIteratorException", 400, Kind::ExpiredIterator);
+        check("ResourceNotFoundException", 400, Kind::Missing);
+        check("InvalidArgumentException", 400, Kind::Argument);
+        check("AccessDeniedException", 400, Kind::AccessDenied);
+        check("KMSAccessDeniedException", 400, Kind::KeyDenied);
+        check("ExpiredTokenException", 403, Kind::Credentials);
+        check("RequestExpired", 400, Kind::Unavailable);
+        check("KMSDisabledException", 400, Kind::Refused);
+    }
+
+    #[test]
+    fn unknown_codes_count_by_status() {
+        check("Unheard", 429, Kind::Throttled);
+        check("Unheard", 503, Kind::Unavailable);
+        check("Unheard", 403, Kind::AccessDenied);
+        check("Unheard", 400, Kind::Refused);
+        check("", 502, Kind::Unavailable);
+    }
+}

@@ -1,0 +1,164 @@
+//! `ListShards`: all its pages, as shards of the model.
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::types;
+use kcl_core::model::{ChildShard, HashKeyRange, SequenceNumber, Shard, ShardId};
+use kcl_core::record_source::{ShardFilter, SourceError};
+
+use crate::config::StreamId;
+use crate::error::{Failure, Kind, Unreadable};
+use crate::record::date_time;
+
+/// The most shards that one page has.
+///
+/// Source: Kinesis API reference, `ListShards`, parameter `MaxResults`.
+const SHARDS_PER_PAGE: i32 = 10_000;
+
+/// Where listing gives up: a million shards, far above what an account may have.
+const PAGES_MAX: usize = 100;
+
+const ACTION: &str = "kinesis:ListShards";
+
+/// Lists the shards of a stream.
+pub(crate) async fn list(
+    client: &Client,
+    stream: &StreamId,
+    filter: &ShardFilter,
+) -> Result<Vec<Shard>, SourceError> {
+    let failed = |failure: Failure| match (failure.kind, filter) {
+        // A time that the service takes for the future comes to pass.
+        (Kind::Argument, ShardFilter::OpenAt(_)) => {
+            Failure::new(Kind::Unavailable, failure.into_source())
+        }
+        _ => failure,
+    };
+    let mut shards = Vec::new();
+    let mut token = None;
+    for _ in 0..PAGES_MAX {
+        // The stream and the filter belong to the first page only; the token stands for them later.
+        let request = match token.take() {
+            Some(token) => client.list_shards().next_token(token),
+            None => stream.list(client).shard_filter(sdk_filter(filter)),
+        };
+        let page = request
+            .max_results(SHARDS_PER_PAGE)
+            .send()
+            .await
+            .map_err(|error| failed(error.into()).into_error(stream.as_str(), ACTION))?;
+        for sent in page.shards.unwrap_or_default() {
+            shards.push(shard(sent).map_err(|error| refused(stream, error))?);
+        }
+        token = page.next_token;
+        if token.is_none() {
+            return Ok(shards);
+        }
+    }
+    Err(refused(stream, Unreadable::new("list of shards without end")))
+}
+
+impl StreamId {
+    fn list(
+        &self,
+        client: &Client,
+    ) -> aws_sdk_kinesis::operation::list_shards::builders::ListShardsFluentBuilder {
+        match self {
+            Self::Name(name) => client.list_shards().stream_name(name.as_str()),
+            Self::Arn(arn) => client.list_shards().stream_arn(arn.as_str()),
+        }
+    }
+}
+
+fn refused(stream: &StreamId, error: Unreadable) -> SourceError {
+    Failure::new(Kind::Refused, error).into_error(stream.as_str(), ACTION)
+}
+
+fn sdk_filter(filter: &ShardFilter) -> types::ShardFilter {
+    let builder = types::ShardFilter::builder();
+    let builder = match filter {
+        ShardFilter::All => builder.r#type(types::ShardFilterType::FromTrimHorizon),
+        ShardFilter::AtTrimHorizon => builder.r#type(types::ShardFilterType::AtTrimHorizon),
+        ShardFilter::OpenAt(time) => {
+            builder.r#type(types::ShardFilterType::AtTimestamp).timestamp(date_time(*time))
+        }
+    };
+    builder.build().expect("the type is set")
+}
+
+fn shard(sent: types::Shard) -> Result<Shard, Unreadable> {
+    let sequences = sent.sequence_number_range.ok_or(Unreadable::new("shard without sequence"))?;
+    Ok(Shard {
+        id: ShardId::from(sent.shard_id),
+        parents: [sent.parent_shard_id, sent.adjacent_parent_shard_id]
+            .into_iter()
+            .flatten()
+            .map(ShardId::from)
+            .collect(),
+        hash_range: hash_range(sent.hash_key_range)?,
+        starting_sequence: sequence(&sequences.starting_sequence_number)?,
+        ending_sequence: sequences.ending_sequence_number.as_deref().map(sequence).transpose()?,
+    })
+}
+
+/// A child as the end of its parent tells of it.
+pub(crate) fn child(sent: types::ChildShard) -> Result<ChildShard, Unreadable> {
+    Ok(ChildShard {
+        id: ShardId::from(sent.shard_id),
+        parents: sent.parent_shards.into_iter().map(ShardId::from).collect(),
+        hash_range: hash_range(sent.hash_key_range)?,
+    })
+}
+
+fn hash_range(sent: Option<types::HashKeyRange>) -> Result<HashKeyRange, Unreadable> {
+    let sent = sent.ok_or(Unreadable::new("shard without hash range"))?;
+    HashKeyRange::parse(&sent.starting_hash_key, &sent.ending_hash_key)
+        .map_err(|error| Unreadable::because("hash range of a shard", error))
+}
+
+fn sequence(text: &str) -> Result<SequenceNumber, Unreadable> {
+    text.parse().map_err(|error| Unreadable::because("sequence number of a shard", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range() -> types::HashKeyRange {
+        types::HashKeyRange::builder()
+            .starting_hash_key("0")
+            .ending_hash_key("340282366920938463463374607431768211455")
+            .build()
+            .unwrap()
+    }
+
+    fn sent() -> types::builders::ShardBuilder {
+        types::Shard::builder().shard_id("shardId-000000000002").hash_key_range(range())
+    }
+
+    #[test]
+    fn a_merged_shard_has_both_parents() {
+        let sequences =
+            types::SequenceNumberRange::builder().starting_sequence_number("7").build().unwrap();
+        let sent = sent()
+            .parent_shard_id("shardId-000000000000")
+            .adjacent_parent_shard_id("shardId-000000000001")
+            .sequence_number_range(sequences)
+            .build()
+            .unwrap();
+        let shard = shard(sent).unwrap();
+        assert_eq!(shard.parents, ["shardId-000000000000".into(), "shardId-000000000001".into()]);
+        assert_eq!((shard.hash_range, shard.is_closed()), (HashKeyRange::FULL, false));
+    }
+
+    #[test]
+    fn a_shard_without_its_numbers_is_an_error() {
+        assert!(shard(sent().build().unwrap()).is_err());
+        let child = |range| {
+            let child = types::ChildShard::builder().shard_id("shardId-000000000003");
+            super::child(
+                child.set_parent_shards(Some(vec![])).set_hash_key_range(range).build().unwrap(),
+            )
+        };
+        assert!(child(Some(range())).is_ok());
+        assert!(child(None).is_err());
+    }
+}

@@ -1,0 +1,29 @@
+//! The conformance suite, against every source.
+
+use kcl_core::testing::record_source::check_all;
+use kcl_local::kinesis::Limits;
+
+use crate::endpoint::{ServerStream, endpoint};
+use crate::memory::Memory;
+
+#[tokio::test]
+async fn the_stream_in_memory_keeps_the_contract() {
+    check_all(|| async { Memory::new() }).await;
+}
+
+#[tokio::test]
+async fn the_stream_in_memory_keeps_the_contract_when_ends_come_apart_and_reads_are_throttled() {
+    check_all(|| async {
+        let memory = Memory::new();
+        memory.stream.set_end_apart(true);
+        memory.stream.set_limits(Limits::KINESIS);
+        memory
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_source_keeps_the_contract_on_the_embedded_server() {
+    let endpoint = endpoint().await;
+    check_all(|| ServerStream::create(&endpoint)).await;
+}

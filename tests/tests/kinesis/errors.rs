@@ -1,0 +1,399 @@
+//! How the source asks, and what its errors say.
+
+use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use kcl_core::model::{SequenceNumber, ShardId, StreamName, Timestamp};
+use kcl_core::record_source::{
+    Fetched, ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError,
+};
+use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::wire::{Answer, Wire, sdk_for};
+
+const ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/orders";
+
+fn source(sdk: &SdkConfig) -> KinesisSource {
+    let config = KinesisSourceConfig::new(StreamId::Name(StreamName::from("orders")));
+    KinesisSource::with_config(sdk, config.with_attempt_timeout(Duration::from_millis(400)))
+}
+
+fn shard() -> ShardId {
+    ShardId::from("shardId-000000000000")
+}
+
+async fn open(source: &KinesisSource) -> Result<Box<dyn ShardReader>, SourceError> {
+    source.open(&shard(), ReadFrom::TrimHorizon).await
+}
+
+/// Answers with an iterator, and with `answer` to whatever else is asked.
+fn iterator_and(answer: Answer) -> impl Fn(&str, &serde_json::Value) -> Answer {
+    move |operation, _| match operation {
+        "GetShardIterator" => ok(&json!({ "ShardIterator": "first" })),
+        _ => answer.clone(),
+    }
+}
+
+fn ok(body: &serde_json::Value) -> Answer {
+    Answer::Say(200, body.to_string())
+}
+
+fn error(status: u16, code: &str) -> Answer {
+    Answer::Say(status, json!({ "__type": code, "message": "so it is" }).to_string())
+}
+
+fn description() -> Answer {
+    ok(&json!({ "StreamDescriptionSummary": {
+        "StreamName": "orders", "StreamARN": ARN, "StreamStatus": "UPDATING",
+        "StreamId": "abc", "RetentionPeriodHours": 48, "StreamCreationTimestamp": 1_700_000_000.25,
+        "OpenShardCount": 1, "EnhancedMonitoring": [],
+    } }))
+}
+
+/// The error of the first read when the service answers it with this code.
+async fn read_error(status: u16, code: &str) -> SourceError {
+    let wire = Wire::answering(iterator_and(error(status, code))).await;
+    let error = open(&source(&wire.sdk)).await.unwrap().read(10).await.unwrap_err();
+    expect_clear(&error);
+    error
+}
+
+/// No message of a chain contains the next one.
+#[track_caller]
+fn expect_clear(error: &SourceError) {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(next) = cause {
+        let said = next.to_string();
+        assert!(!text.contains(&said), "{text:?} repeats {said:?}");
+        (text, cause) = (said, next.source());
+    }
+}
+
+#[tokio::test]
+async fn throttled_reads_are_asked_once_and_others_once_more() {
+    for (status, code, reads) in [
+        (400, "ProvisionedThroughputExceededException", 1),
+        (400, "LimitExceededException", 1),
+        (400, "KMSThrottlingException", 1),
+        (500, "InternalFailure", 2),
+    ] {
+        let wire = Wire::answering(iterator_and(error(status, code))).await;
+        let mut reader = open(&source(&wire.sdk)).await.unwrap();
+        let error = reader.read(10).await.unwrap_err();
+        assert_eq!(matches!(error, SourceError::Throttled { .. }), reads == 1, "{code}: {error:?}");
+        assert!(error.is_retryable());
+        assert_eq!(wire.operations().len(), 1 + reads, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn an_expired_iterator_and_one_that_is_not_known_are_made_anew() {
+    for code in ["ExpiredIteratorException", "InvalidArgumentException"] {
+        assert!(matches!(read_error(400, code).await, SourceError::Expired), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_denied_call_names_the_action_to_grant() {
+    let action = |error: SourceError| {
+        let SourceError::AccessDenied { action, source, .. } = error else { panic!("{error:?}") };
+        (action, source.to_string())
+    };
+    let (read, said) = action(read_error(400, "AccessDeniedException").await);
+    assert_eq!(read, "kinesis:GetRecords");
+    assert_eq!(said, "AccessDeniedException: so it is (HTTP 400, request without id)");
+    assert_eq!(action(read_error(400, "KMSAccessDeniedException").await).0, "kms:Decrypt");
+
+    let wire = Wire::failing(400, "AccessDeniedException").await;
+    let source = source(&wire.sdk);
+    let list = source.list_shards(ShardFilter::All).await.unwrap_err();
+    assert_eq!(action(list).0, "kinesis:ListShards");
+    let describe = source.describe().await.unwrap_err();
+    assert_eq!(action(describe).0, "kinesis:DescribeStreamSummary");
+    assert_eq!(action(open(&source).await.unwrap_err()).0, "kinesis:GetShardIterator");
+}
+
+#[tokio::test]
+async fn what_only_a_human_can_mend_is_not_retried() {
+    for code in ["KMSDisabledException", "KMSNotFoundException", "ValidationException"] {
+        let error = read_error(400, code).await;
+        assert!(matches!(error, SourceError::Refused { .. }), "{code}: {error:?}");
+        assert!(!error.is_retryable());
+    }
+    let error = read_error(400, "UnrecognizedClientException").await;
+    assert!(matches!(error, SourceError::Credentials { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_missing_shard_is_told_from_a_missing_stream_by_asking() {
+    let missing = error(400, "ResourceNotFoundException");
+    let wire = Wire::answering(move |operation, _| match operation {
+        "DescribeStreamSummary" => description(),
+        _ => missing.clone(),
+    })
+    .await;
+    let error = open(&source(&wire.sdk)).await.unwrap_err();
+    assert!(matches!(error, SourceError::ShardMissing { .. }), "{error:?}");
+    let wire = Wire::failing(400, "ResourceNotFoundException").await;
+    let error = open(&source(&wire.sdk)).await.unwrap_err();
+    assert!(matches!(error, SourceError::StreamMissing { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_position_that_is_refused_says_which() {
+    let wire = Wire::failing(400, "InvalidArgumentException").await;
+    let from = ReadFrom::At(SequenceNumber::from(7));
+    let error = source(&wire.sdk).open(&shard(), from).await.unwrap_err();
+    assert!(matches!(error, SourceError::PositionRefused { from: at, .. } if at == from));
+}
+
+#[tokio::test]
+async fn a_list_as_of_a_time_that_is_still_to_come_can_be_tried_again() {
+    let wire = Wire::failing(400, "InvalidArgumentException").await;
+    let source = source(&wire.sdk);
+    let time = ShardFilter::OpenAt(Timestamp::from_epoch_millis(0));
+    assert!(source.list_shards(time).await.unwrap_err().is_retryable());
+    assert!(!source.list_shards(ShardFilter::All).await.unwrap_err().is_retryable());
+}
+
+#[tokio::test]
+async fn nobody_listening_is_unavailable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sdk = sdk_for(listener.local_addr().unwrap());
+    drop(listener);
+    expect_unavailable(&sdk).await;
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_never_answers_is_unavailable_in_time() {
+    let wire = Wire::answering(|_, _| Answer::Hang).await;
+    expect_unavailable(&wire.sdk).await;
+
+    let wire = Wire::answering(iterator_and(Answer::Hang)).await;
+    let mut reader = open(&source(&wire.sdk)).await.unwrap();
+    expect_bounded(reader.read(10)).await;
+}
+
+#[tokio::test]
+async fn a_reply_that_never_ends_is_unavailable_in_time() {
+    let wire = Wire::answering(|_, _| Answer::Stall).await;
+    expect_unavailable(&wire.sdk).await;
+}
+
+#[tokio::test]
+async fn a_reply_that_makes_no_sense_is_unavailable() {
+    let wire = Wire::answering(|_, _| Answer::Say(200, "<html>".to_owned())).await;
+    expect_unavailable(&wire.sdk).await;
+}
+
+async fn expect_unavailable(sdk: &SdkConfig) {
+    let source = source(sdk);
+    expect_bounded(source.describe()).await;
+    expect_bounded(source.list_shards(ShardFilter::All)).await;
+    expect_bounded(open(&source)).await;
+}
+
+/// A call fails as unavailable within twice its attempt's time, and a bit.
+#[expect(clippy::disallowed_methods, reason = "this measures real time")]
+async fn expect_bounded<T: std::fmt::Debug>(call: impl Future<Output = Result<T, SourceError>>) {
+    let started = Instant::now();
+    let error = call.await.unwrap_err();
+    assert!(matches!(error, SourceError::Unavailable { .. }), "{error:?}");
+    assert!(started.elapsed() < Duration::from_millis(1_500), "{:?}", started.elapsed());
+    expect_clear(&error);
+}
+
+/// A client's connections are driven by the runtime that made them.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_does_not_wait_for_a_lease_side_that_stands_still() {
+    let wire = Wire::answering(|operation, _| match operation {
+        "DescribeStreamSummary" => description(),
+        "GetShardIterator" => ok(&json!({ "ShardIterator": "first" })),
+        _ => ok(&records(Some("second"))),
+    })
+    .await;
+    let source = KinesisSource::new(&wire.sdk, "orders");
+    let lease_side = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (lease_side, described) = std::thread::scope(|scope| {
+        let described = scope.spawn(|| {
+            let described = lease_side.block_on(source.describe());
+            (lease_side, described)
+        });
+        described.join().unwrap()
+    });
+    described.unwrap();
+    let read = async { open(&source).await?.read(10).await };
+    let read = tokio::time::timeout(Duration::from_secs(5), read).await;
+    assert_eq!(read.expect("a connection of the other runtime is used").unwrap().records.len(), 1);
+    lease_side.shutdown_background();
+}
+
+#[derive(Debug)]
+struct FailingProvider(fn() -> CredentialsError);
+
+impl ProvideCredentials for FailingProvider {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(Err(self.0()))
+    }
+}
+
+#[tokio::test]
+async fn missing_credentials_are_named_and_a_provider_that_is_down_is_retried() {
+    let sdk = |provider: Option<fn() -> CredentialsError>| {
+        let provider = provider.map(|fail| SharedCredentialsProvider::new(FailingProvider(fail)));
+        let mut sdk = SdkConfig::builder();
+        sdk.set_credentials_provider(provider);
+        sdk.behavior_version(BehaviorVersion::latest()).region(Region::new("us-east-1")).build()
+    };
+    let missing: fn() -> CredentialsError = || CredentialsError::not_loaded("nothing set");
+    for provider in [None, Some(missing)] {
+        let source = source(&sdk(provider));
+        for error in [source.describe().await.unwrap_err(), open(&source).await.unwrap_err()] {
+            assert!(matches!(error, SourceError::Credentials { .. }), "{error:?}");
+            expect_clear(&error);
+        }
+    }
+    let down: fn() -> CredentialsError = || CredentialsError::provider_error("503");
+    let error = source(&sdk(Some(down))).describe().await.unwrap_err();
+    assert!(matches!(error, SourceError::Unavailable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_description_has_the_clock_of_the_service_or_is_refused() {
+    let now = Timestamp::from_epoch_millis(1_700_000_000_000);
+    let wire = Wire::dated(Some(now), |_, _| description()).await;
+    let described = source(&wire.sdk).describe().await.unwrap();
+    assert_eq!(described.now, now);
+    assert_eq!(described.created, Timestamp::from_epoch_millis(1_700_000_000_250));
+    assert_eq!((described.id.as_deref(), described.retention.as_secs()), (Some("abc"), 172_800));
+    let wire = Wire::dated(None, |_, _| description()).await;
+    let error = source(&wire.sdk).describe().await.unwrap_err();
+    assert!(matches!(error, SourceError::Refused { .. }), "{error:?}");
+    assert!(error.source().unwrap().to_string().contains("Date header"));
+}
+
+#[tokio::test]
+async fn a_stream_named_by_arn_is_asked_for_by_arn() {
+    let wire = Wire::answering(|operation, _| match operation {
+        "DescribeStreamSummary" => description(),
+        "ListShards" => ok(&json!({ "Shards": [] })),
+        "GetShardIterator" => ok(&json!({ "ShardIterator": "first" })),
+        _ => ok(&json!({ "Records": [], "NextShardIterator": "second" })),
+    })
+    .await;
+    let source = KinesisSource::from_arn(&wire.sdk, ARN);
+    source.describe().await.unwrap();
+    source.list_shards(ShardFilter::All).await.unwrap();
+    open(&source).await.unwrap().read(10).await.unwrap();
+    for (operation, body) in wire.asked() {
+        assert_eq!(body["StreamARN"], ARN, "{operation}");
+        assert_eq!(body.get("StreamName"), None, "{operation}");
+    }
+    assert_eq!(wire.asked().len(), 4);
+}
+
+#[tokio::test]
+async fn a_list_has_all_pages_and_filters_the_first() {
+    let page = |number: u32, token: Option<&str>| {
+        let shard = json!({
+            "ShardId": format!("shardId-{number:012}"),
+            "HashKeyRange": { "StartingHashKey": "0", "EndingHashKey": "9" },
+            "SequenceNumberRange": { "StartingSequenceNumber": "5" },
+        });
+        ok(&json!({ "Shards": [shard], "NextToken": token }))
+    };
+    let wire = Wire::answering(move |_, body| match body["NextToken"].as_str() {
+        None => page(0, Some("more")),
+        Some("more") => page(1, Some("last")),
+        Some(_) => page(2, None),
+    })
+    .await;
+    let time = Timestamp::from_epoch_millis(1_700_000_000_500);
+    let shards = source(&wire.sdk).list_shards(ShardFilter::OpenAt(time)).await.unwrap();
+    let ids: Vec<_> = shards.iter().map(|shard| shard.id.as_str()).collect();
+    assert_eq!(ids, ["shardId-000000000000", "shardId-000000000001", "shardId-000000000002"]);
+    let bodies: Vec<_> = wire.asked().into_iter().map(|(_, body)| body).collect();
+    let filter = json!({ "Type": "AT_TIMESTAMP", "Timestamp": 1_700_000_000.5 });
+    assert_eq!((&bodies[0]["ShardFilter"], &bodies[0]["StreamName"]), (&filter, &json!("orders")));
+    for body in &bodies[1..] {
+        assert_eq!((body.get("ShardFilter"), body.get("StreamName")), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_list_without_end_is_refused() {
+    let wire = Wire::answering(|_, _| ok(&json!({ "Shards": [], "NextToken": "more" }))).await;
+    let error = source(&wire.sdk).list_shards(ShardFilter::All).await.unwrap_err();
+    assert!(matches!(error, SourceError::Refused { .. }), "{error:?}");
+    assert_eq!(wire.asked().len(), 100);
+}
+
+fn records(next: Option<&str>) -> serde_json::Value {
+    json!({
+        "Records": [{
+            "SequenceNumber": "49590338271490256608559692538361571095921575989136588898",
+            "PartitionKey": "key", "Data": "dGVh", "ApproximateArrivalTimestamp": 1_700_000_000.5,
+        }],
+        "NextShardIterator": next, "MillisBehindLatest": 1_500,
+    })
+}
+
+#[tokio::test]
+async fn reading_follows_the_iterators_and_ends_with_the_children() {
+    let range = json!({ "StartingHashKey": "0", "EndingHashKey": "9" });
+    let child = json!({ "ShardId": "child", "ParentShards": ["p"], "HashKeyRange": range });
+    let wire = Wire::answering(move |_, body| match body["ShardIterator"].as_str() {
+        None => ok(&json!({ "ShardIterator": "first" })),
+        Some("first") => ok(&records(Some("second"))),
+        Some(_) => {
+            let mut last = records(None);
+            last["ChildShards"] = json!([child]);
+            ok(&last)
+        }
+    })
+    .await;
+    let mut reader = open(&source(&wire.sdk)).await.unwrap();
+    let first: Fetched = reader.read(20_000).await.unwrap();
+    assert_eq!((first.records.len(), &first.records[0].data[..]), (1, &b"tea"[..]));
+    assert_eq!((first.behind_latest, first.end), (Some(Duration::from_millis(1_500)), None));
+    let last = reader.read(0).await.unwrap();
+    assert_eq!((last.records.len(), last.end.as_ref().unwrap().children.len()), (1, 1));
+    let after = reader.read(10).await.unwrap();
+    assert_eq!((after.records.len(), after.end), (0, last.end));
+    let limits: Vec<_> =
+        wire.asked().iter().filter_map(|asked| asked.1["Limit"].as_u64()).collect();
+    assert_eq!(limits, [10_000, 1]);
+}
+
+#[tokio::test]
+async fn a_reply_that_was_not_taken_is_asked_for_again() {
+    let reads = AtomicUsize::new(0);
+    let wire = Wire::answering(move |operation, _| match operation {
+        "GetShardIterator" => ok(&json!({ "ShardIterator": "first" })),
+        _ => match reads.fetch_add(1, Ordering::Relaxed) {
+            0 => Answer::Say(200, records(Some("second")).to_string().replace("4959", "LATEST")),
+            1 => Answer::Hang,
+            _ => ok(&records(Some("second"))),
+        },
+    })
+    .await;
+    let mut reader = open(&source(&wire.sdk)).await.unwrap();
+    let error = reader.read(10).await.unwrap_err();
+    assert!(matches!(error, SourceError::Refused { .. }), "{error:?}");
+    let dropped = tokio::time::timeout(Duration::from_millis(100), reader.read(10)).await;
+    assert!(dropped.is_err());
+    assert_eq!(reader.read(10).await.unwrap().records.len(), 1);
+    assert_eq!(reader.read(10).await.unwrap().records.len(), 1);
+    let iterators: Vec<_> =
+        wire.asked().into_iter().skip(1).map(|(_, body)| body["ShardIterator"].clone()).collect();
+    assert_eq!(iterators, ["first", "first", "first", "second"]);
+}

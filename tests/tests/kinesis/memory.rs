@@ -1,0 +1,250 @@
+//! The stream in memory, on a clock that is turned by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kcl_core::clock::Clock;
+use kcl_core::model::{Moment, Position, SequenceNumber, Shard, ShardId, Timestamp};
+use kcl_core::record_source::{ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
+use kcl_core::testing::record_source::SourceUnderTest;
+use kcl_local::kinesis::{Limits, MemoryStream};
+
+/// A clock that only moves when told, by milliseconds.
+#[derive(Debug, Default)]
+struct HandClock(AtomicU64);
+
+impl Clock for HandClock {
+    fn now(&self) -> Moment {
+        Moment::from_origin(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+    }
+
+    fn time_of_day(&self) -> Timestamp {
+        let since = i64::try_from(self.0.load(Ordering::Relaxed)).unwrap();
+        Timestamp::from_epoch_millis(1_700_000_000_345 + since)
+    }
+}
+
+fn stream_on(name: &str, clock: &Arc<HandClock>) -> MemoryStream {
+    let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(clock);
+    MemoryStream::new(name, 2, clock)
+}
+
+/// A stream of two shards in memory.
+pub(crate) struct Memory {
+    pub(crate) stream: MemoryStream,
+    clock: Arc<HandClock>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        let clock = Arc::new(HandClock::default());
+        Self { stream: stream_on("orders", &clock), clock }
+    }
+
+    fn advance(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap();
+        self.clock.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    async fn open(&self, shard: &ShardId, from: ReadFrom) -> Box<dyn ShardReader> {
+        self.stream.open(shard, from).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl SourceUnderTest for Memory {
+    fn source(&self) -> Arc<dyn RecordSource> {
+        Arc::new(self.stream.clone())
+    }
+
+    fn missing(&self) -> Arc<dyn RecordSource> {
+        let stream = stream_on("nowhere", &self.clock);
+        stream.delete();
+        Arc::new(stream)
+    }
+
+    async fn put(&self, hash_key: u128, data: &str) -> (ShardId, SequenceNumber) {
+        self.stream.put_at(hash_key, "key", data.to_owned()).unwrap()
+    }
+
+    async fn split(&self, shard: &ShardId, at: u128) {
+        self.stream.split(shard, at).unwrap();
+    }
+
+    async fn merge(&self, one: &ShardId, other: &ShardId) {
+        self.stream.merge(one, other).unwrap();
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.advance(time);
+    }
+}
+
+fn put(memory: &Memory, data: &'static str) -> (ShardId, SequenceNumber) {
+    memory.stream.put_at(0, "key", data).unwrap()
+}
+
+/// What a reader brings next, as text.
+async fn next(reader: &mut dyn ShardReader) -> Vec<String> {
+    let records = reader.read(10).await.unwrap().records;
+    records.iter().map(|record| String::from_utf8(record.data.to_vec()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_position_that_was_trimmed_starts_at_what_is_left() {
+    let memory = Memory::new();
+    let (shard, first) = put(&memory, "first");
+    let (_, second) = put(&memory, "second");
+    memory.stream.trim_before(&shard, second);
+    for from in [ReadFrom::At(first), ReadFrom::TrimHorizon] {
+        let mut reader = memory.open(&shard, from).await;
+        assert_eq!(next(&mut *reader).await, ["second"]);
+    }
+}
+
+#[tokio::test]
+async fn an_iterator_jumps_over_what_is_trimmed_meanwhile() {
+    let memory = Memory::new();
+    let (shard, _) = put(&memory, "first");
+    let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
+    let (_, second) = put(&memory, "second");
+    memory.stream.trim_before(&shard, second);
+    assert_eq!(next(&mut *reader).await, ["second"]);
+}
+
+#[tokio::test]
+async fn records_outlive_their_retention_and_closed_shards_theirs() {
+    let memory = Memory::new();
+    let (shard, _) = put(&memory, "first");
+    memory.advance(Duration::from_hours(20));
+    put(&memory, "second");
+    memory.stream.split(&shard, 7).unwrap();
+    memory.advance(Duration::from_hours(5));
+    let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
+    assert_eq!(next(&mut *reader).await, ["second"]);
+    memory.advance(Duration::from_hours(20));
+    let error = memory.stream.open(&shard, ReadFrom::TrimHorizon).await.unwrap_err();
+    assert!(matches!(error, SourceError::ShardMissing { .. }));
+    assert_eq!(memory.stream.shards().len(), 3);
+}
+
+#[tokio::test]
+async fn trimming_everything_takes_records_and_closed_shards() {
+    let memory = Memory::new();
+    let (shard, _) = put(&memory, "first");
+    memory.stream.split(&shard, 7).unwrap();
+    put(&memory, "second");
+    memory.stream.trim_all();
+    let shards = memory.stream.list_shards(ShardFilter::All).await.unwrap();
+    assert_eq!(shards.len(), 3);
+    assert!(shards.iter().all(|shard| !shard.is_closed()));
+    let (child, _) = put(&memory, "third");
+    let mut reader = memory.open(&child, ReadFrom::TrimHorizon).await;
+    assert_eq!(next(&mut *reader).await, ["third"]);
+}
+
+#[tokio::test]
+async fn a_reader_keeps_the_end_that_it_has_seen() {
+    let memory = Memory::new();
+    let (shard, _) = put(&memory, "first");
+    let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
+    memory.stream.split(&shard, 7).unwrap();
+    let end = reader.read(10).await.unwrap().end;
+    memory.stream.trim_all();
+    assert!(end.is_some());
+    assert_eq!(reader.read(10).await.unwrap().end, end);
+}
+
+#[tokio::test]
+async fn an_iterator_expires_unless_it_is_used() {
+    let memory = Memory::new();
+    let (shard, _) = put(&memory, "first");
+    let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
+    for _ in 0..3 {
+        memory.advance(Duration::from_mins(5));
+        reader.read(10).await.unwrap();
+    }
+    memory.advance(Duration::from_mins(5) + Duration::from_millis(1));
+    assert!(matches!(reader.read(10).await, Err(SourceError::Expired)));
+}
+
+#[tokio::test]
+async fn a_throttled_read_is_answered_later_and_loses_nothing() {
+    let memory = Memory::new();
+    let (shard, _) = put(&memory, "first");
+    let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
+    memory.stream.throttle_next(1);
+    assert!(matches!(reader.read(10).await, Err(SourceError::Throttled { .. })));
+    assert_eq!(next(&mut *reader).await, ["first"]);
+
+    memory.stream.set_limits(Limits { reads_per_second: Some(2), ..Limits::NONE });
+    memory.advance(Duration::from_secs(1));
+    reader.read(10).await.unwrap();
+    reader.read(10).await.unwrap();
+    assert!(matches!(reader.read(10).await, Err(SourceError::Throttled { .. })));
+    memory.advance(Duration::from_secs(1));
+    reader.read(10).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reply_has_ten_mebibytes_at_most() {
+    let memory = Memory::new();
+    let megabyte = vec![0; 1024 * 1024];
+    let (shard, _) = memory.stream.put_at(0, "key", megabyte.clone()).unwrap();
+    for _ in 0..11 {
+        memory.stream.put_at(0, "key", megabyte.clone()).unwrap();
+    }
+    let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
+    let first = reader.read(100).await.unwrap();
+    assert_eq!((first.records.len(), first.is_caught_up()), (9, false));
+    assert_eq!(reader.read(100).await.unwrap().records.len(), 3);
+}
+
+#[tokio::test]
+async fn late_lists_show_the_past_and_torn_ones_half_of_it() {
+    let memory = Memory::new();
+    let (shard, _) = put(&memory, "first");
+    memory.advance(Duration::from_mins(1));
+    memory.stream.split(&shard, 7).unwrap();
+    memory.stream.set_list_lag(Duration::from_secs(10));
+    let lengths = |shards: Vec<Shard>| {
+        (shards.len(), shards.iter().filter(|shard| shard.is_closed()).count())
+    };
+    let list = || memory.stream.list_shards(ShardFilter::All);
+    assert_eq!(lengths(list().await.unwrap()), (2, 0));
+    memory.stream.set_page_shards(2);
+    assert_eq!(lengths(list().await.unwrap()), (4, 0));
+    memory.advance(Duration::from_secs(10));
+    assert_eq!(lengths(list().await.unwrap()), (4, 1));
+}
+
+#[tokio::test]
+async fn another_stream_of_the_same_name_knows_nothing_of_the_first() {
+    let memory = Memory::new();
+    let (shard, old) = put(&memory, "first");
+    let before = memory.stream.describe().await.unwrap();
+    let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
+    memory.stream.delete();
+    assert!(matches!(reader.read(10).await, Err(SourceError::StreamMissing { .. })));
+    memory.stream.recreate(1);
+    assert!(matches!(reader.read(10).await, Err(SourceError::Expired)));
+    let error = memory.stream.open(&shard, ReadFrom::At(old)).await.unwrap_err();
+    assert!(matches!(error, SourceError::PositionRefused { .. }), "{error:?}");
+    let after = memory.stream.describe().await.unwrap();
+    assert_ne!(after.id, before.id);
+    assert!(put(&memory, "again").1 > old);
+}
+
+#[tokio::test]
+async fn records_keep_what_they_were_put_with() {
+    let memory = Memory::new();
+    memory.advance(Duration::from_millis(123));
+    let (shard, sequence) = memory.stream.put("customer-7", "tea").unwrap();
+    let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
+    let records = reader.read(10).await.unwrap().records;
+    assert_eq!(records[0].position, Position::of(sequence));
+    assert_eq!(records[0].partition_key, "customer-7");
+    assert_eq!(records[0].arrived, Some(memory.clock.time_of_day()));
+}
