@@ -1,5 +1,7 @@
 //! Storing how far a shard is done: [`Checkpointer`].
 
+use std::sync::Arc;
+
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -12,11 +14,24 @@ use crate::model::{Checkpoint, Position};
 /// With automatic checkpoints there is no need for it, and no harm in it.
 #[derive(Clone, Debug)]
 pub struct Checkpointer {
-    pub(crate) delivered: watch::Receiver<Option<Position>>,
-    pub(crate) holder: mpsc::Sender<FromConsumer>,
+    delivered: watch::Receiver<Option<Position>>,
+    stored: Arc<watch::Sender<Option<Position>>>,
+    holder: mpsc::Sender<FromConsumer>,
 }
 
 impl Checkpointer {
+    pub(crate) fn new(
+        delivered: watch::Receiver<Option<Position>>,
+        holder: mpsc::Sender<FromConsumer>,
+    ) -> Self {
+        Self { delivered, stored: Arc::new(watch::Sender::new(None)), holder }
+    }
+
+    /// The greatest position that was stored through this checkpointer or a clone of it.
+    pub(crate) fn stored(&self) -> Option<Position> {
+        *self.stored.borrow()
+    }
+
     /// Stores that all records up to `position`, itself included, are done, and returns when that is
     /// stored. It counts as a renewal of the lease.
     ///
@@ -36,7 +51,9 @@ impl Checkpointer {
         if self.holder.send(request).await.is_err() {
             return Err(CheckpointError::LeaseLost);
         }
-        answer.await.unwrap_or(Err(CheckpointError::LeaseLost))
+        answer.await.unwrap_or(Err(CheckpointError::LeaseLost))?;
+        self.stored.send_modify(|stored| *stored = (*stored).max(Some(position)));
+        Ok(())
     }
 }
 

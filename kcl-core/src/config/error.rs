@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// A configuration that cannot work. Names every setting that must change, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
 pub struct ConfigError {
     mistakes: Vec<Mistake>,
 }

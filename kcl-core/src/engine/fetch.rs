@@ -12,7 +12,7 @@ use crate::decide::retry;
 use crate::engine::side::Chance;
 use crate::engine::timer::sleep_until;
 use crate::event::Event;
-use crate::model::{Moment, Position, ShardId};
+use crate::model::{Moment, Position, SequenceNumber, ShardId};
 use crate::record_source::{Fetched, ReadFrom, RecordSource, ShardReader, SourceError};
 use crate::telemetry::{Events, chain};
 
@@ -32,6 +32,7 @@ pub(super) struct Fetch {
     pub(super) records_max: usize,
     from: ReadFrom,
     done: Option<Position>,
+    first: Option<SequenceNumber>,
     reader: Option<Box<dyn ShardReader>>,
     pace: Pace,
     next_read: Moment,
@@ -69,12 +70,18 @@ impl Fetch {
             records_max,
             from: resume.from,
             done: resume.done,
+            first: None,
             reader: None,
             pace: Pace::new(poll_every),
             next_read,
             failures: 0,
             hopeless: 0,
         }
+    }
+
+    /// The first record that was read, done or not: shows whether earlier ones were trimmed.
+    pub(super) const fn first(&self) -> Option<SequenceNumber> {
+        self.first
     }
 
     /// What comes next in the shard: possibly no record, but never one twice.
@@ -124,6 +131,7 @@ impl Fetch {
         };
         self.next_read = self.pace.after_read(read, self.clock.now());
         if let Some(last) = fetched.records.last() {
+            self.first = self.first.or(fetched.records.first().map(|record| record.position.sequence));
             self.from = ReadFrom::At(last.position.sequence);
             if let Some(done) = self.done {
                 fetched.records.retain(|record| record.position > done);

@@ -1,10 +1,41 @@
 //! The tasks. The only folder that spawns, sleeps and selects; it holds no rules.
+//!
+//! ```text
+//!  lease side: own thread, own runtime             data side: the application's runtime
+//!
+//!  start ─▶ scanner ──scan──▶ decide::balance        consumer(shard) ── fetch ──▶ RecordSource
+//!             │  ├─ take ──▶ holder(lease) ──grant──▶      │
+//!             │  ├─ asker(lease)   │ deadline, order ──▶ guard ── delivery ──▶ RecordProcessor
+//!             │  └─ shard sync     │ ◀── progress, checkpoint, ended, drained ──┘
+//!             └─ presence          ▼
+//!                              decide::holding ──writes──▶ LeaseStore
+//! ```
+//!
+//! Tasks share nothing that changes: they own their state and send messages. Every channel is bounded.
 
+mod asker;
+mod builder;
+mod consumer;
+mod data_side;
+mod delivery;
+mod erase;
+mod fetch;
+mod guard;
+mod holder;
+mod lease_side;
 pub(crate) mod link;
+mod presence;
+mod scan;
+mod scanner;
+mod shard_sync;
+mod side;
+mod start;
+mod status;
+mod supervisor;
+mod take;
+mod timer;
+mod worker;
 
-/// Placeholder until the engine lands.
-#[derive(Debug)]
-pub struct Worker;
-/// Placeholder until the engine lands.
-#[derive(Debug)]
-pub struct WorkerHandle;
+pub use builder::WorkerBuilder;
+pub use status::{ShardReport, ShutdownReport, WorkerState, WorkerStatus};
+pub use worker::{Worker, WorkerHandle};

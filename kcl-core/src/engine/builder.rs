@@ -1,0 +1,179 @@
+//! Collects the parts of a worker, and checks its settings once.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{
+    ConfigError, DeliveryConfig, LeaseConfig, Mistake, RetrievalConfig, ShutdownConfig, WorkerConfig,
+};
+use crate::engine::erase::ErasedFactory;
+use crate::engine::worker::{Placement, Worker, WorkerParts};
+use crate::event::Observer;
+use crate::lease_store::LeaseStore;
+use crate::processor::ProcessorFactory;
+use crate::record_source::RecordSource;
+use crate::telemetry::Events;
+
+/// Collects the parts of a [`Worker`].
+///
+/// Three parts are needed: where records come from, where leases are kept, and what to do with the
+/// records. Everything else has a default.
+#[derive(Debug)]
+#[must_use = "a worker is made by `build`"]
+pub struct WorkerBuilder {
+    name: String,
+    incarnation: Option<u64>,
+    source: Option<Arc<dyn RecordSource>>,
+    store: Option<Arc<dyn LeaseStore>>,
+    factory: Option<Arc<dyn ErasedFactory>>,
+    config: WorkerConfig,
+    clock: Arc<dyn Clock>,
+    observer: Option<Arc<dyn Observer>>,
+    placement: Placement,
+}
+
+/// The longest name of a worker: it becomes part of a row's key.
+const NAME_LENGTH_MAX: usize = 200;
+
+impl WorkerBuilder {
+    pub(super) fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            incarnation: None,
+            source: None,
+            store: None,
+            factory: None,
+            config: WorkerConfig::default(),
+            clock: Arc::new(SystemClock),
+            observer: None,
+            placement: Placement::OwnThread,
+        }
+    }
+
+    /// Where records come from, such as `kcl_kinesis::KinesisSource`.
+    pub fn records(mut self, source: impl RecordSource) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Where leases are kept, such as `kcl_dynamo::DynamoLeaseStore`.
+    pub fn leases(mut self, store: impl LeaseStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// What to do with the records: a closure that makes a processor for a shard, or your own
+    /// factory.
+    pub fn processor(mut self, factory: impl ProcessorFactory) -> Self {
+        self.factory = Some(Arc::new(factory));
+        self
+    }
+
+    /// All settings at once.
+    pub fn config(mut self, config: WorkerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Settings of leases.
+    pub fn lease_config(mut self, config: LeaseConfig) -> Self {
+        self.config.lease = config;
+        self
+    }
+
+    /// Settings of reading.
+    pub fn retrieval_config(mut self, config: RetrievalConfig) -> Self {
+        self.config.retrieval = config;
+        self
+    }
+
+    /// Settings of delivery.
+    pub fn delivery_config(mut self, config: DeliveryConfig) -> Self {
+        self.config.delivery = config;
+        self
+    }
+
+    /// Settings of shutting down.
+    pub fn shutdown_config(mut self, config: ShutdownConfig) -> Self {
+        self.config.shutdown = config;
+        self
+    }
+
+    /// Who gets every event, beside the log.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// What time it is, for simulations.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The incarnation's number, for simulations: it must differ for each start of a worker. By
+    /// default it is drawn from the system's source of chance.
+    pub const fn incarnation(mut self, number: u64) -> Self {
+        self.incarnation = Some(number);
+        self
+    }
+
+    /// Runs the lease side on the runtime that the worker is run on, for simulations. By default it
+    /// has a thread of its own, which keeps a blocking processor from stopping renewals.
+    pub const fn on_one_runtime(mut self) -> Self {
+        self.placement = Placement::OneRuntime;
+        self
+    }
+
+    /// The worker, ready to run.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names every part that is missing and every setting out of its range.
+    pub fn build(self) -> Result<Worker, ConfigError> {
+        let mut mistakes = match self.config.check() {
+            Ok(()) => Vec::new(),
+            Err(error) => error.mistakes().to_vec(),
+        };
+        let mut missing = |setting, problem: &str| {
+            mistakes.push(Mistake { setting, problem: problem.to_owned() });
+        };
+        if self.name.is_empty() || self.name.len() > NAME_LENGTH_MAX {
+            missing("worker name", "must have 1 to 200 bytes");
+        }
+        if self.source.is_none() {
+            missing("records", "is missing: say where records come from");
+        }
+        if self.store.is_none() {
+            missing("leases", "is missing: say where leases are kept");
+        }
+        if self.factory.is_none() {
+            missing("processor", "is missing: say what to do with the records");
+        }
+        ConfigError::unless_empty(mistakes)?;
+        let (Some(source), Some(store), Some(factory)) = (self.source, self.store, self.factory)
+        else {
+            return Err(ConfigError::default());
+        };
+        Ok(Worker::new(WorkerParts {
+            name: self.name,
+            incarnation: self.incarnation.unwrap_or_else(fresh_incarnation),
+            source,
+            store,
+            factory,
+            config: Arc::new(self.config),
+            clock: self.clock,
+            events: Events::new(self.observer),
+            placement: self.placement,
+        }))
+    }
+}
+
+/// A number that no other start of any worker has.
+fn fresh_incarnation() -> u64 {
+    use rand::TryRng;
+    rand::rngs::SysRng.try_next_u64().unwrap_or_else(|_| {
+        // Without a source of chance, the start's own time and process tell it from others.
+        let millis = SystemClock.time_of_day().epoch_millis().unsigned_abs();
+        millis.rotate_left(20) ^ u64::from(std::process::id())
+    })
+}

@@ -1,0 +1,61 @@
+//! The lease side: on a thread and a runtime of its own, so that a processor that blocks every
+//! thread of the application's runtime cannot stop a renewal.
+
+use std::sync::Arc;
+use std::thread;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
+
+use crate::engine::link::Grant;
+use crate::engine::scanner::Scanner;
+use crate::engine::side::Side;
+use crate::engine::start;
+use crate::engine::status::{ShardReport, WorkerState, WorkerStatus};
+use crate::error::RunError;
+
+/// How the lease side ended.
+pub(super) type LeaseSideEnd = Result<Vec<ShardReport>, RunError>;
+
+/// What the lease side talks through.
+#[derive(Debug)]
+pub(super) struct Channels {
+    pub(super) grants: mpsc::Sender<Grant>,
+    pub(super) status: watch::Sender<WorkerStatus>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Runs the lease side where it is called.
+pub(super) async fn run(side: Arc<Side>, channels: Channels) -> LeaseSideEnd {
+    let Channels { grants, status, stop } = channels;
+    let start = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(Vec::new()),
+        start = start::run(&side) => start?,
+    };
+    status.send_modify(|status| status.state = WorkerState::Running);
+    Scanner::new(side, start, grants, status).run(stop).await
+}
+
+/// Runs the lease side on a thread of its own. The receiver gets how it ended.
+pub(super) fn spawn(
+    side: Arc<Side>,
+    channels: Channels,
+    span: Span,
+) -> Result<oneshot::Receiver<LeaseSideEnd>, RunError> {
+    let (report, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| RunError::Thread(error.into()))?;
+    let work = move || {
+        let end = runtime.block_on(run(side, channels).instrument(span));
+        _ = report.send(end); // Nobody waits any more if the worker was dropped.
+    };
+    thread::Builder::new()
+        .name("kcl-leases".to_owned())
+        .spawn(work)
+        .map_err(|error| RunError::Thread(error.into()))?;
+    Ok(ended)
+}
