@@ -6,4 +6,5 @@
 pub mod asking;
 pub mod expiry;
 pub mod holding;
+pub mod presence;
 pub mod write_numbers;
