@@ -8,4 +8,5 @@ pub mod balance;
 pub mod expiry;
 pub mod holding;
 pub mod presence;
+pub mod scan_budget;
 pub mod write_numbers;
