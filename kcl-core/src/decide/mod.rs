@@ -9,4 +9,5 @@ pub mod expiry;
 pub mod holding;
 pub mod presence;
 pub mod scan_budget;
+pub mod turn;
 pub mod write_numbers;
