@@ -4,9 +4,14 @@
 //! I/O. Time comes in as `now`, chance as an argument, the world as a snapshot; what goes out is data.
 
 pub mod asking;
+pub mod balance;
+pub mod expiry;
 pub mod holding;
 pub mod lifecycle;
 pub mod pace;
+pub mod presence;
 pub mod resume;
 pub mod retry;
+pub mod scan_budget;
+pub mod turn;
 pub mod write_numbers;

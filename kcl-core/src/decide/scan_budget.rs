@@ -1,0 +1,31 @@
+//! How often to scan the table, so that the whole fleet stays within a budget of reads.
+
+use std::time::Duration;
+
+/// The shortest period of scans, before jitter.
+const PERIOD_MIN_SECONDS: f64 = 1.0;
+
+/// The longest period of scans: a bound for nonsensical costs.
+const PERIOD_MAX_SECONDS: f64 = 3_600.0;
+
+/// How much of the period chance may take away.
+const JITTER: f64 = 0.2;
+
+/// How long to wait after a scan.
+///
+/// `scan_units` is what one scan costs in read units, `budget` what the fleet may spend of them per
+/// second. Jitter only shortens the pause, to between 0.8 and 1.0 of the period: scans of a fleet
+/// spread out, and none is late. `chance` is from `0.0..1.0`.
+#[must_use]
+pub fn pause(workers: usize, scan_units: f64, budget: usize, chance: f64) -> Duration {
+    let period = count(workers) * scan_units / count(budget);
+    let chance = if chance.is_finite() { chance.clamp(0.0, 1.0) } else { 0.0 };
+    let period = if period.is_nan() { PERIOD_MIN_SECONDS } else { period };
+    let period = period.clamp(PERIOD_MIN_SECONDS, PERIOD_MAX_SECONDS);
+    Duration::from_secs_f64(period * JITTER.mul_add(-chance, 1.0))
+}
+
+/// A count as a number; at least one.
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX)).max(1.0)
+}
