@@ -1,2 +1,36 @@
-//! .
-fn main() {}
+//! Prints every record of a stream: what a first service looks like.
+//!
+//! Without an AWS account: `cargo run -p kcl-examples --bin hello`; with one: `-- --aws STREAM`.
+
+use kcl_core::context::ShardContext;
+use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
+use kcl_dynamo::DynamoLeaseStore;
+use kcl_examples::Demo;
+use kcl_kinesis::KinesisSource;
+
+struct Printer;
+
+impl RecordProcessor for Printer {
+    async fn process_records(
+        &mut self,
+        batch: RecordBatch,
+        shard: &ShardContext,
+    ) -> Result<(), BoxError> {
+        for record in &batch {
+            println!("{} {}", shard.shard_id(), String::from_utf8_lossy(&record.data));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let demo = Demo::from_args().await?;
+    let worker = Worker::builder("hello")
+        .records(KinesisSource::new(demo.aws(), demo.stream()))
+        .leases(DynamoLeaseStore::new(demo.aws(), "hello").create_if_missing())
+        .processor(|_: &ShardContext| Printer)
+        .build()?;
+    worker.run_until(demo.ctrl_c()).await?;
+    Ok(())
+}

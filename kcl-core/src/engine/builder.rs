@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    ConfigError, DeliveryConfig, LeaseConfig, Mistake, RetrievalConfig, ShutdownConfig, WorkerConfig,
+    ConfigError, DeliveryConfig, LeaseConfig, Mistake, RetrievalConfig, ShutdownConfig,
+    WorkerConfig,
 };
 use crate::engine::erase::ErasedFactory;
 use crate::engine::worker::{Placement, Worker, WorkerParts};

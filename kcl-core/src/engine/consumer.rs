@@ -29,7 +29,7 @@ use crate::engine::guard::{Guard, Stop};
 use crate::engine::link::{FromConsumer, Grant};
 use crate::engine::side::Chance;
 use crate::event::Event;
-use crate::model::{Checkpoint, ChildShard, HashKeyRange, Lease, RecordBatch, StreamName};
+use crate::model::{Checkpoint, ChildShard, HashKeyRange, Lease, RecordBatch};
 use crate::record_source::{Fetched, RecordSource, ShardClosed, ShardFilter};
 use crate::telemetry::{Events, chain};
 
@@ -42,8 +42,6 @@ const LIST_PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration:
 /// What every consumer of a worker needs.
 #[derive(Clone, Debug)]
 pub(crate) struct ConsumerParts {
-    pub(crate) stream: StreamName,
-    pub(crate) retention: Duration,
     pub(crate) source: Arc<dyn RecordSource>,
     pub(crate) factory: Arc<dyn ErasedFactory>,
     pub(crate) config: Arc<WorkerConfig>,
@@ -64,6 +62,7 @@ pub(crate) async fn run(grant: Grant, parts: ConsumerParts) {
 struct Consumer {
     parts: ConsumerParts,
     lease: Lease,
+    retention: Duration,
     state: State,
     delivery: Delivery,
     holder: mpsc::Sender<FromConsumer>,
@@ -74,17 +73,14 @@ struct Consumer {
 
 impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Option<Self> {
-        let Grant { lease, token, deadline, order, progress, holder, alive } = grant;
+        let Grant { stream, retention, lease, token, deadline, order, progress, holder, alive } =
+            grant;
         if lease.is_ended() {
             return None;
         }
         let (delivered, delivered_seen) = watch::channel(None);
         let cancelled = CancellationToken::new();
-        let info = ShardInfo {
-            stream: parts.stream.clone(),
-            shard_id: lease.key.shard(),
-            token: token.into(),
-        };
+        let info = ShardInfo { stream, shard_id: lease.key.shard(), token: token.into() };
         let context = ShardContext {
             info,
             resume: lease.checkpoint,
@@ -112,7 +108,7 @@ impl Consumer {
         };
         let state = State::Initializing;
         let children = Vec::new();
-        Some(Self { parts, lease, state, delivery, holder, children, _alive: alive })
+        Some(Self { parts, lease, retention, state, delivery, holder, children, _alive: alive })
     }
 
     /// Initializes, processes and ends the shard. Returns what ended that.
@@ -140,8 +136,7 @@ impl Consumer {
 
     /// Reads and delivers up to the shard's end.
     async fn process(&mut self) -> Result<ShardClosed, Happened> {
-        let Some(start) =
-            resume::resume(&self.lease, self.parts.config.retrieval.initial_position)
+        let Some(start) = resume::resume(&self.lease, self.parts.config.retrieval.initial_position)
         else {
             return Err(Happened::Unreadable);
         };
@@ -217,7 +212,7 @@ impl Consumer {
     fn looks_complete(&self, fetch: &Fetch, fetched: &Fetched) -> Result<bool, Happened> {
         let Some(first) = fetch.first() else { return Ok(fetched.end.is_some()) };
         let now = self.parts.clock.time_of_day();
-        if resume::is_data_lost(&self.lease, first, self.parts.retention, now) {
+        if resume::is_data_lost(&self.lease, first, self.retention, now) {
             self.parts.events.emit(&Event::DataLost {
                 shard: self.lease.key.shard(),
                 from: self.lease.checkpoint,
@@ -298,7 +293,7 @@ impl Consumer {
         }
     }
 
-    async fn tell(&self, message: FromConsumer) {
+    async fn tell(&mut self, message: FromConsumer) {
         _ = self.holder.send(message).await; // A holder that is gone knows more than this.
     }
 

@@ -16,7 +16,7 @@ pub(super) async fn run(mut grants: mpsc::Receiver<Grant>, parts: ConsumerParts)
             biased;
             grant = grants.recv(), if is_open => match grant {
                 Some(grant) => {
-                    let span = shard_span(&parts.stream, &grant.lease.key.shard());
+                    let span = shard_span(&grant.stream, &grant.lease.key.shard());
                     consumers.spawn("consumer", span, consumer::run(grant, parts.clone()));
                 }
                 None => is_open = false,

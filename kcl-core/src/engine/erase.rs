@@ -11,13 +11,17 @@ use crate::processor::{ProcessorFactory, RecordProcessor};
 
 /// [`RecordProcessor`], object-safe.
 pub(crate) trait ErasedProcessor: Send {
-    fn initialize<'a>(&'a mut self, shard: &'a ShardContext) -> BoxFuture<'a, Result<(), BoxError>>;
+    fn initialize<'a>(&'a mut self, shard: &'a ShardContext)
+    -> BoxFuture<'a, Result<(), BoxError>>;
     fn process_records<'a>(
         &'a mut self,
         batch: RecordBatch,
         shard: &'a ShardContext,
     ) -> BoxFuture<'a, Result<(), BoxError>>;
-    fn shard_ended<'a>(&'a mut self, shard: &'a ShardContext) -> BoxFuture<'a, Result<(), BoxError>>;
+    fn shard_ended<'a>(
+        &'a mut self,
+        shard: &'a ShardContext,
+    ) -> BoxFuture<'a, Result<(), BoxError>>;
     fn shutdown_requested<'a>(
         &'a mut self,
         shard: &'a ShardContext,
@@ -26,7 +30,10 @@ pub(crate) trait ErasedProcessor: Send {
 }
 
 impl<P: RecordProcessor> ErasedProcessor for P {
-    fn initialize<'a>(&'a mut self, shard: &'a ShardContext) -> BoxFuture<'a, Result<(), BoxError>> {
+    fn initialize<'a>(
+        &'a mut self,
+        shard: &'a ShardContext,
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(RecordProcessor::initialize(self, shard))
     }
 
@@ -38,7 +45,10 @@ impl<P: RecordProcessor> ErasedProcessor for P {
         Box::pin(RecordProcessor::process_records(self, batch, shard))
     }
 
-    fn shard_ended<'a>(&'a mut self, shard: &'a ShardContext) -> BoxFuture<'a, Result<(), BoxError>> {
+    fn shard_ended<'a>(
+        &'a mut self,
+        shard: &'a ShardContext,
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(RecordProcessor::shard_ended(self, shard))
     }
 

@@ -131,7 +131,8 @@ impl Fetch {
         };
         self.next_read = self.pace.after_read(read, self.clock.now());
         if let Some(last) = fetched.records.last() {
-            self.first = self.first.or(fetched.records.first().map(|record| record.position.sequence));
+            self.first =
+                self.first.or(fetched.records.first().map(|record| record.position.sequence));
             self.from = ReadFrom::At(last.position.sequence);
             if let Some(done) = self.done {
                 fetched.records.retain(|record| record.position > done);
@@ -158,6 +159,9 @@ impl Fetch {
 
 impl std::fmt::Debug for Fetch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fetch").field("shard", &self.shard).field("from", &self.from).finish_non_exhaustive()
+        f.debug_struct("Fetch")
+            .field("shard", &self.shard)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,7 @@
 //! the consumer is gone, so that nobody here takes a lease whose former consumer still exists.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -19,7 +20,8 @@ use crate::engine::timer::sleep_until;
 use crate::event::{Event, LeaseEnd};
 use crate::lease_store::{Conditional, LeaseStore, LeaseStoreError};
 use crate::model::{
-    Checkpoint, ChildShard, Lease, LeaseKey, LeaseWrite, Moment, NewLease, WorkerId, WriteKind,
+    Checkpoint, ChildShard, Lease, LeaseKey, LeaseWrite, Moment, NewLease, StreamName, WorkerId,
+    WriteKind,
 };
 use crate::telemetry::{Events, chain};
 
@@ -61,6 +63,8 @@ pub(super) struct HolderParts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: Events,
     pub(super) scanner: mpsc::Sender<FromHolder>,
+    pub(super) stream: StreamName,
+    pub(super) retention: Duration,
 }
 
 /// The task of one held lease.
@@ -95,6 +99,8 @@ impl Holder {
         let (order, orders) = watch::channel(Order::Run);
         let (alive, consumer_gone) = oneshot::channel();
         let grant = Grant {
+            stream: parts.stream.clone(),
+            retention: parts.retention,
             lease: holding.row().clone(),
             token: holding.row().counter,
             deadline: deadline_seen,
@@ -305,7 +311,8 @@ impl Holder {
 
 /// Lowers an order; says whether it changed.
 fn lower(order: &mut Order, to: Order) -> bool {
-    let is_lower = to > *order || matches!((&*order, to), (Order::Drain { until }, Order::Drain { until: sooner }) if sooner < *until);
+    let is_lower = to > *order
+        || matches!((&*order, to), (Order::Drain { until }, Order::Drain { until: sooner }) if sooner < *until);
     if is_lower {
         *order = to;
     }
@@ -329,10 +336,10 @@ async fn create(store: &dyn LeaseStore, events: &Events, write: &LeaseWrite) {
 }
 
 /// The pause before a failed create is sent again; the lease's own deadline bounds the number.
-const CREATE_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(500);
+const CREATE_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 fn report(events: &Events, doing: &'static str, error: &LeaseStoreError) {
-    let retry_in = std::time::Duration::ZERO;
+    let retry_in = Duration::ZERO;
     events.emit(&Event::CallFailed { doing, error: chain(error), retry_in });
 }
 

@@ -29,13 +29,13 @@ pub(super) struct Channels {
 /// Runs the lease side where it is called.
 pub(super) async fn run(side: Arc<Side>, channels: Channels) -> LeaseSideEnd {
     let Channels { grants, status, stop } = channels;
-    let start = tokio::select! {
+    let (start, description) = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(Vec::new()),
         start = start::run(&side) => start?,
     };
     status.send_modify(|status| status.state = WorkerState::Running);
-    Scanner::new(side, start, grants, status).run(stop).await
+    Scanner::new(side, (start, description.retention), grants, status).run(stop).await
 }
 
 /// Runs the lease side on a thread of its own. The receiver gets how it ended.

@@ -1,9 +1,11 @@
 //! The messages between a lease's holder (lease side) and its consumer (data side).
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::checkpointer::CheckpointError;
-use crate::model::{Checkpoint, ChildShard, Lease, LeaseCounter, Moment, Timestamp};
+use crate::model::{Checkpoint, ChildShard, Lease, LeaseCounter, Moment, StreamName, Timestamp};
 
 /// How many messages a holder keeps waiting before senders wait.
 pub(crate) const FROM_CONSUMER_MAX: usize = 64;
@@ -11,6 +13,10 @@ pub(crate) const FROM_CONSUMER_MAX: usize = 64;
 /// A lease just came to be held: what its consumer needs.
 #[derive(Debug)]
 pub(crate) struct Grant {
+    /// The stream.
+    pub(crate) stream: StreamName,
+    /// How long the stream keeps records.
+    pub(crate) retention: Duration,
     /// The row as the take left it.
     pub(crate) lease: Lease,
     /// The counter that the take set.

@@ -72,6 +72,7 @@ struct Held {
 pub(super) struct Scanner {
     side: Arc<Side>,
     start: StreamStart,
+    retention: Duration,
     grants: mpsc::Sender<Grant>,
     status: watch::Sender<WorkerStatus>,
     watch: CounterWatch,
@@ -92,8 +93,11 @@ pub(super) struct Scanner {
     to_scanner: mpsc::Sender<FromHolder>,
     scan_units: f64,
     scanning: bool,
+    turning: bool,
     next_scan: Moment,
     next_turn: Moment,
+    last_turn: Moment,
+    turn_chance: f64,
     stopping: Option<Moment>,
     presence_removed: Option<oneshot::Receiver<()>>,
     reports: BTreeMap<LeaseKey, ShardReport>,
@@ -102,7 +106,7 @@ pub(super) struct Scanner {
 impl Scanner {
     pub(super) fn new(
         side: Arc<Side>,
-        start: StreamStart,
+        (start, retention): (StreamStart, Duration),
         grants: mpsc::Sender<Grant>,
         status: watch::Sender<WorkerStatus>,
     ) -> Self {
@@ -111,6 +115,7 @@ impl Scanner {
         Self {
             side,
             start,
+            retention,
             grants,
             status,
             watch: CounterWatch::default(),
@@ -131,8 +136,11 @@ impl Scanner {
             to_scanner,
             scan_units: 1.0,
             scanning: false,
+            turning: false,
             next_scan: now,
             next_turn: now,
+            last_turn: now,
+            turn_chance: 0.0,
             stopping: None,
             presence_removed: None,
             reports: BTreeMap::new(),
@@ -181,7 +189,8 @@ impl Scanner {
         }
         let scan = if self.scanning { None } else { Some(self.next_scan) };
         let expiry = self.watch.next_expiry(self.now());
-        let timers = [scan, expiry, Some(self.next_turn)];
+        let turn = if self.turning { None } else { Some(self.next_turn) };
+        let timers = [scan, expiry, turn];
         timers.into_iter().flatten().fold(self.now() + Duration::from_secs(1), Moment::min)
     }
 
@@ -195,12 +204,11 @@ impl Scanner {
             let side = Arc::clone(&self.side);
             self.jobs.push(Box::pin(async move { Job::Scanned(scan::run(&side).await) }));
         }
-        if now >= self.next_turn {
-            self.next_turn = now + TURN_EVERY * 4; // Set anew when the turn is over.
+        if !self.turning && now >= self.next_turn {
+            self.turning = true;
             let (side, start) = (Arc::clone(&self.side), self.start.clone());
-            self.jobs.push(Box::pin(async move {
-                Job::Turned(shard_sync::run(&side, &start).await)
-            }));
+            self.jobs
+                .push(Box::pin(async move { Job::Turned(shard_sync::run(&side, &start).await) }));
         }
         if !self.leases.is_empty() {
             self.balance(now);
@@ -266,6 +274,9 @@ impl Scanner {
         self.free = free;
         self.cooling.retain(|_, until| *until > now);
         self.tell_holders();
+        if !self.turning {
+            self.plan_turn(now);
+        }
         let pause = scan_budget::pause(
             self.present(now).len(),
             self.scan_units,
@@ -288,7 +299,7 @@ impl Scanner {
         }
     }
 
-    fn present(&self, now: Moment) -> BTreeSet<WorkerId> {
+    fn present(&mut self, now: Moment) -> BTreeSet<WorkerId> {
         let silenced = self
             .leases
             .values()
@@ -320,7 +331,7 @@ impl Scanner {
         });
     }
 
-    fn plan(&self, now: Moment) -> BalancePlan {
+    fn plan(&mut self, now: Moment) -> BalancePlan {
         let rows: Vec<Lease> = self.leases.values().cloned().collect();
         let expired = rows
             .iter()
@@ -336,13 +347,14 @@ impl Scanner {
             .chain(self.cooling.iter().filter(|(_, until)| **until > now).map(|(key, _)| key))
             .cloned()
             .collect();
+        let present = self.present(now);
         balance::plan(
             &Fleet {
                 me: &self.side.me,
                 leases: &rows,
                 workable: &parents::workable(&self.leases, self.listed.as_ref()),
                 expired: &expired,
-                present: &self.present(now),
+                present: &present,
                 held: &self.held_keys(),
                 blocked: &blocked,
                 asked: &self.asks.keys().cloned().collect(),
@@ -356,11 +368,7 @@ impl Scanner {
     }
 
     fn held_keys(&self) -> BTreeSet<LeaseKey> {
-        self.held
-            .iter()
-            .filter(|(_, held)| !held.has_ended)
-            .map(|(key, _)| key.clone())
-            .collect()
+        self.held.iter().filter(|(_, held)| !held.has_ended).map(|(key, _)| key.clone()).collect()
     }
 
     fn take(&mut self, take: Take) {
@@ -423,6 +431,8 @@ impl Scanner {
             clock: Arc::clone(&self.side.clock),
             events: self.side.events.clone(),
             scanner: self.to_scanner.clone(),
+            stream: self.start.stream.clone(),
+            retention: self.retention,
         };
         let (holder, grant) = Holder::new(parts, holding, self.side.write_numbers(), inbox);
         let span = shard_span(&self.start.stream, &key.shard());
@@ -444,7 +454,8 @@ impl Scanner {
         let side = Arc::clone(&self.side);
         let news = self.to_scanner.clone();
         self.jobs.push(Box::pin(async move {
-            let saw = |row: &Lease| _ = news.try_send(FromHolder::Saw { row: Box::new(row.clone()) });
+            let saw =
+                |row: &Lease| _ = news.try_send(FromHolder::Saw { row: Box::new(row.clone()) });
             let end = asker::run(side, (key.clone(), owner), stop, saw).await;
             Job::Asked(key, end)
         }));
@@ -499,10 +510,9 @@ impl Scanner {
         let rest = match how {
             // Others go first: here it did not work.
             LeaseEnd::Released | LeaseEnd::Expired => self.side.config.lease.expiry / 3,
-            LeaseEnd::HandedOver
-            | LeaseEnd::ShardEnded
-            | LeaseEnd::Lost
-            | LeaseEnd::Kept => Duration::ZERO,
+            LeaseEnd::HandedOver | LeaseEnd::ShardEnded | LeaseEnd::Lost | LeaseEnd::Kept => {
+                Duration::ZERO
+            }
         };
         self.cooling.insert(key.clone(), now + rest);
         match how {
@@ -534,10 +544,18 @@ impl Scanner {
             }
             Turn::Fatal(error) => return Some(error),
         }
-        let present = self.present(now);
-        let chance = self.side.chance.draw();
-        self.next_turn = now + turn::pause(&self.side.me, &present, TURN_EVERY, chance);
+        self.turning = false;
+        self.last_turn = now;
+        self.turn_chance = self.side.chance.draw();
+        self.plan_turn(now);
         None
+    }
+
+    /// Sets when the next turn is: again with each scan, since whoever was before may be gone.
+    fn plan_turn(&mut self, now: Moment) {
+        let present = self.present(now);
+        let pause = turn::delay(&self.side.me, &present, TURN_EVERY, self.turn_chance);
+        self.next_turn = self.last_turn + pause;
     }
 
     /// Begins to stop: first the presence goes, so that nobody counts on this worker, then leases.
@@ -576,9 +594,7 @@ impl Scanner {
 fn check_end(end: &crate::engine::supervisor::TaskEnd) -> Result<(), RunError> {
     match &end.panic {
         None => Ok(()),
-        Some(message) => {
-            Err(RunError::TaskPanicked { task: end.task, message: message.clone() })
-        }
+        Some(message) => Err(RunError::TaskPanicked { task: end.task, message: message.clone() }),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::WorkerConfig;
 use crate::decide::write_numbers::WriteNumbers;
 use crate::lease_store::LeaseStore;
-use crate::model::{WorkerId};
+use crate::model::WorkerId;
 use crate::record_source::RecordSource;
 use crate::telemetry::Events;
 
@@ -50,4 +50,3 @@ impl Chance {
         f64::from(bits) / (f64::from(u32::MAX) + 1.0)
     }
 }
-

@@ -30,7 +30,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const CREATES_MAX: usize = 16;
 
 /// Brings the application to where leases can be taken. Returns where its stream began.
-pub(super) async fn run(side: &Arc<Side>) -> Result<StreamStart, RunError> {
+pub(super) async fn run(side: &Arc<Side>) -> Result<(StreamStart, StreamDescription), RunError> {
     prepare(side).await?;
     let description = describe(side).await?;
     watch_for_java(side, &description).await?;
@@ -41,9 +41,11 @@ pub(super) async fn run(side: &Arc<Side>) -> Result<StreamStart, RunError> {
     let mut attempt = 0;
     loop {
         match bootstrap(side, &description).await {
-            Ok(start) => return Ok(start),
+            Ok(start) => return Ok((start, description)),
             Err(Failure::Fatal(error)) => return Err(error),
-            Err(Failure::Again(error)) => pause(side, "create the first leases", error, &mut attempt).await,
+            Err(Failure::Again(error)) => {
+                pause(side, "create the first leases", error, &mut attempt).await
+            }
         }
     }
 }
@@ -151,15 +153,12 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
 pub(super) fn check(start: &StreamStart, found: &StreamDescription) -> Result<(), RunError> {
     match bootstrap::check(start, found) {
         None => Ok(()),
-        Some(StreamChange::OtherStream) => Err(RunError::OtherStream {
-            stored: start.arn.clone(),
-            found: found.arn.clone(),
-        }),
-        Some(StreamChange::Recreated { stored, found: now }) => Err(RunError::StreamRecreated {
-            stream: found.name.clone(),
-            stored,
-            found: now,
-        }),
+        Some(StreamChange::OtherStream) => {
+            Err(RunError::OtherStream { stored: start.arn.clone(), found: found.arn.clone() })
+        }
+        Some(StreamChange::Recreated { stored, found: now }) => {
+            Err(RunError::StreamRecreated { stream: found.name.clone(), stored, found: now })
+        }
     }
 }
 

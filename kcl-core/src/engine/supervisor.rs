@@ -31,7 +31,8 @@ impl Tasks {
         work: impl Future<Output = ()> + Send + 'static,
     ) {
         let watched = async move {
-            let panic = AssertUnwindSafe(work).catch_unwind().await.err().map(|panic| said(&*panic));
+            let panic =
+                AssertUnwindSafe(work).catch_unwind().await.err().map(|panic| said(&*panic));
             TaskEnd { task, panic }
         };
         self.set.spawn(watched.instrument(span));

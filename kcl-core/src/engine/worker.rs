@@ -149,8 +149,7 @@ impl Worker {
             events: parts.events,
             chance,
         };
-        let channels =
-            Channels { grants, status: status.clone(), stop: stop.token().clone() };
+        let channels = Channels { grants, status: status.clone(), stop: stop.token().clone() };
         let leases = async {
             match parts.placement {
                 Placement::OneRuntime => lease_side::run(side, channels).await,

@@ -1,0 +1,157 @@
+//! A worker process that writes down what it delivered: what process tests and measurements run.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+use kcl_core::clock::{Clock as _, SystemClock};
+use kcl_core::config::{LeaseConfig, RetrievalConfig};
+use kcl_core::context::ShardContext;
+use kcl_core::event::{Event, Observer};
+use kcl_core::model::InitialPosition;
+use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
+use kcl_dynamo::DynamoLeaseStore;
+use kcl_kinesis::KinesisSource;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Consumes a stream, and writes a line for each record or batch.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Where Kinesis and DynamoDB answer.
+    #[arg(long)]
+    endpoint: String,
+    /// The stream.
+    #[arg(long)]
+    stream: String,
+    /// The application: its lease table, created if missing.
+    #[arg(long)]
+    app: String,
+    /// The worker's name.
+    #[arg(long)]
+    worker: String,
+    /// Where lines are appended.
+    #[arg(long)]
+    log: PathBuf,
+    /// The lease expiry, in milliseconds.
+    #[arg(long, default_value_t = 10_000)]
+    failover_ms: u64,
+    /// How long the processor sleeps for each record, in microseconds.
+    #[arg(long, default_value_t = 0)]
+    work_us: u64,
+    /// Write a line for each batch, not for each record.
+    #[arg(long)]
+    count_only: bool,
+    /// Where the application starts for the first time.
+    #[arg(long, value_enum, default_value_t = Initial::TrimHorizon)]
+    initial: Initial,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Initial {
+    TrimHorizon,
+    Latest,
+}
+
+/// The file that all shards of this process write to; a lock keeps a batch's lines together.
+type Log = Arc<Mutex<File>>;
+
+struct Writer {
+    log: Log,
+    worker: Arc<str>,
+    work: Duration,
+    count_only: bool,
+}
+
+impl RecordProcessor for Writer {
+    async fn process_records(
+        &mut self,
+        batch: RecordBatch,
+        shard: &ShardContext,
+    ) -> Result<(), BoxError> {
+        if !self.work.is_zero() {
+            tokio::time::sleep(self.work.saturating_mul(u32::try_from(batch.len())?)).await;
+        }
+        let (now, worker) = (SystemClock.time_of_day().epoch_millis(), &self.worker);
+        let shard = shard.shard_id();
+        let mut lines = Vec::new();
+        if self.count_only {
+            writeln!(lines, "{now} {worker} {shard} {}", batch.len())?;
+        } else {
+            for record in &batch {
+                let id = record.data.split(|byte| *byte == b'|').next().unwrap_or_default();
+                let id = String::from_utf8_lossy(id);
+                writeln!(lines, "{now} {worker} {shard} {} {id}", record.position.sequence)?;
+            }
+        }
+        let mut log = self.log.lock().map_err(|error| error.to_string())?;
+        log.write_all(&lines)?;
+        Ok(())
+    }
+}
+
+/// Says on standard output when the worker starts to work.
+#[derive(Debug)]
+struct Ready;
+
+impl Observer for Ready {
+    fn on_event(&self, event: &Event) {
+        if matches!(event, Event::Started { .. }) {
+            let mut out = std::io::stdout().lock();
+            // Nobody listening is no reason to stop working.
+            _ = writeln!(out, "READY").and_then(|()| out.flush());
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("KCL_LOG")
+                .unwrap_or_else(|_| "info".into()),
+        )
+        .init();
+    let args = Args::parse();
+    let aws = kcl_local::sdk_config(&args.endpoint);
+    let file = OpenOptions::new().create(true).append(true).open(&args.log);
+    let log: Log = Arc::new(Mutex::new(
+        file.with_context(|| format!("the log {} cannot be written", args.log.display()))?,
+    ));
+    let worker: Arc<str> = args.worker.as_str().into();
+    let (work, count_only) = (Duration::from_micros(args.work_us), args.count_only);
+    let mut lease = LeaseConfig::default();
+    lease.expiry = Duration::from_millis(args.failover_ms);
+    let mut retrieval = RetrievalConfig::default();
+    retrieval.initial_position = match args.initial {
+        Initial::TrimHorizon => InitialPosition::TrimHorizon,
+        Initial::Latest => InitialPosition::Latest,
+    };
+    let worker = Worker::builder(&args.worker)
+        .records(KinesisSource::new(&aws, args.stream.as_str()))
+        .leases(DynamoLeaseStore::new(&aws, args.app.as_str()).create_if_missing())
+        .processor(move |_: &ShardContext| Writer {
+            log: Arc::clone(&log),
+            worker: Arc::clone(&worker),
+            work,
+            count_only,
+        })
+        .lease_config(lease)
+        .retrieval_config(retrieval)
+        .observer(Ready)
+        .build()?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let asked = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    worker.run_until(asked).await?;
+    Ok(())
+}
