@@ -34,6 +34,7 @@ mod status;
 mod supervisor;
 mod take;
 mod timer;
+mod view;
 mod worker;
 
 pub use builder::WorkerBuilder;
