@@ -4,5 +4,6 @@
 //! I/O. Time comes in as `now`, chance as an argument, the world as a snapshot; what goes out is data.
 
 pub mod asking;
+pub mod coverage;
 pub mod holding;
 pub mod write_numbers;
