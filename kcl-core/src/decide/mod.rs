@@ -6,4 +6,5 @@
 pub mod asking;
 pub mod coverage;
 pub mod holding;
+pub mod parents;
 pub mod write_numbers;
