@@ -4,6 +4,7 @@
 //! I/O. Time comes in as `now`, chance as an argument, the world as a snapshot; what goes out is data.
 
 pub mod asking;
+pub mod bootstrap;
 pub mod coverage;
 pub mod holding;
 pub mod parents;
