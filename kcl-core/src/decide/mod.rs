@@ -5,6 +5,7 @@
 
 pub mod asking;
 pub mod bootstrap;
+pub mod cleanup;
 pub mod coverage;
 pub mod holding;
 pub mod parents;
