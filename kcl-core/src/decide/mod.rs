@@ -9,4 +9,5 @@ pub mod cleanup;
 pub mod coverage;
 pub mod holding;
 pub mod parents;
+pub mod shard_sync;
 pub mod write_numbers;
