@@ -10,4 +10,5 @@ pub mod coverage;
 pub mod holding;
 pub mod parents;
 pub mod shard_sync;
+pub mod tenancy;
 pub mod write_numbers;
