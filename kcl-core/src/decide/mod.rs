@@ -10,13 +10,19 @@
 
 pub mod asking;
 pub mod balance;
+pub mod bootstrap;
+pub mod cleanup;
+pub mod coverage;
 pub mod expiry;
 pub mod holding;
 pub mod lifecycle;
 pub mod pace;
+pub mod parents;
 pub mod presence;
 pub mod resume;
 pub mod retry;
 pub mod scan_budget;
+pub mod shard_sync;
+pub mod tenancy;
 pub mod turn;
 pub mod write_numbers;

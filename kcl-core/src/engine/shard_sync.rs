@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::{cleanup, shard_sync};
+use crate::decide::{bootstrap, cleanup, shard_sync};
 use crate::engine::scan;
 use crate::engine::side::Side;
 use crate::engine::start;
@@ -45,7 +45,7 @@ enum Failed {
 
 async fn turn(side: &Side, start: &StreamStart) -> Result<(BTreeSet<ShardId>, usize), Failed> {
     let description = side.source.describe().await.map_err(Failed::Source)?;
-    start::check(start, &description).map_err(Failed::Fatal)?;
+    bootstrap::check(start, &description).map_err(Failed::Fatal)?;
     if description.status == StreamStatus::Deleting {
         let stream = description.name;
         return Err(Failed::Fatal(RunError::StreamDeleted { stream }));
