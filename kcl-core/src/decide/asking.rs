@@ -40,7 +40,7 @@ pub enum AskingEffect {
     /// Read the row, consistently, and say what it is.
     Read,
     /// Make this write, and say what came of it.
-    Write(LeaseWrite),
+    Write(Box<LeaseWrite>),
     /// The request is on the row.
     Begun,
     /// The request is over. Nothing follows.
@@ -117,7 +117,7 @@ impl Asking {
                 None // What is on its way is answered first; while waiting the next read is near.
             }
             AskingInput::Tick => Some(match &self.write {
-                Some(write) => AskingEffect::Write(write.clone()),
+                Some(write) => AskingEffect::Write(Box::new(write.clone())),
                 None => AskingEffect::Read,
             }),
             AskingInput::Unread => self.again(now, HAND_OVER_READ_EVERY),
@@ -213,7 +213,7 @@ impl Asking {
             kind,
         };
         self.write = Some(write.clone());
-        AskingEffect::Write(write)
+        AskingEffect::Write(Box::new(write))
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn run(side: &Arc<Side>) -> Result<(StreamStart, StreamDescript
             Ok(start) => return Ok((start, description)),
             Err(Failure::Fatal(error)) => return Err(error),
             Err(Failure::Again(error)) => {
-                pause(side, "create the first leases", error, &mut attempt).await
+                pause(side, "create the first leases", error, &mut attempt).await;
             }
         }
     }
