@@ -28,6 +28,8 @@ pub mod model;
 pub mod processor;
 pub mod record_source;
 mod telemetry;
+#[cfg(feature = "test-util")]
+pub mod testing;
 
 pub use crate::checkpointer::Checkpointer;
 pub use crate::engine::{Worker, WorkerHandle};
