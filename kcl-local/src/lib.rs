@@ -1,3 +1,4 @@
 //! .
 
 pub mod kinesis;
+pub mod leases;
