@@ -1,0 +1,2 @@
+//! The local stack as a process, for clients in any language.
+fn main() {}

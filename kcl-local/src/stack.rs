@@ -1,0 +1,271 @@
+//! Starts and stops the local stack.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use axum::serve::ListenerExt as _;
+use ferrokinesis::store::{DurableStateOptions, StoreOptions};
+use thiserror::Error;
+use tokio::runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::calls::Calls;
+use crate::dynamo::Dynamo;
+use crate::gateway::Gateway;
+
+/// A running Kinesis and DynamoDB on one loopback endpoint.
+///
+/// It has a thread of its own, so that it serves any caller: blocking code, and the
+/// single-threaded runtimes of tests. Any number run side by side. Dropping it closes all
+/// connections and waits, for milliseconds, until the thread has ended.
+#[derive(Debug)]
+pub struct LocalStack {
+    address: SocketAddr,
+    calls: Arc<Calls>,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a [`LocalStack`] is started with.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LocalStackOptions {
+    /// The loopback port to listen on.
+    ///
+    /// Default: none, the operating system chooses one that is free.
+    pub port: Option<u16>,
+    /// The folder to keep streams, records and tables in, across restarts. Created when missing.
+    ///
+    /// Default: none, everything is in memory and gone with the stack.
+    pub folder: Option<PathBuf>,
+}
+
+/// The local stack did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Another process has the port. Choose a different one, or leave the choice to the system.
+    #[error("port {port} is in use: choose another one, or port 0 to have a free one chosen")]
+    PortInUse {
+        /// The port that was asked for.
+        port: u16,
+    },
+    /// The folder holds no usable data, or another process has it open. Choose another one.
+    #[error("cannot keep data in {}: {reason}", folder.display())]
+    Folder {
+        /// The folder that was asked for.
+        folder: PathBuf,
+        /// What the embedded service said.
+        reason: String,
+    },
+    /// The system gave no socket or thread.
+    #[error("cannot serve on loopback")]
+    Io(#[source] io::Error),
+    /// An embedded service did not start. This is a bug.
+    #[error("embedded service did not start: {reason}")]
+    Service {
+        /// What the embedded service said.
+        reason: String,
+    },
+}
+
+impl LocalStack {
+    /// Starts on a free port, with its data in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Io`] when the system has no socket or thread left.
+    pub fn start() -> Result<Self, StartError> {
+        Self::start_with(&LocalStackOptions::default())
+    }
+
+    /// Starts as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// Each [`StartError`] says what to do.
+    pub fn start_with(options: &LocalStackOptions) -> Result<Self, StartError> {
+        let listener = listen(options.port.unwrap_or(0))?;
+        let address = listener.local_addr().map_err(StartError::Io)?;
+        let calls = Arc::new(Calls::default());
+        let stop = CancellationToken::new();
+        let (ready, started) = mpsc::channel();
+        let server = Server {
+            listener,
+            folder: options.folder.clone(),
+            calls: Arc::clone(&calls),
+            ready,
+        };
+        let stopped = stop.clone();
+        let thread = thread::Builder::new()
+            .name("kcl-local".to_owned())
+            .spawn(move || server.run(&stopped))
+            .map_err(StartError::Io)?;
+        let stack = Self { address, calls, stop, thread: Some(thread) };
+        started.recv().unwrap_or_else(|gone| Err(StartError::Service { reason: gone.to_string() }))?;
+        Ok(stack)
+    }
+
+    /// Returns the URL that both services answer on, such as `http://127.0.0.1:41234`.
+    #[must_use]
+    pub fn endpoint_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns a configuration for SDK clients: this endpoint, `us-east-1`, credentials that open nothing else.
+    #[must_use]
+    pub fn sdk_config(&self) -> SdkConfig {
+        let credentials = Credentials::new("test", "test", None, None, "kcl-local");
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(self.endpoint_url())
+            .region(Region::from_static(REGION))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build()
+    }
+
+    /// Returns how often each operation was called, by names such as `Kinesis.GetRecords`.
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        self.calls.snapshot()
+    }
+}
+
+impl LocalStackOptions {
+    /// Listens on this port of the loopback interface; 0 lets the system choose.
+    #[must_use]
+    pub fn with_port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Keeps the data in this folder.
+    #[must_use]
+    pub fn with_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+}
+
+impl Drop for LocalStack {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("local stack ended in a panic");
+        }
+    }
+}
+
+/// The region that the stack claims to be.
+const REGION: &str = "us-east-1";
+
+fn listen(port: u16) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse { port },
+        _ => StartError::Io(error),
+    })?;
+    listener.set_nonblocking(true).map_err(StartError::Io)?;
+    Ok(listener)
+}
+
+/// What the thread of the stack runs.
+struct Server {
+    listener: TcpListener,
+    folder: Option<PathBuf>,
+    calls: Arc<Calls>,
+    ready: mpsc::Sender<Result<(), StartError>>,
+}
+
+impl Server {
+    /// Serves until `stop`.
+    ///
+    /// One thread is enough, leaves the other cores to the clients, and makes every call to the
+    /// embedded Kinesis atomic: between taking a sequence number and storing the record, no
+    /// reader can pass.
+    fn run(self, stop: &CancellationToken) {
+        let ready = self.ready.clone();
+        match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                let outcome = runtime.block_on(stop.run_until_cancelled(self.serve()));
+                if let Some(Err(error)) = outcome {
+                    // The receiver is gone when the stack has already started.
+                    drop(ready.send(Err(error)));
+                }
+                runtime.shutdown_timeout(FLUSH_MAX);
+            }
+            Err(error) => drop(ready.send(Err(StartError::Io(error)))),
+        }
+    }
+
+    async fn serve(self) -> Result<(), StartError> {
+        let listener = tokio::net::TcpListener::from_std(self.listener)
+            .map_err(StartError::Io)?
+            .tap_io(|connection| {
+                if let Err(error) = connection.set_nodelay(true) {
+                    tracing::debug!(%error, "connection keeps its delay");
+                }
+            });
+        let inner = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(StartError::Io)?;
+        let address = inner.local_addr().map_err(StartError::Io)?;
+        let folder = self.folder.as_deref();
+        if let Some(folder) = folder {
+            std::fs::create_dir_all(folder).map_err(|error| unusable(folder, &error))?;
+        }
+        let database = database(folder)?;
+        let (kinesis, store) = ferrokinesis::create_app(store_options(folder));
+        if let (Err(error), Some(folder)) = (store.check_ready(), folder) {
+            return Err(unusable(folder, &error));
+        }
+        let dynamo = Dynamo::new(address).map_err(|error| StartError::Service { reason: error.to_string() })?;
+        let gateway = Gateway { kinesis, store, dynamo, calls: self.calls };
+        drop(self.ready.send(Ok(())));
+        tokio::select! {
+            served = axum::serve(listener, gateway.into_router()) => served.map_err(StartError::Io),
+            () = dynoxide::server::serve_on(inner, database) => Ok(()),
+        }
+    }
+}
+
+/// The longest that stopping waits for data on its way to the folder.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+fn database(folder: Option<&Path>) -> Result<dynoxide::Database, StartError> {
+    match folder {
+        None => dynoxide::Database::memory().map_err(|error| StartError::Service { reason: error.to_string() }),
+        Some(folder) => {
+            let path = folder.join("dynamodb.sqlite");
+            dynoxide::Database::new(&path.to_string_lossy()).map_err(|error| unusable(folder, &error))
+        }
+    }
+}
+
+/// Changes to streams take effect at once, and as many shards may be open as anyone asks for.
+fn store_options(folder: Option<&Path>) -> StoreOptions {
+    StoreOptions {
+        create_stream_ms: 0,
+        delete_stream_ms: 0,
+        update_stream_ms: 0,
+        shard_limit: 100_000,
+        durable: folder.map(|folder| DurableStateOptions {
+            state_dir: folder.join("kinesis"),
+            snapshot_interval_secs: 30,
+            max_retained_bytes: None,
+        }),
+        aws_region: REGION.to_owned(),
+        ..StoreOptions::default()
+    }
+}
+
+fn unusable(folder: &Path, error: &dyn std::fmt::Display) -> StartError {
+    StartError::Folder { folder: folder.to_owned(), reason: error.to_string() }
+}
