@@ -17,7 +17,7 @@ use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, Page
 use kcl_core::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStart, WorkerId};
 
 use crate::attributes::{Item, Problem, size_bytes, text};
-use crate::config::DynamoLeaseStoreConfig;
+use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};
 use crate::error::lease_store_error;
 use crate::expression::{Expression, Request, request};
 use crate::item::{ENTITY_TYPE, LEASE_COUNTER, LEASE_KEY, key_of};
@@ -53,6 +53,15 @@ impl DynamoLeaseStore {
     pub fn new(sdk: &SdkConfig, config: impl Into<DynamoLeaseStoreConfig>) -> Self {
         let config = config.into();
         Self { client: config.client(sdk), config }
+    }
+
+    /// Lets the store create the table if it is missing, billed by request.
+    ///
+    /// The short form of [`TableSetup::CreateIfMissing`] with nothing else said.
+    #[must_use]
+    pub fn create_if_missing(mut self) -> Self {
+        self.config.setup = TableSetup::CreateIfMissing(NewTable::default());
+        self
     }
 
     /// The table's name.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::Router;
 use ferrokinesis::store::Store;
 use http::{HeaderMap, StatusCode};
 use tower::ServiceExt as _;
@@ -79,7 +79,10 @@ async fn dispatch(State(gateway): State<Arc<Gateway>>, request: Request) -> Resp
             gateway.calls.count("DynamoDBStreams", &operation);
             gateway.dynamo(request).await
         }
-        other => (StatusCode::NOT_FOUND, format!("no service {other} here, only Kinesis and DynamoDB\n")).into_response(),
+        other => {
+            (StatusCode::NOT_FOUND, format!("no service {other} here, only Kinesis and DynamoDB\n"))
+                .into_response()
+        }
     }
 }
 
@@ -90,7 +93,7 @@ const NO_TARGET: &str = "this is a local Kinesis and DynamoDB: set it as the end
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 async fn read(body: Body) -> Result<Bytes, Response> {
-    axum::body::to_bytes(body, BODY_BYTES_MAX)
-        .await
-        .map_err(|error| (StatusCode::PAYLOAD_TOO_LARGE, format!("body not read: {error}\n")).into_response())
+    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+        (StatusCode::PAYLOAD_TOO_LARGE, format!("body not read: {error}\n")).into_response()
+    })
 }

@@ -21,4 +21,4 @@ pub mod kinesis;
 pub mod leases;
 mod stack;
 
-pub use stack::{LocalStack, LocalStackOptions, StartError};
+pub use stack::{LocalStack, LocalStackOptions, StartError, sdk_config};

@@ -98,19 +98,17 @@ impl LocalStack {
         let calls = Arc::new(Calls::default());
         let stop = CancellationToken::new();
         let (ready, started) = mpsc::channel();
-        let server = Server {
-            listener,
-            folder: options.folder.clone(),
-            calls: Arc::clone(&calls),
-            ready,
-        };
+        let server =
+            Server { listener, folder: options.folder.clone(), calls: Arc::clone(&calls), ready };
         let stopped = stop.clone();
         let thread = thread::Builder::new()
             .name("kcl-local".to_owned())
             .spawn(move || server.run(&stopped))
             .map_err(StartError::Io)?;
         let stack = Self { address, calls, stop, thread: Some(thread) };
-        started.recv().unwrap_or_else(|gone| Err(StartError::Service { reason: gone.to_string() }))?;
+        started
+            .recv()
+            .unwrap_or_else(|gone| Err(StartError::Service { reason: gone.to_string() }))?;
         Ok(stack)
     }
 
@@ -123,13 +121,7 @@ impl LocalStack {
     /// Returns a configuration for SDK clients: this endpoint, `us-east-1`, credentials that open nothing else.
     #[must_use]
     pub fn sdk_config(&self) -> SdkConfig {
-        let credentials = Credentials::new("test", "test", None, None, "kcl-local");
-        SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(self.endpoint_url())
-            .region(Region::from_static(REGION))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build()
+        sdk_config(&self.endpoint_url())
     }
 
     /// Returns how often each operation was called, by names such as `Kinesis.GetRecords`.
@@ -137,6 +129,18 @@ impl LocalStack {
     pub fn calls(&self) -> BTreeMap<String, u64> {
         self.calls.snapshot()
     }
+}
+
+/// Returns a configuration for SDK clients of a stack that runs elsewhere, such as in another process.
+#[must_use]
+pub fn sdk_config(endpoint_url: &str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "kcl-local");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(endpoint_url)
+        .region(Region::from_static(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
 }
 
 impl LocalStackOptions {
@@ -170,10 +174,11 @@ impl Drop for LocalStack {
 const REGION: &str = "us-east-1";
 
 fn listen(port: u16) -> Result<TcpListener, StartError> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => StartError::PortInUse { port },
-        _ => StartError::Io(error),
-    })?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => StartError::PortInUse { port },
+            _ => StartError::Io(error),
+        })?;
     listener.set_nonblocking(true).map_err(StartError::Io)?;
     Ok(listener)
 }
@@ -215,7 +220,9 @@ impl Server {
                     tracing::debug!(%error, "connection keeps its delay");
                 }
             });
-        let inner = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(StartError::Io)?;
+        let inner = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(StartError::Io)?;
         let address = inner.local_addr().map_err(StartError::Io)?;
         let folder = self.folder.as_deref();
         if let Some(folder) = folder {
@@ -226,7 +233,8 @@ impl Server {
         if let (Err(error), Some(folder)) = (store.check_ready(), folder) {
             return Err(unusable(folder, &error));
         }
-        let dynamo = Dynamo::new(address).map_err(|error| StartError::Service { reason: error.to_string() })?;
+        let dynamo = Dynamo::new(address)
+            .map_err(|error| StartError::Service { reason: error.to_string() })?;
         let gateway = Gateway { kinesis, store, dynamo, calls: self.calls };
         drop(self.ready.send(Ok(())));
         tokio::select! {
@@ -241,10 +249,12 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 fn database(folder: Option<&Path>) -> Result<dynoxide::Database, StartError> {
     match folder {
-        None => dynoxide::Database::memory().map_err(|error| StartError::Service { reason: error.to_string() }),
+        None => dynoxide::Database::memory()
+            .map_err(|error| StartError::Service { reason: error.to_string() }),
         Some(folder) => {
             let path = folder.join("dynamodb.sqlite");
-            dynoxide::Database::new(&path.to_string_lossy()).map_err(|error| unusable(folder, &error))
+            dynoxide::Database::new(&path.to_string_lossy())
+                .map_err(|error| unusable(folder, &error))
         }
     }
 }
