@@ -55,12 +55,7 @@ impl Fleet {
         };
         let client = fleet.kinesis();
         client.create_stream().stream_name(STREAM).shard_count(shards).send().await?;
-        let active = async || {
-            let summary = client.describe_stream_summary().stream_name(STREAM).send().await?;
-            let summary = summary.stream_description_summary().context("no summary")?;
-            Ok(summary.stream_status().as_str() == "ACTIVE")
-        };
-        until("the stream is active", Duration::from_secs(5), active).await?;
+        fleet.active(&client).await?;
         Ok(fleet)
     }
 
@@ -86,6 +81,50 @@ impl Fleet {
     #[must_use]
     pub fn produce(&self, per_second: u32) -> Producer {
         Producer::start(self.kinesis(), STREAM, per_second)
+    }
+
+    /// Splits a shard in the middle.
+    ///
+    /// # Errors
+    /// If Kinesis refuses.
+    pub async fn split(&self, client: &Client, shard: &str) -> anyhow::Result<()> {
+        let shards = client.list_shards().stream_name(STREAM).send().await?;
+        let range = shards
+            .shards()
+            .iter()
+            .find(|listed| listed.shard_id() == shard)
+            .and_then(|listed| listed.hash_key_range())
+            .context("no such shard")?;
+        let start: u128 = range.starting_hash_key().parse()?;
+        let end: u128 = range.ending_hash_key().parse()?;
+        let middle = start + (end - start) / 2 + 1;
+        client
+            .split_shard()
+            .stream_name(STREAM)
+            .shard_to_split(shard)
+            .new_starting_hash_key(middle.to_string())
+            .send()
+            .await?;
+        self.active(client).await
+    }
+
+    /// Merges two neighbours.
+    ///
+    /// # Errors
+    /// If Kinesis refuses.
+    pub async fn merge(&self, client: &Client, one: &str, other: &str) -> anyhow::Result<()> {
+        let merge = client.merge_shards().stream_name(STREAM);
+        merge.shard_to_merge(one).adjacent_shard_to_merge(other).send().await?;
+        self.active(client).await
+    }
+
+    async fn active(&self, client: &Client) -> anyhow::Result<()> {
+        let active = async || {
+            let summary = client.describe_stream_summary().stream_name(STREAM).send().await?;
+            let summary = summary.stream_description_summary().context("no summary")?;
+            Ok(summary.stream_status().as_str() == "ACTIVE")
+        };
+        until("the stream is active", Duration::from_secs(5), active).await
     }
 
     /// Starts a worker process.

@@ -47,4 +47,69 @@ mod tests {
         let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
         assert_eq!(audit.repeated(), 0);
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_fleet_is_replaced_one_by_one_without_a_repeat() {
+        let mut fleet = fleet(6, &["a", "b", "c"]).await;
+        let producer = fleet.produce(100);
+        for (old, new) in [("a", "d"), ("b", "e"), ("c", "f")] {
+            fleet.spawn(new).unwrap();
+            fleet.signal(old, Signal::TERM).unwrap();
+            assert!(fleet.gone(old, LIMIT).await.unwrap(), "{}", fleet.errors(old));
+        }
+        fleet.balanced(&["d", "e", "f"], 2, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        assert_eq!(audit.repeated(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn workers_that_join_get_their_share_without_a_repeat() {
+        let mut fleet = fleet(6, &["a"]).await;
+        let producer = fleet.produce(100);
+        fleet.spawn("b").unwrap();
+        fleet.spawn("c").unwrap();
+        fleet.balanced(&["a", "b", "c"], 2, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        assert_eq!(audit.repeated(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stream_is_resharded_under_load() {
+        let fleet = fleet(4, &["a", "b"]).await;
+        let producer = fleet.produce(100);
+        let kinesis = fleet.kinesis();
+        fleet.split(&kinesis, "shardId-000000000000").await.unwrap();
+        fleet.merge(&kinesis, "shardId-000000000001", "shardId-000000000002").await.unwrap();
+        // Two children of the split, one of the merge, and the shard that stayed.
+        fleet.balanced(&["a", "b"], 2, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        assert_eq!(audit.repeated(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stalled_worker_delivers_nothing_more_and_comes_back_as_a_member() {
+        let mut fleet = fleet(4, &["a", "b"]).await;
+        let producer = fleet.produce(100);
+        let stalled_at = fleet.signal("b", Signal::STOP).unwrap();
+        fleet.balanced(&["a"], 4, LIMIT).await.unwrap();
+        let woken_at = fleet.signal("b", Signal::CONT).unwrap();
+        fleet.balanced(&["a", "b"], 2, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        // What it delivers after it woke comes from leases that it took anew: never a record that
+        // another worker had delivered in between.
+        let elsewhere: std::collections::BTreeSet<_> = audit
+            .by("a")
+            .filter(|delivery| (stalled_at..woken_at).contains(&delivery.at))
+            .map(|delivery| delivery.id.as_str())
+            .collect();
+        let stale = audit
+            .by("b")
+            .find(|delivery| delivery.at >= woken_at && elsewhere.contains(delivery.id.as_str()));
+        assert_eq!(stale, None);
+        assert!(audit.by("b").any(|delivery| delivery.at > woken_at), "b is a member again");
+    }
 }
