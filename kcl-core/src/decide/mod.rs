@@ -7,6 +7,8 @@ pub mod asking;
 pub mod bootstrap;
 pub mod cleanup;
 pub mod coverage;
+#[cfg(test)]
+mod histories;
 pub mod holding;
 pub mod parents;
 pub mod shard_sync;
