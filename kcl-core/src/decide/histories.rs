@@ -56,6 +56,25 @@ fn lease(new: NewLease) -> Lease {
 }
 
 impl World {
+    fn new(position: StartPosition) -> Self {
+        let start = StreamStart {
+            stream: "orders".into(),
+            arn: "arn:1".into(),
+            id: None,
+            created: Timestamp::default(),
+            position,
+            bootstrapped: true,
+        };
+        Self {
+            lists: vec![Vec::new()],
+            made: 0,
+            leases: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            done: BTreeSet::new(),
+            start,
+        }
+    }
+
     fn list(&self, age: usize) -> &[Shard] {
         let rest = self.lists.len().saturating_sub(age + 1);
         &self.lists[rest]
@@ -118,8 +137,8 @@ impl World {
     fn trim(&mut self) {
         let mut list = self.list(0).to_vec();
         let is_over = |shard: &Shard| {
-            shard.is_closed()
-                && !(self.owed.contains_key(&shard.id) && !self.done.contains(&shard.id))
+            let is_owed = self.owed.contains_key(&shard.id) && !self.done.contains(&shard.id);
+            shard.is_closed() && !is_owed
         };
         if list.first().is_some_and(is_over) {
             list.remove(0);
@@ -203,22 +222,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn run(before: &[Step], position: StartPosition, steps: &[Step]) {
-    let start = StreamStart {
-        stream: "orders".into(),
-        arn: "arn:1".into(),
-        id: None,
-        created: Timestamp::default(),
-        position,
-        bootstrapped: true,
-    };
-    let mut world = World {
-        lists: vec![Vec::new()],
-        made: 0,
-        leases: BTreeMap::new(),
-        owed: BTreeMap::new(),
-        done: BTreeSet::new(),
-        start,
-    };
+    let mut world = World::new(position);
     world.reshard(&[], &[HashKeyRange::FULL]);
     before.iter().for_each(|step| world.step(step));
     let open = world.open();
@@ -262,4 +266,32 @@ proptest! {
         };
         run(&before, position, &steps);
     }
+}
+
+/// Ten thousand shards, each the child of one that has ended.
+#[test]
+fn nothing_is_quadratic_in_shards() {
+    let width = u128::MAX / 10_000;
+    let shard = |number: u32, parents: Vec<ShardId>| {
+        let start = u128::from(number % 10_000) * width;
+        Shard {
+            id: format!("shard-{number:05}").into(),
+            parents,
+            hash_range: HashKeyRange { start, end: start + width - 1 },
+            starting_sequence: sequence(number),
+            ending_sequence: (number < 10_000).then(|| sequence(number + 1)),
+        }
+    };
+    let old: Vec<_> = (0..10_000).map(|number| shard(number, Vec::new())).collect();
+    let new = (10_000..20_000)
+        .map(|number| shard(number, vec![old[number as usize - 10_000].id.clone()]));
+    let listed: Vec<_> = old.iter().cloned().chain(new).collect();
+    let mut world = World::new(StartPosition::TrimHorizon);
+    world.create(first_leases(&world.start, &old));
+    let plan = plan(&listed, &world.leases, &world.start);
+    assert_eq!(plan.create.len(), 10_000);
+    world.create(plan.create);
+    let listed = listed.into_iter().map(|shard| shard.id).collect();
+    assert_eq!(workable(&world.leases, Some(&listed)).len(), 10_000);
+    assert_eq!(deletable(&world.leases), []);
 }
