@@ -11,6 +11,10 @@
 //! - An unended lease that the list does not have is newer than the list, or its shard was trimmed.
 //!   In the first case shards that overlap it may be listed as open and be long finished; in the
 //!   second its consumer, at its end, creates what follows. In both nothing there is created here.
+//!
+//! The leases must be at least as new as the list, and a plan must be carried out or dropped before
+//! cleanup can have come by twice: a row that is created after its own and its children's deletion
+//! looks like any other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
