@@ -96,3 +96,101 @@ pub(super) fn in_order(mut shards: Vec<&Shard>) -> Vec<&Shard> {
     shards.sort_by(|a, b| (a.starting_sequence, &a.id).cmp(&(b.starting_sequence, &b.id)));
     shards
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::parents::families::shards;
+    use crate::model::StreamStatus;
+
+    fn seconds(seconds: i64) -> Timestamp {
+        Timestamp::from_epoch_millis(seconds * 1_000)
+    }
+
+    fn description() -> StreamDescription {
+        StreamDescription {
+            name: "orders".into(),
+            arn: "arn:1".into(),
+            id: None,
+            created: seconds(100),
+            retention: Duration::from_hours(24),
+            status: StreamStatus::Active,
+            now: seconds(500),
+        }
+    }
+
+    #[test]
+    fn latest_is_stored_as_the_time_of_the_service() {
+        let check = |position, expected| {
+            let start = start(position, &description());
+            assert_eq!((start.position, start.bootstrapped), (expected, false));
+        };
+        check(InitialPosition::Latest, StartPosition::AtTimestamp(seconds(500)));
+        check(InitialPosition::AtTimestamp(seconds(7)), StartPosition::AtTimestamp(seconds(7)));
+        check(InitialPosition::TrimHorizon, StartPosition::TrimHorizon);
+    }
+
+    /// `same`, `other` or `recreated`.
+    #[track_caller]
+    fn check_identity(change: impl FnOnce(&mut StreamStart), id: Option<&str>, expected: &str) {
+        let description = StreamDescription { id: id.map(Into::into), ..description() };
+        let mut stored = start(InitialPosition::Latest, &description);
+        change(&mut stored);
+        let found = match check(&stored, &description) {
+            Ok(()) => "same",
+            Err(RunError::OtherStream { .. }) => "other",
+            Err(RunError::StreamRecreated { .. }) => "recreated",
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_stream_is_told_from_its_namesakes() {
+        check_identity(|_| {}, Some("a"), "same");
+        check_identity(|start| start.arn = "arn:2".into(), None, "other");
+        check_identity(|start| start.id = Some("b".into()), Some("a"), "recreated");
+        check_identity(|start| start.id = None, Some("a"), "same");
+        check_identity(|start| start.id = Some("b".into()), None, "same");
+    }
+
+    #[test]
+    fn a_creation_time_may_be_rounded_but_not_differ() {
+        let created = |millis| {
+            move |start: &mut StreamStart| start.created = Timestamp::from_epoch_millis(millis)
+        };
+        check_identity(created(99_000), None, "same");
+        check_identity(created(101_000), None, "same");
+        check_identity(created(98_999), None, "recreated");
+        check_identity(created(101_001), None, "recreated");
+    }
+
+    #[track_caller]
+    fn check_first(position: InitialPosition, expected: (Checkpoint, Option<Timestamp>)) {
+        let listed = shards("2<0#8-f 1<0#0-7 0:closed");
+        let found = first_leases(&start(position, &description()), &listed);
+        let of = |id: &str, parents: &[&str], shard: &Shard| NewLease {
+            key: id.into(),
+            checkpoint: expected.0,
+            start_at: expected.1,
+            parents: parents.iter().map(|parent| (*parent).into()).collect(),
+            hash_range: shard.hash_range,
+        };
+        let expected =
+            [of("0", &[], &listed[2]), of("1", &["0"], &listed[1]), of("2", &["0"], &listed[0])];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn first_leases_start_where_the_stream_does() {
+        check_first(InitialPosition::TrimHorizon, (Checkpoint::TrimHorizon, None));
+        check_first(InitialPosition::Latest, (Checkpoint::AtTimestamp, Some(seconds(500))));
+    }
+
+    #[test]
+    fn shards_are_listed_as_of_the_start() {
+        let filter = |position| filter(&start(position, &description()));
+        assert_eq!(filter(InitialPosition::TrimHorizon), ShardFilter::All);
+        assert_eq!(filter(InitialPosition::Latest), ShardFilter::OpenAt(seconds(500)));
+    }
+}

@@ -42,3 +42,60 @@ fn needs_children(parent: &ShardId, leases: &BTreeMap<LeaseKey, Lease>) -> bool 
         .get(&LeaseKey::from(parent))
         .is_some_and(|lease| !(lease.is_ended() && lease.children.is_empty()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::parents::families::leases;
+
+    #[track_caller]
+    fn check(table: &str, expected: &str) {
+        let found = deletable(&leases(table));
+        assert!(found.iter().all(|(_, counter)| *counter == LeaseCounter(5)));
+        let names: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(names.join(" "), expected);
+    }
+
+    #[test]
+    fn a_finished_lease_goes_once_all_its_children_have_progressed() {
+        check("0>1+2:end 1<0:on 2<0:on", "0");
+        check("0>1+2:end 1<0>3:end 2<0:on", "0");
+        check("0>1+2:end 1<0:on 2<0:new", "");
+        check("0>1+2:end 1<0:on 2<0:held", "");
+        check("0>1+2:end 1<0:on 2<0:at", "");
+    }
+
+    #[test]
+    fn a_lease_that_has_not_ended_stays() {
+        check("0>1:on 1<0:on", "");
+    }
+
+    #[test]
+    fn a_finished_lease_whose_children_are_not_known_stays() {
+        check("0:end 1<0:on", "");
+        check("0>1+2:end 1<0:on", "");
+    }
+
+    #[test]
+    fn a_missing_child_is_proven_by_its_own_children() {
+        check("0>1+2:end 2<0:on 3<1:on", "0");
+        check("0>1+2:end 2<0:on 3<1:new", "");
+    }
+
+    #[test]
+    fn families_go_one_generation_at_a_time() {
+        check("0>1:end 1<0>2:end 2<1:on", "0");
+        check("1<0>2:end 2<1:on", "1");
+        check("0>2:end 1>2:end 2<0+1:on", "0 1");
+    }
+
+    #[test]
+    fn a_finished_lease_without_children_keeps_no_descendants() {
+        check("0:end 1<0>2:end 2<1:on", "1");
+    }
+
+    #[test]
+    fn a_lease_stays_while_a_parent_is_unended() {
+        check("0:on 1<0>2:end 2<1:on", "");
+    }
+}

@@ -13,7 +13,12 @@ pub mod balance;
 pub mod bootstrap;
 pub mod cleanup;
 pub mod coverage;
+<<<<<<< HEAD
 pub mod expiry;
+=======
+#[cfg(test)]
+mod histories;
+>>>>>>> shards
 pub mod holding;
 pub mod lifecycle;
 pub mod pace;

@@ -193,3 +193,213 @@ impl View<'_> {
 fn is_newer(listed: &BTreeSet<ShardId>, shard: &ShardId) -> bool {
     listed.last().is_some_and(|last| last >= shard)
 }
+
+/// Families of shards and leases, written as `id<parents>children#range:state`.
+#[cfg(test)]
+pub(super) mod families {
+    use std::collections::BTreeMap;
+
+    use crate::model::{
+        Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, Position, SequenceNumber, Shard,
+        Timestamp, WorkerId,
+    };
+
+    struct Member<'a> {
+        id: &'a str,
+        parents: Vec<&'a str>,
+        children: Vec<&'a str>,
+        range: Option<HashKeyRange>,
+        state: &'a str,
+    }
+
+    fn members(text: &str) -> impl Iterator<Item = Member<'_>> {
+        fn list(text: &str) -> Vec<&str> {
+            text.split('+').filter(|id| !id.is_empty()).collect()
+        }
+        text.split_whitespace().map(|word| {
+            let (rest, state) = word.split_once(':').unwrap_or((word, ""));
+            let (rest, range) = rest.split_once('#').unwrap_or((rest, ""));
+            let (rest, children) = rest.split_once('>').unwrap_or((rest, ""));
+            let (id, parents) = rest.split_once('<').unwrap_or((rest, ""));
+            let range = range.split_once('-').map(|(first, last)| sixteenths(first, last));
+            Member { id, parents: list(parents), children: list(children), range, state }
+        })
+    }
+
+    /// The range from one hexadecimal digit through another, in sixteenths of all hash keys.
+    pub(in crate::decide) fn sixteenths(first: &str, last: &str) -> HashKeyRange {
+        let digit = |text| u128::from_str_radix(text, 16).unwrap() << 124;
+        HashKeyRange { start: digit(first), end: digit(last) | (u128::MAX >> 4) }
+    }
+
+    /// States: `new` and `at` (never taken, from the oldest record or a time), `held` (taken, no
+    /// progress), `on` (progressed), `end`.
+    pub(in crate::decide) fn leases(text: &str) -> BTreeMap<LeaseKey, Lease> {
+        let lease = |member: Member<'_>| {
+            let is_taken = !matches!(member.state, "new" | "at");
+            let checkpoint = match member.state {
+                "new" | "held" => Checkpoint::TrimHorizon,
+                "at" => Checkpoint::AtTimestamp,
+                "on" => Checkpoint::After(Position::of(SequenceNumber::from(7))),
+                "end" => Checkpoint::ShardEnd,
+                other => panic!("no such state: {other}"),
+            };
+            Lease {
+                key: LeaseKey::new(member.id),
+                owner: is_taken.then(|| WorkerId::new("me")),
+                checkpoint_owner: None,
+                counter: LeaseCounter(if is_taken { 5 } else { 0 }),
+                owner_switches: 0,
+                checkpoint,
+                pending: None,
+                parents: member.parents.into_iter().map(Into::into).collect(),
+                children: member.children.into_iter().map(Into::into).collect(),
+                hash_range: member.range,
+                start_at: (member.state == "at").then(|| Timestamp::from_epoch_millis(1_000)),
+                expiry: None,
+                caught_up_at: None,
+                last_write: None,
+            }
+        };
+        members(text).map(lease).map(|lease| (lease.key.clone(), lease)).collect()
+    }
+
+    /// States: none (open), or `closed`. Ids are numbers, and grow with age.
+    pub(in crate::decide) fn shards(text: &str) -> Vec<Shard> {
+        let shard = |member: Member<'_>| {
+            let begin = member.id.parse::<u128>().unwrap() * 10;
+            Shard {
+                id: member.id.into(),
+                parents: member.parents.into_iter().map(Into::into).collect(),
+                hash_range: member.range.unwrap_or(HashKeyRange::FULL),
+                starting_sequence: begin.into(),
+                ending_sequence: (member.state == "closed").then(|| (begin + 5).into()),
+            }
+        };
+        members(text).map(shard).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::families::{leases, shards};
+    use super::*;
+
+    fn ids(text: &str) -> BTreeSet<ShardId> {
+        text.split_whitespace().map(ShardId::from).collect()
+    }
+
+    /// Of the lease `of`: ready, waiting on the shard named, or unknown (`?`). `-`: nothing is
+    /// known of the shard list.
+    #[track_caller]
+    fn check(table: &str, listed: &str, of: &str, expected: &str) {
+        let leases = leases(table);
+        let listed = (listed != "-").then(|| ids(listed));
+        let found = readiness(&leases[&LeaseKey::new(of)], &leases, listed.as_ref());
+        let expected = match expected {
+            "ready" => Readiness::Ready,
+            "?" => Readiness::Unknown,
+            on => Readiness::Waiting { on: on.into() },
+        };
+        assert_eq!(found, expected);
+        let is_workable = workable(&leases, listed.as_ref()).contains(&LeaseKey::new(of));
+        assert_eq!(is_workable, expected == Readiness::Ready);
+    }
+
+    #[test]
+    fn a_shard_without_parents_starts() {
+        check("0:new", "-", "0", "ready");
+    }
+
+    #[test]
+    fn a_child_waits_until_all_its_parents_ended() {
+        check("0:on 1<0:new", "0 1", "1", "0");
+        check("0:end 1<0:new", "0 1", "1", "ready");
+        check("0:end 1:on 2<0+1:new", "0 1 2", "2", "1");
+        check("0:end 1:end 2<0+1:new", "0 1 2", "2", "ready");
+        check("0:on 1<0:on", "0 1", "1", "0");
+    }
+
+    #[test]
+    fn a_parent_without_a_lease_is_gone_once_it_is_not_listed() {
+        check("1<0:new", "1", "1", "ready");
+        check("1<0:new", "0 1", "1", "0");
+        check("1<0:new", "-", "1", "?");
+    }
+
+    #[test]
+    fn a_list_older_than_the_child_does_not_prove_its_parent_gone() {
+        check("3<1:new", "0", "3", "?");
+        check("3<1:new", "", "3", "?");
+        check("3<1:new", "4 5", "3", "ready");
+    }
+
+    #[test]
+    fn a_waiting_parent_outweighs_an_unknown_one() {
+        check("1:on 2<0+1:new", "-", "2", "1");
+    }
+
+    #[test]
+    fn a_child_that_progressed_waits_for_no_missing_parent() {
+        check("1<0:on", "0 1", "1", "ready");
+        check("1<0:on", "-", "1", "ready");
+    }
+
+    #[test]
+    fn the_progress_of_a_sibling_proves_the_parent_finished() {
+        check("1<0:on 2<0:new", "0 1 2", "2", "ready");
+    }
+
+    #[test]
+    fn a_first_lease_at_a_time_waits_for_no_missing_parent() {
+        check("1<0:at", "0 1", "1", "ready");
+        check("1<0:at", "-", "1", "ready");
+        check("0:at 1<0:at", "0 1", "1", "0");
+    }
+
+    #[test]
+    fn a_leftover_parent_keeps_nobody_waiting() {
+        check("0:new 1<0:on", "0 1", "1", "ready");
+    }
+
+    #[track_caller]
+    fn check_leftovers(table: &str, listed: &str, expected: &str) {
+        let leases = leases(table);
+        let found = leftovers(&leases, &shards(listed));
+        let names: Vec<_> = found.iter().map(LeaseKey::as_str).collect();
+        assert_eq!(names.join(" "), expected);
+        let workable = workable(&leases, Some(&BTreeSet::new()));
+        if listed.is_empty() {
+            assert!(found.iter().all(|key| !workable.contains(key)));
+        }
+    }
+
+    #[test]
+    fn an_untouched_lease_with_progress_below_is_a_leftover() {
+        check_leftovers("0:new 1<0:on", "", "0");
+        check_leftovers("0:new 1<0:end 3<1:on", "", "0");
+        check_leftovers("0:at 1<0:end 3<1:on", "", "0");
+        check_leftovers("0:new 1<0:new 3<1:on", "", "0 1");
+        check_leftovers("0:held 1<0:on", "", "");
+        check_leftovers("0:new 1<0:held", "", "");
+    }
+
+    #[test]
+    fn the_shard_list_tells_of_descent_where_leases_are_gone() {
+        check_leftovers("0:new 3<1:on", "", "");
+        check_leftovers("0:new 3<1:on", "0:closed 1<0:closed 3<1", "0");
+    }
+
+    #[test]
+    fn ended_leases_are_not_worked_on() {
+        let table = leases("0>1+2:end 1<0:on 2<0:new");
+        let expected = ["1", "2"].map(LeaseKey::new).into();
+        assert_eq!(workable(&table, None), expected);
+    }
+
+    #[test]
+    fn shards_that_are_their_own_ancestors_do_not_hang_it() {
+        let table = leases("0<1:new 1<0:new 2<2:on");
+        assert_eq!(workable(&table, None), BTreeSet::new());
+    }
+}

@@ -148,3 +148,120 @@ impl Content {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::parents::families;
+    use crate::model::{LeaseCounter, WriteStamp};
+
+    /// A scan as words: `lease=counter` is foreign, `lease=counter!` ours, `@row=content` a Java
+    /// row, `@row=content~seconds` a lock that holds for so long.
+    fn scan(text: &str) -> (Vec<Lease>, Vec<JavaRow>) {
+        let (mut leases, mut java) = (Vec::new(), Vec::new());
+        for word in text.split_whitespace() {
+            let (name, content) = word.split_once('=').unwrap();
+            if let Some(key) = name.strip_prefix('@') {
+                let holds_for = content.split_once('~').map(|(_, holds)| holds.parse().unwrap());
+                let holds_for = holds_for.map(Duration::from_secs);
+                java.push(JavaRow::new(key.into(), "LEADER".into(), content.into(), holds_for));
+            } else {
+                let table = families::leases(&format!("{name}:on"));
+                let mut lease = table.into_values().next().unwrap();
+                lease.counter = LeaseCounter(content.trim_end_matches('!').parse().unwrap());
+                lease.last_write = content.ends_with('!').then(|| WriteStamp {
+                    counter: lease.counter,
+                    worker: "me".into(),
+                    number: 1,
+                });
+                leases.push(lease);
+            }
+        }
+        (leases, java)
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_origin(Duration::from_secs(seconds))
+    }
+
+    /// Scans with their times in seconds; then `clear`, `alive`, or until when to wait.
+    #[track_caller]
+    fn check_with(expiry: u64, scans: &[(u64, &str)], expected: &str) {
+        let mut watch = TenancyWatch::new(Duration::from_secs(expiry));
+        let mut found = None;
+        for &(seconds, text) in scans {
+            let (leases, java) = scan(text);
+            found = Some(watch.observe(&leases, &java, at(seconds)));
+        }
+        match found.unwrap() {
+            Tenancy::Clear => assert_eq!("clear", expected),
+            Tenancy::Alive { .. } => assert_eq!("alive", expected),
+            Tenancy::Wait { until, .. } => assert_eq!(until, at(expected.parse().unwrap())),
+        }
+    }
+
+    #[track_caller]
+    fn check(scans: &[(u64, &str)], expected: &str) {
+        check_with(10, scans, expected);
+    }
+
+    #[test]
+    fn a_table_without_foreign_rows_is_clear_at_once() {
+        check(&[(0, "")], "clear");
+        check(&[(0, "0=4! 1=7!")], "clear");
+    }
+
+    #[test]
+    fn foreign_rows_must_stand_still() {
+        check(&[(1, "0=4")], "91");
+        check(&[(1, "0=4"), (90, "0=4")], "91");
+        check(&[(1, "0=4"), (91, "0=4")], "clear");
+        check(&[(1, "@lock=a"), (90, "@lock=a")], "91");
+        check(&[(1, "@lock=a"), (91, "@lock=a")], "clear");
+    }
+
+    #[test]
+    fn a_longer_expiry_or_lock_is_waited_for() {
+        check_with(120, &[(1, "0=4")], "121");
+        check(&[(1, "0=4 @lock=a~200")], "201");
+        check(&[(1, "0=4 @lock=a~200"), (200, "0=4 @lock=a~200")], "201");
+        check(&[(1, "@lock=a~5")], "91");
+    }
+
+    #[test]
+    fn a_foreign_row_that_changes_or_appears_is_alive() {
+        check(&[(1, "0=4"), (2, "0=5")], "alive");
+        check(&[(1, "@lock=a"), (2, "@lock=b")], "alive");
+        check(&[(1, "0=4"), (2, "0=4 1=1")], "alive");
+        check(&[(1, "0=4!"), (2, "0=5")], "alive");
+        check(&[(1, "0=4"), (91, "0=5")], "alive");
+    }
+
+    #[test]
+    fn a_row_that_changed_must_stand_still_again() {
+        check(&[(1, "0=4 1=1"), (50, "0=5 1=1"), (51, "0=5 1=1")], "140");
+    }
+
+    #[test]
+    fn our_rows_change_as_they_like() {
+        check(&[(1, "0=4 1=7!"), (91, "0=4 1=9! 2=1!")], "clear");
+    }
+
+    #[test]
+    fn workers_of_ours_may_take_and_delete_foreign_rows() {
+        check(&[(1, "0=4 1=7"), (20, "0=5!")], "clear");
+        check(&[(1, "0=4 1=7"), (20, "0=5! 1=7")], "91");
+    }
+
+    #[test]
+    fn what_is_seen_is_said() {
+        let mut watch = TenancyWatch::new(Duration::from_secs(10));
+        let (leases, java) = scan("0=4 @lock=a");
+        let seen = "2 rows of another library, such as lease 0 of me at counter 4";
+        let expected = Tenancy::Wait { until: at(90), seen: seen.into() };
+        assert_eq!(watch.observe(&leases, &java, at(0)), expected);
+        let (leases, java) = scan("0=5 @lock=a");
+        let expected = Tenancy::Alive { seen: "lease 0 of me at counter 5 changed".into() };
+        assert_eq!(watch.observe(&leases, &java, at(1)), expected);
+    }
+}
