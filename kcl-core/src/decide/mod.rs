@@ -13,12 +13,7 @@ pub mod balance;
 pub mod bootstrap;
 pub mod cleanup;
 pub mod coverage;
-<<<<<<< HEAD
 pub mod expiry;
-=======
-#[cfg(test)]
-mod histories;
->>>>>>> shards
 pub mod holding;
 pub mod lifecycle;
 pub mod pace;
@@ -31,3 +26,6 @@ pub mod shard_sync;
 pub mod tenancy;
 pub mod turn;
 pub mod write_numbers;
+
+#[cfg(test)]
+mod histories;
