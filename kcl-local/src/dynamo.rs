@@ -43,7 +43,8 @@ impl Dynamo {
         match self.client.request(request).await {
             Ok(response) => response.map(Body::new),
             Err(error) => {
-                (StatusCode::BAD_GATEWAY, format!("the embedded DynamoDB did not answer: {error}")).into_response()
+                (StatusCode::BAD_GATEWAY, format!("the embedded DynamoDB did not answer: {error}"))
+                    .into_response()
             }
         }
     }

@@ -18,6 +18,9 @@ mod calls;
 mod dynamo;
 mod gateway;
 pub mod kinesis;
+mod repair;
 mod stack;
+mod topology;
+mod wire;
 
 pub use stack::{LocalStack, LocalStackOptions, StartError};

@@ -98,19 +98,17 @@ impl LocalStack {
         let calls = Arc::new(Calls::default());
         let stop = CancellationToken::new();
         let (ready, started) = mpsc::channel();
-        let server = Server {
-            listener,
-            folder: options.folder.clone(),
-            calls: Arc::clone(&calls),
-            ready,
-        };
+        let server =
+            Server { listener, folder: options.folder.clone(), calls: Arc::clone(&calls), ready };
         let stopped = stop.clone();
         let thread = thread::Builder::new()
             .name("kcl-local".to_owned())
             .spawn(move || server.run(&stopped))
             .map_err(StartError::Io)?;
         let stack = Self { address, calls, stop, thread: Some(thread) };
-        started.recv().unwrap_or_else(|gone| Err(StartError::Service { reason: gone.to_string() }))?;
+        started
+            .recv()
+            .unwrap_or_else(|gone| Err(StartError::Service { reason: gone.to_string() }))?;
         Ok(stack)
     }
 
@@ -170,10 +168,11 @@ impl Drop for LocalStack {
 const REGION: &str = "us-east-1";
 
 fn listen(port: u16) -> Result<TcpListener, StartError> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => StartError::PortInUse { port },
-        _ => StartError::Io(error),
-    })?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => StartError::PortInUse { port },
+            _ => StartError::Io(error),
+        })?;
     listener.set_nonblocking(true).map_err(StartError::Io)?;
     Ok(listener)
 }
@@ -215,7 +214,9 @@ impl Server {
                     tracing::debug!(%error, "connection keeps its delay");
                 }
             });
-        let inner = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(StartError::Io)?;
+        let inner = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(StartError::Io)?;
         let address = inner.local_addr().map_err(StartError::Io)?;
         let folder = self.folder.as_deref();
         if let Some(folder) = folder {
@@ -226,8 +227,9 @@ impl Server {
         if let (Err(error), Some(folder)) = (store.check_ready(), folder) {
             return Err(unusable(folder, &error));
         }
-        let dynamo = Dynamo::new(address).map_err(|error| StartError::Service { reason: error.to_string() })?;
-        let gateway = Gateway { kinesis, store, dynamo, calls: self.calls };
+        let dynamo = Dynamo::new(address)
+            .map_err(|error| StartError::Service { reason: error.to_string() })?;
+        let gateway = Gateway::new(kinesis, store, dynamo, self.calls);
         drop(self.ready.send(Ok(())));
         tokio::select! {
             served = axum::serve(listener, gateway.into_router()) => served.map_err(StartError::Io),
@@ -241,10 +243,12 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 fn database(folder: Option<&Path>) -> Result<dynoxide::Database, StartError> {
     match folder {
-        None => dynoxide::Database::memory().map_err(|error| StartError::Service { reason: error.to_string() }),
+        None => dynoxide::Database::memory()
+            .map_err(|error| StartError::Service { reason: error.to_string() }),
         Some(folder) => {
             let path = folder.join("dynamodb.sqlite");
-            dynoxide::Database::new(&path.to_string_lossy()).map_err(|error| unusable(folder, &error))
+            dynoxide::Database::new(&path.to_string_lossy())
+                .map_err(|error| unusable(folder, &error))
         }
     }
 }

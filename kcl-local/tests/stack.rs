@@ -19,7 +19,8 @@ mod tests {
             assert!(dynamo.list_tables().send().await.unwrap().table_names().is_empty());
         });
         let calls: Vec<_> = stack.calls().into_iter().collect();
-        let expected = [("DynamoDB.ListTables", 1), ("Kinesis.CreateStream", 1), ("Kinesis.ListStreams", 1)];
+        let expected =
+            [("DynamoDB.ListTables", 1), ("Kinesis.CreateStream", 1), ("Kinesis.ListStreams", 1)];
         assert_eq!(calls, expected.map(|(name, count)| (name.to_owned(), count)));
     }
 
