@@ -185,7 +185,7 @@ async fn dispatch(State(gateway): State<Arc<Gateway>>, request: Request) -> Resp
 const NO_TARGET: &str = "this is a local Kinesis and DynamoDB: set it as the endpoint of an AWS SDK, \
     or ask for /calls or /health\n";
 
-/// The largest request: a PutRecords call of 10 MiB, in base64.
+/// The largest request: a `PutRecords` call of 10 MiB, in base64.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 async fn read(body: Body) -> Result<Bytes, Response> {

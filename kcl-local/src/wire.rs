@@ -95,18 +95,17 @@ const CBOR: &str = "application/x-amz-cbor-1.1";
 /// Source: AWS SDK for Java 2, `AwsCborProtocolFactory` (timestamps are `UNIX_TIMESTAMP_MILLIS`) and
 /// `SdkCborGenerator` (tag 1).
 fn in_seconds(value: Cbor) -> Cbor {
-    match value {
-        Cbor::Tag(1, time) => match *time {
-            Cbor::Integer(millis) => match i64::try_from(i128::from(millis)) {
-                Ok(millis) => Cbor::Float(seconds(millis)),
-                Err(_) => Cbor::Null,
-            },
-            other => other,
-        },
-        Cbor::Map(entries) => {
+    if let Cbor::Tag(1, time) = &value
+        && let Some(millis) =
+            time.as_integer().and_then(|millis| i64::try_from(i128::from(millis)).ok())
+    {
+        return Cbor::Float(seconds(millis));
+    }
+    match value.into_map() {
+        Ok(entries) => {
             Cbor::Map(entries.into_iter().map(|(key, value)| (key, in_seconds(value))).collect())
         }
-        other => other,
+        Err(value) => value,
     }
 }
 

@@ -19,6 +19,11 @@ mod tests {
     const ROOT: &str = "shardId-000000000000";
     const MIDDLE: &str = "170141183460469231731687303715884105728";
 
+    #[expect(clippy::disallowed_methods, reason = "the server's clock is the system's")]
+    fn now() -> SystemTime {
+        SystemTime::now()
+    }
+
     async fn stream(shards: i32) -> (LocalStack, Client) {
         let stack = LocalStack::start().unwrap();
         let client = Client::new(&stack.sdk_config());
@@ -187,8 +192,8 @@ mod tests {
     async fn cbor_timestamps_are_millis() {
         let (stack, client) = stream(1).await;
         put(&client, "before").await;
-        let millis = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()
-            + Duration::from_millis(1);
+        let millis =
+            now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_millis(1);
         let millis = Cbor::Integer(u64::try_from(millis.as_millis()).unwrap().into());
         tokio::time::sleep(Duration::from_millis(2)).await;
         let request = cbor(&[
@@ -256,7 +261,7 @@ mod tests {
         let (_stack, client) = stream(1).await;
         put(&client, "old").await;
         tokio::time::sleep(Duration::from_millis(1100)).await;
-        let start = iterator_at(&client, SystemTime::now()).await;
+        let start = iterator_at(&client, now()).await;
         let nothing = read(&client, &start).await;
         assert!(texts(&nothing).is_empty());
         put(&client, "new").await;
@@ -267,7 +272,7 @@ mod tests {
     #[tokio::test]
     async fn a_timestamp_within_a_second_skips_nothing_that_came_after_it() {
         let (_stack, client) = stream(1).await;
-        let before = SystemTime::now();
+        let before = now();
         put(&client, "after").await;
         assert_eq!(texts(&read(&client, &iterator_at(&client, before).await).await), ["after"]);
     }
@@ -292,11 +297,11 @@ mod tests {
             AfterShardId, AtLatest, AtTimestamp, AtTrimHorizon, FromTimestamp, FromTrimHorizon,
         };
         let (_stack, client) = stream(1).await;
-        let start = SystemTime::now();
+        let start = now();
         split(&client, ROOT).await;
         // Children open a second after the split, by the emulator's own clock.
         tokio::time::sleep(Duration::from_millis(1100)).await;
-        let after_split = SystemTime::now();
+        let after_split = now();
         let at = |kind, time| {
             ShardFilter::builder().r#type(kind).timestamp(DateTime::from(time)).build().unwrap()
         };
