@@ -1,3 +1,4 @@
 //! .
 
 pub mod dynamodb;
+pub mod errors;
