@@ -42,14 +42,13 @@ fn the_embedded_dynamodb_keeps_the_contract() {
 #[test]
 fn dynamodb_local_keeps_the_contract() {
     let runtime = Runtime::new().unwrap();
+    // A container is removed by the runtime within which it is dropped.
+    let _within = runtime.enter();
     let Some(server) = runtime.block_on(DynamoDb::real()).unwrap() else {
         println!("skipped: set KCL_TEST_DYNAMODB=http://... or KCL_TEST_CONTAINERS=1");
         return;
     };
     whole_contract(&runtime, &server, 150);
-    // A container is removed by the runtime that started it.
-    let _within = runtime.enter();
-    drop(server);
 }
 
 fn whole_contract(runtime: &Runtime, server: &DynamoDb, cases: u32) {
