@@ -1,5 +1,7 @@
 //! Lease stores keep the contract: memory, the embedded DynamoDB, and DynamoDB Local.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,7 +221,8 @@ impl Step {
             _ => {
                 let position =
                     Position { sequence: SequenceNumber::from(u128::MAX), sub_sequence: number };
-                let caught_up_at = (number % 2 == 0).then(|| Timestamp::from_epoch_millis(-5));
+                let caught_up_at =
+                    number.is_multiple_of(2).then(|| Timestamp::from_epoch_millis(-5));
                 Some(Progress::to(Checkpoint::After(position), caught_up_at))
             }
         };
@@ -267,7 +270,7 @@ fn random_writes<S: LeaseStore>(runtime: &Runtime, cases: u32, make: impl AsyncF
                     counts.set((made + 1, lost));
                     model.remove(&key);
                     model.extend(after.clone().map(|after| (key, after)));
-                    Conditional::Applied(after.or(row.clone()).unwrap())
+                    Conditional::Applied(after.or_else(|| row.clone()).unwrap())
                 } else {
                     counts.set((made, lost + 1));
                     Conditional::Lost { found: row.clone() }

@@ -1,11 +1,13 @@
 //! Answers that no server at hand gives when it is asked to, and what is sent for them.
 
+#![cfg(test)]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError};
 use kcl_core::model::{LeaseCounter, LeaseKey, LeaseWrite, Presence, Timestamp, WriteKind};
-use kcl_dynamo::DynamoLeaseStore;
+use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_tests::dynamodb::sdk;
 use kcl_tests::errors::chain;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 const LEASE: &str = r#"{"leaseKey":{"S":"shardId-000000000000"},"entityType":{"S":"LEASE"},"leaseCounter":{"N":"7"},"ownerSwitchesSinceCheckpoint":{"N":"0"},"checkpoint":{"S":"TRIM_HORIZON"}}"#;
+
+type Is<'a> = &'a dyn Fn(&LeaseStoreError) -> bool;
 
 /// The table of `kcl-dynamo/src/error.rs`, code by code, as the service answers.
 #[tokio::test]
@@ -26,7 +30,7 @@ async fn every_code_of_the_service_is_sorted() {
         |error: &E| matches!(error, E::AccessDenied { action: "dynamodb:UpdateItem", .. });
     let is_missing = |error: &E| matches!(error, E::TableMissing { .. });
     let is_busy = |error: &E| matches!(error, E::TableNotReady { .. });
-    let rows: [(u16, &str, &dyn Fn(&E) -> bool, bool); 15] = [
+    let rows: [(u16, &str, Is<'_>, bool); 15] = [
         (400, "ProvisionedThroughputExceededException", &is_throttled, true),
         (400, "ThrottlingException", &is_throttled, true),
         (400, "RequestLimitExceeded", &is_throttled, true),
@@ -44,11 +48,7 @@ async fn every_code_of_the_service_is_sorted() {
         (400, "SomethingNew", &is_refused, false),
     ];
     for (status, code, is_as_expected, is_retryable) in rows {
-        let body = format!(
-            "{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{code}\",\
-             \"message\":\"what the service says\"}}"
-        );
-        let server = Scripted::answering(vec![(status, body)]).await;
+        let server = Scripted::answering(vec![(status, error(code))]).await;
         let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
         let presence =
             Presence { worker: "host-a:00".into(), beat: 1, last_update: Timestamp::default() };
@@ -87,8 +87,10 @@ async fn rows_are_read_consistently_and_scans_are_not() {
 /// A server that does not know `ReturnValuesOnConditionCheckFailure` leaves the row out.
 #[tokio::test]
 async fn a_loser_that_is_not_told_the_row_reads_it() {
-    let failed = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed"}"#;
-    let answers = vec![(400, failed.to_owned()), (200, format!("{{\"Item\":{LEASE}}}"))];
+    let answers = vec![
+        (400, error("ConditionalCheckFailedException")),
+        (200, format!("{{\"Item\":{LEASE}}}")),
+    ];
     let server = Scripted::answering(answers).await;
     let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
     let kind = WriteKind::Take {
@@ -104,6 +106,56 @@ async fn a_loser_that_is_not_told_the_row_reads_it() {
     let old = "\"ReturnValuesOnConditionCheckFailure\":\"ALL_OLD\"";
     assert!(update.contains(old), "{update}");
     assert!(get.contains("\"ConsistentRead\":true"), "{get}");
+}
+
+/// Steps that take a while in the service: the table, then its backups.
+#[tokio::test]
+async fn a_table_is_waited_for_and_then_protected() {
+    let answers = vec![
+        (200, described("CREATING")),
+        (200, described("ACTIVE")),
+        (400, error("ContinuousBackupsUnavailableException")),
+        (200, described("ACTIVE")),
+        (200, "{}".to_owned()),
+    ];
+    let server = Scripted::answering(answers).await;
+    let new = NewTable::default().with_point_in_time_recovery();
+    let config = DynamoLeaseStoreConfig::new("leases").with_setup(TableSetup::CreateIfMissing(new));
+    DynamoLeaseStore::new(&sdk(&server.endpoint), config).prepare().await.unwrap();
+    let requests = server.requests();
+    assert_eq!(requests.len(), 5, "{requests:?}");
+    let last = requests.last().unwrap();
+    assert!(last.contains("\"PointInTimeRecoveryEnabled\":true"), "{last}");
+}
+
+#[tokio::test]
+async fn a_table_that_never_becomes_ready_is_told_in_time() {
+    for status in ["CREATING", "DELETING"] {
+        let server = Scripted::answering(vec![(200, described(status))]).await;
+        let config =
+            DynamoLeaseStoreConfig::new("leases").with_prepare_timeout(Duration::from_millis(400));
+        let store = DynamoLeaseStore::new(&sdk(&server.endpoint), config);
+        let error = store.prepare().await.unwrap_err();
+        assert!(error.is_retryable());
+        assert_eq!(error.to_string(), format!("lease table \"leases\" is {status}, not ready"));
+        let looks = server.requests().len();
+        assert!((3..20).contains(&looks), "{looks} looks");
+    }
+}
+
+fn described(status: &str) -> String {
+    format!(
+        "{{\"Table\":{{\"TableName\":\"leases\",\"TableStatus\":\"{status}\",\
+         \"KeySchema\":[{{\"AttributeName\":\"leaseKey\",\"KeyType\":\"HASH\"}}],\
+         \"AttributeDefinitions\":[{{\"AttributeName\":\"leaseKey\",\"AttributeType\":\"S\"}}]}}}}"
+    )
+}
+
+fn error(code: &str) -> String {
+    format!(
+        "{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{code}\",\
+         \"message\":\"what the service says\"}}"
+    )
 }
 
 fn key() -> LeaseKey {

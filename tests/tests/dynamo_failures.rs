@@ -1,5 +1,7 @@
 //! What a store says when its table, the network or its credentials are not as they must be.
 
+#![cfg(test)]
+
 use std::ops::Range;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Rows that the Java KCL wrote are read correctly, and what we write on them leaves the rest alone.
 
+#![cfg(test)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
