@@ -134,7 +134,7 @@ impl Scanner {
             last_turn: now,
             turn_chance: 0.0,
             plan_due: false,
-            plan_at: now,
+            plan_at: now + PLAN_EVERY,
             stopping: None,
             fatal: None,
             presence_removed: None,
