@@ -19,7 +19,6 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 /// The clocks of this machine.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct SystemClock;
 
 impl Clock for SystemClock {

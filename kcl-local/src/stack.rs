@@ -123,13 +123,7 @@ impl LocalStack {
     /// Returns a configuration for SDK clients: this endpoint, `us-east-1`, credentials that open nothing else.
     #[must_use]
     pub fn sdk_config(&self) -> SdkConfig {
-        let credentials = Credentials::new("test", "test", None, None, "kcl-local");
-        SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(self.endpoint_url())
-            .region(Region::from_static(REGION))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build()
+        sdk_config(&self.endpoint_url())
     }
 
     /// Returns how often each operation was called, by names such as `Kinesis.GetRecords`.
@@ -137,6 +131,18 @@ impl LocalStack {
     pub fn calls(&self) -> BTreeMap<String, u64> {
         self.calls.snapshot()
     }
+}
+
+/// Returns a configuration for SDK clients of a stack that runs elsewhere, such as in another process.
+#[must_use]
+pub fn sdk_config(endpoint_url: &str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "kcl-local");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(endpoint_url)
+        .region(Region::from_static(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
 }
 
 impl LocalStackOptions {

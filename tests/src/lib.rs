@@ -1,1 +1,7 @@
-//! .
+//! What the tests of this package share: servers, fleets of real processes, and the audit of what
+//! they delivered.
+
+pub mod audit;
+pub mod dynamodb;
+pub mod fleet;
+pub mod producer;

@@ -40,7 +40,7 @@ pub enum AskingEffect {
     /// Read the row, consistently, and say what it is.
     Read,
     /// Make this write, and say what came of it.
-    Write(LeaseWrite),
+    Write(Box<LeaseWrite>),
     /// The request is on the row.
     Begun,
     /// The request is over. Nothing follows.
@@ -117,13 +117,13 @@ impl Asking {
                 None // What is on its way is answered first; while waiting the next read is near.
             }
             AskingInput::Tick => Some(match &self.write {
-                Some(write) => AskingEffect::Write(write.clone()),
+                Some(write) => AskingEffect::Write(Box::new(write.clone())),
                 None => AskingEffect::Read,
             }),
             AskingInput::Unread => self.again(now, HAND_OVER_READ_EVERY),
             AskingInput::Unanswered => self.again(now, RESEND_AFTER),
             AskingInput::Read(row) => self.read(row, now),
-            AskingInput::Answered(outcome) => self.answered(outcome, now),
+            AskingInput::Answered(outcome) => Some(self.answered(&outcome, now)),
         }
     }
 
@@ -145,11 +145,11 @@ impl Asking {
     }
 
     fn read(&mut self, row: Option<Lease>, now: Moment) -> Option<AskingEffect> {
-        let Some(row) = row else { return ended("the row is gone") };
+        let Some(row) = row else { return Some(ended("the row is gone")) };
         let is_mine = row.owner.as_ref() == Some(&self.me);
         let is_asked = is_mine && row.checkpoint_owner.as_ref() == Some(&self.victim);
         if is_mine && row.checkpoint_owner.is_none() {
-            return self.arrived(row);
+            return Some(self.arrived(row));
         }
         if is_asked {
             if self.stopping {
@@ -173,37 +173,35 @@ impl Asking {
                 Some(self.send(WriteKind::BeginHandOver { counter, victim }))
             }
             State::Leaving => Some(AskingEffect::Ended(AskEnd::Withdrawn)),
-            State::Looking => ended("the owner changed, or renewed too fast"),
-            State::Beginning | State::Waiting => ended("the owner kept the lease"),
+            State::Looking => Some(ended("the owner changed, or renewed too fast")),
+            State::Beginning | State::Waiting => Some(ended("the owner kept the lease")),
         }
     }
 
-    fn arrived(&mut self, row: Lease) -> Option<AskingEffect> {
+    fn arrived(&mut self, row: Lease) -> AskingEffect {
         if !self.stopping {
-            return Some(AskingEffect::Ended(AskEnd::Arrived(Box::new(row))));
+            return AskingEffect::Ended(AskEnd::Arrived(Box::new(row)));
         }
         self.state = State::Leaving;
-        Some(self.send(WriteKind::Release { counter: row.counter, progress: None }))
+        self.send(WriteKind::Release { counter: row.counter, progress: None })
     }
 
-    fn answered(&mut self, outcome: Conditional, now: Moment) -> Option<AskingEffect> {
+    fn answered(&mut self, outcome: &Conditional, now: Moment) -> AskingEffect {
         self.write = None;
         match (outcome, &self.state) {
-            (Conditional::Applied(_), State::Leaving) => {
-                Some(AskingEffect::Ended(AskEnd::Withdrawn))
-            }
-            (Conditional::Applied(_), _) if self.stopping => Some(AskingEffect::Read),
+            (Conditional::Applied(_), State::Leaving) => AskingEffect::Ended(AskEnd::Withdrawn),
+            (Conditional::Applied(_), _) if self.stopping => AskingEffect::Read,
             (Conditional::Applied(_), _) => {
                 self.state = State::Waiting;
                 self.wake_at = now + HAND_OVER_READ_EVERY;
-                Some(AskingEffect::Begun)
+                AskingEffect::Begun
             }
             (Conditional::Lost { .. }, State::Beginning) => {
                 // The owner renewed in between, or an earlier copy of this begin counted.
                 self.state = State::Looking;
-                Some(AskingEffect::Read)
+                AskingEffect::Read
             }
-            (Conditional::Lost { .. }, _) => Some(AskingEffect::Read),
+            (Conditional::Lost { .. }, _) => AskingEffect::Read,
         }
     }
 
@@ -215,10 +213,10 @@ impl Asking {
             kind,
         };
         self.write = Some(write.clone());
-        AskingEffect::Write(write)
+        AskingEffect::Write(Box::new(write))
     }
 }
 
-const fn ended(reason: &'static str) -> Option<AskingEffect> {
-    Some(AskingEffect::Ended(AskEnd::Refused(reason)))
+const fn ended(reason: &'static str) -> AskingEffect {
+    AskingEffect::Ended(AskEnd::Refused(reason))
 }

@@ -359,3 +359,7 @@ fn rank(worker: &WorkerId, key: &LeaseKey) -> u64 {
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
 }
+
+#[cfg(test)]
+#[path = "balance_tests.rs"]
+mod tests;

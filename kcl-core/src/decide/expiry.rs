@@ -89,3 +89,117 @@ impl CounterWatch {
             .min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::{Checkpoint, WorkerId, WriteStamp};
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_origin(Duration::from_secs(seconds))
+    }
+
+    /// A row of `other` with this counter; `stated` is the expiry of a row that is ours.
+    fn row(counter: u64, stated: Option<u64>) -> Lease {
+        let (counter, owner) = (LeaseCounter(counter), WorkerId::new("other"));
+        Lease {
+            key: LeaseKey::new("shard"),
+            owner: Some(owner.clone()),
+            checkpoint_owner: None,
+            counter,
+            owner_switches: 0,
+            checkpoint: Checkpoint::TrimHorizon,
+            pending: None,
+            parents: BTreeSet::new(),
+            children: BTreeSet::new(),
+            hash_range: None,
+            start_at: None,
+            expiry: stated.map(Duration::from_secs),
+            caught_up_at: None,
+            last_write: stated.map(|_| WriteStamp { counter, worker: owner, number: 0 }),
+        }
+    }
+
+    /// A worker with an expiry of 10 s saw these rows, each at its second.
+    fn watch(seen: &[(u64, Lease)]) -> CounterWatch {
+        let mut watch = CounterWatch::default();
+        for (second, lease) in seen {
+            watch.observe_scan(std::slice::from_ref(lease), Duration::from_secs(10), at(*second));
+        }
+        watch
+    }
+
+    /// The row seen last is expired at `second`, and no second earlier.
+    #[track_caller]
+    fn check(seen: &[(u64, Lease)], second: u64) {
+        let (last_seen, lease) = seen.last().unwrap();
+        let watch = watch(seen);
+        assert!(!watch.is_expired(lease, at(second - 1)), "expired too early");
+        assert!(watch.is_expired(lease, at(second)), "not expired");
+        assert_eq!(watch.next_expiry(at(*last_seen)), Some(at(second)));
+        assert_eq!(watch.next_expiry(at(second)), None, "expired already");
+    }
+
+    #[test]
+    fn a_lease_expires_when_its_counter_stood_still_for_a_whole_expiry() {
+        check(&[(5, row(1, None)), (9, row(1, None))], 15);
+    }
+
+    #[test]
+    fn a_counter_that_changed_in_any_direction_restarts_the_wait() {
+        check(&[(5, row(1, None)), (9, row(2, None))], 19);
+        check(&[(5, row(2, None)), (9, row(1, None))], 19);
+        check(&[(5, row(1, None)), (7, row(2, None)), (9, row(1, None))], 19);
+    }
+
+    #[test]
+    fn the_start_of_a_hand_over_is_no_sign_of_the_holder() {
+        let asked = Lease { checkpoint_owner: Some("third".into()), ..row(1, None) };
+        check(&[(5, row(1, None)), (9, asked)], 15);
+    }
+
+    #[test]
+    fn the_longer_expiry_counts_if_the_row_is_ours() {
+        check(&[(5, row(1, Some(30)))], 35);
+        check(&[(5, row(1, Some(2)))], 15);
+        let foreign = Lease { counter: LeaseCounter(2), ..row(1, Some(30)) };
+        check(&[(5, foreign)], 15);
+    }
+
+    #[test]
+    fn a_row_that_is_not_as_it_was_watched_is_not_expired() {
+        let watch = watch(&[(5, row(1, None))]);
+        assert!(!watch.is_expired(&row(2, None), at(100)));
+        assert!(!CounterWatch::default().is_expired(&row(1, None), at(100)));
+    }
+
+    #[test]
+    fn nothing_awaits_an_unowned_or_finished_lease() {
+        let unowned = Lease { owner: None, ..row(1, None) };
+        let finished = Lease { checkpoint: Checkpoint::ShardEnd, ..row(1, None) };
+        assert_eq!(watch(&[(5, unowned.clone())]).next_expiry(at(5)), None);
+        assert_eq!(watch(&[(5, finished)]).next_expiry(at(5)), None);
+        assert!(!watch(&[(5, unowned.clone())]).is_expired(&unowned, at(100)));
+    }
+
+    #[test]
+    fn a_row_that_vanished_is_forgotten() {
+        let mut watch = watch(&[(5, row(1, None))]);
+        assert_eq!(watch.silent_for(&"shard".into(), at(8)), Some(Duration::from_secs(3)));
+        watch.observe_scan(&[], Duration::from_secs(10), at(9));
+        assert_eq!(watch.silent_for(&"shard".into(), at(9)), None);
+    }
+
+    #[test]
+    fn a_row_read_on_its_own_leaves_the_others_alone() {
+        let mut watch = watch(&[(5, row(1, None))]);
+        let second = Lease { key: "second".into(), ..row(1, None) };
+        watch.observe(&second, Duration::from_secs(10), at(7));
+        watch.observe(&row(2, None), Duration::from_secs(10), at(8));
+        assert_eq!(watch.silent_for(&"shard".into(), at(9)), Some(Duration::from_secs(1)));
+        assert_eq!(watch.silent_for(&"second".into(), at(9)), Some(Duration::from_secs(2)));
+        assert_eq!(watch.next_expiry(at(9)), Some(at(17)));
+    }
+}

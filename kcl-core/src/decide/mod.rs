@@ -3,6 +3,11 @@
 //! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs
 //! I/O. Time comes in as `now`, chance as an argument, the world as a snapshot; what goes out is data.
 
+#![expect(
+    clippy::exhaustive_enums,
+    reason = "every case is handled where it is carried out, and a new one must not compile"
+)]
+
 pub mod asking;
 pub mod balance;
 pub mod bootstrap;
@@ -21,3 +26,6 @@ pub mod shard_sync;
 pub mod tenancy;
 pub mod turn;
 pub mod write_numbers;
+
+#[cfg(test)]
+mod histories;

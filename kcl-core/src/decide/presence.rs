@@ -94,3 +94,94 @@ impl PresenceWatch {
             .map(|(worker, _)| worker.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    const EXPIRY: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_origin(Duration::from_secs(seconds))
+    }
+
+    fn scan(watch: &mut PresenceWatch, rows: &[(&str, u64)], second: u64) {
+        let last_update = Timestamp::default();
+        let row = |(worker, beat): &(&str, u64)| Presence {
+            worker: WorkerId::new(*worker),
+            beat: *beat,
+            last_update,
+        };
+        watch.observe_scan(&rows.iter().map(row).collect::<Vec<_>>(), at(second));
+    }
+
+    /// Who is present at `second`, while leases of `silenced` are expired.
+    #[track_caller]
+    fn check(watch: &mut PresenceWatch, silenced: &[&str], second: u64, expected: &[&str]) {
+        let ids = |names: &[&str]| names.iter().map(|name| WorkerId::new(*name)).collect();
+        assert_eq!(watch.present(EXPIRY, &ids(silenced), at(second)), ids(expected));
+    }
+
+    #[test]
+    fn a_worker_is_present_for_an_expiry_after_it_was_first_seen() {
+        let mut watch = PresenceWatch::default();
+        scan(&mut watch, &[("a", 1)], 5);
+        scan(&mut watch, &[("a", 1)], 9);
+        check(&mut watch, &[], 14, &["a"]);
+        check(&mut watch, &[], 15, &[]);
+    }
+
+    #[test]
+    fn a_beat_that_moves_keeps_a_worker_present() {
+        let mut watch = PresenceWatch::default();
+        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
+        scan(&mut watch, &[("a", 2), ("b", 1)], 9);
+        assert_eq!(watch.last_moved(&"a".into()), Some(at(9)));
+        assert_eq!(watch.last_moved(&"b".into()), Some(at(5)));
+        assert_eq!(watch.last_moved(&"c".into()), None);
+        check(&mut watch, &[], 18, &["a"]);
+    }
+
+    #[test]
+    fn a_worker_whose_row_is_gone_is_absent_at_once() {
+        let mut watch = PresenceWatch::default();
+        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
+        scan(&mut watch, &[("b", 2)], 6);
+        check(&mut watch, &[], 6, &["b"]);
+    }
+
+    #[test]
+    fn a_worker_of_whom_a_lease_expired_is_absent_until_its_beat_moves() {
+        let mut watch = PresenceWatch::default();
+        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
+        check(&mut watch, &["a"], 6, &["b"]);
+        check(&mut watch, &[], 7, &["b"]); // Its lease was taken; it is still silent.
+        scan(&mut watch, &[("a", 2), ("b", 1)], 8);
+        check(&mut watch, &[], 8, &["a", "b"]);
+    }
+
+    #[test]
+    fn a_beat_that_moves_counts_although_the_expired_lease_is_not_taken_yet() {
+        let mut watch = PresenceWatch::default();
+        scan(&mut watch, &[("a", 1)], 5);
+        check(&mut watch, &["a"], 6, &[]);
+        scan(&mut watch, &[("a", 2)], 8);
+        check(&mut watch, &["a"], 8, &["a"]);
+        scan(&mut watch, &[("a", 2)], 9);
+        check(&mut watch, &["a"], 9, &["a"]);
+        check(&mut watch, &[], 9, &["a"]);
+        check(&mut watch, &["a"], 10, &[]); // A later lease of it expired.
+    }
+
+    #[test]
+    fn a_live_worker_of_the_same_name_is_noticed() {
+        let (me, other) = ("host:1", "host:2");
+        let mut watch = PresenceWatch::default();
+        scan(&mut watch, &[(me, 1), (other, 1), ("host2:3", 1)], 5);
+        assert_eq!(watch.same_name(&me.into(), EXPIRY, at(5)), None, "perhaps a leftover row");
+        scan(&mut watch, &[(me, 2), (other, 2), ("host2:3", 2)], 8);
+        assert_eq!(watch.same_name(&me.into(), EXPIRY, at(8)), Some(other.into()));
+        assert_eq!(watch.same_name(&me.into(), EXPIRY, at(18)), None, "it went silent");
+    }
+}

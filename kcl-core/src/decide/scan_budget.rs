@@ -29,3 +29,40 @@ pub fn pause(workers: usize, scan_units: f64, budget: usize, chance: f64) -> Dur
 fn count(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX)).max(1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pause without and with the most jitter, in milliseconds.
+    #[track_caller]
+    fn check((workers, scan_units, budget): (usize, f64, usize), longest: u64, shortest: u64) {
+        let millis = |chance| pause(workers, scan_units, budget, chance).as_secs_f64() * 1_000.0;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
+        let millis = |chance| millis(chance).round() as u64;
+        assert_eq!((millis(0.0), millis(1.0)), (longest, shortest));
+    }
+
+    #[test]
+    fn a_small_fleet_scans_about_every_second() {
+        check((1, 0.5, 100), 1_000, 800);
+        check((10, 10.0, 100), 1_000, 800);
+    }
+
+    #[test]
+    fn a_large_fleet_shares_its_budget() {
+        check((50, 10.0, 100), 5_000, 4_000);
+        check((200, 610.0, 100), 1_220_000, 976_000);
+        check((50, 10.0, 500), 1_000, 800);
+    }
+
+    #[test]
+    fn nonsense_is_bounded() {
+        check((0, 0.0, 0), 1_000, 800);
+        check((1, f64::NAN, 1), 1_000, 800);
+        check((1, -5.0, 1), 1_000, 800);
+        check((usize::MAX, f64::INFINITY, 0), 3_600_000, 2_880_000);
+        assert_eq!(pause(1, 1.0, 1, f64::NAN), Duration::from_secs(1));
+        assert_eq!(pause(1, 1.0, 1, 7.0), Duration::from_millis(800));
+    }
+}

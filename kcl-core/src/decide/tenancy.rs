@@ -1,16 +1,267 @@
-//! x
-use crate::lease_store::JavaRow;
-use crate::model::*;
+//! Is the table ours alone? Java workers may be using it, and must be proven gone first.
+//!
+//! A Java fleet shows only by what it changes, and is silent for a minute while it starts. So every
+//! row that this library did not write must stand still for a while before anything is written.
+
+use std::collections::BTreeMap;
 use std::time::Duration;
-#[derive(Default)]
-pub struct TenancyWatch;
+
+use crate::lease_store::JavaRow;
+use crate::model::{Lease, LeaseKey, Moment};
+
+/// How long foreign rows must stand still at least: a Java fleet writes nothing for up to 60 s
+/// while its first worker starts.
+const STILL_AT_LEAST: Duration = Duration::from_secs(90);
+
+/// Whether anything may be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "yes, not yet, no")]
+#[must_use]
 pub enum Tenancy {
+    /// Nobody else is there.
     Clear,
-    Wait { until: Moment, seen: String },
-    Alive { seen: String },
+    /// There are foreign rows, and they have not stood still for long enough.
+    Wait {
+        /// Until when, if nothing changes.
+        until: Moment,
+        /// What there is.
+        seen: String,
+    },
+    /// A foreign row changed or appeared.
+    Alive {
+        /// Which.
+        seen: String,
+    },
 }
+
+/// Watches the rows that are not ours, over scans, until the table is clear.
+///
+/// Rows of ours may change as they like, and a foreign row may become ours or go: workers of this
+/// fleet that are already at work take and delete such rows.
+#[derive(Clone, Debug)]
+pub struct TenancyWatch {
+    still_for: Duration,
+    /// None before the first scan: what that one finds has not appeared.
+    sightings: Option<BTreeMap<RowKey, Sighting>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum RowKey {
+    Java(String),
+    Lease(LeaseKey),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    Java(JavaRow),
+    Lease(Box<Lease>),
+}
+
+#[derive(Clone, Debug)]
+struct Sighting {
+    content: Content,
+    first: Moment,
+}
+
 impl TenancyWatch {
-    pub fn observe(&mut self, _: &[Lease], _: &[JavaRow], _: Duration, _: Moment) -> Tenancy {
-        todo!()
+    /// A watch of a worker with this lease expiry.
+    #[must_use]
+    pub fn new(expiry: Duration) -> Self {
+        Self { still_for: expiry.max(STILL_AT_LEAST), sightings: None }
+    }
+
+    /// Takes in one whole scan, which was complete at `now`.
+    pub fn observe(&mut self, leases: &[Lease], java: &[JavaRow], now: Moment) -> Tenancy {
+        let before = self.sightings.take();
+        let mut sightings = BTreeMap::new();
+        let mut changed = None;
+        for content in foreign(leases, java) {
+            let key = content.key();
+            let known = before.as_ref().and_then(|before| before.get(&key));
+            let first = match known {
+                Some(known) if known.content == content => known.first,
+                Some(_) => {
+                    changed.get_or_insert_with(|| format!("{} changed", content.describe()));
+                    now
+                }
+                None if before.is_some() => {
+                    changed.get_or_insert_with(|| format!("{} appeared", content.describe()));
+                    now
+                }
+                None => now,
+            };
+            sightings.insert(key, Sighting { content, first });
+        }
+        let tenancy = match changed {
+            Some(seen) => Tenancy::Alive { seen },
+            None => self.judge(&sightings, now),
+        };
+        self.sightings = Some(sightings);
+        tenancy
+    }
+
+    fn judge(&self, sightings: &BTreeMap<RowKey, Sighting>, now: Moment) -> Tenancy {
+        let until = |sighting: &Sighting| sighting.first + self.still_for(&sighting.content);
+        let last = sightings.values().max_by_key(|sighting| until(sighting));
+        match last.map(|sighting| (until(sighting), sighting)) {
+            Some((until, sighting)) if until > now => {
+                let (count, example) = (sightings.len(), sighting.content.describe());
+                let rows = if count == 1 { "row" } else { "rows" };
+                let seen = format!("{count} {rows} of another library, such as {example}");
+                Tenancy::Wait { until, seen }
+            }
+            Some(_) | None => Tenancy::Clear,
+        }
+    }
+
+    fn still_for(&self, content: &Content) -> Duration {
+        match content {
+            Content::Java(JavaRow { holds_for: Some(holds_for), .. }) => {
+                self.still_for.max(*holds_for)
+            }
+            Content::Java(_) | Content::Lease(_) => self.still_for,
+        }
+    }
+}
+
+fn foreign(leases: &[Lease], java: &[JavaRow]) -> impl Iterator<Item = Content> {
+    let leases = leases.iter().filter(|lease| !lease.is_ours());
+    let leases = leases.map(|lease| Content::Lease(Box::new(lease.clone())));
+    leases.chain(java.iter().cloned().map(Content::Java))
+}
+
+impl Content {
+    fn key(&self) -> RowKey {
+        match self {
+            Self::Java(row) => RowKey::Java(row.key.clone()),
+            Self::Lease(lease) => RowKey::Lease(lease.key.clone()),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Java(row) => format!("{} row {:?}", row.entity, row.key),
+            Self::Lease(lease) => {
+                let owner = lease.holder().map_or("nobody", |owner| owner.as_str());
+                format!("lease {} of {owner} at counter {}", lease.key, lease.counter)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::parents::families;
+    use crate::model::{LeaseCounter, WriteStamp};
+
+    /// A scan as words: `lease=counter` is foreign, `lease=counter!` ours, `@row=content` a Java
+    /// row, `@row=content~seconds` a lock that holds for so long.
+    fn scan(text: &str) -> (Vec<Lease>, Vec<JavaRow>) {
+        let (mut leases, mut java) = (Vec::new(), Vec::new());
+        for word in text.split_whitespace() {
+            let (name, content) = word.split_once('=').unwrap();
+            if let Some(key) = name.strip_prefix('@') {
+                let holds_for = content.split_once('~').map(|(_, holds)| holds.parse().unwrap());
+                let holds_for = holds_for.map(Duration::from_secs);
+                java.push(JavaRow::new(key.into(), "LEADER".into(), content.into(), holds_for));
+            } else {
+                let table = families::leases(&format!("{name}:on"));
+                let mut lease = table.into_values().next().unwrap();
+                lease.counter = LeaseCounter(content.trim_end_matches('!').parse().unwrap());
+                lease.last_write = content.ends_with('!').then(|| WriteStamp {
+                    counter: lease.counter,
+                    worker: "me".into(),
+                    number: 1,
+                });
+                leases.push(lease);
+            }
+        }
+        (leases, java)
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_origin(Duration::from_secs(seconds))
+    }
+
+    /// Scans with their times in seconds; then `clear`, `alive`, or until when to wait.
+    #[track_caller]
+    fn check_with(expiry: u64, scans: &[(u64, &str)], expected: &str) {
+        let mut watch = TenancyWatch::new(Duration::from_secs(expiry));
+        let mut found = None;
+        for &(seconds, text) in scans {
+            let (leases, java) = scan(text);
+            found = Some(watch.observe(&leases, &java, at(seconds)));
+        }
+        match found.unwrap() {
+            Tenancy::Clear => assert_eq!("clear", expected),
+            Tenancy::Alive { .. } => assert_eq!("alive", expected),
+            Tenancy::Wait { until, .. } => assert_eq!(until, at(expected.parse().unwrap())),
+        }
+    }
+
+    #[track_caller]
+    fn check(scans: &[(u64, &str)], expected: &str) {
+        check_with(10, scans, expected);
+    }
+
+    #[test]
+    fn a_table_without_foreign_rows_is_clear_at_once() {
+        check(&[(0, "")], "clear");
+        check(&[(0, "0=4! 1=7!")], "clear");
+    }
+
+    #[test]
+    fn foreign_rows_must_stand_still() {
+        check(&[(1, "0=4")], "91");
+        check(&[(1, "0=4"), (90, "0=4")], "91");
+        check(&[(1, "0=4"), (91, "0=4")], "clear");
+        check(&[(1, "@lock=a"), (90, "@lock=a")], "91");
+        check(&[(1, "@lock=a"), (91, "@lock=a")], "clear");
+    }
+
+    #[test]
+    fn a_longer_expiry_or_lock_is_waited_for() {
+        check_with(120, &[(1, "0=4")], "121");
+        check(&[(1, "0=4 @lock=a~200")], "201");
+        check(&[(1, "0=4 @lock=a~200"), (200, "0=4 @lock=a~200")], "201");
+        check(&[(1, "@lock=a~5")], "91");
+    }
+
+    #[test]
+    fn a_foreign_row_that_changes_or_appears_is_alive() {
+        check(&[(1, "0=4"), (2, "0=5")], "alive");
+        check(&[(1, "@lock=a"), (2, "@lock=b")], "alive");
+        check(&[(1, "0=4"), (2, "0=4 1=1")], "alive");
+        check(&[(1, "0=4!"), (2, "0=5")], "alive");
+        check(&[(1, "0=4"), (91, "0=5")], "alive");
+    }
+
+    #[test]
+    fn a_row_that_changed_must_stand_still_again() {
+        check(&[(1, "0=4 1=1"), (50, "0=5 1=1"), (51, "0=5 1=1")], "140");
+    }
+
+    #[test]
+    fn our_rows_change_as_they_like() {
+        check(&[(1, "0=4 1=7!"), (91, "0=4 1=9! 2=1!")], "clear");
+    }
+
+    #[test]
+    fn workers_of_ours_may_take_and_delete_foreign_rows() {
+        check(&[(1, "0=4 1=7"), (20, "0=5!")], "clear");
+        check(&[(1, "0=4 1=7"), (20, "0=5! 1=7")], "91");
+    }
+
+    #[test]
+    fn what_is_seen_is_said() {
+        let mut watch = TenancyWatch::new(Duration::from_secs(10));
+        let (leases, java) = scan("0=4 @lock=a");
+        let seen = "2 rows of another library, such as lease 0 of me at counter 4";
+        let expected = Tenancy::Wait { until: at(90), seen: seen.into() };
+        assert_eq!(watch.observe(&leases, &java, at(0)), expected);
+        let (leases, java) = scan("0=5 @lock=a");
+        let expected = Tenancy::Alive { seen: "lease 0 of me at counter 5 changed".into() };
+        assert_eq!(watch.observe(&leases, &java, at(1)), expected);
     }
 }

@@ -32,3 +32,71 @@ pub fn delay(
     let doubled = (0..place).fold(period, |delay, _| delay.saturating_mul(2));
     doubled.saturating_sub(doubled.mul_f64(JITTER * chance))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    fn worker(number: usize) -> WorkerId {
+        WorkerId::new(format!("worker-{number:03}"))
+    }
+
+    fn fleet(size: usize) -> BTreeSet<WorkerId> {
+        (0..size).map(worker).collect()
+    }
+
+    /// When worker `place` of `size` runs again, without jitter, in periods.
+    #[track_caller]
+    fn check(place: usize, size: usize, periods: u32) {
+        assert_eq!(delay(&worker(place), &fleet(size), PERIOD, 0.0), PERIOD * periods);
+        assert_eq!(delay(&worker(place), &fleet(size), PERIOD, 1.0), PERIOD * periods * 4 / 5);
+    }
+
+    #[test]
+    fn the_first_in_line_runs_every_period() {
+        check(0, 1, 1);
+        check(0, 200, 1);
+    }
+
+    #[test]
+    fn each_further_worker_runs_half_as_often() {
+        check(1, 200, 2);
+        check(2, 200, 4);
+        check(199, 200, 1 << DOUBLINGS_MAX);
+    }
+
+    #[test]
+    fn a_fleet_of_any_size_runs_at_most_about_twice_per_period() {
+        for size in [1, 2, 3, 50, 500] {
+            let rate = |place| {
+                let delay = delay(&worker(place), &fleet(size), PERIOD, 0.5);
+                PERIOD.as_secs_f64() / delay.as_secs_f64()
+            };
+            let runs: f64 = (0..size).map(rate).sum();
+            assert!((1.0..2.3).contains(&runs), "{size} workers run {runs} times");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_not_among_the_present_has_its_place_all_the_same() {
+        assert_eq!(delay(&worker(7), &BTreeSet::new(), PERIOD, 0.0), PERIOD);
+        let others = fleet(2);
+        assert_eq!(delay(&worker(7), &others, PERIOD, 0.0), PERIOD * 4);
+    }
+
+    #[test]
+    fn a_place_moves_up_when_those_before_it_are_gone() {
+        let mut present = fleet(3);
+        present.remove(&worker(0));
+        assert_eq!(delay(&worker(1), &present, PERIOD, 0.0), PERIOD);
+    }
+
+    #[test]
+    fn nonsense_is_bounded() {
+        assert_eq!(delay(&worker(1), &fleet(2), Duration::MAX, 0.0), Duration::MAX);
+        assert_eq!(delay(&worker(0), &fleet(1), PERIOD, f64::NAN), PERIOD);
+        assert_eq!(delay(&worker(0), &fleet(1), PERIOD, -3.0), PERIOD);
+    }
+}

@@ -13,7 +13,6 @@ impl WriteNumbers {
     /// The numbers of lane `lane`; no two parts of a worker may use the same lane.
     #[must_use]
     pub const fn of_lane(lane: u32) -> Self {
-        #[expect(clippy::cast_lossless, reason = "From is not const")]
         Self { next: lane as u64 * LANE }
     }
 

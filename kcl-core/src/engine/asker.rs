@@ -50,7 +50,7 @@ pub(super) async fn run(
         };
         if !stopped && stop.is_cancelled() {
             stopped = true;
-            _ = asking.on(AskingInput::Stop, side.clock.now());
+            drop(asking.on(AskingInput::Stop, side.clock.now()));
         }
         next = asking.on(input, side.clock.now());
     }

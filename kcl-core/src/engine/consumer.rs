@@ -164,48 +164,47 @@ impl Consumer {
                 is_first = !self.looks_complete(&fetch, &fetched)?;
             }
             let is_caught_up = fetched.is_caught_up();
-            let end = fetched.end;
-            // The next read runs while the processor works on this one: one batch ahead, no more.
-            let ahead = end.is_none().then(|| maybe_done(fetch.next()));
             let batch = RecordBatch::new(fetched.records, fetched.behind_latest);
-            if batch.is_empty() {
-                if is_caught_up {
-                    self.delivery.caught_up();
-                }
+            if batch.is_empty() && is_caught_up {
+                self.delivery.caught_up();
             }
-            match ahead {
-                None => {
-                    if !batch.is_empty() {
-                        self.delivery.deliver(batch, is_caught_up).await.map_err(happened)?;
-                    }
-                    return Ok(end.unwrap_or_default());
+            if let Some(closed) = fetched.end {
+                if !batch.is_empty() {
+                    self.delivery.deliver(batch, is_caught_up).await.map_err(happened)?;
                 }
-                Some(ahead) => {
-                    let mut ahead = Box::pin(ahead);
-                    if !batch.is_empty() {
-                        let delivered = {
-                            let mut deliver = pin!(self.delivery.deliver(batch, is_caught_up));
-                            loop {
-                                let is_reading = matches!(*ahead, MaybeDone::Future(_));
-                                tokio::select! {
-                                    biased;
-                                    delivered = &mut deliver => break delivered,
-                                    () = &mut ahead, if is_reading => {}
-                                }
-                            }
-                        };
-                        delivered.map_err(happened)?;
-                    }
-                    next = Box::pin(async move {
-                        ahead.as_mut().await;
-                        match ahead.as_mut().take_output() {
-                            Some(output) => output,
-                            None => std::future::pending().await, // Taken once only.
-                        }
-                    });
+                return Ok(closed);
+            }
+            next =
+                self.deliver_while_reading(batch, is_caught_up, fetch).await.map_err(happened)?;
+        }
+    }
+
+    /// Delivers a batch while the next read is on its way: one batch ahead, no more.
+    async fn deliver_while_reading(
+        &mut self,
+        batch: RecordBatch,
+        is_caught_up: bool,
+        fetch: Box<Fetch>,
+    ) -> Result<NextFetch, Interrupt> {
+        let mut ahead = Box::pin(maybe_done(fetch.next()));
+        if !batch.is_empty() {
+            let mut deliver = pin!(self.delivery.deliver(batch, is_caught_up));
+            loop {
+                let is_reading = matches!(*ahead, MaybeDone::Future(_));
+                tokio::select! {
+                    biased;
+                    delivered = &mut deliver => break delivered?,
+                    () = &mut ahead, if is_reading => {}
                 }
             }
         }
+        Ok(Box::pin(async move {
+            ahead.as_mut().await;
+            match ahead.as_mut().take_output() {
+                Some(output) => output,
+                None => std::future::pending().await, // Taken once only.
+            }
+        }))
     }
 
     /// Looks at the first records for a gap. True once there were some.
@@ -294,7 +293,7 @@ impl Consumer {
     }
 
     async fn tell(&mut self, message: FromConsumer) {
-        _ = self.holder.send(message).await; // A holder that is gone knows more than this.
+        drop(self.holder.send(message).await); // A holder that is gone knows more than this.
     }
 
     /// Calls `lease_lost`: the one call that the deadline does not bound.
@@ -303,7 +302,7 @@ impl Consumer {
         if let Some(processor) = &mut self.delivery.processor {
             let told = AssertUnwindSafe(processor.lease_lost(&self.delivery.context.info));
             // A panic or a hang here concerns nobody any more.
-            _ = timeout(LOSS_TIME_MAX, told.catch_unwind()).await;
+            drop(timeout(LOSS_TIME_MAX, told.catch_unwind()).await);
         }
         self.on(Happened::LossTold);
     }

@@ -131,8 +131,9 @@ impl Fetch {
         };
         self.next_read = self.pace.after_read(read, self.clock.now());
         if let Some(last) = fetched.records.last() {
-            self.first =
-                self.first.or(fetched.records.first().map(|record| record.position.sequence));
+            self.first = self
+                .first
+                .or_else(|| fetched.records.first().map(|record| record.position.sequence));
             self.from = ReadFrom::At(last.position.sequence);
             if let Some(done) = self.done {
                 fetched.records.retain(|record| record.position > done);

@@ -99,7 +99,7 @@ impl Guard {
                 Order::Drain { .. } => (deadline, Stop::Overdue),
                 Order::Lost => {
                     self.cancelled.cancel();
-                    let until = *grace_until.get_or_insert(self.clock.now() + self.grace);
+                    let until = *grace_until.get_or_insert_with(|| self.clock.now() + self.grace);
                     (until.min(deadline), Stop::Lost)
                 }
             };

@@ -136,10 +136,10 @@ impl Holder {
         self.waiting.clear();
         self.from_consumer.close();
         if !self.is_quiet {
-            _ = (&mut self.consumer_gone).await; // An error says the same: it is gone.
+            drop((&mut self.consumer_gone).await); // An error says the same: it is gone.
         }
         let key = self.holding.row().key.clone();
-        _ = self.parts.scanner.send(FromHolder::Gone { key }).await;
+        drop(self.parts.scanner.send(FromHolder::Gone { key }).await);
     }
 
     async fn next_input(&mut self) -> HoldingInput {
@@ -216,13 +216,13 @@ impl Holder {
             }
             HoldingEffect::Stored(stored) => self.answer_up_to(stored),
             HoldingEffect::Refused(refused) => self.refuse(refused),
-            HoldingEffect::CreateChildren(children) => self.create_children(children),
+            HoldingEffect::CreateChildren(children) => self.create_children(&children),
             HoldingEffect::HandOverAsked(next) => {
                 let key = key();
                 self.parts
                     .events
                     .emit(&Event::HandOverAsked { key: key.clone(), next: next.clone() });
-                _ = self.parts.scanner.send(FromHolder::Asked { key, next }).await;
+                drop(self.parts.scanner.send(FromHolder::Asked { key, next }).await);
             }
             HoldingEffect::HandOverEnded(reason) => {
                 self.parts.events.emit(&Event::HandOverEnded { key: key(), reason });
@@ -237,7 +237,7 @@ impl Holder {
         let (key, checkpoint) = (row.key.clone(), row.checkpoint);
         self.parts.events.emit(&Event::LeaseEnded { key: key.clone(), how, checkpoint });
         let news = FromHolder::Ended { key, how, row: Box::new(row) };
-        _ = self.parts.scanner.send(news).await;
+        drop(self.parts.scanner.send(news).await);
     }
 
     fn write(&self, write: LeaseWrite) {
@@ -268,7 +268,7 @@ impl Holder {
     }
 
     /// Creates the children's leases, again and again until all exist or the lease has ended.
-    fn create_children(&mut self, children: Vec<ChildShard>) {
+    fn create_children(&mut self, children: &[ChildShard]) {
         let (store, events) = (Arc::clone(&self.parts.store), self.parts.events.clone());
         let writes: Vec<_> = children
             .iter()
@@ -293,7 +293,7 @@ impl Holder {
         self.waiting = waiting;
         let answered: Vec<(_, oneshot::Sender<_>)> = answered;
         for (_, reply) in answered {
-            _ = reply.send(Ok(()));
+            drop(reply.send(Ok(())));
         }
     }
 
@@ -302,10 +302,10 @@ impl Holder {
             return;
         };
         let (_, reply) = self.waiting.swap_remove(index);
-        _ = reply.send(Err(match refused.position() {
+        drop(reply.send(Err(match refused.position() {
             Some(position) => CheckpointError::OutOfRange { position },
             None => CheckpointError::LeaseLost,
-        }));
+        })));
     }
 }
 

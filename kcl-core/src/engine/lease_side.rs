@@ -51,7 +51,7 @@ pub(super) fn spawn(
         .map_err(|error| RunError::Thread(error.into()))?;
     let work = move || {
         let end = runtime.block_on(run(side, channels).instrument(span));
-        _ = report.send(end); // Nobody waits any more if the worker was dropped.
+        drop(report.send(end)); // Nobody waits any more if the worker was dropped.
     };
     thread::Builder::new()
         .name("kcl-leases".to_owned())

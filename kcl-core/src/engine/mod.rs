@@ -22,6 +22,7 @@ mod erase;
 mod fetch;
 mod guard;
 mod holder;
+mod holders;
 mod lease_side;
 pub(crate) mod link;
 mod presence;
@@ -34,6 +35,7 @@ mod status;
 mod supervisor;
 mod take;
 mod timer;
+mod view;
 mod worker;
 
 pub use builder::WorkerBuilder;

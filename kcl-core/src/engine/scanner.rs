@@ -13,28 +13,25 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::asking::AskEnd;
-use crate::decide::balance::{self, Ask, BalancePlan, Fleet, Limits, Take};
-use crate::decide::expiry::CounterWatch;
-use crate::decide::holding::{Holding, HoldingTimes};
-use crate::decide::presence::PresenceWatch;
-use crate::decide::{parents, scan_budget, turn};
-use crate::engine::holder::{FromHolder, Holder, HolderParts, TO_HOLDER_MAX, ToHolder};
+use crate::decide::balance::{Ask, Take};
+use crate::decide::turn;
+use crate::engine::holder::FromHolder;
+use crate::engine::holders::Holders;
 use crate::engine::link::Grant;
 use crate::engine::scan::{self, Table};
 use crate::engine::shard_sync::{self, Turn};
 use crate::engine::side::Side;
 use crate::engine::status::{ShardReport, WorkerState, WorkerStatus};
-use crate::engine::supervisor::Tasks;
+use crate::engine::supervisor::{TaskEnd, Tasks};
 use crate::engine::take::{self, Taken};
 use crate::engine::timer::sleep_until;
+use crate::engine::view::View;
 use crate::engine::{asker, presence};
 use crate::error::RunError;
 use crate::event::{Event, LeaseEnd, TakeReason};
 use crate::lease_store::LeaseStoreError;
-use crate::model::{
-    Lease, LeaseKey, LeaseWrite, Moment, ShardId, StreamStart, WorkerId, WriteKind,
-};
-use crate::telemetry::{chain, shard_span};
+use crate::model::{Lease, LeaseKey, LeaseWrite, Moment, StreamStart, WriteKind};
+use crate::telemetry::chain;
 
 /// The pause before a failed scan is tried again.
 const SCAN_AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -61,37 +58,30 @@ enum Job {
     Told,
 }
 
-/// A lease that this worker holds, or whose consumer is still here.
-struct Held {
-    to_holder: mpsc::Sender<ToHolder>,
-    next: Option<WorkerId>,
-    has_ended: bool,
+/// An open request for another worker's lease.
+#[derive(Clone, Debug, Default)]
+struct Request {
+    /// Leave nothing of it behind, then end.
+    stop: CancellationToken,
+    /// End at once.
+    abandon: CancellationToken,
 }
 
 /// The lease side's main loop.
 pub(super) struct Scanner {
     side: Arc<Side>,
     start: StreamStart,
-    retention: Duration,
     grants: mpsc::Sender<Grant>,
     status: watch::Sender<WorkerStatus>,
-    watch: CounterWatch,
-    presence: PresenceWatch,
-    leases: BTreeMap<LeaseKey, Lease>,
-    listed: Option<BTreeSet<ShardId>>,
-    held: BTreeMap<LeaseKey, Held>,
+    view: View,
+    holders: Holders,
     taking: BTreeSet<LeaseKey>,
-    asks: BTreeMap<LeaseKey, CancellationToken>,
+    asks: BTreeMap<LeaseKey, Request>,
     cooling: BTreeMap<LeaseKey, Moment>,
-    free: BTreeSet<LeaseKey>,
-    leftover: BTreeSet<LeaseKey>,
     spare: Vec<Take>,
-    told: BTreeSet<String>,
     jobs: FuturesUnordered<BoxFuture<'static, Job>>,
-    holders: Tasks,
     from_holders: mpsc::Receiver<FromHolder>,
     to_scanner: mpsc::Sender<FromHolder>,
-    scan_units: f64,
     scanning: bool,
     turning: bool,
     next_scan: Moment,
@@ -112,29 +102,23 @@ impl Scanner {
     ) -> Self {
         let (to_scanner, from_holders) = mpsc::channel(FROM_HOLDERS_MAX);
         let now = side.clock.now();
+        let view = View::new(Arc::clone(&side));
+        let stream = (start.stream.clone(), retention);
+        let holders = Holders::new(Arc::clone(&side), stream, to_scanner.clone());
         Self {
             side,
             start,
-            retention,
             grants,
             status,
-            watch: CounterWatch::default(),
-            presence: PresenceWatch::default(),
-            leases: BTreeMap::new(),
-            listed: None,
-            held: BTreeMap::new(),
+            view,
+            holders,
             taking: BTreeSet::new(),
             asks: BTreeMap::new(),
             cooling: BTreeMap::new(),
-            free: BTreeSet::new(),
-            leftover: BTreeSet::new(),
             spare: Vec::new(),
-            told: BTreeSet::new(),
             jobs: FuturesUnordered::new(),
-            holders: Tasks::default(),
             from_holders,
             to_scanner,
-            scan_units: 1.0,
             scanning: false,
             turning: false,
             next_scan: now,
@@ -172,7 +156,7 @@ impl Scanner {
                         return Err(error);
                     }
                 }
-                end = self.holders.ended() => check_end(&end)?,
+                end = self.holders.task_ended() => check_end(&end)?,
                 end = tasks.ended() => check_end(&end)?,
                 () = wake => {}
             }
@@ -188,7 +172,7 @@ impl Scanner {
             return until + STOP_GRACE;
         }
         let scan = if self.scanning { None } else { Some(self.next_scan) };
-        let expiry = self.watch.next_expiry(self.now());
+        let expiry = self.view.next_expiry(self.now());
         let turn = if self.turning { None } else { Some(self.next_turn) };
         let timers = [scan, expiry, turn];
         timers.into_iter().flatten().fold(self.now() + Duration::from_secs(1), Moment::min)
@@ -210,7 +194,7 @@ impl Scanner {
             self.jobs
                 .push(Box::pin(async move { Job::Turned(shard_sync::run(&side, &start).await) }));
         }
-        if !self.leases.is_empty() {
+        if self.view.len() > 0 {
             self.balance(now);
         }
     }
@@ -248,72 +232,21 @@ impl Scanner {
 
     fn saw_table(&mut self, table: Table, now: Moment) {
         self.scanning = false;
-        self.scan_units = table.read_units;
-        let expiry = self.side.config.lease.expiry;
-        self.watch.observe_scan(&table.leases, expiry, now);
-        self.presence.observe_scan(&table.presence, now);
-        for row in &table.unreadable {
-            if self.told.insert(format!("{} {}", row.key, row.problem)) {
-                let (key, problem) = (row.key.clone(), row.problem.clone());
-                self.side.events.emit(&Event::UnreadableRow { key, problem });
-            }
-        }
-        if let Some(other) = self.presence.same_name(&self.side.me, expiry, now)
-            && self.told.insert(other.to_string())
-        {
-            self.side.events.emit(&Event::NameShared { other });
-        }
-        self.leases = table.leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect();
-        let free: BTreeSet<_> = self
-            .leases
-            .values()
-            .filter(|lease| lease.owner.is_none() && !lease.is_ended())
-            .map(|lease| lease.key.clone())
-            .collect();
-        self.leftover = self.free.intersection(&free).cloned().collect();
-        self.free = free;
+        self.view.saw_table(table, now);
         self.cooling.retain(|_, until| *until > now);
-        self.tell_holders();
+        self.holders.hint(&self.view);
         if !self.turning {
             self.plan_turn(now);
         }
-        let pause = scan_budget::pause(
-            self.present(now).len(),
-            self.scan_units,
-            self.side.config.lease.scan_units,
-            self.side.chance.draw(),
-        );
-        self.next_scan = now + pause;
-    }
-
-    fn tell_holders(&mut self) {
-        for (key, held) in &self.held {
-            let Some(row) = self.leases.get(key) else { continue };
-            if row.checkpoint_owner.as_ref() == Some(&self.side.me) {
-                _ = held.to_holder.try_send(ToHolder::HandOverHinted); // The next scan hints again.
-            }
-            if let Some(next) = &held.next {
-                let moved_at = self.presence.last_moved(next);
-                _ = held.to_holder.try_send(ToHolder::NextOwnerMoved(moved_at));
-            }
-        }
-    }
-
-    fn present(&mut self, now: Moment) -> BTreeSet<WorkerId> {
-        let silenced = self
-            .leases
-            .values()
-            .filter(|lease| self.watch.is_expired(lease, now))
-            .filter_map(|lease| lease.holder().cloned())
-            .collect();
-        let mut present = self.presence.present(self.side.config.lease.expiry, &silenced, now);
-        present.insert(self.side.me.clone());
-        present
+        self.next_scan = now + self.view.scan_pause(now);
     }
 
     /// Decides what to take and whom to ask, and begins it.
     fn balance(&mut self, now: Moment) {
-        let plan = self.plan(now);
+        let held = self.holders.keys();
+        let blocked = self.blocked_keys(now);
+        let asked = self.asks.keys().cloned().collect();
+        let plan = self.view.plan(&held, &blocked, &asked, now);
         self.spare = plan.spare;
         for take in plan.take {
             self.take(take);
@@ -321,59 +254,27 @@ impl Scanner {
         for ask in plan.ask {
             self.ask(ask);
         }
-        let held: Vec<_> = self.held_keys().into_iter().collect();
-        let is_waiting = self.leases.len();
+        let (held, leases) = (held.into_iter().collect(), self.view.len());
         self.status.send_if_modified(|status| {
-            let differs = status.held != held || status.leases != is_waiting;
+            let differs = status.held != held || status.leases != leases;
             status.held = held;
-            status.leases = is_waiting;
+            status.leases = leases;
             differs
         });
     }
 
-    fn plan(&mut self, now: Moment) -> BalancePlan {
-        let rows: Vec<Lease> = self.leases.values().cloned().collect();
-        let expired = rows
-            .iter()
-            .filter(|lease| self.watch.is_expired(lease, now))
-            .filter_map(|lease| Some((lease.key.clone(), self.watch.silent_for(&lease.key, now)?)))
-            .collect();
-        let blocked: BTreeSet<LeaseKey> = self
-            .held
-            .iter()
-            .filter(|(_, held)| held.has_ended)
-            .map(|(key, _)| key)
-            .chain(&self.taking)
-            .chain(self.cooling.iter().filter(|(_, until)| **until > now).map(|(key, _)| key))
-            .cloned()
-            .collect();
-        let present = self.present(now);
-        balance::plan(
-            &Fleet {
-                me: &self.side.me,
-                leases: &rows,
-                workable: &parents::workable(&self.leases, self.listed.as_ref()),
-                expired: &expired,
-                present: &present,
-                held: &self.held_keys(),
-                blocked: &blocked,
-                asked: &self.asks.keys().cloned().collect(),
-                leftover: &self.leftover,
-            },
-            &Limits {
-                leases_max: self.side.config.lease.leases_max,
-                hand_overs_max: self.side.config.lease.hand_overs_max,
-            },
-        )
-    }
-
-    fn held_keys(&self) -> BTreeSet<LeaseKey> {
-        self.held.iter().filter(|(_, held)| !held.has_ended).map(|(key, _)| key.clone()).collect()
+    /// What must not be taken: a former consumer is still here, a take is under way, or it rests.
+    fn blocked_keys(&self, now: Moment) -> BTreeSet<LeaseKey> {
+        let resting = self.cooling.iter().filter(|(_, until)| **until > now).map(|(key, _)| key);
+        self.holders.lingering().chain(&self.taking).chain(resting).cloned().collect()
     }
 
     fn take(&mut self, take: Take) {
-        if self.held.contains_key(&take.key) || !self.taking.insert(take.key.clone()) {
+        if self.holders.contains(&take.key) || !self.taking.insert(take.key.clone()) {
             return;
+        }
+        if let Some(request) = self.asks.get(&take.key) {
+            request.abandon.cancel(); // Its owner died: from here on the take alone counts.
         }
         let write = LeaseWrite {
             key: take.key.clone(),
@@ -397,15 +298,14 @@ impl Scanner {
         match taken {
             Taken::Held { row, sent } => self.hold(*row, sent, take.why),
             Taken::Lost(Some(row)) => {
-                self.watch.observe(&row, self.side.config.lease.expiry, now);
-                self.leases.insert(row.key.clone(), *row);
+                self.view.saw_row(*row, now);
                 if self.stopping.is_none() && !self.spare.is_empty() {
                     let next = self.spare.remove(0);
                     self.take(next);
                 }
             }
             Taken::Lost(None) => {
-                self.leases.remove(&take.key);
+                self.view.forget(&take.key);
             }
             Taken::Unknown => self.next_scan = now,
         }
@@ -415,49 +315,35 @@ impl Scanner {
     fn hold(&mut self, row: Lease, sent: Moment, why: TakeReason) {
         let key = row.key.clone();
         let (token, checkpoint) = (row.counter.into(), row.checkpoint);
-        self.leases.insert(key.clone(), row.clone());
-        let lease = &self.side.config.lease;
-        let times = HoldingTimes {
-            expiry: lease.expiry,
-            renew_every: lease.renewal(),
-            hand_over: lease.hand_over,
-        };
-        let numbers = self.side.write_numbers();
-        let holding = Holding::new(self.side.me.clone(), times, numbers, (row, sent));
-        let (to_holder, inbox) = mpsc::channel(TO_HOLDER_MAX);
-        let parts = HolderParts {
-            me: self.side.me.clone(),
-            store: Arc::clone(&self.side.store),
-            clock: Arc::clone(&self.side.clock),
-            events: self.side.events.clone(),
-            scanner: self.to_scanner.clone(),
-            stream: self.start.stream.clone(),
-            retention: self.retention,
-        };
-        let (holder, grant) = Holder::new(parts, holding, self.side.write_numbers(), inbox);
-        let span = shard_span(&self.start.stream, &key.shard());
-        self.holders.spawn("holder", span, holder.run());
-        self.side.events.emit(&Event::LeaseTaken { key: key.clone(), token, checkpoint, why });
-        self.held.insert(key, Held { to_holder, next: None, has_ended: false });
+        self.view.saw_row(row.clone(), sent);
+        let grant = self.holders.hold(row, sent);
+        self.side.events.emit(&Event::LeaseTaken { key, token, checkpoint, why });
         // A worker that stops, or whose application hangs, drops the grant: the holder then sees
         // that there is no consumer, and releases the lease.
         if self.stopping.is_none() {
-            _ = self.grants.try_send(grant);
+            drop(self.grants.try_send(grant));
         }
     }
 
     fn ask(&mut self, Ask { key, owner }: Ask) {
-        let stop = CancellationToken::new();
-        if self.asks.insert(key.clone(), stop.clone()).is_some() {
+        let request = Request::default();
+        let Request { stop, abandon } = request.clone();
+        if self.asks.insert(key.clone(), request).is_some() {
             return;
         }
         let side = Arc::clone(&self.side);
         let news = self.to_scanner.clone();
         self.jobs.push(Box::pin(async move {
-            let saw =
-                |row: &Lease| _ = news.try_send(FromHolder::Saw { row: Box::new(row.clone()) });
-            let end = asker::run(side, (key.clone(), owner), stop, saw).await;
-            Job::Asked(key, end)
+            let saw = |row: &Lease| {
+                // A row that finds no room is read again soon.
+                drop(news.try_send(FromHolder::Saw { row: Box::new(row.clone()) }));
+            };
+            let asking = asker::run(side, (key.clone(), owner), stop, saw);
+            tokio::select! {
+                biased;
+                () = abandon.cancelled() => Job::Asked(key, AskEnd::Withdrawn),
+                end = asking => Job::Asked(key, end),
+            }
         }));
     }
 
@@ -467,7 +353,7 @@ impl Scanner {
             AskEnd::Arrived(row) => {
                 let (counter, owner_switches) = (row.counter, row.owner_switches);
                 let why = TakeReason::HandedOver;
-                self.leases.insert(key.clone(), *row);
+                self.view.saw_row(*row, now);
                 if self.stopping.is_none() {
                     self.take(Take { key: key.clone(), counter, owner_switches, why });
                 }
@@ -484,27 +370,19 @@ impl Scanner {
         let now = self.now();
         match news {
             FromHolder::Asked { key, next } => {
-                let moved_at = self.presence.last_moved(&next);
-                if let Some(held) = self.held.get_mut(&key) {
-                    held.next = Some(next);
-                    _ = held.to_holder.try_send(ToHolder::NextOwnerMoved(moved_at));
-                }
+                let moved_at = self.view.last_moved(&next);
+                self.holders.asked(&key, next, moved_at);
             }
             FromHolder::Ended { key, how, row } => self.lease_ended(&key, how, *row, now),
-            FromHolder::Gone { key } => {
-                self.held.remove(&key);
-            }
+            FromHolder::Gone { key } => self.holders.gone(&key),
             FromHolder::Saw { row } => {
-                self.watch.observe(&row, self.side.config.lease.expiry, now);
-                self.leases.insert(row.key.clone(), *row);
+                self.view.saw_row(*row, now);
             }
         }
     }
 
     fn lease_ended(&mut self, key: &LeaseKey, how: LeaseEnd, row: Lease, now: Moment) {
-        if let Some(held) = self.held.get_mut(key) {
-            held.has_ended = true;
-        }
+        self.holders.ended(key);
         let report = ShardReport { key: key.clone(), how, checkpoint: row.checkpoint };
         self.reports.insert(key.clone(), report);
         let rest = match how {
@@ -517,14 +395,14 @@ impl Scanner {
         self.cooling.insert(key.clone(), now + rest);
         match how {
             LeaseEnd::Lost => {
-                self.leases.remove(key);
+                self.view.forget(key);
             }
             LeaseEnd::Released
             | LeaseEnd::Expired
             | LeaseEnd::HandedOver
             | LeaseEnd::ShardEnded
             | LeaseEnd::Kept => {
-                self.leases.insert(key.clone(), row);
+                self.view.saw_row(row, now);
             }
         }
         // The plan changed: look at once, so that children and free leases find somebody.
@@ -534,7 +412,7 @@ impl Scanner {
     fn turned(&mut self, turn: Turn, now: Moment) -> Option<RunError> {
         match turn {
             Turn::Done { listed, changes } => {
-                self.listed = Some(listed);
+                self.view.saw_shards(listed);
                 if changes > 0 {
                     self.next_scan = now;
                 }
@@ -553,7 +431,7 @@ impl Scanner {
 
     /// Sets when the next turn is: again with each scan, since whoever was before may be gone.
     fn plan_turn(&mut self, now: Moment) {
-        let present = self.present(now);
+        let present = self.view.present(now);
         let pause = turn::delay(&self.side.me, &present, TURN_EVERY, self.turn_chance);
         self.next_turn = self.last_turn + pause;
     }
@@ -563,11 +441,11 @@ impl Scanner {
         self.stopping = Some(self.now() + self.side.config.shutdown.drain);
         self.status.send_modify(|status| status.state = WorkerState::Stopping);
         for ask in self.asks.values() {
-            ask.cancel();
+            ask.stop.cancel();
         }
         if let Some(removed) = self.presence_removed.take() {
             self.jobs.push(Box::pin(async move {
-                _ = removed.await; // Removed or given up: either way it goes on.
+                drop(removed.await); // Removed or given up: either way it goes on.
                 Job::PresenceRemoved
             }));
         }
@@ -575,10 +453,9 @@ impl Scanner {
 
     fn release_all(&mut self) {
         let Some(until) = self.stopping else { return };
-        for held in self.held.values() {
-            let to_holder = held.to_holder.clone();
+        for tell in self.holders.stop(until) {
             self.jobs.push(Box::pin(async move {
-                _ = to_holder.send(ToHolder::Stop { until }).await; // Gone holders need no word.
+                tell.await;
                 Job::Told
             }));
         }
@@ -586,12 +463,12 @@ impl Scanner {
 
     fn is_finished(&self) -> bool {
         let Some(until) = self.stopping else { return false };
-        let is_empty = self.held.is_empty() && self.taking.is_empty() && self.asks.is_empty();
+        let is_empty = self.holders.is_empty() && self.taking.is_empty() && self.asks.is_empty();
         is_empty || self.now() >= until + STOP_GRACE
     }
 }
 
-fn check_end(end: &crate::engine::supervisor::TaskEnd) -> Result<(), RunError> {
+fn check_end(end: &TaskEnd) -> Result<(), RunError> {
     match &end.panic {
         None => Ok(()),
         Some(message) => Err(RunError::TaskPanicked { task: end.task, message: message.clone() }),

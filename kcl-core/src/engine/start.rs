@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::sleep;
 
-use crate::decide::bootstrap::{self, StreamChange};
+use crate::decide::bootstrap;
 use crate::decide::retry;
 use crate::decide::tenancy::{Tenancy, TenancyWatch};
 use crate::engine::presence;
@@ -44,7 +44,7 @@ pub(super) async fn run(side: &Arc<Side>) -> Result<(StreamStart, StreamDescript
             Ok(start) => return Ok((start, description)),
             Err(Failure::Fatal(error)) => return Err(error),
             Err(Failure::Again(error)) => {
-                pause(side, "create the first leases", error, &mut attempt).await
+                pause(side, "create the first leases", error, &mut attempt).await;
             }
         }
     }
@@ -118,7 +118,7 @@ async fn describe(side: &Side) -> Result<StreamDescription, RunError> {
 
 /// Looks at the table until no row that is not ours can belong to a live Java fleet.
 async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<(), RunError> {
-    let mut watch = TenancyWatch::default();
+    let mut watch = TenancyWatch::new(side.config.lease.expiry);
     let mut attempt = 0;
     let mut told = false;
     loop {
@@ -131,10 +131,10 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
             }
         };
         for start in &table.stream_starts {
-            check(start, description)?;
+            bootstrap::check(start, description)?;
         }
         let now = side.clock.now();
-        match watch.observe(&table.leases, &table.java, side.config.lease.expiry, now) {
+        match watch.observe(&table.leases, &table.java, now) {
             Tenancy::Clear => return Ok(()),
             Tenancy::Alive { seen } => return Err(RunError::JavaFleetAlive { seen }),
             Tenancy::Wait { until, seen } => {
@@ -149,24 +149,11 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
     }
 }
 
-/// Whether the application's stream is this one.
-pub(super) fn check(start: &StreamStart, found: &StreamDescription) -> Result<(), RunError> {
-    match bootstrap::check(start, found) {
-        None => Ok(()),
-        Some(StreamChange::OtherStream) => {
-            Err(RunError::OtherStream { stored: start.arn.clone(), found: found.arn.clone() })
-        }
-        Some(StreamChange::Recreated { stored, found: now }) => {
-            Err(RunError::StreamRecreated { stream: found.name.clone(), stored, found: now })
-        }
-    }
-}
-
 /// Stores where the stream begins, unless that is stored, and creates the first leases as of then.
 async fn bootstrap(side: &Side, description: &StreamDescription) -> Result<StreamStart, Failure> {
     let start = bootstrap::start(side.config.retrieval.initial_position, description);
     let start = side.store.create_stream_start(&start).await?;
-    check(&start, description).map_err(Failure::Fatal)?;
+    bootstrap::check(&start, description).map_err(Failure::Fatal)?;
     if start.bootstrapped {
         return Ok(start);
     }

@@ -102,7 +102,7 @@ impl Observer for Ready {
         if matches!(event, Event::Started { .. }) {
             let mut out = std::io::stdout().lock();
             // Nobody listening is no reason to stop working.
-            _ = writeln!(out, "READY").and_then(|()| out.flush());
+            drop(writeln!(out, "READY").and_then(|()| out.flush()));
         }
     }
 }

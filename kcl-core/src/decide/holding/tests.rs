@@ -4,7 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{HashKeyRange, LeaseKey, NewLease, Position, SequenceNumber, WriteStamp};
+use crate::decide::write_numbers::WriteNumbers;
+use crate::event::LeaseEnd;
+use crate::lease_store::Conditional;
+use crate::model::{
+    Checkpoint, ChildShard, HashKeyRange, Lease, LeaseCounter, LeaseKey, LeaseWrite, Moment,
+    NewLease, Position, SequenceNumber, WorkerId, WriteKind, WriteStamp,
+};
 
 const TIMES: HoldingTimes = HoldingTimes {
     expiry: Duration::from_secs(10),
@@ -61,9 +67,8 @@ impl Story {
         let effects = self.on(millis, input);
         let mut writes: Vec<_> = effects
             .iter()
-            .filter_map(|effect| match effect {
-                HoldingEffect::Write(write) => Some(write.clone()),
-                _ => None,
+            .filter_map(|effect| {
+                if let HoldingEffect::Write(write) = effect { Some(write.clone()) } else { None }
             })
             .collect();
         assert_eq!(writes.len(), 1, "{effects:?}");
@@ -115,10 +120,11 @@ fn by(worker: &str, number: u64, kind: WriteKind) -> LeaseWrite {
 }
 
 fn ended(effects: &[HoldingEffect]) -> Option<LeaseEnd> {
-    effects.iter().find_map(|effect| match effect {
-        HoldingEffect::Ended(how) => Some(*how),
-        _ => None,
-    })
+    effects.iter().find_map(
+        |effect| {
+            if let HoldingEffect::Ended(how) = effect { Some(*how) } else { None }
+        },
+    )
 }
 
 #[test]
@@ -134,7 +140,7 @@ fn a_renewal_moves_the_deadline_from_when_it_was_sent() {
 #[test]
 fn a_lease_that_is_not_renewed_ends_at_nine_tenths_of_an_expiry() {
     let mut story = Story::begin();
-    _ = story.writes(3_000, HoldingInput::Tick);
+    drop(story.writes(3_000, HoldingInput::Tick));
     assert_eq!(ended(&story.on(8_999, HoldingInput::Tick)), None);
     assert_eq!(
         story.on(9_000, HoldingInput::Tick),
@@ -154,7 +160,7 @@ fn an_answer_that_comes_after_its_own_deadline_is_not_believed() {
 fn a_write_of_unknown_outcome_is_sent_again_unchanged_and_counts_from_its_first_copy() {
     let mut story = Story::begin();
     let renewal = story.writes(3_000, HoldingInput::Tick);
-    _ = story.land(&renewal); // It landed; the answer is lost.
+    drop(story.land(&renewal)); // It landed; the answer is lost.
     assert_eq!(story.on(4_000, HoldingInput::Unanswered), []);
     let again = story.writes(4_100, HoldingInput::Tick);
     assert_eq!(again, renewal);

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Everything CI checks, in the order of cost. `ci/check.sh fast` stops before the slow half.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export RUSTDOCFLAGS="${RUSTDOCFLAGS:--Dwarnings}" # RUSTFLAGS would build every dependency again
+
+step() {
+    printf '\n== %s\n' "$*"
+    "$@"
+}
+
+# A tool that is not installed is skipped.
+tool() {
+    if command -v "$1" >/dev/null; then
+        step "$@"
+    else
+        echo "-- skipped (no $1): $*"
+    fi
+}
+
+core_names_no_sdk() {
+    ! cargo tree -p kcl-core --locked --edges normal --prefix none | grep -E '^(aws-|hyper|reqwest|rustls)'
+}
+
+step cargo test --workspace --locked # the README's test command, first
+step cargo fmt --all --check
+step cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+step core_names_no_sdk
+tool typos
+step cargo doc --workspace --all-features --locked --no-deps --document-private-items
+[[ "${1:-}" == fast ]] && exit 0
+
+tool cargo-deny --all-features check bans licenses sources
+tool shellcheck ci/*.sh .ci/run
+step ci/real_servers.sh

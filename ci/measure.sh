@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Measures in the release profile; prints one JSON line for each row of docs/performance.md.
+#
+#   ci/measure.sh fleet [--trials N] [--only ROW]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+what="${1:?what to measure: fleet}"
+shift
+cargo build --quiet --release --locked -p kcl-tests --bins
+target="$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"
+exec "$target/release/measure" "$what" --worker "$target/release/fleet_worker" "$@"

@@ -1,0 +1,176 @@
+//! What this worker knows of the fleet, from its scans and from its own writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decide::balance::{self, BalancePlan, Fleet, Limits};
+use crate::decide::expiry::CounterWatch;
+use crate::decide::presence::PresenceWatch;
+use crate::decide::{parents, scan_budget};
+use crate::engine::scan::Table;
+use crate::engine::side::Side;
+use crate::event::Event;
+use crate::model::{Lease, LeaseKey, Moment, ShardId, WorkerId};
+
+/// For how many scans a worker whose beat stands still counts as present, where scans are rare.
+const SCANS_PRESENT: u32 = 3;
+
+/// What this worker knows of the fleet.
+#[derive(Debug)]
+pub(super) struct View {
+    side: Arc<Side>,
+    watch: CounterWatch,
+    presence: PresenceWatch,
+    leases: BTreeMap<LeaseKey, Lease>,
+    listed: Option<BTreeSet<ShardId>>,
+    /// Leases that anybody could have taken at the last scan, and at the one before too.
+    free: BTreeSet<LeaseKey>,
+    leftover: BTreeSet<LeaseKey>,
+    told: BTreeSet<String>,
+    scan_units: f64,
+    scan_every: Duration,
+}
+
+impl View {
+    pub(super) fn new(side: Arc<Side>) -> Self {
+        Self {
+            side,
+            watch: CounterWatch::default(),
+            presence: PresenceWatch::default(),
+            leases: BTreeMap::new(),
+            listed: None,
+            free: BTreeSet::new(),
+            leftover: BTreeSet::new(),
+            told: BTreeSet::new(),
+            scan_units: 1.0,
+            scan_every: Duration::ZERO,
+        }
+    }
+
+    /// Takes in a whole scan.
+    pub(super) fn saw_table(&mut self, table: Table, now: Moment) {
+        self.scan_units = table.read_units;
+        self.watch.observe_scan(&table.leases, self.side.config.lease.expiry, now);
+        self.presence.observe_scan(&table.presence, now);
+        self.leases = table.leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect();
+        let free: BTreeSet<_> = self
+            .leases
+            .values()
+            .filter(|lease| !lease.is_ended())
+            .filter(|lease| lease.owner.is_none() || self.watch.is_expired(lease, now))
+            .map(|lease| lease.key.clone())
+            .collect();
+        self.leftover = self.free.intersection(&free).cloned().collect();
+        self.free = free;
+        for row in table.unreadable {
+            if self.told.insert(format!("{} {}", row.key, row.problem)) {
+                let (key, problem) = (row.key, row.problem);
+                self.side.events.emit(&Event::UnreadableRow { key, problem });
+            }
+        }
+        let window = self.presence_window();
+        if let Some(other) = self.presence.same_name(&self.side.me, window, now)
+            && self.told.insert(other.to_string())
+        {
+            self.side.events.emit(&Event::NameShared { other });
+        }
+    }
+
+    /// Takes in one row that was read or written.
+    pub(super) fn saw_row(&mut self, row: Lease, now: Moment) {
+        self.watch.observe(&row, self.side.config.lease.expiry, now);
+        self.leases.insert(row.key.clone(), row);
+    }
+
+    /// Takes in that a row is gone, or is known no more.
+    pub(super) fn forget(&mut self, key: &LeaseKey) {
+        self.leases.remove(key);
+    }
+
+    /// Takes in which shards the stream lists.
+    pub(super) fn saw_shards(&mut self, listed: BTreeSet<ShardId>) {
+        self.listed = Some(listed);
+    }
+
+    /// The row as it was last seen.
+    pub(super) fn row(&self, key: &LeaseKey) -> Option<&Lease> {
+        self.leases.get(key)
+    }
+
+    /// How many leases there are, ended ones included.
+    pub(super) fn len(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// When a worker's beat last moved.
+    pub(super) fn last_moved(&self, worker: &WorkerId) -> Option<Moment> {
+        self.presence.last_moved(worker)
+    }
+
+    /// When the next silent lease will be expired.
+    pub(super) fn next_expiry(&self, now: Moment) -> Option<Moment> {
+        self.watch.next_expiry(now)
+    }
+
+    /// The workers that are there, this one included.
+    pub(super) fn present(&mut self, now: Moment) -> BTreeSet<WorkerId> {
+        let silenced = self
+            .leases
+            .values()
+            .filter(|lease| self.watch.is_expired(lease, now))
+            .filter_map(|lease| lease.holder().cloned())
+            .collect();
+        let window = self.presence_window();
+        let mut present = self.presence.present(window, &silenced, now);
+        present.insert(self.side.me.clone());
+        present
+    }
+
+    /// The pause until the next scan.
+    pub(super) fn scan_pause(&mut self, now: Moment) -> Duration {
+        let workers = self.present(now).len();
+        let budget = self.side.config.lease.scan_units;
+        let chance = self.side.chance.draw();
+        self.scan_every = scan_budget::pause(workers, self.scan_units, budget, chance);
+        self.scan_every
+    }
+
+    /// What to take and what to ask for.
+    pub(super) fn plan(
+        &mut self,
+        held: &BTreeSet<LeaseKey>,
+        blocked: &BTreeSet<LeaseKey>,
+        asked: &BTreeSet<LeaseKey>,
+        now: Moment,
+    ) -> BalancePlan {
+        let present = self.present(now);
+        let rows: Vec<Lease> = self.leases.values().cloned().collect();
+        let expired = rows
+            .iter()
+            .filter(|lease| self.watch.is_expired(lease, now))
+            .filter_map(|lease| Some((lease.key.clone(), self.watch.silent_for(&lease.key, now)?)))
+            .collect();
+        let fleet = Fleet {
+            me: &self.side.me,
+            leases: &rows,
+            workable: &parents::workable(&self.leases, self.listed.as_ref()),
+            expired: &expired,
+            present: &present,
+            held,
+            blocked,
+            asked,
+            leftover: &self.leftover,
+        };
+        let limits = Limits {
+            leases_max: self.side.config.lease.leases_max,
+            hand_overs_max: self.side.config.lease.hand_overs_max,
+        };
+        balance::plan(&fleet, &limits)
+    }
+
+    /// How long a beat may stand still: where scans are rarer than an expiry, it is seen that rarely.
+    fn presence_window(&self) -> Duration {
+        self.side.config.lease.expiry.max(self.scan_every * SCANS_PRESENT)
+    }
+}

@@ -1,0 +1,215 @@
+//! What can be set: the table, whether it may be created, and how long calls may take.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future::ProvideCredentials as Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryPartition;
+use aws_sdk_dynamodb::config::{Builder, IdentityCache};
+
+/// Settings of a [`DynamoLeaseStore`](crate::DynamoLeaseStore). A table's name is one already.
+///
+/// ```
+/// use kcl_dynamo::{DynamoLeaseStoreConfig, NewTable, TableSetup};
+///
+/// let config = DynamoLeaseStoreConfig::new("orders-consumer")
+///     .with_setup(TableSetup::CreateIfMissing(NewTable::default().with_tag("team", "orders")));
+/// assert_eq!(config.table, "orders-consumer");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DynamoLeaseStoreConfig {
+    /// The table's name or ARN. Java's default is the application's name.
+    pub table: String,
+    /// What to do if the table does not exist. Default: [`TableSetup::MustExist`].
+    pub setup: TableSetup,
+    /// How long connecting may take. Default: 1 s.
+    pub connect_timeout: Duration,
+    /// How long one attempt of a call may take, connecting included. Default: 1 s.
+    pub attempt_timeout: Duration,
+    /// How long a call may take with all its attempts. Default: 3 s.
+    ///
+    /// Less than a third of the lease expiry: a renewal that fails must leave time for another.
+    pub operation_timeout: Duration,
+    /// The most attempts of a call, the first one included; at least 1. Default: 3.
+    pub attempts_max: u32,
+    /// How long [`prepare`](kcl_core::lease_store::LeaseStore::prepare) waits for a table that is
+    /// being created or changed. Default: 30 s.
+    ///
+    /// It is longer than the calls' own timeouts because DynamoDB takes some seconds to create a
+    /// table, and because the first call also has to find credentials.
+    pub prepare_timeout: Duration,
+}
+
+impl DynamoLeaseStoreConfig {
+    /// The defaults, for the table `table`.
+    #[must_use]
+    pub fn new(table: impl Into<String>) -> Self {
+        Self {
+            table: table.into(),
+            setup: TableSetup::MustExist,
+            connect_timeout: Duration::from_secs(1),
+            attempt_timeout: Duration::from_secs(1),
+            operation_timeout: Duration::from_secs(3),
+            attempts_max: 3,
+            prepare_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// These settings with another [`setup`](Self::setup).
+    #[must_use]
+    pub fn with_setup(mut self, setup: TableSetup) -> Self {
+        self.setup = setup;
+        self
+    }
+
+    /// These settings with another [`connect_timeout`](Self::connect_timeout).
+    #[must_use]
+    pub const fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// These settings with another [`attempt_timeout`](Self::attempt_timeout).
+    #[must_use]
+    pub const fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = timeout;
+        self
+    }
+
+    /// These settings with another [`operation_timeout`](Self::operation_timeout).
+    #[must_use]
+    pub const fn with_operation_timeout(mut self, timeout: Duration) -> Self {
+        self.operation_timeout = timeout;
+        self
+    }
+
+    /// These settings with another [`attempts_max`](Self::attempts_max).
+    #[must_use]
+    pub const fn with_attempts_max(mut self, attempts: u32) -> Self {
+        self.attempts_max = attempts;
+        self
+    }
+
+    /// These settings with another [`prepare_timeout`](Self::prepare_timeout).
+    #[must_use]
+    pub const fn with_prepare_timeout(mut self, timeout: Duration) -> Self {
+        self.prepare_timeout = timeout;
+        self
+    }
+
+    /// The store's own client: nothing of it is shared with other clients but what `sdk` itself
+    /// shares, which is the provider of credentials and an HTTP client if it was given one.
+    pub(crate) fn client(&self, sdk: &SdkConfig) -> Client {
+        let retries = RetryConfig::standard()
+            .with_max_attempts(self.attempts_max.max(1))
+            .with_initial_backoff(BACKOFF_FIRST)
+            .with_max_backoff(BACKOFF_MAX);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(self.connect_timeout)
+            .operation_attempt_timeout(self.attempt_timeout)
+            .operation_timeout(self.operation_timeout)
+            .build();
+        let credentials = sdk
+            .credentials_provider()
+            .unwrap_or_else(|| SharedCredentialsProvider::new(NoCredentials));
+        let config = Builder::from(sdk)
+            .credentials_provider(credentials)
+            .identity_cache(IdentityCache::lazy().build())
+            // Failures of other clients to the same service do not use up this one's retries.
+            .retry_partition(RetryPartition::new("kcl-dynamo"))
+            .retry_config(retries)
+            .timeout_config(timeouts);
+        Client::from_conf(config.build())
+    }
+}
+
+/// The pause before the second attempt, at most; the SDK draws a part of it and doubles it then.
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+/// The longest pause before an attempt.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+impl From<&str> for DynamoLeaseStoreConfig {
+    fn from(table: &str) -> Self {
+        Self::new(table)
+    }
+}
+
+impl From<String> for DynamoLeaseStoreConfig {
+    fn from(table: String) -> Self {
+        Self::new(table)
+    }
+}
+
+/// What to do if the table does not exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "it is created or it is not")]
+pub enum TableSetup {
+    /// Fail. The default: a table costs money, and a wrong name is a mistake to be told.
+    #[default]
+    MustExist,
+    /// Create it, billed by request. A table that exists is left as it is, but for
+    /// [`point_in_time_recovery`](NewTable::point_in_time_recovery).
+    CreateIfMissing(NewTable),
+}
+
+/// What a table is like that the store creates. Its billing is on demand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewTable {
+    /// Tags. Default: none.
+    pub tags: BTreeMap<String, String>,
+    /// Whether the table's past can be restored. Default: false.
+    ///
+    /// It is switched on with every start, for a table that exists as well: whoever created the
+    /// table may have crashed before this step.
+    /// Source: KCL 3.x `leaseTablePitrEnabled`.
+    pub point_in_time_recovery: bool,
+    /// Whether deleting the table is refused. Default: false.
+    ///
+    /// Source: KCL 3.x `leaseTableDeletionProtectionEnabled`.
+    pub deletion_protection: bool,
+}
+
+impl NewTable {
+    /// This with one more tag.
+    #[must_use]
+    pub fn with_tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.insert(key.into(), value.into());
+        self
+    }
+
+    /// This with [`point_in_time_recovery`](Self::point_in_time_recovery).
+    #[must_use]
+    pub const fn with_point_in_time_recovery(mut self) -> Self {
+        self.point_in_time_recovery = true;
+        self
+    }
+
+    /// This with [`deletion_protection`](Self::deletion_protection).
+    #[must_use]
+    pub const fn with_deletion_protection(mut self) -> Self {
+        self.deletion_protection = true;
+        self
+    }
+}
+
+/// Stands where the SDK's configuration has no provider, so that the failure says so.
+#[derive(Debug)]
+struct NoCredentials;
+
+impl ProvideCredentials for NoCredentials {
+    fn provide_credentials<'a>(&'a self) -> Credentials<'a>
+    where
+        Self: 'a,
+    {
+        let reason = "the SDK's configuration has no provider of credentials";
+        Credentials::ready(Err(CredentialsError::not_loaded(reason)))
+    }
+}

@@ -1,0 +1,60 @@
+//! A worker's own row ⇄ item: Java's row of worker metrics, with a beat of ours.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use kcl_core::model::{Presence, Timestamp, WorkerId};
+
+use crate::attributes::{Attributes, Item, Problem, number, text};
+use crate::item::{ENTITY_TYPE, LEASE_KEY};
+
+/// The `entityType` of a worker's row. Java: `WorkerMetricStats`, since 3.5 in the lease table.
+pub(crate) const ENTITY_WORKER: &str = "WORKER_METRIC_STATS";
+/// Java: `WorkerMetricStats.lastUpdateTime`, epoch seconds. Java deletes rows by it.
+pub(crate) const LAST_UPDATE: &str = "lut";
+/// Java: `WorkerMetricStats.metricStats`: an empty map if there is nothing to tell.
+pub(crate) const METRIC_STATS: &str = "sts";
+/// Java: `WorkerMetricStats.operatingRange`: an empty map if there is nothing to tell.
+pub(crate) const OPERATING_RANGE: &str = "opr";
+/// Ours: the number that moves while the worker lives. A row without it is a Java worker's.
+pub(crate) const BEAT: &str = "beat";
+
+/// The attributes of the row, its key excepted.
+pub(crate) fn attributes(presence: &Presence) -> [(&'static str, AttributeValue); 5] {
+    [
+        (ENTITY_TYPE, text(ENTITY_WORKER)),
+        (LAST_UPDATE, number(presence.last_update.epoch_seconds())),
+        (METRIC_STATS, AttributeValue::M(Item::new())),
+        (OPERATING_RANGE, AttributeValue::M(Item::new())),
+        (BEAT, number(presence.beat)),
+    ]
+}
+
+/// Reads a worker's row; none if it is a Java worker's.
+pub(crate) fn decode(row: Attributes<'_>) -> Result<Option<Presence>, Problem> {
+    let Some(beat) = row.number(BEAT)? else { return Ok(None) };
+    let seconds: i64 = row.required_number(LAST_UPDATE)?;
+    Ok(Some(Presence {
+        worker: WorkerId::from(row.required_text(LEASE_KEY)?),
+        beat,
+        last_update: Timestamp::from_epoch_millis(seconds.saturating_mul(1_000)),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_has_javas_shape_and_a_beat() {
+        let worker = WorkerId::from("host-a:00000000000000ff");
+        let last_update = Timestamp::from_epoch_millis(1_767_225_630_000);
+        let presence = Presence { worker, beat: 7, last_update };
+        let mut item = Item::from(attributes(&presence).map(|(name, it)| (name.to_owned(), it)));
+        item.insert(LEASE_KEY.to_owned(), text("host-a:00000000000000ff"));
+        assert_eq!(item.get("lut"), Some(&number("1767225630")));
+        assert_eq!(item.get("sts"), Some(&AttributeValue::M(Item::new())));
+        assert_eq!(item.get("opr"), Some(&AttributeValue::M(Item::new())));
+        assert_eq!(decode(Attributes(&item)), Ok(Some(presence)));
+        item.remove(BEAT);
+        assert_eq!(decode(Attributes(&item)), Ok(None));
+    }
+}

@@ -1,0 +1,338 @@
+//! [`DynamoLeaseStore`]: builds the expression, sends it, translates the answer.
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::RequestId;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValue,
+    ReturnValuesOnConditionCheckFailure,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken};
+use kcl_core::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStart, WorkerId};
+
+use crate::attributes::{Item, Problem, size_bytes, text};
+use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};
+use crate::error::lease_store_error;
+use crate::expression::{Expression, Request, request};
+use crate::item::{ENTITY_TYPE, LEASE_COUNTER, LEASE_KEY, key_of};
+use crate::page::Row;
+use crate::presence::ENTITY_WORKER;
+use crate::stream::{BOOTSTRAPPED, ENTITY_STREAM, START_POSITION, STREAM_ID};
+use crate::table::Table;
+use crate::{page, presence, stream};
+
+/// Bytes that one read unit pays for in an eventually consistent read, halved.
+///
+/// Source: DynamoDB developer guide, "Read consumption": 4 KB, half a unit.
+const READ_UNIT_BYTES: usize = 4_096;
+
+/// Leases in a DynamoDB table, in the format of the Java KCL.
+///
+/// It has a client of its own: lease traffic shares neither connections nor a cache of credentials
+/// with whatever else the process does, so that nothing there can delay a renewal. Cloning it
+/// shares that client.
+#[derive(Clone, Debug)]
+pub struct DynamoLeaseStore {
+    client: Client,
+    config: DynamoLeaseStoreConfig,
+}
+
+impl DynamoLeaseStore {
+    /// A store in the table that `config` names; a table's name is a `config` with all defaults.
+    ///
+    /// Region, credentials and endpoint are taken from `sdk`; its timeouts and retries are not,
+    /// for a lease cannot wait as long as other calls can. An HTTP client that `sdk` was given is
+    /// used, and then shared with whoever else was given it.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, config: impl Into<DynamoLeaseStoreConfig>) -> Self {
+        let config = config.into();
+        Self { client: config.client(sdk), config }
+    }
+
+    /// Lets the store create the table if it is missing, billed by request.
+    ///
+    /// The short form of [`TableSetup::CreateIfMissing`] with nothing else said.
+    #[must_use]
+    pub fn create_if_missing(mut self) -> Self {
+        self.config.setup = TableSetup::CreateIfMissing(NewTable::default());
+        self
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        &self.config.table
+    }
+
+    async fn item(&self, key: &str) -> Result<Option<Item>, LeaseStoreError> {
+        let call = self.client.get_item().table_name(self.table()).set_key(Some(key_of(key)));
+        match call.consistent_read(true).send().await {
+            Ok(output) => Ok(output.item),
+            Err(error) => Err(self.failed("dynamodb:GetItem", error)),
+        }
+    }
+
+    /// The loser's view: the row that came with the refusal, or, from a server that sends none,
+    /// the row as it is now.
+    async fn lost(&self, key: &str, found: Option<Item>) -> Result<Conditional, LeaseStoreError> {
+        let found = match found {
+            Some(item) => Some(item),
+            None => self.item(key).await?,
+        };
+        let found = found.map(|item| self.lease(&item)).transpose()?;
+        Ok(Conditional::Lost { found })
+    }
+
+    async fn update(&self, key: &str, expression: Expression) -> Result<Outcome, LeaseStoreError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(key_of(key)))
+            .update_expression(expression.update())
+            .condition_expression(expression.condition())
+            .set_expression_attribute_names(Some(expression.names.into_iter().collect()))
+            .set_expression_attribute_values(values(expression.values))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match call.send().await {
+            Ok(UpdateItemOutput { attributes, .. }) => Ok(Outcome::Made(attributes)),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Outcome::Refused(failed.item().cloned()))
+                }
+                _ => Err(self.failed("dynamodb:UpdateItem", error)),
+            },
+        }
+    }
+
+    async fn put(&self, item: Item, expression: Expression) -> Result<Outcome, LeaseStoreError> {
+        let call = self
+            .client
+            .put_item()
+            .table_name(self.table())
+            .set_item(Some(item.clone()))
+            .condition_expression(expression.condition())
+            .set_expression_attribute_names(Some(expression.names.into_iter().collect()))
+            .set_expression_attribute_values(values(expression.values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match call.send().await {
+            Ok(_) => Ok(Outcome::Made(Some(item))),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Outcome::Refused(failed.item().cloned()))
+                }
+                _ => Err(self.failed("dynamodb:PutItem", error)),
+            },
+        }
+    }
+
+    async fn delete(&self, key: &str, expression: Expression) -> Result<Outcome, LeaseStoreError> {
+        let call = self
+            .client
+            .delete_item()
+            .table_name(self.table())
+            .set_key(Some(key_of(key)))
+            .condition_expression(expression.condition())
+            .set_expression_attribute_names(Some(expression.names.into_iter().collect()))
+            .set_expression_attribute_values(values(expression.values))
+            .return_values(ReturnValue::AllOld)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match call.send().await {
+            Ok(output) => Ok(Outcome::Made(output.attributes)),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Outcome::Refused(failed.item().cloned()))
+                }
+                _ => Err(self.failed("dynamodb:DeleteItem", error)),
+            },
+        }
+    }
+
+    fn lease(&self, item: &Item) -> Result<Lease, LeaseStoreError> {
+        match page::read(item) {
+            Ok(Row::Lease(lease)) => Ok(*lease),
+            Ok(Row::Presence(_) | Row::Stream(_) | Row::Java(_)) => {
+                Err(self.unreadable(page::key(item), &not_a(ENTITY_TYPE, "a lease's")))
+            }
+            Err(problem) => Err(self.unreadable(page::key(item), &problem)),
+        }
+    }
+
+    /// The start that a stream's row stores; none if the row is Java's and stores none.
+    fn start(&self, item: &Item) -> Result<Option<StreamStart>, LeaseStoreError> {
+        match page::read(item) {
+            Ok(Row::Stream(start)) => Ok(Some(start)),
+            Ok(Row::Java(row)) if row.entity == ENTITY_STREAM => Ok(None),
+            Ok(Row::Lease(_) | Row::Presence(_) | Row::Java(_)) => {
+                Err(self.unreadable(page::key(item), &not_a(ENTITY_TYPE, "a stream's")))
+            }
+            Err(problem) => Err(self.unreadable(page::key(item), &problem)),
+        }
+    }
+
+    fn unreadable(&self, key: String, problem: &Problem) -> LeaseStoreError {
+        let table = self.config.table.clone();
+        LeaseStoreError::Unreadable { table, key, problem: problem.to_string() }
+    }
+
+    fn failed<E>(&self, action: &'static str, error: SdkError<E, HttpResponse>) -> LeaseStoreError
+    where
+        E: std::error::Error + ProvideErrorMetadata + RequestId + Send + Sync + 'static,
+    {
+        lease_store_error(self.table(), action, error)
+    }
+}
+
+#[async_trait]
+impl LeaseStore for DynamoLeaseStore {
+    async fn prepare(&self) -> Result<(), LeaseStoreError> {
+        Table { client: &self.client, config: &self.config }.prepare().await
+    }
+
+    async fn scan(&self, from: Option<PageToken>) -> Result<Page, LeaseStoreError> {
+        let call = self
+            .client
+            .scan()
+            .table_name(self.table())
+            .set_exclusive_start_key(from.map(|PageToken(key)| key_of(&key)))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let output = match call.send().await {
+            Ok(output) => output,
+            Err(error) => return Err(self.failed("dynamodb:Scan", error)),
+        };
+        let consumed = output.consumed_capacity().and_then(ConsumedCapacity::capacity_units);
+        let mut page = page::sort(output.items());
+        page.read_units = consumed.unwrap_or_else(|| estimated_read_units(output.items()));
+        // The table's key is its hash key alone, so the last key is one text.
+        page.next = output.last_evaluated_key().map(|key| PageToken(page::key(key)));
+        Ok(page)
+    }
+
+    async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
+        let item = self.item(key.as_str()).await?;
+        item.map(|item| self.lease(&item)).transpose()
+    }
+
+    async fn write(&self, write: &LeaseWrite) -> Result<Conditional, LeaseStoreError> {
+        let key = write.key.as_str();
+        let outcome = match request(write) {
+            Request::Put(item, expression) => self.put(item, expression).await?,
+            Request::Update(expression) => self.update(key, expression).await?,
+            Request::Delete(expression) => self.delete(key, expression).await?,
+        };
+        match outcome {
+            Outcome::Made(Some(item)) => Ok(Conditional::Applied(self.lease(&item)?)),
+            Outcome::Made(None) => {
+                Err(self.unreadable(key.to_owned(), &Problem::missing(LEASE_KEY)))
+            }
+            Outcome::Refused(found) => self.lost(key, found).await,
+        }
+    }
+
+    async fn stream_start(
+        &self,
+        stream: &StreamName,
+    ) -> Result<Option<StreamStart>, LeaseStoreError> {
+        let item = self.item(stream.as_str()).await?;
+        item.map_or(Ok(None), |item| self.start(&item))
+    }
+
+    async fn create_stream_start(
+        &self,
+        start: &StreamStart,
+    ) -> Result<StreamStart, LeaseStoreError> {
+        let key = start.stream.as_str();
+        let mut expression = Expression::default();
+        // Java may have made the row, with the stream's id alone: that stays.
+        expression.must_be_absent_or(ENTITY_TYPE, text(ENTITY_STREAM));
+        expression.must_be_absent(START_POSITION);
+        expression.must_be_absent(LEASE_COUNTER);
+        for (name, value) in stream::attributes(start) {
+            expression.set(name, value);
+        }
+        if let Some(id) = &start.id {
+            expression.set_if_absent(STREAM_ID, text(id));
+        }
+        let stored = match self.update(key, expression).await? {
+            Outcome::Made(item) => item,
+            Outcome::Refused(Some(item)) => Some(item),
+            Outcome::Refused(None) => self.item(key).await?,
+        };
+        let stored = stored.map_or(Ok(None), |item| self.start(&item))?;
+        stored.ok_or_else(|| self.unreadable(key.to_owned(), &Problem::missing(START_POSITION)))
+    }
+
+    async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError> {
+        let key = stream.as_str();
+        let mut expression = Expression::default();
+        expression.must_exist(START_POSITION);
+        expression.set(BOOTSTRAPPED, AttributeValue::Bool(true));
+        match self.update(key, expression).await? {
+            Outcome::Made(_) => Ok(()),
+            Outcome::Refused(_) => {
+                Err(self.unreadable(key.to_owned(), &Problem::missing(START_POSITION)))
+            }
+        }
+    }
+
+    async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
+        let key = presence.worker.as_str();
+        let mut expression = not_a_lease();
+        for (name, value) in presence::attributes(presence) {
+            expression.set(name, value);
+        }
+        match self.update(key, expression).await? {
+            Outcome::Made(_) => Ok(()),
+            Outcome::Refused(_) => {
+                Err(self.unreadable(key.to_owned(), &not_a(ENTITY_TYPE, ENTITY_WORKER)))
+            }
+        }
+    }
+
+    async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError> {
+        match self.delete(worker.as_str(), not_a_lease()).await? {
+            Outcome::Made(_) => Ok(()),
+            Outcome::Refused(_) => {
+                Err(self.unreadable(worker.as_str().to_owned(), &not_a(ENTITY_TYPE, ENTITY_WORKER)))
+            }
+        }
+    }
+}
+
+/// What the service did with a conditional write.
+enum Outcome {
+    /// It made it. The row as it is now, or, for a delete, as it was.
+    Made(Option<Item>),
+    /// It did not. The row as it is, if the server tells.
+    Refused(Option<Item>),
+}
+
+/// Workers share the key space with leases: a worker named like a shard must not overwrite one.
+fn not_a_lease() -> Expression {
+    let mut expression = Expression::default();
+    expression.must_be_absent(LEASE_COUNTER);
+    expression
+}
+
+fn not_a(name: &str, wanted: &str) -> Problem {
+    Problem::value(name, "another kind of row", wanted)
+}
+
+/// DynamoDB refuses an empty map of values.
+fn values(values: std::collections::BTreeMap<String, AttributeValue>) -> Option<Item> {
+    (!values.is_empty()).then(|| values.into_iter().collect())
+}
+
+/// What reading these items costs, for a server that does not say.
+fn estimated_read_units(items: &[Item]) -> f64 {
+    let bytes: usize = items.iter().map(size_bytes).sum();
+    let units = u32::try_from(bytes.div_ceil(READ_UNIT_BYTES)).unwrap_or(u32::MAX);
+    f64::from(units) / 2.0
+}

@@ -1,0 +1,190 @@
+//! The table: described, checked, and created if that was asked for.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Builder;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
+use aws_sdk_dynamodb::operation::update_continuous_backups::UpdateContinuousBackupsError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
+    ScalarAttributeType, TableDescription, TableStatus, Tag,
+};
+use kcl_core::lease_store::LeaseStoreError;
+use tokio::time::{sleep, timeout};
+
+use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};
+use crate::error::lease_store_error;
+use crate::item::LEASE_KEY;
+
+/// How long one attempt may take here: finding the first credentials may be slow.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first pause between two looks; it doubles.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+/// The longest pause between two looks.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The table as it must be before leases are read or written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table<'a> {
+    /// The store's client.
+    pub(crate) client: &'a Client,
+    /// The store's settings.
+    pub(crate) config: &'a DynamoLeaseStoreConfig,
+}
+
+impl Table<'_> {
+    /// Makes sure that the table can be used; waits for it within bounds.
+    pub(crate) async fn prepare(self) -> Result<(), LeaseStoreError> {
+        let mut status = "not described".to_owned();
+        let ready = timeout(self.config.prepare_timeout, self.wait(&mut status)).await;
+        ready.unwrap_or_else(|_| {
+            Err(LeaseStoreError::TableNotReady { table: self.config.table.clone(), status })
+        })
+    }
+
+    /// Looks until the table is ready. `status` is the table's as last seen.
+    async fn wait(self, status: &mut String) -> Result<(), LeaseStoreError> {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            match (self.describe().await?, &self.config.setup) {
+                (None, TableSetup::MustExist) => return Err(self.missing()),
+                (None, TableSetup::CreateIfMissing(new)) => {
+                    "created, not listed yet".clone_into(status);
+                    if self.create(new).await? {
+                        continue;
+                    }
+                }
+                (Some(table), setup) => {
+                    self.check_key(&table)?;
+                    let found = table.table_status.unwrap_or(TableStatus::Active);
+                    found.as_str().clone_into(status);
+                    let usable = matches!(found, TableStatus::Active | TableStatus::Updating);
+                    if usable && self.protect(setup).await? {
+                        return Ok(());
+                    }
+                }
+            }
+            sleep(pause).await;
+            pause = pause.saturating_mul(2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn describe(self) -> Result<Option<TableDescription>, LeaseStoreError> {
+        let call = self.client.describe_table().table_name(&self.config.table);
+        match call.customize().config_override(self.patience()).send().await {
+            Ok(output) => Ok(output.table),
+            Err(error) => match error.as_service_error() {
+                Some(DescribeTableError::ResourceNotFoundException(_)) => Ok(None),
+                _ => {
+                    let action = "dynamodb:DescribeTable";
+                    Err(lease_store_error(&self.config.table, action, error))
+                }
+            },
+        }
+    }
+
+    /// Creates the table. False if another worker did so at the same time.
+    async fn create(self, new: &NewTable) -> Result<bool, LeaseStoreError> {
+        let key = AttributeDefinition::builder()
+            .attribute_name(LEASE_KEY)
+            .attribute_type(ScalarAttributeType::S)
+            .build();
+        let schema =
+            KeySchemaElement::builder().attribute_name(LEASE_KEY).key_type(KeyType::Hash).build();
+        let mut call = self
+            .client
+            .create_table()
+            .table_name(&self.config.table)
+            .attribute_definitions(key.expect("both parts are given"))
+            .key_schema(schema.expect("both parts are given"))
+            .billing_mode(BillingMode::PayPerRequest);
+        // Only what is asked for is sent: tags need a permission of their own.
+        if new.deletion_protection {
+            call = call.deletion_protection_enabled(true);
+        }
+        for (key, value) in &new.tags {
+            let tag = Tag::builder().key(key).value(value).build();
+            call = call.tags(tag.expect("both parts are given"));
+        }
+        match call.customize().config_override(self.patience()).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(CreateTableError::ResourceInUseException(_)) => Ok(false),
+                _ => {
+                    let action = "dynamodb:CreateTable";
+                    Err(lease_store_error(&self.config.table, action, error))
+                }
+            },
+        }
+    }
+
+    /// Switches on point-in-time recovery if that was asked for. False if it is too early.
+    async fn protect(self, setup: &TableSetup) -> Result<bool, LeaseStoreError> {
+        match setup {
+            TableSetup::CreateIfMissing(new) if new.point_in_time_recovery => {}
+            TableSetup::CreateIfMissing(_) | TableSetup::MustExist => return Ok(true),
+        }
+        let recovery = PointInTimeRecoverySpecification::builder()
+            .point_in_time_recovery_enabled(true)
+            .build()
+            .expect("the one required part is given");
+        let call = self
+            .client
+            .update_continuous_backups()
+            .table_name(&self.config.table)
+            .point_in_time_recovery_specification(recovery);
+        match call.customize().config_override(self.patience()).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                // Backups of a new table are not set up for its first seconds.
+                Some(UpdateContinuousBackupsError::ContinuousBackupsUnavailableException(_)) => {
+                    Ok(false)
+                }
+                _ => {
+                    let action = "dynamodb:UpdateContinuousBackups";
+                    Err(lease_store_error(&self.config.table, action, error))
+                }
+            },
+        }
+    }
+
+    fn check_key(self, table: &TableDescription) -> Result<(), LeaseStoreError> {
+        let kind = |name: &str| {
+            table
+                .attribute_definitions()
+                .iter()
+                .find(|definition| definition.attribute_name() == name)
+                .map_or("of unknown type", |definition| definition.attribute_type().as_str())
+        };
+        match table.key_schema() {
+            [hash] if hash.attribute_name() == LEASE_KEY && kind(LEASE_KEY) == "S" => Ok(()),
+            keys => {
+                let found: Vec<String> = keys
+                    .iter()
+                    .map(|key| {
+                        format!("{:?} ({})", key.attribute_name(), kind(key.attribute_name()))
+                    })
+                    .collect();
+                let table = self.config.table.clone();
+                Err(LeaseStoreError::WrongKey { table, found: found.join(" and ") })
+            }
+        }
+    }
+
+    fn missing(self) -> LeaseStoreError {
+        LeaseStoreError::TableMissing { table: self.config.table.clone() }
+    }
+
+    /// Timeouts of calls about the table, longer than those about leases.
+    fn patience(self) -> Builder {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(self.config.connect_timeout)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT.min(self.config.prepare_timeout))
+            .operation_timeout(self.config.prepare_timeout)
+            .build();
+        Builder::default().timeout_config(timeouts)
+    }
+}

@@ -1,0 +1,101 @@
+//! Measures a fleet of real processes, and prints one JSON line for each row of
+//! `docs/performance.md`. Run by `ci/measure.sh fleet`.
+//!
+//! Strikes come at random moments: a fixed delay would lock onto the periodic scans.
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
+mod rows;
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use serde_json::{Value, json};
+
+/// Measures a fleet.
+#[derive(Debug, Parser)]
+struct Args {
+    /// What to measure.
+    #[arg(value_enum)]
+    what: What,
+    /// The worker's binary.
+    #[arg(long)]
+    worker: PathBuf,
+    /// How often each strike is repeated.
+    #[arg(long, default_value_t = 5)]
+    trials: u32,
+    /// Only the rows whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Start, crash, stop, replacement, scale-out, reshard, steady state, idle cost.
+    Fleet,
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let What::Fleet = args.what;
+    let wanted = |name: &str| name.contains(&args.only);
+    if wanted("start") {
+        print(
+            "start",
+            "process start to first record, 4 shards, s",
+            1.0,
+            rows::start(&args).await?,
+        );
+    }
+    if wanted("crash") {
+        print(
+            "crash",
+            "SIGKILL to the slowest shard delivered, s",
+            12.0,
+            rows::crash(&args).await?,
+        );
+    }
+    if wanted("stop") {
+        print("stop", "SIGTERM to the slowest shard delivered, s", 2.0, rows::stop(&args).await?);
+    }
+    if wanted("roll") {
+        print("roll", "longest gap while all three are replaced, s", 3.0, rows::roll(&args).await?);
+    }
+    if wanted("scale") {
+        print("scale", "2 to 4 workers: each holds 3, s", 6.0, rows::scale(&args).await?);
+    }
+    if wanted("reshard") {
+        print(
+            "reshard",
+            "last of the parent to first of each child, s",
+            3.0,
+            rows::reshard(&args).await?,
+        );
+    }
+    if wanted("steady") {
+        print(
+            "steady",
+            "DynamoDB writes a minute, 12 shards, 3 workers",
+            320.0,
+            rows::steady(&args).await?,
+        );
+    }
+    if wanted("idle") {
+        print("idle", "resident MB of an idle worker of 12 shards", 25.0, rows::idle(&args).await?);
+    }
+    Ok(())
+}
+
+/// What a row came to: the figure that counts, and what else there is to say.
+struct Row {
+    worst: f64,
+    more: Value,
+}
+
+fn print(row: &str, what: &str, floor: f64, Row { worst, more }: Row) {
+    let holds = worst <= floor;
+    println!(
+        "{}",
+        json!({ "row": row, "what": what, "floor": floor, "worst": worst, "holds": holds, "more": more })
+    );
+}

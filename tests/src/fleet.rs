@@ -1,0 +1,313 @@
+//! A fleet of real worker processes on the embedded stack: started, struck with real signals, audited.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use aws_sdk_kinesis::Client;
+use kcl_core::clock::{Clock as _, SystemClock};
+use kcl_core::lease_store::LeaseStore as _;
+use kcl_core::model::Lease;
+use kcl_dynamo::DynamoLeaseStore;
+use kcl_local::LocalStack;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use crate::audit::Audit;
+use crate::producer::Producer;
+
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The application, and so the table, of every fleet: each has a stack of its own.
+const APPLICATION: &str = "fleet-app";
+
+/// The stream of every fleet.
+const STREAM: &str = "fleet-stream";
+
+/// A stack, a stream, and worker processes on it. Dropping it kills them.
+#[derive(Debug)]
+pub struct Fleet {
+    stack: LocalStack,
+    folder: TempDir,
+    binary: PathBuf,
+    workers: BTreeMap<String, Child>,
+    extra: Vec<String>,
+}
+
+impl Fleet {
+    /// A stack with a stream of `shards` shards, and no worker. `binary` is `fleet_worker`, `extra`
+    /// what every worker is given beside its name.
+    ///
+    /// # Errors
+    /// If the stack or the stream cannot be made.
+    pub async fn start(binary: &Path, shards: i32, extra: &[&str]) -> anyhow::Result<Self> {
+        let stack = LocalStack::start()?;
+        let fleet = Self {
+            stack,
+            folder: TempDir::new()?,
+            binary: binary.to_owned(),
+            workers: BTreeMap::new(),
+            extra: extra.iter().map(|word| (*word).to_owned()).collect(),
+        };
+        let client = fleet.kinesis();
+        client.create_stream().stream_name(STREAM).shard_count(shards).send().await?;
+        fleet.active(&client).await?;
+        Ok(fleet)
+    }
+
+    /// A Kinesis client.
+    #[must_use]
+    pub fn kinesis(&self) -> Client {
+        Client::new(&self.stack.sdk_config())
+    }
+
+    /// The stack.
+    #[must_use]
+    pub const fn stack(&self) -> &LocalStack {
+        &self.stack
+    }
+
+    /// The stream's name.
+    #[must_use]
+    pub const fn stream(&self) -> &'static str {
+        STREAM
+    }
+
+    /// A producer of `per_second` records a second.
+    #[must_use]
+    pub fn produce(&self, per_second: u32) -> Producer {
+        Producer::start(self.kinesis(), STREAM, per_second)
+    }
+
+    /// Splits a shard in the middle.
+    ///
+    /// # Errors
+    /// If Kinesis refuses.
+    pub async fn split(&self, client: &Client, shard: &str) -> anyhow::Result<()> {
+        let shards = client.list_shards().stream_name(STREAM).send().await?;
+        let range = shards
+            .shards()
+            .iter()
+            .find(|listed| listed.shard_id() == shard)
+            .and_then(|listed| listed.hash_key_range())
+            .context("no such shard")?;
+        let start: u128 = range.starting_hash_key().parse()?;
+        let end: u128 = range.ending_hash_key().parse()?;
+        let middle = start + (end - start) / 2 + 1;
+        client
+            .split_shard()
+            .stream_name(STREAM)
+            .shard_to_split(shard)
+            .new_starting_hash_key(middle.to_string())
+            .send()
+            .await?;
+        self.active(client).await
+    }
+
+    /// Merges two neighbours.
+    ///
+    /// # Errors
+    /// If Kinesis refuses.
+    pub async fn merge(&self, client: &Client, one: &str, other: &str) -> anyhow::Result<()> {
+        let merge = client.merge_shards().stream_name(STREAM);
+        merge.shard_to_merge(one).adjacent_shard_to_merge(other).send().await?;
+        self.active(client).await
+    }
+
+    async fn active(&self, client: &Client) -> anyhow::Result<()> {
+        let active = async || {
+            let summary = client.describe_stream_summary().stream_name(STREAM).send().await?;
+            let summary = summary.stream_description_summary().context("no summary")?;
+            Ok(summary.stream_status().as_str() == "ACTIVE")
+        };
+        until("the stream is active", Duration::from_secs(5), active).await
+    }
+
+    /// Starts a worker process.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn(&mut self, name: &str) -> anyhow::Result<()> {
+        let log = self.folder.path().join(format!("{name}.log"));
+        let errors = std::fs::File::create(self.folder.path().join(format!("{name}.err")))?;
+        let child = Command::new(&self.binary)
+            .args(["--endpoint", &self.stack.endpoint_url(), "--stream", STREAM])
+            .args(["--app", APPLICATION, "--worker", name, "--log"])
+            .arg(log)
+            .args(&self.extra)
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()?;
+        self.workers.insert(name.to_owned(), child);
+        Ok(())
+    }
+
+    /// Sends a real signal to a worker; returns when, in milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// If there is no such worker.
+    pub fn signal(&self, name: &str, signal: Signal) -> anyhow::Result<i64> {
+        let child = self.workers.get(name).context("no such worker")?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no pid")?;
+        let now = SystemClock.time_of_day().epoch_millis();
+        kill_process(pid, signal)?;
+        Ok(now)
+    }
+
+    /// Waits until a worker's process is gone; returns whether it ended well.
+    ///
+    /// # Errors
+    /// If it does not end within `limit`.
+    pub async fn gone(&mut self, name: &str, limit: Duration) -> anyhow::Result<bool> {
+        let mut child = self.workers.remove(name).context("no such worker")?;
+        let mut status = None;
+        until("the process is gone", limit, async || {
+            status = child.try_wait()?;
+            Ok(status.is_some())
+        })
+        .await?;
+        Ok(status.is_some_and(|status| status.success()))
+    }
+
+    /// The memory that a worker's process has in RAM, in bytes.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn resident_bytes(&self, name: &str) -> anyhow::Result<u64> {
+        let pid = self.workers.get(name).context("no such worker")?.id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
+        Ok(kib.trim().parse::<u64>()? * 1024)
+    }
+
+    /// The processor time that a worker's process has used.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn cpu(&self, name: &str) -> anyhow::Result<Duration> {
+        let pid = self.workers.get(name).context("no such worker")?.id();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let (_, rest) = stat.rsplit_once(')').context("no stat")?;
+        let ticks: u64 = rest.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// What a worker wrote to standard error.
+    #[must_use]
+    pub fn errors(&self, name: &str) -> String {
+        let path = self.folder.path().join(format!("{name}.err"));
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// What was delivered so far.
+    ///
+    /// # Errors
+    /// If a log cannot be read.
+    pub fn audit(&self) -> anyhow::Result<Audit> {
+        Audit::read(self.folder.path())
+    }
+
+    /// The leases of the table; none while there is no table.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    pub async fn leases(&self) -> anyhow::Result<Vec<Lease>> {
+        let store = DynamoLeaseStore::new(&self.stack.sdk_config(), APPLICATION);
+        Ok(store.scan(None).await.map(|page| page.leases).unwrap_or_default())
+    }
+
+    /// How many unended leases each worker's name owns, hand-overs being settled; none while some
+    /// lease is in between.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    pub async fn held(&self) -> anyhow::Result<Option<BTreeMap<String, usize>>> {
+        let mut held = BTreeMap::new();
+        let leases = self.leases().await?;
+        for lease in leases.iter().filter(|lease| !lease.is_ended()) {
+            match (&lease.owner, &lease.checkpoint_owner) {
+                (Some(owner), None) => *held.entry(owner.name().to_owned()).or_insert(0) += 1,
+                _ => return Ok(None),
+            }
+        }
+        Ok((!leases.is_empty()).then_some(held))
+    }
+
+    /// Waits until each of `workers` holds `each` leases.
+    ///
+    /// # Errors
+    /// If that does not come about within `limit`.
+    pub async fn balanced(
+        &self,
+        workers: &[&str],
+        each: usize,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
+        let wanted: BTreeMap<String, usize> =
+            workers.iter().map(|worker| ((*worker).to_owned(), each)).collect();
+        until("the fleet is balanced", limit, async || {
+            Ok(self.held().await? == Some(wanted.clone()))
+        })
+        .await
+    }
+
+    /// Waits until everything in `produced` was delivered, then checks it.
+    ///
+    /// # Errors
+    /// If something is missing after `limit`, or order was broken.
+    pub async fn delivered(
+        &self,
+        produced: &BTreeSet<String>,
+        limit: Duration,
+    ) -> anyhow::Result<Audit> {
+        let all = async || {
+            let audit = self.audit()?;
+            let ids = audit.ids();
+            Ok(produced.iter().all(|id| ids.contains(id.as_str())))
+        };
+        // Whether it is all there or not, the check says what is missing.
+        let waited = until("everything is delivered", limit, all).await;
+        let audit = self.audit()?;
+        audit.check(produced)?;
+        waited.map(|()| audit)
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for child in self.workers.values_mut() {
+            // One that is gone already cannot be killed, and need not be.
+            drop(child.kill());
+            drop(child.wait());
+        }
+        if std::thread::panicking() {
+            for name in self.workers.keys() {
+                eprintln!("== {name}\n{}", self.errors(name));
+            }
+        }
+    }
+}
+
+/// Waits until a condition holds.
+///
+/// # Errors
+/// If it does not hold within `limit`, or cannot be looked at.
+pub async fn until(
+    what: &str,
+    limit: Duration,
+    mut holds: impl AsyncFnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let start = SystemClock.now();
+    while !holds().await? {
+        if SystemClock.now().since(start) > limit {
+            bail!("not within {limit:?}: {what}");
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Puts records at a steady rate, and remembers which.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::primitives::Blob;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// How many partition keys records are spread over.
+const KEYS: u64 = 64;
+
+/// A running producer.
+#[derive(Debug)]
+pub struct Producer {
+    put: Arc<Mutex<BTreeSet<String>>>,
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Producer {
+    /// Puts `per_second` records a second into `stream`. The records of a key are numbered and put
+    /// one after the other, so that their order is known.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "a test's own task, stopped and joined")]
+    pub fn start(client: Client, stream: &str, per_second: u32) -> Self {
+        let put = Arc::new(Mutex::new(BTreeSet::new()));
+        let stop = CancellationToken::new();
+        let work = produce(client, stream.to_owned(), per_second, Arc::clone(&put), stop.clone());
+        Self { put, stop, task: tokio::spawn(work) }
+    }
+
+    /// How many records were put so far.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.put.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Stops; returns the ids of all records that were put.
+    ///
+    /// # Errors
+    /// If a record could not be put.
+    pub async fn stop(self) -> anyhow::Result<BTreeSet<String>> {
+        self.stop.cancel();
+        self.task.await??;
+        let put = self.put.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(put.clone())
+    }
+}
+
+async fn produce(
+    client: Client,
+    stream: String,
+    per_second: u32,
+    put: Arc<Mutex<BTreeSet<String>>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut ticks = interval(Duration::from_secs(1) / per_second.max(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut number = 0_u64;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        number += 1;
+        let key = format!("key-{}", number % KEYS);
+        let id = format!("{key}.{number}");
+        client
+            .put_record()
+            .stream_name(&stream)
+            .partition_key(&key)
+            .data(Blob::new(format!("{id}|some payload")))
+            .send()
+            .await?;
+        put.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+}

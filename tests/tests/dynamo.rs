@@ -1,0 +1,336 @@
+//! Lease stores keep the contract: memory, the embedded DynamoDB, and DynamoDB Local.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use kcl_core::lease_store::{Conditional, LeaseStore};
+use kcl_core::model::{
+    Change, Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, LeaseWrite, NewLease,
+    PendingCheckpoint, Position, Progress, SequenceNumber, ShardId, StartPosition, StreamStart,
+    Timestamp, WorkerId, WriteKind,
+};
+use kcl_core::testing::lease_store::{a_scan_finds_every_row, check, pages};
+use kcl_local::leases::MemoryLeaseStore;
+use kcl_tests::dynamodb::DynamoDb;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use tokio::runtime::Runtime;
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    check(async || held(MemoryLeaseStore::new())).await;
+    check(async || held(MemoryLeaseStore::new().with_page_rows(1))).await;
+}
+
+#[test]
+fn memory_does_as_the_model_on_random_writes() {
+    let runtime = Runtime::new().unwrap();
+    random_writes(&runtime, 64, async || Arc::new(MemoryLeaseStore::new()));
+}
+
+#[test]
+fn the_embedded_dynamodb_keeps_the_contract() {
+    let runtime = Runtime::new().unwrap();
+    let server = runtime.block_on(DynamoDb::embedded()).unwrap();
+    whole_contract(&runtime, &server, 12);
+}
+
+#[test]
+fn dynamodb_local_keeps_the_contract() {
+    let runtime = Runtime::new().unwrap();
+    let Some(server) = runtime.block_on(DynamoDb::real()).unwrap() else {
+        println!("skipped: set KCL_TEST_DYNAMODB=http://... or KCL_TEST_CONTAINERS=1");
+        return;
+    };
+    whole_contract(&runtime, &server, 150);
+    // A container is removed by the runtime that started it.
+    let _within = runtime.enter();
+    drop(server);
+}
+
+fn whole_contract(runtime: &Runtime, server: &DynamoDb, cases: u32) {
+    runtime.block_on(async {
+        check(async || held(server.store().await.unwrap())).await;
+        a_large_table_takes_several_pages(server).await;
+        unknown_attributes_are_kept(server).await;
+        java_stream_rows_are_kept(server).await;
+    });
+    random_writes(runtime, cases, async || Arc::new(server.store().await.unwrap()));
+}
+
+/// What the suite's scan relies on: its rows do not fit on one page.
+async fn a_large_table_takes_several_pages(server: &DynamoDb) {
+    let store = server.store().await.unwrap();
+    a_scan_finds_every_row(&store).await;
+    let pages = pages(&store).await;
+    assert!(pages.len() > 1, "one page of {} leases", pages[0].leases.len());
+    let leases: Vec<usize> = pages.iter().map(|page| page.leases.len()).collect();
+    assert_eq!(leases.iter().sum::<usize>(), 30, "{leases:?}");
+    let units: f64 = pages.iter().map(|page| page.read_units).sum();
+    // 30 leases of 60 kB, at half a unit for 4 kB.
+    assert!((200.0..300.0).contains(&units), "{units} read units");
+}
+
+async fn unknown_attributes_are_kept(server: &DynamoDb) {
+    let store = server.store().await.unwrap();
+    let client = server.client();
+    let key = LeaseKey::from("shardId-000000000000");
+    let mut number = 0;
+    let mut write = async |worker: &str, kind| {
+        number += 1;
+        let write = LeaseWrite { key: key.clone(), worker: worker.into(), number, kind };
+        match store.write(&write).await.unwrap() {
+            Conditional::Applied(lease) => lease.counter,
+            Conditional::Lost { found } => panic!("{write:?} was lost to {found:?}"),
+        }
+    };
+    let unknown = [
+        ("throughputKBps", AttributeValue::N("5.174823".into())),
+        ("note", AttributeValue::M([("by".into(), AttributeValue::Null(true))].into())),
+    ];
+    let mut counter = write("a", WriteKind::Create(new_lease(&key))).await;
+    for (name, value) in &unknown {
+        set_attribute(&client, store.table(), key.as_str(), name, value.clone()).await;
+    }
+    let a = || WorkerId::from("a");
+    let begin = |counter| WriteKind::BeginHandOver { counter, victim: a() };
+    let steps: [(&str, &dyn Fn(LeaseCounter) -> WriteKind); 11] = [
+        ("a", &|counter| take(counter, 1)),
+        ("a", &|counter| WriteKind::Renew { counter, next: None, progress: Some(prepared(true)) }),
+        ("b", &begin),
+        ("a", &|counter| WriteKind::CancelHandOver { counter }),
+        ("b", &begin),
+        ("b", &|counter| WriteKind::Withdraw { counter, victim: a() }),
+        ("b", &begin),
+        ("a", &|counter| WriteKind::CompleteHandOver { counter, next: "b".into(), progress: None }),
+        ("b", &|counter| WriteKind::Release { counter, progress: None }),
+        ("b", &|counter| take(counter, 2)),
+        ("b", &|counter| WriteKind::EndShard { counter, next: None, children: [].into() }),
+    ];
+    for (worker, kind) in steps {
+        let kind = kind(counter);
+        let context = format!("{kind:?}");
+        counter = write(worker, kind).await;
+        let item = raw_item(&client, store.table(), key.as_str()).await.unwrap();
+        for (name, value) in &unknown {
+            assert_eq!(item.get(*name), Some(value), "after {context}");
+        }
+    }
+}
+
+/// Java's row of a stream's id becomes ours as well, and keeps the id.
+async fn java_stream_rows_are_kept(server: &DynamoDb) {
+    let store = server.store().await.unwrap();
+    let client = server.client();
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let java = [("leaseKey", "orders"), ("entityType", "STREAM"), ("streamId", "java-saw-this")];
+    let mut put = client.put_item().table_name(store.table());
+    for (name, value) in java {
+        put = put.item(name, text(value));
+    }
+    put.send().await.unwrap();
+    let page = store.scan(None).await.unwrap();
+    assert_eq!(page.java.len(), 1, "{page:?}");
+    let start = StreamStart {
+        stream: "orders".into(),
+        arn: "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into(),
+        id: Some("another-stream-of-that-name".into()),
+        created: Timestamp::from_epoch_millis(1_700_000_000_000),
+        position: StartPosition::TrimHorizon,
+        bootstrapped: false,
+    };
+    assert_eq!(store.stream_start(&start.stream).await.unwrap(), None);
+    let stored = store.create_stream_start(&start).await.unwrap();
+    assert_eq!(stored.id.as_deref(), Some("java-saw-this"));
+    assert_eq!(store.stream_start(&start.stream).await.unwrap(), Some(stored));
+}
+
+/// A write that is still to be told its counter and who is who.
+#[derive(Clone, Debug)]
+struct Step {
+    key: usize,
+    worker: Who,
+    other: Who,
+    kind: usize,
+    behind: u64,
+    progress: usize,
+    /// Whether the next kind of write is looked for that the row allows.
+    plausible: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Who {
+    Owner,
+    CheckpointOwner,
+    Nth(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let who = || {
+        prop_oneof![
+            3 => Just(Who::Owner),
+            2 => Just(Who::CheckpointOwner),
+            2 => (0..3_usize).prop_map(Who::Nth),
+        ]
+    };
+    let behind = prop_oneof![6 => Just(0_u64), 1 => 1..3_u64, 1 => Just(u64::MAX)];
+    let shape = (0..2_usize, 0..12_usize, 0..4_usize, prop::bool::weighted(0.6));
+    let step = (shape, who(), who(), behind).prop_map(|(shape, worker, other, behind)| {
+        let (key, kind, progress, plausible) = shape;
+        Step { key, worker, other, kind, behind, progress, plausible }
+    });
+    vec(step, 1..50)
+}
+
+impl Step {
+    fn write(&self, row: Option<&Lease>, number: u64) -> LeaseWrite {
+        let others = [self.other, Who::Owner, Who::CheckpointOwner, Who::Nth(0)];
+        let plain = self.as_told(row, number);
+        let mut allowed = (self.kind..self.kind + 12).flat_map(|kind| {
+            let workers = [self.worker, Who::Owner, Who::CheckpointOwner, Who::Nth(1)];
+            workers.into_iter().flat_map(move |worker| {
+                others.map(|other| Self { kind: kind % 12, worker, other, behind: 0, ..*self })
+            })
+        });
+        let wanted = |step: Self| Some(step.as_told(row, number)).filter(|it| it.is_allowed(row));
+        if self.plausible { allowed.find_map(wanted).unwrap_or(plain) } else { plain }
+    }
+
+    fn as_told(&self, row: Option<&Lease>, number: u64) -> LeaseWrite {
+        let key = LeaseKey::from(format!("shardId-{:012}", self.key));
+        let resolve = |who| match who {
+            Who::Owner => row.and_then(|row| row.owner.clone()),
+            Who::CheckpointOwner => row.and_then(|row| row.checkpoint_owner.clone()),
+            Who::Nth(n) => Some(WorkerId::from(["a:1", "b:2", "c/d:3"][n])),
+        };
+        let worker = resolve(self.worker).unwrap_or_else(|| "a:1".into());
+        let other = resolve(self.other);
+        let victim = other.clone().unwrap_or_else(|| "b:2".into());
+        let now = row.map_or(0, |row| row.counter.0);
+        // Counters of the past, the present, and of a future that may never come.
+        let counter = LeaseCounter(now.wrapping_sub(self.behind));
+        let progress = match self.progress {
+            0 => None,
+            1 => Some(prepared(false)),
+            2 => Some(prepared(true)),
+            _ => {
+                let position =
+                    Position { sequence: SequenceNumber::from(u128::MAX), sub_sequence: number };
+                let caught_up_at = (number % 2 == 0).then(|| Timestamp::from_epoch_millis(-5));
+                Some(Progress::to(Checkpoint::After(position), caught_up_at))
+            }
+        };
+        let kind = match self.kind {
+            0 => WriteKind::Create(new_lease(&key)),
+            1 => take(counter, number),
+            2 | 3 => WriteKind::Renew { counter, next: other, progress },
+            4 => WriteKind::BeginHandOver { counter, victim },
+            5 => WriteKind::CompleteHandOver { counter, next: victim, progress },
+            6 => WriteKind::CancelHandOver { counter },
+            7 => WriteKind::Withdraw { counter, victim },
+            8 => WriteKind::Release { counter, progress },
+            9 => {
+                let children: Vec<ShardId> =
+                    (0..self.progress).map(|n| format!("shard-{n}").into()).collect();
+                WriteKind::EndShard {
+                    counter,
+                    next: other,
+                    children: children.into_iter().collect(),
+                }
+            }
+            10 => WriteKind::DeleteEnded { counter },
+            _ => WriteKind::DeleteUntouched,
+        };
+        LeaseWrite { key, worker, number, kind }
+    }
+}
+
+/// The store and the model do the same, write by write, and end with the same table.
+fn random_writes<S: LeaseStore>(runtime: &Runtime, cases: u32, make: impl AsyncFn() -> Arc<S>) {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new(config);
+    let counts = std::cell::Cell::new((0_u32, 0_u32));
+    let outcome = runner.run(&steps(), |steps| {
+        runtime.block_on(async {
+            let store = make().await;
+            let mut model: BTreeMap<LeaseKey, Lease> = BTreeMap::new();
+            for (number, step) in (1..).zip(steps) {
+                let key = LeaseKey::from(format!("shardId-{:012}", step.key));
+                let row = model.get(&key).cloned();
+                let write = step.write(row.as_ref(), number);
+                let answer = store.write(&write).await.unwrap();
+                let (made, lost) = counts.get();
+                let expected = if let Some(after) = write.apply(row.as_ref()) {
+                    counts.set((made + 1, lost));
+                    model.remove(&key);
+                    model.extend(after.clone().map(|after| (key, after)));
+                    Conditional::Applied(after.or(row.clone()).unwrap())
+                } else {
+                    counts.set((made, lost + 1));
+                    Conditional::Lost { found: row.clone() }
+                };
+                prop_assert_eq!(answer, expected, "{:?}\non {:?}", write, row);
+            }
+            let pages = pages(&*store).await;
+            let leases = pages.into_iter().flat_map(|page| page.leases);
+            let table: BTreeMap<_, _> = leases.map(|lease| (lease.key.clone(), lease)).collect();
+            prop_assert_eq!(table, model);
+            Ok(())
+        })
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    let (made, lost) = counts.get();
+    println!("{made} writes made, {lost} lost");
+    assert!(made * 3 > lost && lost * 3 > made, "neither is put to the test: {made}, {lost}");
+}
+
+fn new_lease(key: &LeaseKey) -> NewLease {
+    NewLease {
+        key: key.clone(),
+        checkpoint: Checkpoint::TrimHorizon,
+        start_at: None,
+        parents: [].into(),
+        hash_range: HashKeyRange::FULL,
+    }
+}
+
+fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
+    WriteKind::Take { counter, expiry: Duration::from_secs(10), owner_switches }
+}
+
+fn prepared(with_state: bool) -> Progress {
+    let checkpoint = Checkpoint::After(Position::of(SequenceNumber::from(7)));
+    let state = with_state.then(|| vec![0, 255].into());
+    Progress {
+        checkpoint: None,
+        pending: Change::Set(PendingCheckpoint { checkpoint, state }),
+        caught_up_at: None,
+    }
+}
+
+async fn set_attribute(client: &Client, table: &str, key: &str, name: &str, to: AttributeValue) {
+    let call = client.update_item().table_name(table);
+    let call = call.key("leaseKey", AttributeValue::S(key.to_owned()));
+    let call = call.update_expression("SET #name = :value");
+    let call = call.expression_attribute_names("#name", name);
+    call.expression_attribute_values(":value", to).send().await.unwrap();
+}
+
+async fn raw_item(
+    client: &Client,
+    table: &str,
+    key: &str,
+) -> Option<BTreeMap<String, AttributeValue>> {
+    let call = client.get_item().table_name(table);
+    let call = call.key("leaseKey", AttributeValue::S(key.to_owned())).consistent_read(true);
+    call.send().await.unwrap().item.map(|item| item.into_iter().collect())
+}
+
+/// A store as the engine holds it.
+fn held(store: impl LeaseStore) -> Arc<dyn LeaseStore> {
+    Arc::new(store)
+}

@@ -1,0 +1,115 @@
+//! Real processes, real signals: every record is audited.
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use kcl_tests::fleet::Fleet;
+    use rustix::process::Signal;
+
+    const WORKER: &str = env!("CARGO_BIN_EXE_fleet_worker");
+
+    /// A short expiry, so that a crash is noticed soon.
+    const SHORT: [&str; 2] = ["--failover-ms", "2000"];
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    async fn fleet(shards: i32, workers: &[&str]) -> Fleet {
+        let mut fleet = Fleet::start(Path::new(WORKER), shards, &SHORT).await.unwrap();
+        for worker in workers {
+            fleet.spawn(worker).unwrap();
+        }
+        let each = usize::try_from(shards).unwrap() / workers.len();
+        fleet.balanced(workers, each, LIMIT).await.unwrap();
+        fleet
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_crashed_workers_shards_are_delivered_elsewhere() {
+        let mut fleet = fleet(6, &["a", "b", "c"]).await;
+        let producer = fleet.produce(100);
+        fleet.signal("b", Signal::KILL).unwrap();
+        fleet.gone("b", LIMIT).await.unwrap();
+        fleet.balanced(&["a", "c"], 3, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        fleet.delivered(&produced, LIMIT).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_worker_that_is_asked_to_stop_hands_over_without_a_repeat() {
+        let mut fleet = fleet(6, &["a", "b", "c"]).await;
+        let producer = fleet.produce(100);
+        fleet.signal("b", Signal::TERM).unwrap();
+        assert!(fleet.gone("b", LIMIT).await.unwrap(), "{}", fleet.errors("b"));
+        fleet.balanced(&["a", "c"], 3, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        assert_eq!(audit.repeated(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_fleet_is_replaced_one_by_one_without_a_repeat() {
+        let mut fleet = fleet(6, &["a", "b", "c"]).await;
+        let producer = fleet.produce(100);
+        for (old, new) in [("a", "d"), ("b", "e"), ("c", "f")] {
+            fleet.spawn(new).unwrap();
+            fleet.signal(old, Signal::TERM).unwrap();
+            assert!(fleet.gone(old, LIMIT).await.unwrap(), "{}", fleet.errors(old));
+        }
+        fleet.balanced(&["d", "e", "f"], 2, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        assert_eq!(audit.repeated(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn workers_that_join_get_their_share_without_a_repeat() {
+        let mut fleet = fleet(6, &["a"]).await;
+        let producer = fleet.produce(100);
+        fleet.spawn("b").unwrap();
+        fleet.spawn("c").unwrap();
+        fleet.balanced(&["a", "b", "c"], 2, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        assert_eq!(audit.repeated(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stream_is_resharded_under_load() {
+        let fleet = fleet(4, &["a", "b"]).await;
+        let producer = fleet.produce(100);
+        let kinesis = fleet.kinesis();
+        fleet.split(&kinesis, "shardId-000000000000").await.unwrap();
+        fleet.merge(&kinesis, "shardId-000000000001", "shardId-000000000002").await.unwrap();
+        // Two children of the split, one of the merge, and the shard that stayed.
+        fleet.balanced(&["a", "b"], 2, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        assert_eq!(audit.repeated(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stalled_worker_delivers_nothing_more_and_comes_back_as_a_member() {
+        let mut fleet = fleet(4, &["a", "b"]).await;
+        let producer = fleet.produce(100);
+        let stalled_at = fleet.signal("b", Signal::STOP).unwrap();
+        fleet.balanced(&["a"], 4, LIMIT).await.unwrap();
+        let woken_at = fleet.signal("b", Signal::CONT).unwrap();
+        fleet.balanced(&["a", "b"], 2, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        // What it delivers after it woke comes from leases that it took anew: never a record that
+        // another worker had delivered in between.
+        let elsewhere: std::collections::BTreeSet<_> = audit
+            .by("a")
+            .filter(|delivery| (stalled_at..woken_at).contains(&delivery.at))
+            .map(|delivery| delivery.id.as_str())
+            .collect();
+        let stale = audit
+            .by("b")
+            .find(|delivery| delivery.at >= woken_at && elsewhere.contains(delivery.id.as_str()));
+        assert_eq!(stale, None);
+        assert!(audit.by("b").any(|delivery| delivery.at > woken_at), "b is a member again");
+    }
+}
