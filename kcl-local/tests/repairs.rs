@@ -276,7 +276,10 @@ mod tests {
         let (_stack, client) = stream(1).await;
         let before = now();
         put(&client, "after").await;
-        assert_eq!(texts(&read(&client, &iterator_at(&client, before).await).await), ["after"]);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        put(&client, "later").await;
+        let start = iterator_at(&client, before).await;
+        assert_eq!(texts(&read(&client, &start).await), ["after", "later"]);
     }
 
     async fn listed(client: &Client, filter: ShardFilter) -> Vec<String> {
