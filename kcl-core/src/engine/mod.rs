@@ -16,6 +16,8 @@
 mod asker;
 mod builder;
 mod consumer;
+#[cfg(test)]
+mod consumer_tests;
 mod data_side;
 mod delivery;
 mod erase;
