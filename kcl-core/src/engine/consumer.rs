@@ -11,26 +11,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::config::WorkerConfig;
 use crate::context::ShardInfo;
-use crate::decide::children::{self, Ended, Successors};
 use crate::decide::lifecycle::{Action, Event as Happened, LastWord, State};
 use crate::decide::resume::resume;
 use crate::decide::retry;
+use crate::engine::children;
 use crate::engine::delivery::{Delivery, Outcome};
 use crate::engine::erase::ErasedFactory;
 use crate::engine::fetch::{Batch, Fetch, FetchParts, Next};
-use crate::engine::guard::{Guard, Stop, Wait};
+use crate::engine::guard::Guard;
 use crate::engine::link::{Done, FromConsumer, Grant, Order};
 use crate::engine::side::Chance;
 use crate::event::Event;
 use crate::model::{Checkpoint, ChildShard, Timestamp};
-use crate::record_source::{RecordSource, ShardFilter};
-use crate::telemetry::{Events, chain};
-
-/// The shortest and longest pause between attempts to list a shard's children.
-const LIST_PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-
-/// How often children that are not listed yet are waited for in silence: lists lag behind.
-const LISTS_IN_SILENCE: u32 = 3;
+use crate::record_source::RecordSource;
+use crate::telemetry::Events;
 
 /// What every consumer of a worker needs.
 #[derive(Clone, Debug)]
@@ -197,7 +191,7 @@ impl Consumer {
     async fn next(&mut self) -> Result<Batch, Happened> {
         loop {
             // No batch is begun once the holder asks to let go.
-            if let Order::Drain { .. } = self.guard.standing().map_err(happened)? {
+            if let Order::Drain { .. } = self.guard.standing()? {
                 return Err(Happened::DrainAsked);
             }
             let Some(fetch) = &mut self.fetch else { return Err(Happened::EndReached) };
@@ -206,11 +200,7 @@ impl Consumer {
                 Some(Next::CaughtUp(at)) => self.processed(Some(at)),
                 Some(Next::End(_)) => return Err(Happened::EndReached),
                 Some(Next::Hopeless) => return Err(Happened::Hopeless),
-                None => match self.guard.wait(fetch.step()).await {
-                    Wait::Done(()) => {}
-                    Wait::DrainAsked => return Err(Happened::DrainAsked),
-                    Wait::Stopped(stop) => return Err(happened(stop)),
-                },
+                None => self.guard.wait(fetch.step()).await?,
             }
         }
     }
@@ -235,9 +225,8 @@ impl Consumer {
         let pause = retry::pause(failures, limits, self.parts.chance.draw());
         self.tell_failure(Some(pause));
         match self.guard.pause(pause).await {
-            Wait::Done(()) => Happened::PauseOver,
-            Wait::DrainAsked => Happened::DrainAsked,
-            Wait::Stopped(stop) => happened(stop),
+            Ok(()) => Happened::PauseOver,
+            Err(happened) => happened,
         }
     }
 
@@ -251,84 +240,18 @@ impl Consumer {
         self.happened(outcome, Call::ShardEnded, self.failures)
     }
 
-    /// Finds successors that cover the shard: only then it has ended for certain.
+    /// Finds the shards that go on with this one's hash keys: only then it has ended for certain.
     async fn prove_children(&mut self) -> Result<(), Happened> {
-        let lease = Arc::clone(&self.parts.lease);
+        if self.children.is_some() {
+            return Ok(());
+        }
         let told = match self.fetch.as_mut().and_then(Fetch::take) {
             Some(Next::End(children)) => children,
             Some(Next::Batch(_) | Next::CaughtUp(_) | Next::Hopeless) | None => Vec::new(),
         };
-        let ended = Ended {
-            id: &lease.key.shard(),
-            parents: &lease.parents,
-            hash_range: lease.hash_range,
-            reached: self.delivery.marks().done().position().map(|position| position.sequence),
-        };
-        let since = self.parts.clock.now();
-        let mut tries = 0_u32;
-        while self.children.is_none() {
-            if let Some(found) = children::told(&ended, &told) {
-                self.found(found);
-                continue;
-            }
-            let listed =
-                match self.guard.wait(self.parts.source.list_shards(ShardFilter::All)).await {
-                    Wait::Done(listed) => listed,
-                    Wait::DrainAsked => return Err(Happened::DrainAsked),
-                    Wait::Stopped(stop) => return Err(happened(stop)),
-                };
-            let problem = match listed {
-                Ok(shards) => match children::listed(&ended, &shards) {
-                    Some(found) => {
-                        self.found(found);
-                        continue;
-                    }
-                    None => None,
-                },
-                Err(error) => Some(chain(&error)),
-            };
-            tries = tries.saturating_add(1);
-            self.wait_for_list(tries, since, problem).await?;
-        }
+        let done = self.delivery.marks().done();
+        self.children = Some(children::prove(&mut self.guard, &self.parts, &told, done).await?);
         Ok(())
-    }
-
-    async fn wait_for_list(
-        &mut self,
-        tries: u32,
-        since: crate::model::Moment,
-        problem: Option<String>,
-    ) -> Result<(), Happened> {
-        let retry_in = retry::pause(tries, LIST_PAUSES, self.parts.chance.draw());
-        let shard = self.parts.lease.key.shard();
-        if problem.is_some() || tries > LISTS_IN_SILENCE {
-            let error = problem.unwrap_or_else(|| "the shard's children are not listed".to_owned());
-            self.parts.events.emit(&Event::FetchFailed { shard, error, retry_in });
-        }
-        if retry::is_hopeless(self.parts.clock.now() - since, true) {
-            return Err(Happened::Hopeless);
-        }
-        match self.guard.pause(retry_in).await {
-            Wait::Done(()) => Ok(()),
-            Wait::DrainAsked => Err(Happened::DrainAsked),
-            Wait::Stopped(stop) => Err(happened(stop)),
-        }
-    }
-
-    fn found(&mut self, successors: Successors) {
-        self.children = Some(match successors {
-            Successors::Children(children) => children,
-            Successors::Descendants(descendants) => {
-                // What was in the shards between is gone.
-                self.parts.events.emit(&Event::DataLost {
-                    shard: self.parts.lease.key.shard(),
-                    from: Checkpoint::ShardEnd,
-                    to: Checkpoint::TrimHorizon,
-                    caught_up_at: None,
-                });
-                descendants
-            }
-        });
     }
 
     async fn request_shutdown(&mut self, state: State) -> Happened {
@@ -370,7 +293,7 @@ impl Consumer {
     fn happened(&mut self, outcome: Outcome, call: Call, attempt: u32) -> Happened {
         match outcome {
             Outcome::Succeeded => Happened::Succeeded,
-            Outcome::Stopped(stop) => happened(stop),
+            Outcome::Stopped(stop) => stop.into(),
             Outcome::Failed(error) => {
                 self.failure = Some(Failure { call, attempt, error });
                 Happened::Failed
@@ -418,13 +341,5 @@ impl Consumer {
             }
             (_, retry_in) => Event::ProcessorFailed { shard, call: name, attempt, error, retry_in },
         });
-    }
-}
-
-const fn happened(stop: Stop) -> Happened {
-    match stop {
-        Stop::Lost => Happened::LeaseLost,
-        Stop::DeadlinePassed => Happened::DeadlinePassed,
-        Stop::TimeUp => Happened::TimeUp,
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::decide::lifecycle::Event as Happened;
 use crate::decide::retry;
 use crate::engine::link::Order;
 use crate::engine::supervisor::said;
@@ -39,15 +40,14 @@ pub(super) enum Call<T> {
     Stopped(Stop),
 }
 
-/// How a wait of the consumer's own ended.
-#[derive(Debug)]
-pub(super) enum Wait<T> {
-    /// What was waited for is there.
-    Done(T),
-    /// The holder asks to let go.
-    DrainAsked,
-    /// Nothing may go on.
-    Stopped(Stop),
+impl From<Stop> for Happened {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Lost => Self::LeaseLost,
+            Stop::DeadlinePassed => Self::DeadlinePassed,
+            Stop::TimeUp => Self::TimeUp,
+        }
+    }
 }
 
 /// What bounds one consumer: its lease's deadline and its orders.
@@ -112,21 +112,22 @@ impl Guard {
         }
     }
 
-    /// Waits for something that is not the application's.
-    pub(super) async fn wait<T>(&mut self, work: impl Future<Output = T> + Send) -> Wait<T> {
+    /// Waits for something that is not the application's, or until the consumer has to let go.
+    pub(super) async fn wait<T>(
+        &mut self,
+        work: impl Future<Output = T> + Send,
+    ) -> Result<T, Happened> {
         let mut work = pin!(work);
         loop {
-            match self.standing() {
-                Err(stop) => return Wait::Stopped(stop),
-                Ok(Order::Drain { .. }) => return Wait::DrainAsked,
-                Ok(Order::Run | Order::Lost) => {}
+            if let Order::Drain { .. } = self.standing()? {
+                return Err(Happened::DrainAsked);
             }
             let (limit, _) = self.limit(None);
             tokio::select! {
                 biased;
                 _ = self.order.changed() => {}
                 Ok(()) = self.deadline.changed() => {}
-                done = &mut work => return Wait::Done(done),
+                done = &mut work => return Ok(done),
                 () = sleep_until(&*self.clock, limit) => {}
             }
         }
@@ -134,17 +135,17 @@ impl Guard {
 
     /// Waits before something is tried again. While the holder asks to let go, only if there is time
     /// to try it.
-    pub(super) async fn pause(&mut self, pause: Duration) -> Wait<()> {
+    pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), Happened> {
         let end = self.clock.now() + pause;
         loop {
             let now = self.clock.now();
-            match self.standing() {
-                Err(stop) => return Wait::Stopped(stop),
-                Ok(Order::Drain { until }) if !retry::fits(end - now, until - now) => {
-                    return Wait::DrainAsked;
-                }
-                Ok(_) if now >= end => return Wait::Done(()),
-                Ok(Order::Run | Order::Drain { .. } | Order::Lost) => {}
+            if let Order::Drain { until } = self.standing()?
+                && !retry::fits(end - now, until - now)
+            {
+                return Err(Happened::DrainAsked);
+            }
+            if now >= end {
+                return Ok(());
             }
             let (limit, _) = self.limit(Some(end));
             tokio::select! {

@@ -15,6 +15,7 @@
 
 mod asker;
 mod builder;
+mod children;
 mod consumer;
 #[cfg(test)]
 mod consumer_tests;
