@@ -268,7 +268,11 @@ impl Consumer {
     async fn tell(&mut self, word: LastWord) {
         let message = match word {
             LastWord::ShardEnded => {
-                FromConsumer::ShardEnded { children: self.children.take().unwrap_or_default() }
+                let children = self.children.take().unwrap_or_default();
+                let shard = self.parts.lease.key.shard();
+                let ids = children.iter().map(|child| child.id.clone()).collect();
+                self.parts.events.emit(&Event::ShardEnded { shard, children: ids });
+                FromConsumer::ShardEnded { children }
             }
             LastWord::Drained => FromConsumer::Drained,
             LastWord::GaveUp => FromConsumer::GaveUp,

@@ -194,6 +194,11 @@ impl World {
         self.state().events.clone()
     }
 
+    /// Takes the newest event.
+    pub(super) fn take_event(&self) -> Option<Event> {
+        self.state().events.pop()
+    }
+
     /// The checkpointer of the newest processor.
     pub(super) fn checkpointer(&self) -> Checkpointer {
         self.state().checkpointer.clone().unwrap()

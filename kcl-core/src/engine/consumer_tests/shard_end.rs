@@ -25,7 +25,11 @@ async fn end(world: &World) -> (Option<Checkpoint>, Vec<ChildShard>) {
         held.let_go().await;
         (checkpoint, children)
     };
-    join!(run, script).1
+    let (_, (checkpoint, children)) = join!(run, script);
+    let ids = children.iter().map(|child| child.id.clone()).collect();
+    let told = Event::ShardEnded { shard: "shard-0".into(), children: ids };
+    assert_eq!(world.take_event(), Some(told));
+    (checkpoint, children)
 }
 
 #[tokio::test(start_paused = true)]
