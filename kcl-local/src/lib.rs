@@ -19,6 +19,9 @@ mod dynamo;
 mod gateway;
 pub mod kinesis;
 pub mod leases;
+mod repair;
 mod stack;
+mod topology;
+mod wire;
 
 pub use stack::{LocalStack, LocalStackOptions, StartError, sdk_config};

@@ -2,9 +2,8 @@
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use kcl_local::{LocalStack, LocalStackOptions, StartError};
+    use tokio::time::Instant;
 
     #[test]
     fn both_services_answer_on_one_endpoint() {
