@@ -1,37 +1,26 @@
 //! Storing how far a shard is done: [`Checkpointer`].
 
-use std::sync::Arc;
-
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::BoxError;
+use crate::decide::checkpointing::{Marks, Refusal};
 use crate::engine::link::FromConsumer;
-use crate::model::{Checkpoint, Position};
+use crate::model::Position;
 
 /// Stores how far a shard is done. Clones can be moved to other tasks.
 ///
-/// With automatic checkpoints there is no need for it, and no harm in it.
+/// With automatic checkpoints there is no need for it, and no harm in it. A clone that outlives its
+/// processor stores nothing any more.
 #[derive(Clone, Debug)]
 pub struct Checkpointer {
-    delivered: watch::Receiver<Option<Position>>,
-    stored: Arc<watch::Sender<Option<Position>>>,
-    holder: mpsc::Sender<FromConsumer>,
+    /// Shared with the consumer: a cell that nobody waits on, since several may write it.
+    pub(crate) marks: watch::Sender<Marks>,
+    /// Weak, so that a forgotten clone does not keep a consumer's channel open.
+    pub(crate) holder: mpsc::WeakSender<FromConsumer>,
 }
 
 impl Checkpointer {
-    pub(crate) fn new(
-        delivered: watch::Receiver<Option<Position>>,
-        holder: mpsc::Sender<FromConsumer>,
-    ) -> Self {
-        Self { delivered, stored: Arc::new(watch::Sender::new(None)), holder }
-    }
-
-    /// The greatest position that was stored through this checkpointer or a clone of it.
-    pub(crate) fn stored(&self) -> Option<Position> {
-        *self.stored.borrow()
-    }
-
     /// Stores that all records up to `position`, itself included, are done, and returns when that is
     /// stored. It counts as a renewal of the lease.
     ///
@@ -43,17 +32,23 @@ impl Checkpointer {
     /// # Cancel safety
     /// Dropping the future leaves open whether the checkpoint is stored.
     pub async fn checkpoint(&self, position: Position) -> Result<(), CheckpointError> {
-        if self.delivered.borrow().is_none_or(|delivered| position > delivered) {
-            return Err(CheckpointError::OutOfRange { position });
-        }
+        let judged = self.marks.borrow().judge(position);
+        let checkpoint = match judged {
+            Ok(checkpoint) => checkpoint,
+            Err(Refusal::OutOfRange) => return Err(CheckpointError::OutOfRange { position }),
+            Err(Refusal::Over) => return Err(CheckpointError::LeaseLost),
+        };
         let (reply, answer) = oneshot::channel();
-        let request = FromConsumer::Checkpoint { checkpoint: Checkpoint::After(position), reply };
-        if self.holder.send(request).await.is_err() {
-            return Err(CheckpointError::LeaseLost);
-        }
+        self.send(FromConsumer::Checkpoint { checkpoint, reply }).await?;
         answer.await.unwrap_or(Err(CheckpointError::LeaseLost))?;
-        self.stored.send_modify(|stored| *stored = (*stored).max(Some(position)));
+        self.marks.send_modify(|marks| marks.store(checkpoint));
         Ok(())
+    }
+
+    async fn send(&self, message: FromConsumer) -> Result<(), CheckpointError> {
+        let Some(holder) = self.holder.upgrade() else { return Err(CheckpointError::LeaseLost) };
+        let sent = holder.send(message).await;
+        sent.map_err(|_closed| CheckpointError::LeaseLost)
     }
 }
 

@@ -75,6 +75,19 @@ pub enum Event {
         /// When it comes again.
         retry_in: Duration,
     },
+    /// A call of the processor other than that for a batch failed or panicked.
+    ProcessorFailed {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which call, such as `initialize`.
+        call: &'static str,
+        /// How often it was made so far.
+        attempt: u32,
+        /// What the processor said.
+        error: String,
+        /// When it is made again, if it is.
+        retry_in: Option<Duration>,
+    },
     /// Records could not be read, and will be tried again.
     FetchFailed {
         /// Of which shard.

@@ -70,6 +70,9 @@ fn log(event: &Event) {
         Event::BatchFailed { shard, attempt, error, retry_in } => {
             warn!(shard_id = %shard, attempt, error, ?retry_in, "batch failed");
         }
+        Event::ProcessorFailed { shard, call, attempt, error, retry_in } => {
+            warn!(shard_id = %shard, operation = call, attempt, error, ?retry_in, "processor failed");
+        }
         Event::FetchFailed { shard, error, retry_in } => {
             warn!(shard_id = %shard, error, ?retry_in, "records not read");
         }

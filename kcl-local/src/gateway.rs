@@ -17,7 +17,9 @@ use tower::ServiceExt as _;
 
 use crate::calls::Calls;
 use crate::dynamo::Dynamo;
-use crate::repair::{get_records, list_shards, shard_count, stream_arn, timestamp};
+use crate::repair::{
+    cbor_times, fan_out, get_records, list_shards, shard_count, stream_arn, timestamp,
+};
 use crate::topology::Topology;
 use crate::wire::Encoding;
 
@@ -60,10 +62,13 @@ impl Gateway {
         match operation {
             // The write path, and streams of events with nothing to repair, pass as they are.
             "PutRecord" | "PutRecords" => self.forward(request).await,
-            "GetRecords" | "GetShardIterator" | "ListShards" | "SubscribeToShard" => {
+            "GetRecords" | "GetShardIterator" | "ListShards" => {
                 self.repaired(operation, request).await
             }
+            "SubscribeToShard" => fan_out::watch(self.repaired(operation, request).await),
             _ => {
+                let rewrite = cbor_times::has_times(operation)
+                    && Encoding::of(request.headers()) == Some(Encoding::Cbor);
                 let repaired = operation == "UpdateShardCount" || stream_arn::needs_name(operation);
                 let response = if repaired {
                     self.repaired(operation, request).await
@@ -71,7 +76,7 @@ impl Gateway {
                     self.forward(request).await
                 };
                 self.topology.forget();
-                response
+                if rewrite { cbor_times::rewrite(response).await } else { response }
             }
         }
     }

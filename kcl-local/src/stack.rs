@@ -267,6 +267,8 @@ fn store_options(folder: Option<&Path>) -> StoreOptions {
         delete_stream_ms: 0,
         update_stream_ms: 0,
         shard_limit: 100_000,
+        // Of events with more, some clients refuse the size.
+        subscribe_to_shard_event_record_limit: 2000,
         durable: folder.map(|folder| DurableStateOptions {
             state_dir: folder.join("kinesis"),
             snapshot_interval_secs: 30,

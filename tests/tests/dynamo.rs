@@ -102,7 +102,7 @@ async fn unknown_attributes_are_kept(server: &DynamoDb) {
     }
     let a = || WorkerId::from("a");
     let begin = |counter| WriteKind::BeginHandOver { counter, victim: a() };
-    let steps: [(&str, &dyn Fn(LeaseCounter) -> WriteKind); 11] = [
+    let steps: [(&str, &(dyn Fn(LeaseCounter) -> WriteKind + Sync)); 11] = [
         ("a", &|counter| take(counter, 1)),
         ("a", &|counter| WriteKind::Renew { counter, next: None, progress: Some(prepared(true)) }),
         ("b", &begin),

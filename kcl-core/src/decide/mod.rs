@@ -11,6 +11,8 @@
 pub mod asking;
 pub mod balance;
 pub mod bootstrap;
+pub mod checkpointing;
+pub mod children;
 pub mod cleanup;
 pub mod coverage;
 pub mod expiry;

@@ -5,22 +5,76 @@ use std::time::Duration;
 use crate::model::{Checkpoint, InitialPosition, Lease, Position, SequenceNumber, Timestamp};
 use crate::record_source::ReadFrom;
 
+/// How far before the time of a start at LATEST its shard is read again: clocks differ.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_mins(1);
+
 /// Where to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {
     /// Where to open the reader.
     pub from: ReadFrom,
-    /// Records up to this position are done: they are dropped.
-    pub done: Option<Position>,
+    /// What was read before, if anything was.
+    pub seam: Option<Seam>,
 }
 
-/// Where the consumer of `lease` starts; none if its shard is finished.
+/// Where reading goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seam {
+    /// Records up to this position were read already: they are dropped when they come again. The
+    /// Kinesis record that it lies in comes again as a whole.
+    pub done: Position,
+    /// When everything in the shard was done, if it ever was and that is known.
+    pub caught_up_at: Option<Timestamp>,
+}
+
+impl Resume {
+    /// Going on after `done`.
+    #[must_use]
+    pub const fn after(done: Position, caught_up_at: Option<Timestamp>) -> Self {
+        Self { from: ReadFrom::At(done.sequence), seam: Some(Seam { done, caught_up_at }) }
+    }
+
+    /// Where to start once more if nothing was read since a reader was opened at `opened_at`: LATEST
+    /// would be a later place each time.
+    #[must_use]
+    pub fn again(self, opened_at: Timestamp) -> Self {
+        match self.from {
+            ReadFrom::Latest => {
+                let from = ReadFrom::AtTimestamp(opened_at.before(CLOCKS_DIFFER_MAX));
+                Self { from, ..self }
+            }
+            ReadFrom::TrimHorizon | ReadFrom::AtTimestamp(_) | ReadFrom::At(_) => self,
+        }
+    }
+}
+
+impl Seam {
+    /// Whether records may have been trimmed between what is done and `first`, the first record that
+    /// is left, or none if the end of the shard was reached without one.
+    ///
+    /// Kinesis does not announce trimming. The record at the checkpoint is read again: if it is gone,
+    /// so may be later ones, unless everything in the shard had been done within the retention. When
+    /// that was is known only from a row that this library wrote last; unknown counts as lost.
+    #[must_use]
+    pub fn is_torn(
+        &self,
+        first: Option<SequenceNumber>,
+        retention: Duration,
+        now: Timestamp,
+    ) -> bool {
+        let is_trimmed = first.is_none_or(|first| first > self.done.sequence);
+        is_trimmed && self.caught_up_at.is_none_or(|at| now.since(at) > retention)
+    }
+}
+
+/// Where the consumer of `lease` starts after `checkpoint`, which is the lease's own or a later one;
+/// none if the shard is finished.
 ///
 /// `initial` is asked only for a row of another library that names no time.
 #[must_use]
-pub fn resume(lease: &Lease, initial: InitialPosition) -> Option<Resume> {
-    let start = |from| Some(Resume { from, done: None });
-    match lease.checkpoint {
+pub fn resume(lease: &Lease, checkpoint: Checkpoint, initial: InitialPosition) -> Option<Resume> {
+    let start = |from| Some(Resume { from, seam: None });
+    match checkpoint {
         Checkpoint::TrimHorizon => start(ReadFrom::TrimHorizon),
         Checkpoint::Latest => start(ReadFrom::Latest),
         Checkpoint::AtTimestamp => start(match (lease.start_at, initial) {
@@ -31,28 +85,10 @@ pub fn resume(lease: &Lease, initial: InitialPosition) -> Option<Resume> {
             (None, InitialPosition::TrimHorizon | InitialPosition::Latest) => ReadFrom::TrimHorizon,
         }),
         Checkpoint::After(done) => {
-            Some(Resume { from: ReadFrom::At(done.sequence), done: Some(done) })
+            Some(Resume::after(done, lease.caught_up_at.filter(|_| lease.is_ours())))
         }
         Checkpoint::ShardEnd => None,
     }
-}
-
-/// Whether records after `done` were trimmed, given the `first` record that is left.
-///
-/// Kinesis does not announce trimming. The record at the checkpoint is read again: if it is gone, so
-/// may be later ones, unless the consumer had reached the shard's end within the retention. When it
-/// last had is known only from a row that this library wrote last; unknown counts as lost.
-#[must_use]
-pub fn is_data_lost(
-    lease: &Lease,
-    first: SequenceNumber,
-    retention: Duration,
-    now: Timestamp,
-) -> bool {
-    let Checkpoint::After(done) = lease.checkpoint else { return false };
-    let is_trimmed = first > done.sequence;
-    let caught_up_at = lease.caught_up_at.filter(|_| lease.is_ours());
-    is_trimmed && caught_up_at.is_none_or(|at| now.since(at) > retention)
 }
 
 #[cfg(test)]
@@ -64,7 +100,7 @@ mod tests {
 
     const RETENTION: Duration = Duration::from_hours(24);
 
-    fn lease(checkpoint: Checkpoint, start_at: Option<i64>, caught_up_at: Option<i64>) -> Lease {
+    fn lease(start_at: Option<i64>, caught_up_at: Option<i64>) -> Lease {
         let counter = LeaseCounter(4);
         Lease {
             key: LeaseKey::new("shardId-0"),
@@ -72,7 +108,7 @@ mod tests {
             checkpoint_owner: None,
             counter,
             owner_switches: 0,
-            checkpoint,
+            checkpoint: Checkpoint::TrimHorizon,
             pending: None,
             parents: BTreeSet::new(),
             children: BTreeSet::new(),
@@ -84,50 +120,84 @@ mod tests {
         }
     }
 
-    fn after(number: u128, sub_sequence: u64) -> Position {
+    fn at(number: u128, sub_sequence: u64) -> Position {
         Position { sequence: SequenceNumber::from(number), sub_sequence }
     }
 
-    #[test]
-    fn a_position_is_read_again_and_dropped() {
-        let done = after(7, 3);
-        assert_eq!(
-            resume(&lease(Checkpoint::After(done), None, None), InitialPosition::Latest),
-            Some(Resume { from: ReadFrom::At(done.sequence), done: Some(done) })
-        );
+    #[track_caller]
+    fn check_start(checkpoint: Checkpoint, start_at: Option<i64>, expected: Option<ReadFrom>) {
+        let resumed = resume(&lease(start_at, None), checkpoint, InitialPosition::Latest);
+        let expected = expected.map(|from| Resume { from, seam: None });
+        assert_eq!(resumed, expected);
     }
 
     #[test]
     fn a_start_is_opened_where_it_says() {
-        let from = |checkpoint, start_at| {
-            resume(&lease(checkpoint, start_at, None), InitialPosition::Latest).map(|r| r.from)
-        };
-        let time = Timestamp::from_epoch_millis(5_000);
-        assert_eq!(from(Checkpoint::TrimHorizon, None), Some(ReadFrom::TrimHorizon));
-        assert_eq!(from(Checkpoint::AtTimestamp, Some(5_000)), Some(ReadFrom::AtTimestamp(time)));
-        assert_eq!(from(Checkpoint::AtTimestamp, None), Some(ReadFrom::TrimHorizon));
-        assert_eq!(from(Checkpoint::ShardEnd, None), None);
-    }
-
-    #[track_caller]
-    fn check_lost(first: u128, caught_up_at: Option<i64>, hours: i64, expected: bool) {
-        let lease = lease(Checkpoint::After(after(7, 0)), None, caught_up_at);
-        let now = Timestamp::from_epoch_millis(hours * 3_600_000);
-        assert_eq!(is_data_lost(&lease, first.into(), RETENTION, now), expected);
+        let time = ReadFrom::AtTimestamp(Timestamp::from_epoch_millis(5_000));
+        check_start(Checkpoint::TrimHorizon, None, Some(ReadFrom::TrimHorizon));
+        check_start(Checkpoint::Latest, None, Some(ReadFrom::Latest));
+        check_start(Checkpoint::AtTimestamp, Some(5_000), Some(time));
+        check_start(Checkpoint::AtTimestamp, None, Some(ReadFrom::TrimHorizon));
+        check_start(Checkpoint::ShardEnd, None, None);
     }
 
     #[test]
-    fn data_is_lost_when_the_checkpoint_was_trimmed_long_after_catching_up() {
-        check_lost(7, None, 100, false);
-        check_lost(9, Some(0), 23, false);
-        check_lost(9, Some(0), 25, true);
-        check_lost(9, None, 1, true);
+    fn a_start_that_names_no_time_takes_the_configured_one() {
+        let time = Timestamp::from_epoch_millis(7);
+        let initial = InitialPosition::AtTimestamp(time);
+        let resumed = resume(&lease(None, None), Checkpoint::AtTimestamp, initial).unwrap();
+        assert_eq!(resumed.from, ReadFrom::AtTimestamp(time));
+        let resumed = resume(&lease(Some(9), None), Checkpoint::AtTimestamp, initial).unwrap();
+        assert_eq!(resumed.from, ReadFrom::AtTimestamp(Timestamp::from_epoch_millis(9)));
+    }
+
+    #[test]
+    fn a_position_is_read_again_with_the_whole_record_it_lies_in() {
+        let resumed =
+            resume(&lease(None, Some(3)), Checkpoint::After(at(7, 3)), InitialPosition::Latest);
+        let seam = Seam { done: at(7, 3), caught_up_at: Some(Timestamp::from_epoch_millis(3)) };
+        assert_eq!(resumed, Some(Resume { from: ReadFrom::At(7.into()), seam: Some(seam) }));
     }
 
     #[test]
     fn a_row_that_java_wrote_last_does_not_know_when_it_was_caught_up() {
-        let mut lease = lease(Checkpoint::After(after(7, 0)), None, Some(0));
+        let mut lease = lease(None, Some(3));
         lease.counter = LeaseCounter(5);
-        assert!(is_data_lost(&lease, 9.into(), RETENTION, Timestamp::from_epoch_millis(1)));
+        let resumed = resume(&lease, Checkpoint::After(at(7, 0)), InitialPosition::Latest);
+        assert_eq!(resumed, Some(Resume::after(at(7, 0), None)));
+    }
+
+    #[test]
+    fn latest_is_not_opened_twice() {
+        let opened_at = Timestamp::from_epoch_millis(100_000);
+        let again = |from| Resume { from, seam: None }.again(opened_at).from;
+        let before = ReadFrom::AtTimestamp(Timestamp::from_epoch_millis(40_000));
+        assert_eq!(again(ReadFrom::Latest), before);
+        assert_eq!(again(ReadFrom::TrimHorizon), ReadFrom::TrimHorizon);
+        assert_eq!(again(before), before);
+    }
+
+    #[track_caller]
+    fn check_torn(first: Option<u128>, caught_up_at: Option<i64>, hours: i64, expected: bool) {
+        let caught_up_at = caught_up_at.map(Timestamp::from_epoch_millis);
+        let seam = Seam { done: at(7, 2), caught_up_at };
+        let now = Timestamp::from_epoch_millis(hours * 3_600_000);
+        assert_eq!(seam.is_torn(first.map(SequenceNumber::from), RETENTION, now), expected);
+    }
+
+    #[test]
+    fn data_is_lost_when_the_checkpoint_was_trimmed_long_after_catching_up() {
+        check_torn(Some(7), None, 100, false);
+        check_torn(Some(7), Some(0), 100, false);
+        check_torn(Some(9), Some(0), 23, false);
+        check_torn(Some(9), Some(0), 24, false);
+        check_torn(Some(9), Some(0), 25, true);
+        check_torn(Some(9), None, 1, true);
+    }
+
+    #[test]
+    fn data_is_lost_when_nothing_at_all_is_left() {
+        check_torn(None, Some(0), 23, false);
+        check_torn(None, Some(0), 25, true);
     }
 }

@@ -1,43 +1,30 @@
-//! One shard's consumer: reads ahead, delivers, and ends in good order.
+//! One shard's consumer: one task for each held lease.
 //!
-//! What an event means is decided by [`decide::lifecycle`](crate::decide::lifecycle); this task feeds
-//! it and carries its actions out.
+//! What an event means is decided by [`decide::lifecycle`](crate::decide::lifecycle); this task
+//! carries out its actions, each of which ends with the next event.
 
-use std::collections::BTreeSet;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
-use crate::checkpointer::Checkpointer;
 use crate::clock::Clock;
-use crate::config::{LostDataPolicy, WorkerConfig};
-use crate::context::{ShardContext, ShardInfo};
-use crate::decide::coverage::covers;
-use crate::decide::lifecycle::{Action, Event as Happened, State};
-use crate::decide::{resume, retry};
-use crate::engine::delivery::{Delivery, Interrupt};
+use crate::config::WorkerConfig;
+use crate::context::ShardInfo;
+use crate::decide::lifecycle::{Action, Event as Happened, LastWord, State};
+use crate::decide::resume::resume;
+use crate::decide::retry;
+use crate::engine::children;
+use crate::engine::delivery::{Delivery, Outcome};
 use crate::engine::erase::ErasedFactory;
-use crate::engine::fetch::{Fetch, FetchParts, Hopeless};
-use crate::engine::guard::{Guard, Stop};
-use crate::engine::link::{FromConsumer, Grant};
+use crate::engine::fetch::{Batch, Fetch, FetchParts, Next};
+use crate::engine::guard::Guard;
+use crate::engine::link::{Done, FromConsumer, Grant, Order};
 use crate::engine::side::Chance;
 use crate::event::Event;
-use crate::model::{Checkpoint, ChildShard, HashKeyRange, Lease, RecordBatch};
-use crate::record_source::{Fetched, RecordSource, ShardClosed, ShardFilter};
-use crate::telemetry::{Events, chain};
-
-/// How long the processor may take to hear that the lease is lost.
-const LOSS_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// The shortest and longest pause between attempts to list a shard's children.
-const LIST_PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+use crate::model::{Checkpoint, ChildShard, Timestamp};
+use crate::record_source::RecordSource;
+use crate::telemetry::Events;
 
 /// What every consumer of a worker needs.
 #[derive(Clone, Debug)]
@@ -50,290 +37,313 @@ pub(crate) struct ConsumerParts {
     pub(crate) chance: Arc<Chance>,
 }
 
-type NextFetch = BoxFuture<'static, (Box<Fetch>, Result<Fetched, Hopeless>)>;
-
 /// Consumes a shard for as long as its lease is held.
+///
+/// # Cancel safety
+/// Dropping the future ends the consumer like a crash: what was not stored is delivered again.
 pub(crate) async fn run(grant: Grant, parts: ConsumerParts) {
-    let Some(mut consumer) = Consumer::new(grant, parts) else { return };
-    let happened = consumer.work().await;
-    consumer.finish(happened).await;
+    Consumer::new(grant, parts).run().await;
 }
 
 struct Consumer {
-    parts: ConsumerParts,
-    lease: Lease,
-    retention: Duration,
-    state: State,
+    parts: FetchParts,
+    guard: Guard,
     delivery: Delivery,
+    /// None for a shard that is finished.
+    fetch: Option<Fetch>,
+    /// What was delivered and failed.
+    in_hand: Option<Batch>,
+    /// Proven to cover the shard.
+    children: Option<Vec<ChildShard>>,
+    failure: Option<Failure>,
+    /// How often in a row the processor failed: at its beginning, and at its work.
+    failed_starts: u32,
+    failures: u32,
+    progress: watch::Sender<Done>,
     holder: mpsc::Sender<FromConsumer>,
-    children: Vec<ChildShard>,
     /// Tells the holder, by being dropped, that this consumer is gone.
     _alive: oneshot::Sender<()>,
 }
 
+/// What failed last and is to be told once it is known when it comes again.
+struct Failure {
+    call: Call,
+    attempt: u32,
+    error: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Initialize,
+    ProcessRecords,
+    ShardEnded,
+    ShutdownRequested,
+}
+
 impl Consumer {
-    fn new(grant: Grant, parts: ConsumerParts) -> Option<Self> {
+    fn new(grant: Grant, parts: ConsumerParts) -> Self {
         let Grant { stream, retention, lease, token, deadline, order, progress, holder, alive } =
             grant;
-        if lease.is_ended() {
-            return None;
-        }
-        let (delivered, delivered_seen) = watch::channel(None);
-        let cancelled = CancellationToken::new();
+        let ConsumerParts { source, factory, config, clock, events, chance } = parts;
         let info = ShardInfo { stream, shard_id: lease.key.shard(), token: token.into() };
-        let context = ShardContext {
-            info,
-            resume: lease.checkpoint,
-            pending: lease.pending.clone(),
-            cancelled: cancelled.clone(),
-            checkpointer: Checkpointer::new(delivered_seen, holder.clone()),
-        };
-        let guard = Guard {
-            clock: Arc::clone(&parts.clock),
-            deadline,
-            order,
-            cancelled,
-            grace: parts.config.delivery.cancel_grace,
-        };
-        let delivery = Delivery {
+        let delivery = &config.delivery;
+        let guard = Guard::new(Arc::clone(&clock), deadline, order, delivery.cancel_grace);
+        let delivery = Delivery::new(factory, delivery.checkpoints, info, holder.downgrade())
+            .resuming(lease.checkpoint, lease.pending.clone());
+        let lease = Arc::new(lease);
+        let checkpoint = lease.checkpoint;
+        let parts = FetchParts { source, clock, events, chance, config, lease, retention };
+        let mut consumer = Self {
+            parts,
             guard,
-            context,
-            config: parts.config.delivery.clone(),
-            factory: Arc::clone(&parts.factory),
-            events: parts.events.clone(),
-            chance: Arc::clone(&parts.chance),
+            delivery,
+            fetch: None,
+            in_hand: None,
+            children: None,
+            failure: None,
+            failed_starts: 0,
+            failures: 0,
             progress,
-            delivered,
-            processor: None,
+            holder,
+            _alive: alive,
         };
-        let state = State::Initializing;
-        let children = Vec::new();
-        Some(Self { parts, lease, retention, state, delivery, holder, children, _alive: alive })
+        consumer.read_after(checkpoint);
+        consumer
     }
 
-    /// Initializes, processes and ends the shard. Returns what ended that.
-    async fn work(&mut self) -> Happened {
-        if let Err(interrupt) = self.delivery.initialize().await {
-            return happened(interrupt);
-        }
-        self.on(Happened::Initialized);
-        let closed = match self.process().await {
-            Ok(closed) => closed,
-            Err(end) => return end,
-        };
-        self.on(Happened::EndReached);
-        match self.end_shard(closed).await {
-            Ok(()) => Happened::EndAgreed,
-            Err(interrupt) => happened(interrupt),
+    async fn run(mut self) {
+        let (mut state, mut action) = (State::Initializing, Action::Initialize);
+        while action != Action::Stop {
+            let happened = self.carry_out(action, state).await;
+            if happened == Happened::TimeUp {
+                let shard = self.parts.lease.key.shard();
+                self.parts.events.emit(&Event::Stalled { shard });
+            }
+            (state, action) = state.on(happened);
         }
     }
 
-    fn on(&mut self, event: Happened) -> Action {
-        let (state, action) = self.state.on(event);
-        self.state = state;
-        action
-    }
-
-    /// Reads and delivers up to the shard's end.
-    async fn process(&mut self) -> Result<ShardClosed, Happened> {
-        let Some(start) = resume::resume(&self.lease, self.parts.config.retrieval.initial_position)
-        else {
-            return Err(Happened::Unreadable);
-        };
-        let parts = FetchParts {
-            source: Arc::clone(&self.parts.source),
-            clock: Arc::clone(&self.parts.clock),
-            events: self.parts.events.clone(),
-            chance: Arc::clone(&self.parts.chance),
-        };
-        let retrieval = &self.parts.config.retrieval;
-        let pace = (retrieval.poll_every, retrieval.records_max);
-        let fetch = Fetch::new(parts, self.lease.key.shard(), start, pace);
-        let mut next: NextFetch = Box::pin(Box::new(fetch).next());
-        let mut is_first = true;
-        loop {
-            let (fetch, outcome) = tokio::select! {
-                biased;
-                () = self.delivery.guard.interrupted() => {
-                    return Err(happened(self.delivery.interrupt()));
-                }
-                fetched = &mut next => fetched,
-            };
-            let Ok(fetched) = outcome else { return Err(Happened::Unreadable) };
-            if is_first {
-                is_first = !self.looks_complete(&fetch, &fetched)?;
-            }
-            let is_caught_up = fetched.is_caught_up();
-            let batch = RecordBatch::new(fetched.records, fetched.behind_latest);
-            if batch.is_empty() && is_caught_up {
-                self.delivery.caught_up();
-            }
-            if let Some(closed) = fetched.end {
-                if !batch.is_empty() {
-                    self.delivery.deliver(batch, is_caught_up).await.map_err(happened)?;
-                }
-                return Ok(closed);
-            }
-            next =
-                self.deliver_while_reading(batch, is_caught_up, fetch).await.map_err(happened)?;
-        }
-    }
-
-    /// Delivers a batch while the next read is on its way: one batch ahead, no more.
-    async fn deliver_while_reading(
-        &mut self,
-        batch: RecordBatch,
-        is_caught_up: bool,
-        fetch: Box<Fetch>,
-    ) -> Result<NextFetch, Interrupt> {
-        let mut ahead = Box::pin(maybe_done(fetch.next()));
-        if !batch.is_empty() {
-            let mut deliver = pin!(self.delivery.deliver(batch, is_caught_up));
-            loop {
-                let is_reading = matches!(*ahead, MaybeDone::Future(_));
-                tokio::select! {
-                    biased;
-                    delivered = &mut deliver => break delivered?,
-                    () = &mut ahead, if is_reading => {}
-                }
-            }
-        }
-        Ok(Box::pin(async move {
-            ahead.as_mut().await;
-            match ahead.as_mut().take_output() {
-                Some(output) => output,
-                None => std::future::pending().await, // Taken once only.
-            }
-        }))
-    }
-
-    /// Looks at the first records for a gap. True once there were some.
-    fn looks_complete(&self, fetch: &Fetch, fetched: &Fetched) -> Result<bool, Happened> {
-        let Some(first) = fetch.first() else { return Ok(fetched.end.is_some()) };
-        let now = self.parts.clock.time_of_day();
-        if resume::is_data_lost(&self.lease, first, self.retention, now) {
-            self.parts.events.emit(&Event::DataLost {
-                shard: self.lease.key.shard(),
-                from: self.lease.checkpoint,
-                to: Checkpoint::After(crate::model::Position::of(first)),
-                caught_up_at: self.lease.caught_up_at,
-            });
-            if self.parts.config.delivery.lost_data == LostDataPolicy::Stop {
-                return Err(Happened::Unreadable);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Proves the children, and lets the processor agree that the shard ended.
-    async fn end_shard(&mut self, closed: ShardClosed) -> Result<(), Interrupt> {
-        let range = self.lease.hash_range.unwrap_or(HashKeyRange::FULL);
-        let mut attempt = 0;
-        self.children = closed.children;
-        while !covers(range, self.children.iter().map(|child| child.hash_range)) {
-            attempt += 1;
-            let pause = retry::pause(attempt, LIST_PAUSES, self.parts.chance.draw());
-            let source = Arc::clone(&self.parts.source);
-            let listed = tokio::select! {
-                biased;
-                () = self.delivery.guard.interrupted() => return Err(self.delivery.interrupt()),
-                listed = source.list_shards(ShardFilter::All) => listed,
-            };
-            match listed {
-                Ok(shards) => self.children = descendants(&self.lease, &shards),
-                Err(error) => self.parts.events.emit(&Event::FetchFailed {
-                    shard: self.lease.key.shard(),
-                    error: chain(&error),
-                    retry_in: pause,
-                }),
-            }
-            if covers(range, self.children.iter().map(|child| child.hash_range)) {
-                break;
-            }
-            tokio::select! {
-                biased;
-                () = self.delivery.guard.interrupted() => return Err(self.delivery.interrupt()),
-                () = sleep(pause) => {}
-            }
-        }
-        self.delivery.end_shard().await
-    }
-
-    /// Carries out what the end of the work means.
-    async fn finish(&mut self, event: Happened) {
-        let mut action = self.on(event);
-        if action == Action::RequestShutdown {
-            let event = match self.delivery.request_shutdown().await {
-                Ok(()) => Happened::Drained,
-                Err(stop) => happened(Interrupt::Stop(stop)),
-            };
-            action = self.on(event);
-        }
-        let shard = self.lease.key.shard();
+    async fn carry_out(&mut self, action: Action, state: State) -> Happened {
         match action {
-            Action::ReportEnd => {
-                let children = std::mem::take(&mut self.children);
+            Action::Initialize => self.initialize().await,
+            Action::Deliver => self.deliver().await,
+            Action::Pause => self.pause().await,
+            Action::EndShard => self.end_shard().await,
+            Action::RequestShutdown => self.request_shutdown(state).await,
+            Action::Leave(word) => {
+                self.delivery.close();
+                self.tell(word).await;
+                self.settled().await
+            }
+            Action::Abandon(word) => {
+                self.delivery.close();
+                self.tell(word).await;
+                self.delivery.announce_loss().await;
+                Happened::Succeeded
+            }
+            Action::AnnounceLoss => {
+                self.delivery.announce_loss().await;
+                Happened::Succeeded
+            }
+            Action::Stop => Happened::Succeeded,
+        }
+    }
+
+    async fn initialize(&mut self) -> Happened {
+        let outcome = self.delivery.initialize(&mut self.guard).await;
+        self.failed_starts =
+            if outcome == Outcome::Succeeded { 0 } else { self.failed_starts.saturating_add(1) };
+        self.happened(outcome, Call::Initialize, self.failed_starts)
+    }
+
+    /// Delivers the batch that failed, or the next one.
+    async fn deliver(&mut self) -> Happened {
+        let batch = match self.in_hand.take() {
+            Some(Batch { records, caught_up_at }) => {
+                let done = self.delivery.marks().done().position();
+                Batch { records: records.again_after(done), caught_up_at }
+            }
+            None => match self.next().await {
+                Ok(batch) => batch,
+                Err(happened) => return happened,
+            },
+        };
+        // The application may have checkpointed all of it before it failed.
+        let outcome = match &mut self.fetch {
+            Some(fetch) if !batch.records.is_empty() => {
+                let (records, ahead) = (batch.records.clone(), fetch.fill());
+                self.delivery.process(&mut self.guard, records, ahead).await
+            }
+            Some(_) | None => Outcome::Succeeded,
+        };
+        let attempt = batch.records.attempt();
+        if outcome == Outcome::Succeeded {
+            self.failures = 0;
+            self.processed(batch.caught_up_at);
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            self.in_hand = Some(batch);
+        }
+        self.happened(outcome, Call::ProcessRecords, attempt)
+    }
+
+    /// Waits for the next batch.
+    async fn next(&mut self) -> Result<Batch, Happened> {
+        loop {
+            // No batch is begun once the holder asks to let go.
+            if let Order::Drain { .. } = self.guard.standing()? {
+                return Err(Happened::DrainAsked);
+            }
+            let Some(fetch) = &mut self.fetch else { return Err(Happened::EndReached) };
+            match fetch.take() {
+                Some(Next::Batch(batch)) => return Ok(batch),
+                Some(Next::CaughtUp(at)) => self.processed(Some(at)),
+                Some(Next::End(_)) => return Err(Happened::EndReached),
+                Some(Next::Hopeless) => return Err(Happened::Hopeless),
+                None => self.guard.wait(fetch.step()).await?,
+            }
+        }
+    }
+
+    /// Notes what may be stored by the way.
+    fn processed(&self, caught_up_at: Option<Timestamp>) {
+        let marks = self.delivery.marks();
+        let caught_up_at = caught_up_at.filter(|_| marks.is_all_done());
+        self.progress.send_if_modified(|done| {
+            let before = *done;
+            done.checkpoint = done.checkpoint.max(marks.automatic());
+            done.caught_up_at = done.caught_up_at.max(caught_up_at);
+            *done != before
+        });
+    }
+
+    /// Tells what failed, and waits before it is tried again.
+    async fn pause(&mut self) -> Happened {
+        let config = &self.parts.config.delivery;
+        let limits = (config.retry_min, config.retry_max);
+        let failures = self.failures.max(self.failed_starts);
+        let pause = retry::pause(failures, limits, self.parts.chance.draw());
+        self.tell_failure(Some(pause));
+        match self.guard.pause(pause).await {
+            Ok(()) => Happened::PauseOver,
+            Err(happened) => happened,
+        }
+    }
+
+    async fn end_shard(&mut self) -> Happened {
+        if let Err(happened) = self.prove_children().await {
+            return happened;
+        }
+        let outcome = self.delivery.end_shard(&mut self.guard).await;
+        self.failures =
+            if outcome == Outcome::Succeeded { 0 } else { self.failures.saturating_add(1) };
+        self.happened(outcome, Call::ShardEnded, self.failures)
+    }
+
+    /// Finds the shards that go on with this one's hash keys: only then it has ended for certain.
+    async fn prove_children(&mut self) -> Result<(), Happened> {
+        if self.children.is_some() {
+            return Ok(());
+        }
+        let told = match self.fetch.as_mut().and_then(Fetch::take) {
+            Some(Next::End(children)) => children,
+            Some(Next::Batch(_) | Next::CaughtUp(_) | Next::Hopeless) | None => Vec::new(),
+        };
+        let done = self.delivery.marks().done();
+        self.children = Some(children::prove(&mut self.guard, &self.parts, &told, done).await?);
+        Ok(())
+    }
+
+    async fn request_shutdown(&mut self, state: State) -> Happened {
+        // An order to let go names its own time.
+        let time = self.parts.config.shutdown.drain;
+        let until = (state == State::GivingUp).then(|| self.parts.clock.now() + time);
+        let outcome = self.delivery.request_shutdown(&mut self.guard, until).await;
+        let happened = self.happened(outcome, Call::ShutdownRequested, 1);
+        self.tell_failure(None);
+        happened
+    }
+
+    /// Says the last word to the holder, unless that is gone.
+    async fn tell(&mut self, word: LastWord) {
+        let message = match word {
+            LastWord::ShardEnded => {
+                let children = self.children.take().unwrap_or_default();
+                let shard = self.parts.lease.key.shard();
                 let ids = children.iter().map(|child| child.id.clone()).collect();
                 self.parts.events.emit(&Event::ShardEnded { shard, children: ids });
-                self.tell(FromConsumer::ShardEnded { children }).await;
+                FromConsumer::ShardEnded { children }
             }
-            Action::ReportDrained => self.tell(FromConsumer::Drained).await,
-            Action::ReportStalled => {
-                self.parts.events.emit(&Event::Stalled { shard });
-                self.tell(FromConsumer::Drained).await;
-                self.announce_loss().await;
+            LastWord::Drained => FromConsumer::Drained,
+            LastWord::GaveUp => FromConsumer::GaveUp,
+        };
+        tokio::select! {
+            biased;
+            _ = self.holder.send(message) => {} // A holder that is gone knows more than this.
+            () = self.guard.lease_gone() => {}
+        }
+    }
+
+    /// Waits until the holder is done with the lease.
+    async fn settled(&mut self) -> Happened {
+        tokio::select! {
+            biased;
+            () = self.holder.closed() => {}
+            () = self.guard.lease_gone() => {}
+        }
+        Happened::Succeeded
+    }
+
+    fn happened(&mut self, outcome: Outcome, call: Call, attempt: u32) -> Happened {
+        match outcome {
+            Outcome::Succeeded => Happened::Succeeded,
+            Outcome::Stopped(stop) => stop.into(),
+            Outcome::Failed(error) => {
+                self.failure = Some(Failure { call, attempt, error });
+                Happened::Failed
             }
-            Action::GiveUp => {
-                self.tell(FromConsumer::GaveUp).await;
-                self.announce_loss().await;
+            Outcome::Panicked(error) => {
+                self.failure = Some(Failure { call, attempt, error });
+                self.start_over();
+                Happened::Panicked
             }
-            Action::AnnounceLoss => self.announce_loss().await,
-            Action::Nothing | Action::Deliver | Action::EndShard | Action::RequestShutdown => {}
         }
     }
 
-    async fn tell(&mut self, message: FromConsumer) {
-        drop(self.holder.send(message).await); // A holder that is gone knows more than this.
+    /// Makes sure that a new processor gets everything that the former one has not done.
+    fn start_over(&mut self) {
+        let marks = self.delivery.marks();
+        if let Some(checkpoint) = marks.restart() {
+            self.in_hand = None;
+            self.read_after(checkpoint);
+        }
     }
 
-    /// Calls `lease_lost`: the one call that the deadline does not bound.
-    async fn announce_loss(&mut self) {
-        self.delivery.context.cancelled.cancel();
-        if let Some(processor) = &mut self.delivery.processor {
-            let told = AssertUnwindSafe(processor.lease_lost(&self.delivery.context.info));
-            // A panic or a hang here concerns nobody any more.
-            drop(timeout(LOSS_TIME_MAX, told.catch_unwind()).await);
-        }
-        self.on(Happened::LossTold);
+    fn read_after(&mut self, checkpoint: Checkpoint) {
+        let initial = self.parts.config.retrieval.initial_position;
+        let caught_up_at = self.progress.borrow().caught_up_at;
+        self.fetch = resume(&self.parts.lease, checkpoint, initial).map(|mut resume| {
+            if let Some(seam) = &mut resume.seam {
+                seam.caught_up_at = seam.caught_up_at.max(caught_up_at);
+            }
+            Fetch::new(self.parts.clone(), resume)
+        });
     }
-}
 
-const fn happened(interrupt: Interrupt) -> Happened {
-    match interrupt {
-        Interrupt::Drain => Happened::DrainAsked,
-        Interrupt::Stop(Stop::Lost) => Happened::LeaseLost,
-        Interrupt::Stop(Stop::Overdue) => Happened::Overdue,
-        Interrupt::Stop(Stop::TimeUp) => Happened::TimeUp,
-    }
-}
-
-/// The children of a lease's shard among the listed ones; where those are trimmed, the nearest
-/// descendants that are left.
-fn descendants(lease: &Lease, shards: &[crate::model::Shard]) -> Vec<ChildShard> {
-    let mut family = BTreeSet::from([lease.key.shard()]);
-    let mut found = Vec::new();
-    loop {
-        let next: Vec<_> = shards
-            .iter()
-            .filter(|shard| !family.contains(&shard.id))
-            .filter(|shard| shard.parents.iter().any(|parent| family.contains(parent)))
-            .collect();
-        if next.is_empty() {
-            return found;
-        }
-        if found.is_empty() {
-            found = next.iter().map(|shard| ChildShard::from(*shard)).collect();
-        }
-        family.extend(next.iter().map(|shard| shard.id.clone()));
+    fn tell_failure(&mut self, pause: Option<Duration>) {
+        let Some(Failure { call, attempt, error }) = self.failure.take() else { return };
+        let shard = self.parts.lease.key.shard();
+        let name = match call {
+            Call::Initialize => "initialize",
+            Call::ProcessRecords => "process_records",
+            Call::ShardEnded => "shard_ended",
+            Call::ShutdownRequested => "shutdown_requested",
+        };
+        self.parts.events.emit(&match (call, pause) {
+            (Call::ProcessRecords, Some(retry_in)) => {
+                Event::BatchFailed { shard, attempt, error, retry_in }
+            }
+            (_, retry_in) => Event::ProcessorFailed { shard, call: name, attempt, error, retry_in },
+        });
     }
 }

@@ -1,203 +1,232 @@
-//! Hands batches to one shard's processor, again and again until they are processed.
+//! The processor of one shard: made, called under the [guard](super::guard), replaced after a panic.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::sleep;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::BoxError;
-use crate::config::{CheckpointPolicy, DeliveryConfig};
-use crate::context::ShardContext;
-use crate::decide::retry;
+use crate::checkpointer::Checkpointer;
+use crate::config::CheckpointPolicy;
+use crate::context::{ShardContext, ShardInfo};
+use crate::decide::checkpointing::Marks;
 use crate::engine::erase::{ErasedFactory, ErasedProcessor};
 use crate::engine::guard::{Call, Guard, Stop};
-use crate::engine::link::{Done, Order};
-use crate::engine::side::Chance;
+use crate::engine::link::FromConsumer;
 use crate::engine::supervisor::said;
-use crate::event::Event;
-use crate::model::{Checkpoint, Position, RecordBatch};
-use crate::telemetry::{Events, chain};
+use crate::model::{Checkpoint, Moment, PendingCheckpoint, RecordBatch};
+use crate::telemetry::chain;
 
-/// Why something was not finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Interrupt {
-    /// The holder asks to let go.
-    Drain,
-    /// Nothing may run any more.
-    Stop(Stop),
+/// How long the processor may take to hear that the lease is lost.
+const LOSS_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How a call of the processor ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Well.
+    Succeeded,
+    /// With an error.
+    Failed(String),
+    /// With a panic. There is no processor any more.
+    Panicked(String),
+    /// It may not run any more.
+    Stopped(Stop),
 }
 
-/// What the processor is asked to do.
-#[derive(Clone, Debug)]
-enum Ask {
-    Initialize,
-    Process(RecordBatch),
-    EndShard,
-}
-
-/// Hands batches to one processor.
+/// Makes processors for one ownership of one shard, and calls them.
 pub(super) struct Delivery {
-    pub(super) guard: Guard,
-    pub(super) context: ShardContext,
-    pub(super) config: DeliveryConfig,
-    pub(super) factory: Arc<dyn ErasedFactory>,
-    pub(super) events: Events,
-    pub(super) chance: Arc<Chance>,
-    pub(super) progress: watch::Sender<Done>,
-    pub(super) delivered: watch::Sender<Option<Position>>,
-    pub(super) processor: Option<Box<dyn ErasedProcessor>>,
+    factory: Arc<dyn ErasedFactory>,
+    policy: CheckpointPolicy,
+    info: ShardInfo,
+    pending: Option<PendingCheckpoint>,
+    holder: mpsc::WeakSender<FromConsumer>,
+    /// After what the next processor goes on.
+    done: Checkpoint,
+    current: Option<Current>,
+}
+
+struct Current {
+    processor: Box<dyn ErasedProcessor>,
+    context: ShardContext,
+    /// Whoever waits for the end of this ownership hears of it, even if the task is dropped.
+    _over: DropGuard,
 }
 
 impl Delivery {
+    pub(super) const fn new(
+        factory: Arc<dyn ErasedFactory>,
+        policy: CheckpointPolicy,
+        info: ShardInfo,
+        holder: mpsc::WeakSender<FromConsumer>,
+    ) -> Self {
+        let (done, pending, current) = (Checkpoint::TrimHorizon, None, None);
+        Self { factory, policy, info, pending, holder, done, current }
+    }
+
+    /// Goes on from what the lease says.
+    pub(super) fn resuming(self, done: Checkpoint, pending: Option<PendingCheckpoint>) -> Self {
+        Self { done, pending, ..self }
+    }
+
     /// Makes a processor and initializes it.
-    pub(super) async fn initialize(&mut self) -> Result<(), Interrupt> {
-        self.until_it_works(Ask::Initialize).await
+    pub(super) async fn initialize(&mut self, guard: &mut Guard) -> Outcome {
+        self.retire();
+        // Not even the factory is called by a worker that does not hold the lease.
+        if let Err(stop) = guard.standing() {
+            return Outcome::Stopped(stop);
+        }
+        let context = self.context();
+        let over = context.cancelled.clone().drop_guard();
+        let made = catch_unwind(AssertUnwindSafe(|| self.factory.create(&context)));
+        let processor = match made {
+            Ok(processor) => processor,
+            Err(panic) => return Outcome::Panicked(said(&*panic)),
+        };
+        let current = self.current.insert(Current { processor, context, _over: over });
+        let Current { processor, context, .. } = current;
+        let work = async { processor.initialize(context).await };
+        let call = guard.call(&context.cancelled, None, work).await;
+        let outcome = self.outcome(call);
+        if matches!(outcome, Outcome::Failed(_)) {
+            self.retire();
+        }
+        outcome
     }
 
-    /// Delivers a batch until it is processed.
-    pub(super) async fn deliver(
+    /// Delivers a batch. `beside` runs as long as the processor does.
+    pub(super) async fn process(
         &mut self,
+        guard: &mut Guard,
         batch: RecordBatch,
-        is_caught_up: bool,
-    ) -> Result<(), Interrupt> {
-        let last = batch.last_position();
-        self.delivered.send_replace(last);
-        self.until_it_works(Ask::Process(batch)).await?;
-        if self.config.checkpoints == CheckpointPolicy::Automatic {
-            let checkpoint = last.map(Checkpoint::After);
-            self.progress.send_modify(|done| done.checkpoint = done.checkpoint.max(checkpoint));
-        }
-        if is_caught_up {
-            self.caught_up();
-        }
-        Ok(())
-    }
-
-    /// Notes that everything in the shard is processed at this time.
-    pub(super) fn caught_up(&self) {
-        let delivered = *self.delivered.borrow();
-        let is_stored = match self.config.checkpoints {
-            CheckpointPolicy::Automatic => true,
-            CheckpointPolicy::Manual => self.context.checkpointer.stored() >= delivered,
+        beside: impl Future<Output = ()> + Send,
+    ) -> Outcome {
+        let Some(Current { processor, context, .. }) = &mut self.current else {
+            return Outcome::Failed("there is no processor".to_owned());
         };
-        if is_stored {
-            let now = self.guard.clock.time_of_day();
-            self.progress.send_modify(|done| done.caught_up_at = Some(now));
-        }
-    }
-
-    /// Tells the processor that the shard ended, until it agrees.
-    pub(super) async fn end_shard(&mut self) -> Result<(), Interrupt> {
-        self.until_it_works(Ask::EndShard).await
-    }
-
-    /// Tells the processor that the shard goes to another worker.
-    pub(super) async fn request_shutdown(&mut self) -> Result<(), Stop> {
-        let Some(processor) = &mut self.processor else { return Ok(()) };
-        let error = match self.guard.call(processor.shutdown_requested(&self.context)).await {
-            Call::Done(Ok(())) => return Ok(()),
-            Call::Done(Err(error)) => chain(&*error),
-            Call::Panicked(said) => said,
-            Call::Stopped(stop) => return Err(stop),
-        };
-        self.report(1, error, std::time::Duration::ZERO);
-        Ok(())
-    }
-
-    async fn until_it_works(&mut self, mut ask: Ask) -> Result<(), Interrupt> {
-        let mut attempt = 0_u32;
-        loop {
-            attempt = attempt.saturating_add(1);
-            let Err(error) = self.attempt(&ask).await? else { return Ok(()) };
-            if self.guard.order() != Order::Run {
-                return Err(Interrupt::Drain); // Whoever is next delivers it again.
-            }
-            if let Ask::Process(batch) = &ask {
-                let rest = batch.again_after(self.context.checkpointer.stored());
-                if rest.is_empty() {
-                    return Ok(()); // The application checkpointed all of it before it failed.
-                }
-                ask = Ask::Process(rest);
-            }
-            let limits = (self.config.retry_min, self.config.retry_max);
-            let pause = retry::pause(attempt, limits, self.chance.draw());
-            self.report(attempt, error, pause);
+        let Some(last) = batch.last_position() else { return Outcome::Succeeded };
+        context.checkpointer.marks.send_modify(|marks| marks.deliver(last));
+        let work = async {
+            let beside = async {
+                beside.await;
+                pending::<Infallible>().await
+            };
             tokio::select! {
                 biased;
-                () = self.guard.interrupted() => return Err(self.interrupt()),
-                () = sleep(pause) => {}
+                done = processor.process_records(batch, context) => done,
+                never = beside => match never {},
             }
-        }
-    }
-
-    /// Calls the processor once; after a panic, or at first, a new one.
-    async fn attempt(&mut self, ask: &Ask) -> Result<Result<(), String>, Interrupt> {
-        if let Some(stop) = self.guard.stop() {
-            return Err(Interrupt::Stop(stop));
-        }
-        if self.processor.is_none() {
-            match self.create().await? {
-                Ok(()) if matches!(ask, Ask::Initialize) => return Ok(Ok(())),
-                Ok(()) => {}
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        let Some(processor) = &mut self.processor else { return Ok(Ok(())) };
-        let work = match ask {
-            Ask::Initialize => return Ok(Ok(())),
-            Ask::Process(batch) => processor.process_records(batch.clone(), &self.context),
-            Ask::EndShard => processor.shard_ended(&self.context),
         };
-        let call = self.guard.call(work).await;
+        let call = guard.call(&context.cancelled, None, work).await;
+        if matches!(call, Call::Done(Ok(()))) {
+            context.checkpointer.marks.send_modify(|marks| marks.process(last));
+        }
         self.outcome(call)
     }
 
-    /// Makes a processor, and keeps it once it is initialized.
-    async fn create(&mut self) -> Result<Result<(), String>, Interrupt> {
-        let factory = Arc::clone(&self.factory);
-        let made = catch_unwind(AssertUnwindSafe(|| factory.create(&self.context)));
-        let mut processor = match made {
-            Ok(processor) => processor,
-            Err(panic) => return Ok(Err(said(&*panic))),
-        };
-        let call = self.guard.call(processor.initialize(&self.context)).await;
-        self.processor = Some(processor); // To be told of a loss even if it is not initialized.
-        let outcome = self.outcome(call)?;
-        if outcome.is_err() {
-            self.processor = None;
-        }
-        Ok(outcome)
+    /// Tells the processor that the shard ended.
+    pub(super) async fn end_shard(&mut self, guard: &mut Guard) -> Outcome {
+        self.call(guard, None, |processor, context| processor.shard_ended(context)).await
     }
 
-    fn outcome(
+    /// Tells the processor that the shard goes to another worker; it gets time up to `until`.
+    pub(super) async fn request_shutdown(
         &mut self,
-        call: Call<Result<(), BoxError>>,
-    ) -> Result<Result<(), String>, Interrupt> {
-        match call {
-            Call::Done(Ok(())) => Ok(Ok(())),
-            Call::Done(Err(error)) => Ok(Err(chain(&*error))),
-            Call::Panicked(said) => {
-                self.processor = None; // What it was doing may be half done.
-                Ok(Err(format!("panicked: {said}")))
-            }
-            Call::Stopped(stop) => Err(Interrupt::Stop(stop)),
+        guard: &mut Guard,
+        until: Option<Moment>,
+    ) -> Outcome {
+        self.call(guard, until, |processor, context| processor.shutdown_requested(context)).await
+    }
+
+    async fn call(
+        &mut self,
+        guard: &mut Guard,
+        until: Option<Moment>,
+        ask: impl for<'a> FnOnce(
+            &'a mut dyn ErasedProcessor,
+            &'a ShardContext,
+        ) -> BoxFuture<'a, Result<(), BoxError>>
+        + Send,
+    ) -> Outcome {
+        let Some(Current { processor, context, .. }) = &mut self.current else {
+            return Outcome::Failed("there is no processor".to_owned());
+        };
+        let work = async { ask(&mut **processor, context).await };
+        let call = guard.call(&context.cancelled, until, work).await;
+        self.outcome(call)
+    }
+
+    /// Tells the processor that the lease is lost: the one call that no deadline bounds.
+    pub(super) async fn announce_loss(&mut self) {
+        self.close();
+        if let Some(Current { processor, context, .. }) = &mut self.current {
+            let told = AssertUnwindSafe(async { processor.lease_lost(&context.info).await });
+            // A panic or a hang here concerns nobody any more.
+            drop(timeout(LOSS_TIME_MAX, told.catch_unwind()).await);
         }
     }
 
-    /// Why the consumer is interrupted.
-    pub(super) fn interrupt(&self) -> Interrupt {
-        self.guard.stop().map_or(Interrupt::Drain, Interrupt::Stop)
+    /// Ends this ownership for the application: nothing can be checkpointed any more.
+    pub(super) fn close(&self) {
+        if let Some(current) = &self.current {
+            current.context.cancelled.cancel();
+            current.context.checkpointer.marks.send_modify(Marks::end);
+        }
     }
 
-    fn report(&self, attempt: u32, error: String, retry_in: std::time::Duration) {
-        let shard = self.context.info.shard_id.clone();
-        self.events.emit(&Event::BatchFailed { shard, attempt, error, retry_in });
+    /// How far the current processor has come.
+    pub(super) fn marks(&self) -> Marks {
+        match &self.current {
+            Some(current) => *current.context.checkpointer.marks.borrow(),
+            None => Marks::new(self.policy, self.done),
+        }
+    }
+
+    /// Drops the processor, and remembers after what another one goes on.
+    fn retire(&mut self) {
+        self.close();
+        self.done = self.marks().done();
+        if let Some(current) = self.current.take() {
+            // What its destructor says adds nothing to the panic before.
+            drop(catch_unwind(AssertUnwindSafe(|| drop(current))));
+        }
+    }
+
+    fn context(&self) -> ShardContext {
+        let marks = watch::Sender::new(Marks::new(self.policy, self.done));
+        ShardContext {
+            info: self.info.clone(),
+            resume: self.done,
+            pending: self.pending.clone(),
+            cancelled: CancellationToken::new(),
+            checkpointer: Checkpointer { marks, holder: self.holder.clone() },
+        }
+    }
+
+    fn outcome(&mut self, call: Call<Result<(), BoxError>>) -> Outcome {
+        match call {
+            Call::Done(Ok(())) => Outcome::Succeeded,
+            Call::Done(Err(error)) => Outcome::Failed(chain(&*error)),
+            Call::Panicked(said) => {
+                self.retire(); // What it was doing may be half done.
+                Outcome::Panicked(format!("panicked: {said}"))
+            }
+            Call::Stopped(stop) => Outcome::Stopped(stop),
+        }
     }
 }
 
 impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Delivery").field("shard", &self.context.info).finish_non_exhaustive()
+        f.debug_struct("Delivery")
+            .field("shard", &self.info)
+            .field("done", &self.done)
+            .finish_non_exhaustive()
     }
 }

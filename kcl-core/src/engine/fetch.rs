@@ -1,168 +1,337 @@
-//! Reads one shard, at its pace, from where it stands.
+//! Reads one shard at its pace, one batch ahead, and goes on where a reader failed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use futures::future::BoxFuture;
 
 use crate::clock::Clock;
+use crate::config::{LostDataPolicy, WorkerConfig};
+use crate::decide::children::{self, Ended, Successors};
 use crate::decide::pace::{Pace, ReadDone};
 use crate::decide::resume::Resume;
 use crate::decide::retry;
 use crate::engine::side::Chance;
 use crate::engine::timer::sleep_until;
 use crate::event::Event;
-use crate::model::{Moment, Position, SequenceNumber, ShardId};
-use crate::record_source::{Fetched, ReadFrom, RecordSource, ShardReader, SourceError};
+use crate::model::{Checkpoint, ChildShard, Lease, Moment, Position, RecordBatch, Timestamp};
+use crate::record_source::{Fetched, RecordSource, ShardFilter, ShardReader, SourceError};
 use crate::telemetry::{Events, chain};
 
-/// The shortest and longest pause after a failed read.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The shortest and longest pause after a read failed for a reason that may pass.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// How many failures in a row that retrying cannot mend let a consumer give its lease up.
-const HOPELESS_MAX: u32 = 5;
+/// The same for a reason that somebody has to mend.
+const PAUSES_REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// What a fetch needs and keeps.
-pub(super) struct Fetch {
-    pub(super) source: Arc<dyn RecordSource>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) events: Events,
-    pub(super) chance: Arc<Chance>,
-    pub(super) shard: ShardId,
-    pub(super) records_max: usize,
-    from: ReadFrom,
-    done: Option<Position>,
-    first: Option<SequenceNumber>,
-    reader: Option<Box<dyn ShardReader>>,
-    pace: Pace,
-    next_read: Moment,
-    failures: u32,
-    hopeless: u32,
-}
+/// How many throttled reads in a row are told about once. Fewer are everyday life.
+const THROTTLED_TOLD_EVERY: u32 = 10;
 
-/// What every fetch of a worker needs.
+/// What the fetch of a shard needs.
 #[derive(Clone, Debug)]
 pub(super) struct FetchParts {
     pub(super) source: Arc<dyn RecordSource>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: Events,
     pub(super) chance: Arc<Chance>,
+    pub(super) config: Arc<WorkerConfig>,
+    pub(super) lease: Arc<Lease>,
+    pub(super) retention: Duration,
 }
 
-/// The shard cannot be read, and retrying does not help.
+/// What there is to do next with a shard.
 #[derive(Debug)]
-pub(super) struct Hopeless;
+pub(super) enum Next {
+    /// Records to be processed.
+    Batch(Batch),
+    /// At this time nothing was left to read: what came before is all there was.
+    CaughtUp(Timestamp),
+    /// The shard is closed, and everything was read. Told again each time it is asked.
+    End(Vec<ChildShard>),
+    /// The shard cannot be read, or must not be read on. Told again each time it is asked.
+    Hopeless,
+}
+
+/// Records, and whether they reach up to the end.
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    pub(super) records: RecordBatch,
+    /// When these were the last records of the shard, if they were.
+    pub(super) caught_up_at: Option<Timestamp>,
+}
+
+/// Reads one shard. Holds at most one batch.
+pub(super) struct Fetch {
+    parts: FetchParts,
+    resume: Resume,
+    /// Whether the records after `resume` are known to follow without a gap.
+    is_seamless: bool,
+    opened_at: Option<Timestamp>,
+    reader: Option<Box<dyn ShardReader>>,
+    attempt: Option<BoxFuture<'static, Attempt>>,
+    pace: Pace,
+    next_read: Moment,
+    failing: Option<Failing>,
+    throttled: u32,
+    batch: Option<Batch>,
+    caught_up_at: Option<Timestamp>,
+    end: Option<Vec<ChildShard>>,
+    is_hopeless: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    since: Moment,
+    tries: u32,
+}
+
+/// One attempt to read, and what it gives back.
+struct Attempt {
+    reader: Option<Box<dyn ShardReader>>,
+    opened_at: Option<Timestamp>,
+    started: Moment,
+    started_at: Timestamp,
+    outcome: Result<Brought, SourceError>,
+}
+
+enum Brought {
+    Fetched(Fetched),
+    /// The whole shard was trimmed, and these go on with its hash keys.
+    Trimmed(Successors),
+}
 
 impl Fetch {
-    pub(super) fn new(
-        parts: FetchParts,
-        shard: ShardId,
-        resume: Resume,
-        (poll_every, records_max): (Duration, usize),
-    ) -> Self {
+    pub(super) fn new(parts: FetchParts, resume: Resume) -> Self {
         let next_read = parts.clock.now();
+        let pace = Pace::new(parts.config.retrieval.poll_every);
         Self {
-            source: parts.source,
-            clock: parts.clock,
-            events: parts.events,
-            chance: parts.chance,
-            shard,
-            records_max,
-            from: resume.from,
-            done: resume.done,
-            first: None,
+            parts,
+            resume,
+            is_seamless: false,
+            opened_at: None,
             reader: None,
-            pace: Pace::new(poll_every),
+            attempt: None,
+            pace,
             next_read,
-            failures: 0,
-            hopeless: 0,
+            failing: None,
+            throttled: 0,
+            batch: None,
+            caught_up_at: None,
+            end: None,
+            is_hopeless: false,
         }
     }
 
-    /// The first record that was read, done or not: shows whether earlier ones were trimmed.
-    pub(super) const fn first(&self) -> Option<SequenceNumber> {
-        self.first
+    /// Takes what is there to be done, in order.
+    pub(super) fn take(&mut self) -> Option<Next> {
+        // Its time is before that of the batch's read.
+        if let Some(at) = self.caught_up_at.take() {
+            return Some(Next::CaughtUp(at));
+        }
+        if let Some(batch) = self.batch.take() {
+            return Some(Next::Batch(batch));
+        }
+        if self.is_hopeless {
+            return Some(Next::Hopeless);
+        }
+        self.end.clone().map(Next::End)
     }
 
-    /// What comes next in the shard: possibly no record, but never one twice.
-    pub(super) async fn next(mut self: Box<Self>) -> (Box<Self>, Result<Fetched, Hopeless>) {
-        loop {
-            sleep_until(&*self.clock, self.next_read).await;
-            let started = self.clock.now();
-            match self.read().await {
-                Ok(fetched) => {
-                    let fetched = self.take_in(fetched, started);
-                    return (self, Ok(fetched));
-                }
-                Err(SourceError::Throttled { .. }) => {
-                    self.next_read =
-                        self.pace.after_throttled(self.chance.draw(), self.clock.now());
-                }
-                Err(SourceError::Expired) => self.reader = None,
-                Err(error) => {
-                    if let Err(hopeless) = self.failed(&error).await {
-                        return (self, Err(hopeless));
-                    }
-                }
+    /// Reads until a batch or the end is there, then never again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn fill(&mut self) {
+        while self.batch.is_none() && self.end.is_none() && !self.is_hopeless {
+            self.step().await;
+        }
+    }
+
+    /// Reads once, when it is time. What it brings is there to be [taken](Self::take) then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn step(&mut self) {
+        let attempt = match &mut self.attempt {
+            Some(attempt) => attempt,
+            None => {
+                let reader = self.reader.take();
+                self.attempt.insert(Box::pin(attempt(
+                    self.parts.clone(),
+                    self.resume,
+                    self.next_read,
+                    reader,
+                )))
+            }
+        };
+        let done = attempt.await;
+        self.attempt = None;
+        self.opened_at = done.opened_at.or(self.opened_at);
+        self.reader = done.reader;
+        match done.outcome {
+            Ok(Brought::Fetched(fetched)) => self.take_in(fetched, done.started, done.started_at),
+            Ok(Brought::Trimmed(successors)) => self.trimmed(successors),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn take_in(&mut self, mut fetched: Fetched, started: Moment, started_at: Timestamp) {
+        (self.failing, self.throttled) = (None, 0);
+        let is_caught_up = fetched.is_caught_up();
+        let read = ReadDone { started, bytes: bytes(&fetched), is_caught_up };
+        self.next_read = self.pace.after_read(read, self.parts.clock.now());
+        let first = fetched.records.first().map(|record| record.position);
+        if !self.is_seamless && (first.is_some() || is_caught_up) {
+            self.look_for_gap(first);
+            if self.is_hopeless {
+                return;
             }
         }
-    }
-
-    async fn read(&mut self) -> Result<Fetched, SourceError> {
-        let reader = match &mut self.reader {
-            Some(reader) => reader,
-            None => self.reader.insert(self.source.open(&self.shard, self.from).await?),
-        };
-        reader.read(self.records_max).await
-    }
-
-    fn take_in(&mut self, mut fetched: Fetched, started: Moment) -> Fetched {
-        self.failures = 0;
-        self.hopeless = 0;
-        let bytes = fetched
-            .records
-            .iter()
-            .map(|record| record.data.len() + record.partition_key.as_str().len())
-            .sum::<usize>();
-        let read = ReadDone {
-            started,
-            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-            is_caught_up: fetched.is_caught_up(),
-        };
-        self.next_read = self.pace.after_read(read, self.clock.now());
+        let caught_up_at = is_caught_up.then_some(started_at);
+        if let Some(seam) = &mut self.resume.seam {
+            fetched.records.retain(|record| record.position > seam.done);
+            seam.caught_up_at = caught_up_at.or(seam.caught_up_at);
+        }
         if let Some(last) = fetched.records.last() {
-            self.first = self
-                .first
-                .or_else(|| fetched.records.first().map(|record| record.position.sequence));
-            self.from = ReadFrom::At(last.position.sequence);
-            if let Some(done) = self.done {
-                fetched.records.retain(|record| record.position > done);
-            }
-            self.done = self.done.max(fetched.records.last().map(|record| record.position));
+            let known = self.resume.seam.and_then(|seam| seam.caught_up_at);
+            self.resume = Resume::after(last.position, caught_up_at.or(known));
+            let records = RecordBatch::new(fetched.records, fetched.behind_latest);
+            self.batch = Some(Batch { records, caught_up_at });
+        } else {
+            self.caught_up_at = caught_up_at;
         }
-        fetched
+        self.end = fetched.end.map(|closed| closed.children);
     }
 
-    async fn failed(&mut self, error: &SourceError) -> Result<(), Hopeless> {
-        self.reader = None;
-        self.failures = self.failures.saturating_add(1);
-        self.hopeless = if error.is_retryable() { 0 } else { self.hopeless + 1 };
-        let retry_in = retry::pause(self.failures, PAUSES, self.chance.draw());
-        let (shard, error) = (self.shard.clone(), chain(error));
-        self.events.emit(&Event::FetchFailed { shard, error, retry_in });
-        if self.hopeless >= HOPELESS_MAX {
-            return Err(Hopeless);
+    /// Looks whether records were trimmed before the `first` one that is left.
+    fn look_for_gap(&mut self, first: Option<Position>) {
+        self.is_seamless = true;
+        let now = self.parts.clock.time_of_day();
+        let sequence = first.map(|first| first.sequence);
+        let Some(seam) = self.resume.seam else { return };
+        if seam.is_torn(sequence, self.parts.retention, now) {
+            let to = first.map_or(Checkpoint::Latest, Checkpoint::After);
+            self.lost(Checkpoint::After(seam.done), to, seam.caught_up_at);
         }
-        sleep(retry_in).await;
-        Ok(())
     }
+
+    fn trimmed(&mut self, successors: Successors) {
+        let (Successors::Children(children) | Successors::Descendants(children)) = successors;
+        let now = self.parts.clock.time_of_day();
+        match self.resume.seam {
+            None => self.lost(self.parts.lease.checkpoint, Checkpoint::ShardEnd, None),
+            Some(seam) if seam.is_torn(None, self.parts.retention, now) => {
+                let from = Checkpoint::After(seam.done);
+                self.lost(from, Checkpoint::ShardEnd, seam.caught_up_at);
+            }
+            Some(_) => {}
+        }
+        self.end = Some(children);
+    }
+
+    fn lost(&mut self, from: Checkpoint, to: Checkpoint, caught_up_at: Option<Timestamp>) {
+        let shard = self.parts.lease.key.shard();
+        self.parts.events.emit(&Event::DataLost { shard, from, to, caught_up_at });
+        self.is_hopeless = match self.parts.config.delivery.lost_data {
+            LostDataPolicy::Continue => false,
+            LostDataPolicy::Stop => true,
+        };
+    }
+
+    fn failed(&mut self, error: &SourceError) {
+        let now = self.parts.clock.now();
+        if matches!(error, SourceError::Throttled { .. }) {
+            self.throttled = self.throttled.saturating_add(1);
+            self.next_read = self.pace.after_throttled(self.parts.chance.draw(), now);
+            if self.throttled.is_multiple_of(THROTTLED_TOLD_EVERY) {
+                self.tell(error, self.next_read - now);
+            }
+            return;
+        }
+        self.reader = None;
+        self.is_seamless = false;
+        if let Some(opened_at) = self.opened_at {
+            self.resume = self.resume.again(opened_at);
+        }
+        let failing = self.failing.get_or_insert(Failing { since: now, tries: 0 });
+        failing.tries = failing.tries.saturating_add(1);
+        let Failing { since, tries } = *failing;
+        if tries == 1 && matches!(error, SourceError::Expired) {
+            return; // A reader that rested for too long: it is opened again at once.
+        }
+        let is_retryable = error.is_retryable();
+        let limits = if is_retryable { PAUSES } else { PAUSES_REFUSED };
+        let retry_in = retry::pause(tries, limits, self.parts.chance.draw());
+        self.next_read = self.next_read.max(now + retry_in);
+        self.is_hopeless = retry::is_hopeless(now - since, is_retryable);
+        self.tell(error, retry_in);
+    }
+
+    fn tell(&self, error: &SourceError, retry_in: Duration) {
+        let shard = self.parts.lease.key.shard();
+        self.parts.events.emit(&Event::FetchFailed { shard, error: chain(error), retry_in });
+    }
+}
+
+/// Reads once at `when`, with a reader opened first if there is none. It owns what it needs, so that
+/// it can go on while others look at the fetch.
+async fn attempt(
+    parts: FetchParts,
+    resume: Resume,
+    when: Moment,
+    mut reader: Option<Box<dyn ShardReader>>,
+) -> Attempt {
+    sleep_until(&*parts.clock, when).await;
+    let (started, started_at) = (parts.clock.now(), parts.clock.time_of_day());
+    let opened_at = reader.is_none().then_some(started_at);
+    let outcome = match read(&parts, resume, &mut reader).await {
+        Ok(fetched) => Ok(Brought::Fetched(fetched)),
+        Err(error @ SourceError::ShardMissing { .. }) => {
+            successors(&parts, resume).await.map(Brought::Trimmed).ok_or(error)
+        }
+        Err(error) => Err(error),
+    };
+    Attempt { reader, opened_at, started, started_at, outcome }
+}
+
+async fn read(
+    parts: &FetchParts,
+    resume: Resume,
+    reader: &mut Option<Box<dyn ShardReader>>,
+) -> Result<Fetched, SourceError> {
+    let reader = match reader {
+        Some(reader) => reader,
+        None => reader.insert(parts.source.open(&parts.lease.key.shard(), resume.from).await?),
+    };
+    reader.read(parts.config.retrieval.records_max).await
+}
+
+/// Who goes on with a shard that does not exist any more, if the list of shards proves that.
+async fn successors(parts: &FetchParts, resume: Resume) -> Option<Successors> {
+    let shards = parts.source.list_shards(ShardFilter::All).await.ok()?;
+    let ended = Ended {
+        id: &parts.lease.key.shard(),
+        parents: &parts.lease.parents,
+        hash_range: parts.lease.hash_range,
+        reached: resume.seam.map(|seam| seam.done.sequence),
+    };
+    children::listed(&ended, &shards)
+}
+
+fn bytes(fetched: &Fetched) -> u64 {
+    let bytes = fetched
+        .records
+        .iter()
+        .map(|record| record.data.len() + record.partition_key.as_str().len())
+        .sum::<usize>();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 impl std::fmt::Debug for Fetch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Fetch")
-            .field("shard", &self.shard)
-            .field("from", &self.from)
+            .field("shard", &self.parts.lease.key)
+            .field("resume", &self.resume)
             .finish_non_exhaustive()
     }
 }

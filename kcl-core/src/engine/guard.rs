@@ -1,28 +1,31 @@
 //! Polls the application's futures, and stops polling them the moment they may not run any more.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::decide::lifecycle::Event as Happened;
+use crate::decide::retry;
 use crate::engine::link::Order;
 use crate::engine::supervisor::said;
 use crate::engine::timer::sleep_until;
 use crate::model::Moment;
 
-/// Why the application's future may not run any more.
+/// Why the application may not run any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// The lease is lost.
     Lost,
-    /// The lease's deadline passed without word from the holder.
-    Overdue,
-    /// The time to drain is up.
+    /// The lease's deadline passed without a word from the holder.
+    DeadlinePassed,
+    /// The time to let go is up.
     TimeUp,
 }
 
@@ -33,97 +36,197 @@ pub(super) enum Call<T> {
     Done(T),
     /// It panicked, and said this.
     Panicked(String),
-    /// It was dropped.
+    /// It was dropped, or never began, or came too late to count.
     Stopped(Stop),
 }
 
-/// What bounds the calls of one consumer: its lease's deadline and its orders.
+impl From<Stop> for Happened {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Lost => Self::LeaseLost,
+            Stop::DeadlinePassed => Self::DeadlinePassed,
+            Stop::TimeUp => Self::TimeUp,
+        }
+    }
+}
+
+/// What bounds one consumer: its lease's deadline and its orders.
+///
+/// The fence clock is asked before each poll of the application's future, and once more when that is
+/// ready: a timer alone would come too late in a process that was stopped or a machine that slept.
 #[derive(Debug)]
 pub(super) struct Guard {
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) deadline: watch::Receiver<Moment>,
-    pub(super) order: watch::Receiver<Order>,
-    pub(super) cancelled: CancellationToken,
-    pub(super) grace: std::time::Duration,
+    clock: Arc<dyn Clock>,
+    deadline: watch::Receiver<Moment>,
+    order: watch::Receiver<Order>,
+    grace: Duration,
+    /// Until when a future may still run after a loss: set when the loss is noticed.
+    grace_until: Option<Moment>,
 }
 
 impl Guard {
-    /// The order as it is now.
-    pub(super) fn order(&self) -> Order {
-        *self.order.borrow()
+    pub(super) const fn new(
+        clock: Arc<dyn Clock>,
+        deadline: watch::Receiver<Moment>,
+        order: watch::Receiver<Order>,
+        grace: Duration,
+    ) -> Self {
+        Self { clock, deadline, order, grace, grace_until: None }
     }
 
-    /// Why nothing may run now, if so.
-    pub(super) fn stop(&self) -> Option<Stop> {
-        let now = self.clock.now();
-        match self.order() {
-            Order::Lost => Some(Stop::Lost),
-            _ if now >= *self.deadline.borrow() => Some(Stop::Overdue),
-            Order::Drain { until } if now >= until => Some(Stop::TimeUp),
-            Order::Drain { .. } | Order::Run => None,
+    /// Runs the application's future until it ends or may not run any more, at `until` at the latest.
+    ///
+    /// On loss `cancelled` is set, and the future dropped after a grace that ends at the deadline at
+    /// the latest. What it returns after that does not count.
+    pub(super) async fn call<T>(
+        &mut self,
+        cancelled: &CancellationToken,
+        until: Option<Moment>,
+        work: impl Future<Output = T> + Send,
+    ) -> Call<T> {
+        let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
+        loop {
+            let (limit, stop) = self.limit(until);
+            let is_lost = stop == Stop::Lost;
+            if is_lost {
+                cancelled.cancel();
+            }
+            let end = tokio::select! {
+                biased;
+                _ = self.order.changed(), if !is_lost => continue,
+                Ok(()) = self.deadline.changed() => continue,
+                end = before(&*self.clock, limit, work.as_mut()) => end,
+                () = sleep_until(&*self.clock, limit) => continue,
+            };
+            return match end {
+                None => {
+                    cancelled.cancel();
+                    Call::Stopped(stop)
+                }
+                Some(Err(panic)) => Call::Panicked(said(&*panic)),
+                // A success is acted upon only after another look at the clock.
+                Some(Ok(value)) => {
+                    self.standing_of_lease().map_or(Call::Done(value), Call::Stopped)
+                }
+            };
         }
     }
 
-    /// Waits until there is an order other than to run, or the deadline passed.
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses nothing.
-    pub(super) async fn interrupted(&mut self) {
+    /// Waits for something that is not the application's, or until the consumer has to let go.
+    pub(super) async fn wait<T>(
+        &mut self,
+        work: impl Future<Output = T> + Send,
+    ) -> Result<T, Happened> {
+        let mut work = pin!(work);
         loop {
-            if self.order() != Order::Run || self.stop().is_some() {
-                return;
+            if let Order::Drain { .. } = self.standing()? {
+                return Err(Happened::DrainAsked);
             }
+            let (limit, _) = self.limit(None);
+            tokio::select! {
+                biased;
+                _ = self.order.changed() => {}
+                Ok(()) = self.deadline.changed() => {}
+                done = &mut work => return Ok(done),
+                () = sleep_until(&*self.clock, limit) => {}
+            }
+        }
+    }
+
+    /// Waits before something is tried again. While the holder asks to let go, only if there is time
+    /// to try it.
+    pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), Happened> {
+        let end = self.clock.now() + pause;
+        loop {
+            let now = self.clock.now();
+            if let Order::Drain { until } = self.standing()?
+                && !retry::fits(end - now, until - now)
+            {
+                return Err(Happened::DrainAsked);
+            }
+            if now >= end {
+                return Ok(());
+            }
+            let (limit, _) = self.limit(Some(end));
+            tokio::select! {
+                biased;
+                _ = self.order.changed() => {}
+                Ok(()) = self.deadline.changed() => {}
+                () = sleep_until(&*self.clock, limit) => {}
+            }
+        }
+    }
+
+    /// Waits until the lease is lost or its deadline has passed.
+    pub(super) async fn lease_gone(&mut self) {
+        while self.standing_of_lease().is_none() {
             let deadline = *self.deadline.borrow_and_update();
             tokio::select! {
                 biased;
-                Ok(()) = self.order.changed() => {}
+                _ = self.order.changed() => {}
                 Ok(()) = self.deadline.changed() => {}
                 () = sleep_until(&*self.clock, deadline) => {}
             }
         }
     }
 
-    /// Runs the application's future until it ends or may not run any more.
-    ///
-    /// The clock is asked before each poll. On loss the future is told through the context's
-    /// `cancelled()`, and dropped after a grace that ends at the deadline at the latest.
-    pub(super) async fn call<T>(&mut self, work: impl Future<Output = T> + Send) -> Call<T> {
-        let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
-        let mut grace_until = None;
-        loop {
-            let order = *self.order.borrow_and_update();
-            let deadline = *self.deadline.borrow_and_update();
-            let (limit, stop) = match order {
-                Order::Run => (deadline, Stop::Overdue),
-                Order::Drain { until } if until < deadline => (until, Stop::TimeUp),
-                Order::Drain { .. } => (deadline, Stop::Overdue),
-                Order::Lost => {
-                    self.cancelled.cancel();
-                    let until = *grace_until.get_or_insert_with(|| self.clock.now() + self.grace);
-                    (until.min(deadline), Stop::Lost)
-                }
-            };
-            let clock = Arc::clone(&self.clock);
-            let polled = std::future::poll_fn(|context| {
-                if clock.now() >= limit {
-                    return Poll::Ready(None);
-                }
-                work.as_mut().poll(context).map(Some)
-            });
-            tokio::select! {
-                biased;
-                Ok(()) = self.order.changed() => {}
-                Ok(()) = self.deadline.changed() => {}
-                end = polled => match end {
-                    Some(Ok(value)) => return Call::Done(value),
-                    Some(Err(panic)) => return Call::Panicked(said(&*panic)),
-                    None => {
-                        self.cancelled.cancel();
-                        return Call::Stopped(stop);
-                    }
-                },
-                () = sleep_until(&*clock, limit) => {}
-            }
+    /// What is ordered, or why nothing may go on.
+    pub(super) fn standing(&mut self) -> Result<Order, Stop> {
+        if let Some(stop) = self.standing_of_lease() {
+            return Err(stop);
+        }
+        match self.ordered() {
+            Order::Drain { until } if self.clock.now() >= until => Err(Stop::TimeUp),
+            order @ (Order::Run | Order::Drain { .. } | Order::Lost) => Ok(order),
         }
     }
+
+    fn standing_of_lease(&mut self) -> Option<Stop> {
+        if self.ordered() == Order::Lost {
+            return Some(Stop::Lost);
+        }
+        let deadline = *self.deadline.borrow_and_update();
+        (self.clock.now() >= deadline).then_some(Stop::DeadlinePassed)
+    }
+
+    /// Up to when the application may run as things stand, and why no longer.
+    fn limit(&mut self, until: Option<Moment>) -> (Moment, Stop) {
+        let deadline = *self.deadline.borrow_and_update();
+        let time_up = |until| (deadline.min(until), Stop::TimeUp);
+        match (self.ordered(), until) {
+            (Order::Lost, _) => {
+                let grace_until = self.clock.now() + self.grace;
+                let grace_until = *self.grace_until.get_or_insert(grace_until);
+                (deadline.min(grace_until), Stop::Lost)
+            }
+            (Order::Drain { until: drain }, Some(until)) if drain.min(until) < deadline => {
+                time_up(drain.min(until))
+            }
+            (Order::Drain { until }, None) | (Order::Run, Some(until)) if until < deadline => {
+                time_up(until)
+            }
+            (Order::Drain { .. } | Order::Run, _) => (deadline, Stop::DeadlinePassed),
+        }
+    }
+
+    /// The order as it stands. A holder that is gone holds nothing.
+    fn ordered(&mut self) -> Order {
+        let order = *self.order.borrow_and_update();
+        if self.order.has_changed().is_err() { Order::Lost } else { order }
+    }
+}
+
+/// Polls `work` as long as `limit` is not reached; none when it is.
+async fn before<T>(
+    clock: &dyn Clock,
+    limit: Moment,
+    mut work: Pin<&mut (impl Future<Output = T> + Send)>,
+) -> Option<T> {
+    std::future::poll_fn(|context| {
+        if clock.now() >= limit {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(context).map(Some)
+    })
+    .await
 }

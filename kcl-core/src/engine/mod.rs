@@ -15,7 +15,10 @@
 
 mod asker;
 mod builder;
+mod children;
 mod consumer;
+#[cfg(test)]
+mod consumer_tests;
 mod data_side;
 mod delivery;
 mod erase;

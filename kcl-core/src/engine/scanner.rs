@@ -42,6 +42,9 @@ const SCAN_GAP_MIN: Duration = Duration::from_millis(100);
 /// How often a turn of housekeeping comes, over the whole fleet.
 const TURN_EVERY: Duration = Duration::from_secs(10);
 
+/// How often a plan is made at least.
+const PLAN_EVERY: Duration = Duration::from_secs(5);
+
 /// How many messages of holders wait for the scanner at most.
 const FROM_HOLDERS_MAX: usize = 256;
 
@@ -88,7 +91,12 @@ pub(super) struct Scanner {
     next_turn: Moment,
     last_turn: Moment,
     turn_chance: f64,
+    /// Whether something changed that the plan depends on.
+    plan_due: bool,
+    /// When the plan changes by itself.
+    plan_at: Moment,
     stopping: Option<Moment>,
+    fatal: Option<RunError>,
     presence_removed: Option<oneshot::Receiver<()>>,
     reports: BTreeMap<LeaseKey, ShardReport>,
 }
@@ -125,7 +133,10 @@ impl Scanner {
             next_turn: now,
             last_turn: now,
             turn_chance: 0.0,
+            plan_due: false,
+            plan_at: now + PLAN_EVERY,
             stopping: None,
+            fatal: None,
             presence_removed: None,
             reports: BTreeMap::new(),
         }
@@ -138,22 +149,30 @@ impl Scanner {
     ) -> Result<Vec<ShardReport>, RunError> {
         let mut tasks = Tasks::default();
         let (removed, presence_removed) = oneshot::channel();
-        let presence = presence::run(Arc::clone(&self.side), stop.clone(), removed);
+        let halt = stop.child_token();
+        let presence = presence::run(Arc::clone(&self.side), halt.clone(), removed);
         tasks.spawn("presence", tracing::Span::current(), presence);
         self.presence_removed = Some(presence_removed);
         loop {
             self.begin_what_is_due();
             if self.is_finished() {
-                return Ok(self.reports.into_values().collect());
+                let reports = self.reports.into_values().collect();
+                return self.fatal.map_or(Ok(reports), Err);
             }
             let wake = sleep_until(&*self.side.clock, self.wake_at());
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if self.stopping.is_none() => self.stop(),
-                Some(news) = self.from_holders.recv() => self.heard(news),
+                () = halt.cancelled(), if self.stopping.is_none() => self.stop(),
+                Some(news) = self.from_holders.recv() => {
+                    self.plan_due = true;
+                    self.heard(news);
+                }
                 Some(job) = self.jobs.next(), if !self.jobs.is_empty() => {
+                    self.plan_due = true;
                     if let Some(error) = self.finish(job) {
-                        return Err(error);
+                        // Nobody can go on here, but others may: leases are released first.
+                        self.fatal.get_or_insert(error);
+                        halt.cancel();
                     }
                 }
                 end = self.holders.task_ended() => check_end(&end)?,
@@ -172,10 +191,8 @@ impl Scanner {
             return until + STOP_GRACE;
         }
         let scan = if self.scanning { None } else { Some(self.next_scan) };
-        let expiry = self.view.next_expiry(self.now());
         let turn = if self.turning { None } else { Some(self.next_turn) };
-        let timers = [scan, expiry, turn];
-        timers.into_iter().flatten().fold(self.now() + Duration::from_secs(1), Moment::min)
+        [scan, turn].into_iter().flatten().fold(self.plan_at, Moment::min)
     }
 
     fn begin_what_is_due(&mut self) {
@@ -194,7 +211,7 @@ impl Scanner {
             self.jobs
                 .push(Box::pin(async move { Job::Turned(shard_sync::run(&side, &start).await) }));
         }
-        if self.view.len() > 0 {
+        if self.view.len() > 0 && (self.plan_due || now >= self.plan_at) {
             self.balance(now);
         }
     }
@@ -247,6 +264,10 @@ impl Scanner {
         let blocked = self.blocked_keys(now);
         let asked = self.asks.keys().cloned().collect();
         let plan = self.view.plan(&held, &blocked, &asked, now);
+        self.plan_due = false;
+        let rested = self.cooling.values().copied().filter(|until| *until > now);
+        let expiry = self.view.next_expiry(now);
+        self.plan_at = rested.chain(expiry).fold(now + PLAN_EVERY, Moment::min);
         self.spare = plan.spare;
         for take in plan.take {
             self.take(take);
@@ -472,11 +493,5 @@ fn check_end(end: &TaskEnd) -> Result<(), RunError> {
     match &end.panic {
         None => Ok(()),
         Some(message) => Err(RunError::TaskPanicked { task: end.task, message: message.clone() }),
-    }
-}
-
-impl std::fmt::Debug for Scanner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scanner").field("me", &self.side.me).finish_non_exhaustive()
     }
 }

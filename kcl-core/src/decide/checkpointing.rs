@@ -1,0 +1,209 @@
+//! How far a shard is done, and which checkpoints are allowed.
+
+use crate::config::CheckpointPolicy;
+use crate::model::{Checkpoint, Position};
+
+/// How far one processor has come with its shard.
+///
+/// A processor that takes over after a panic gets marks of its own: what the former one was given
+/// and did not finish, it was never given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    policy: CheckpointPolicy,
+    /// What was stored before: where the shard was resumed, then each checkpoint of the application.
+    stored: Checkpoint,
+    /// Up to where records were handed over.
+    delivered: Option<Position>,
+    /// Up to where the processor returned `Ok`.
+    processed: Option<Position>,
+    is_over: bool,
+}
+
+/// Why a checkpoint is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It lies beyond what was delivered, or before what is stored already.
+    OutOfRange,
+    /// This processor's time is over, or the shard is finished.
+    Over,
+}
+
+impl Marks {
+    /// The marks of a processor that starts after `stored`.
+    #[must_use]
+    pub const fn new(policy: CheckpointPolicy, stored: Checkpoint) -> Self {
+        Self { policy, stored, delivered: None, processed: None, is_over: false }
+    }
+
+    /// Judges a checkpoint of the application at `position`; returns what to store.
+    ///
+    /// A position may be stored twice: an application that does not know whether it was stored must
+    /// be able to repeat it. What the library may store by itself already, because the processor
+    /// returned `Ok`, is stored along: so the stored checkpoint never goes back.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why not.
+    pub fn judge(&self, position: Position) -> Result<Checkpoint, Refusal> {
+        let checkpoint = Checkpoint::After(position);
+        if self.is_over {
+            return Err(Refusal::Over);
+        }
+        let furthest = self.delivered.max(self.stored.position());
+        if furthest.is_none_or(|furthest| position > furthest) || checkpoint < self.stored {
+            return Err(Refusal::OutOfRange);
+        }
+        Ok(self.automatic().map_or(checkpoint, |automatic| automatic.max(checkpoint)))
+    }
+
+    /// Notes that records up to `last` are about to be handed over.
+    pub fn deliver(&mut self, last: Position) {
+        self.delivered = self.delivered.max(Some(last));
+    }
+
+    /// Notes that the processor returned `Ok` for records up to `last`.
+    pub fn process(&mut self, last: Position) {
+        self.processed = self.processed.max(Some(last));
+    }
+
+    /// Notes that a checkpoint of the application is stored.
+    pub fn store(&mut self, checkpoint: Checkpoint) {
+        self.stored = self.stored.max(checkpoint);
+    }
+
+    /// Notes that nothing may be checkpointed any more.
+    pub const fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// What the library stores by itself: as far as the processor returned `Ok`.
+    #[must_use]
+    pub fn automatic(&self) -> Option<Checkpoint> {
+        match self.policy {
+            CheckpointPolicy::Automatic => self.processed.map(Checkpoint::After),
+            CheckpointPolicy::Manual => None,
+        }
+    }
+
+    /// Up to where everything is done for good.
+    ///
+    /// With manual checkpoints that is the last stored one.
+    #[must_use]
+    pub fn done(&self) -> Checkpoint {
+        self.automatic().map_or(self.stored, |automatic| automatic.max(self.stored))
+    }
+
+    /// After which checkpoint the shard has to be read once more for another processor; none if
+    /// reading can go on, since whatever is not done is in hand.
+    ///
+    /// With manual checkpoints, what the former processor returned `Ok` for may have lived in its
+    /// memory only.
+    #[must_use]
+    pub const fn restart(&self) -> Option<Checkpoint> {
+        match self.policy {
+            CheckpointPolicy::Automatic => None,
+            CheckpointPolicy::Manual => Some(self.stored),
+        }
+    }
+
+    /// Whether everything that was delivered is done.
+    #[must_use]
+    pub fn is_all_done(&self) -> bool {
+        self.delivered.is_none_or(|delivered| self.done() >= Checkpoint::After(delivered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CheckpointPolicy::{Automatic, Manual};
+
+    fn at(number: u128) -> Position {
+        Position::of(number.into())
+    }
+
+    fn after(number: u128) -> Checkpoint {
+        Checkpoint::After(at(number))
+    }
+
+    /// Marks resumed after 5, with records up to 20 delivered.
+    fn marks(policy: CheckpointPolicy) -> Marks {
+        let mut marks = Marks::new(policy, after(5));
+        marks.deliver(at(20));
+        marks
+    }
+
+    #[track_caller]
+    fn check(marks: &Marks, position: u128, expected: Result<Checkpoint, Refusal>) {
+        assert_eq!(marks.judge(at(position)), expected);
+    }
+
+    #[test]
+    fn a_checkpoint_lies_within_what_was_delivered() {
+        let marks = marks(Manual);
+        check(&marks, 4, Err(Refusal::OutOfRange));
+        check(&marks, 5, Ok(after(5)));
+        check(&marks, 20, Ok(after(20)));
+        check(&marks, 21, Err(Refusal::OutOfRange));
+        let nothing_delivered = Marks::new(Manual, after(5));
+        check(&nothing_delivered, 5, Ok(after(5)));
+        check(&nothing_delivered, 6, Err(Refusal::OutOfRange));
+        let from_the_beginning = Marks::new(Manual, Checkpoint::TrimHorizon);
+        check(&from_the_beginning, 0, Err(Refusal::OutOfRange));
+    }
+
+    #[test]
+    fn a_checkpoint_never_goes_back_but_may_be_repeated() {
+        let mut marks = marks(Manual);
+        marks.store(after(10));
+        check(&marks, 9, Err(Refusal::OutOfRange));
+        check(&marks, 10, Ok(after(10)));
+        marks.store(after(7));
+        check(&marks, 9, Err(Refusal::OutOfRange));
+    }
+
+    #[test]
+    fn a_checkpoint_lies_inside_an_aggregated_record() {
+        let inside = |sub_sequence| Position { sequence: 20.into(), sub_sequence };
+        let mut marks = marks(Manual);
+        marks.deliver(inside(3));
+        assert_eq!(marks.judge(inside(3)), Ok(Checkpoint::After(inside(3))));
+        assert_eq!(marks.judge(inside(4)), Err(Refusal::OutOfRange));
+        marks.store(Checkpoint::After(inside(2)));
+        assert_eq!(marks.judge(inside(1)), Err(Refusal::OutOfRange));
+    }
+
+    #[test]
+    fn an_automatic_checkpoint_is_stored_along_with_an_older_one() {
+        let mut marks = marks(Automatic);
+        marks.process(at(12));
+        check(&marks, 10, Ok(after(12)));
+        check(&marks, 15, Ok(after(15)));
+    }
+
+    #[test]
+    fn nothing_is_checkpointed_once_it_is_over() {
+        let mut marks = marks(Automatic);
+        marks.end();
+        check(&marks, 20, Err(Refusal::Over));
+    }
+
+    #[test]
+    fn what_was_processed_is_done_only_with_automatic_checkpoints() {
+        for (policy, automatic, done) in
+            [(Automatic, Some(after(12)), after(12)), (Manual, None, after(7))]
+        {
+            let mut marks = marks(policy);
+            marks.store(after(7));
+            marks.process(at(12));
+            assert_eq!((marks.automatic(), marks.done()), (automatic, done), "{policy:?}");
+            assert!(!marks.is_all_done());
+            marks.store(after(20));
+            assert!(marks.is_all_done());
+        }
+    }
+
+    #[test]
+    fn nothing_delivered_is_all_done() {
+        assert!(Marks::new(Manual, Checkpoint::TrimHorizon).is_all_done());
+    }
+}

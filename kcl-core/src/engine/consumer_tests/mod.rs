@@ -1,0 +1,38 @@
+//! One consumer against a shard in memory, a scripted processor and a holder that does as told.
+
+mod deadline;
+mod delivery;
+mod ending;
+mod kit;
+mod reading;
+mod shard_end;
+
+use std::time::Duration;
+
+use tokio::join;
+
+use crate::clock::Clock;
+use crate::engine::consumer_tests::kit::{SECOND, World};
+use crate::engine::link::{FromConsumer, Order};
+use crate::model::{Checkpoint, ChildShard};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// Runs a consumer for so long, drains it, and returns the checkpoint it leaves.
+async fn run_for(world: &World, time: Duration) -> Option<Checkpoint> {
+    let (mut held, run) = world.start();
+    let script = async {
+        held.serve(time).await;
+        let until = world.clock.now() + SECOND * 20;
+        held.order.send_replace(Order::Drain { until });
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Drained)));
+        let checkpoint = held.checkpoint();
+        held.let_go().await;
+        checkpoint
+    };
+    join!(run, script).1
+}
+
+fn ids(children: &[ChildShard]) -> Vec<&str> {
+    children.iter().map(|child| child.id.as_str()).collect()
+}
