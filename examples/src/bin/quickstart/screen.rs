@@ -1,0 +1,305 @@
+//! Shows the story: one screen that is redrawn, or a line for each event where there is no terminal.
+
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use kcl_core::model::ShardId;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize as _};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
+use ratatui::{DefaultTerminal, Frame};
+
+use crate::board::{Board, Phase, ShardRow, WorkerRow, label};
+use crate::fleet::WorkerState;
+
+/// Each worker has a colour, in the order of their start.
+const COLOURS: [Color; 8] = [
+    Color::Cyan,
+    Color::Yellow,
+    Color::Green,
+    Color::Magenta,
+    Color::LightBlue,
+    Color::LightRed,
+    Color::LightGreen,
+    Color::LightMagenta,
+];
+
+/// The widest that the screen gets: longer lines are hard to read.
+const WIDTH_MAX: u16 = 96;
+
+/// What is said beside the board.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    /// Where it takes place.
+    pub(crate) place: &'static str,
+    /// The chapter.
+    pub(crate) headline: String,
+    /// What happened, and when.
+    pub(crate) news: Vec<(Duration, String)>,
+    /// Since the beginning.
+    pub(crate) elapsed: Duration,
+    /// How many records were put.
+    pub(crate) put: usize,
+}
+
+impl Scene {
+    /// The scene before the first chapter.
+    pub(crate) const fn of(place: &'static str) -> Self {
+        Self { place, headline: String::new(), news: Vec::new(), elapsed: Duration::ZERO, put: 0 }
+    }
+}
+
+/// The terminal, or plain lines. Dropping it restores the terminal.
+#[derive(Debug)]
+pub(crate) enum Screen {
+    /// One screen, redrawn.
+    Terminal(Box<DefaultTerminal>),
+    /// A line for each event.
+    Plain,
+}
+
+/// Somebody pressed Ctrl-C.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("you asked for it")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+impl Screen {
+    /// The terminal if standard output is one.
+    pub(crate) fn open() -> anyhow::Result<Self> {
+        if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+            Ok(Self::Terminal(Box::new(ratatui::try_init()?)))
+        } else {
+            Ok(Self::Plain)
+        }
+    }
+
+    /// Tells what happened.
+    pub(crate) fn say(&self, at: Duration, text: &str) {
+        match self {
+            // It is part of what is drawn.
+            Self::Terminal(_) => {}
+            Self::Plain => println!("{:>6.1} s  {text}", at.as_secs_f64()),
+        }
+    }
+
+    /// Shows how things are.
+    pub(crate) fn draw(&mut self, scene: &Scene, board: &Board) -> anyhow::Result<()> {
+        let Self::Terminal(terminal) = self else { return Ok(()) };
+        terminal.draw(|frame| draw(frame, scene, board))?;
+        while event::poll(Duration::ZERO)? {
+            let Event::Key(key) = event::read()? else { continue };
+            let control = key.modifiers.contains(KeyModifiers::CONTROL);
+            if key.code == KeyCode::Char('q') || (control && key.code == KeyCode::Char('c')) {
+                return Err(Interrupted.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if matches!(self, Self::Terminal(_)) {
+            ratatui::restore();
+        }
+    }
+}
+
+fn draw(frame: &mut Frame<'_>, scene: &Scene, board: &Board) {
+    let area = frame.area();
+    let area = Rect {
+        x: area.x + 2.min(area.width),
+        width: area.width.saturating_sub(4).min(WIDTH_MAX),
+        ..area
+    };
+    let rows = |count: usize| u16::try_from(count).unwrap_or(u16::MAX).saturating_add(2);
+    let [_, title, headline, shards, workers, news, legend] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(2),
+        Constraint::Length(3),
+        Constraint::Length(rows(board.shards.len())),
+        Constraint::Length(rows(board.workers.len())),
+        Constraint::Min(2),
+        Constraint::Length(3),
+    ])
+    .areas(area);
+    draw_title(frame, title, scene);
+    let text = Paragraph::new(scene.headline.as_str().bold()).wrap(Wrap { trim: true });
+    frame.render_widget(text, headline);
+    frame.render_widget(shard_table(board), shards);
+    frame.render_widget(worker_table(board), workers);
+    draw_news(frame, news, scene);
+    let text = "Heartbeat: grows while the worker is alive. Delivered: how many records a worker \
+                got. Stored: how many of them it has noted in the table as done; if it crashes, \
+                its successor goes on from there. Ctrl-C stops everything.";
+    frame.render_widget(Paragraph::new(text.dim()).wrap(Wrap { trim: true }), legend);
+}
+
+fn draw_title(frame: &mut Frame<'_>, area: Rect, scene: &Scene) {
+    let seconds = scene.elapsed.as_secs();
+    let clock = format!("{}:{:02}", seconds / 60, seconds % 60);
+    let name = Line::from(vec![
+        "A fleet shares a Kinesis stream".bold(),
+        format!("   on {}, {} records so far", scene.place, grouped(scene.put)).dim(),
+    ]);
+    frame.render_widget(Paragraph::new(name), area);
+    frame.render_widget(Paragraph::new(Line::from(clock).right_aligned()), area);
+}
+
+fn header<const N: usize>(titles: [&'static str; N]) -> Row<'static> {
+    // The first two columns are words, the others numbers.
+    let cells = titles.into_iter().enumerate().map(|(column, title)| {
+        let line = Line::from(title);
+        Cell::from(if column < 2 { line } else { line.right_aligned() })
+    });
+    Row::new(cells).style(Style::new().dim())
+}
+
+fn number(text: String) -> Cell<'static> {
+    Cell::from(Line::from(text).right_aligned())
+}
+
+fn shard_table(board: &Board) -> Table<'static> {
+    let rows = board.shards.iter().map(|row| {
+        let lag = match row.phase {
+            Phase::Open => format!("{:.1} s", row.lag.as_secs_f64()),
+            Phase::Waiting | Phase::Ended => String::new(),
+        };
+        let cells = [
+            Cell::from(shard_name(row)),
+            Cell::from(Line::from(holder(row, board))),
+            number(grouped(usize::try_from(row.counter).unwrap_or(usize::MAX))),
+            number(grouped(row.delivered)),
+            number(grouped(row.saved)),
+            number(lag),
+        ];
+        let dim = row.phase != Phase::Open;
+        Row::new(cells).style(if dim { Style::new().dim() } else { Style::new() })
+    });
+    let widths = [
+        Constraint::Length(20),
+        Constraint::Fill(1),
+        Constraint::Length(9),
+        Constraint::Length(9),
+        Constraint::Length(9),
+        Constraint::Length(7),
+    ];
+    let titles = ["Shard", "Processed by", "Heartbeat", "Delivered", "Stored", "Lag"];
+    Table::new(rows, widths).header(header(titles)).column_spacing(2)
+}
+
+fn shard_name(row: &ShardRow) -> String {
+    let parents: Vec<&str> = row.parents.iter().map(label).collect();
+    match parents.as_slice() {
+        [] => label(&row.id).to_owned(),
+        parents => format!("{}, after {}", label(&row.id), parents.join(" and ")),
+    }
+}
+
+fn holder(row: &ShardRow, board: &Board) -> Vec<Span<'static>> {
+    match (row.phase, &row.holder) {
+        (Phase::Ended, _) => vec!["finished".into()],
+        (Phase::Waiting, _) => vec!["waits until they are finished".into()],
+        (Phase::Open, None) => vec!["nobody yet".red()],
+        (Phase::Open, Some(holder)) => {
+            let mut spans = vec![coloured(holder, board)];
+            let state = board.workers.iter().find(|worker| worker.name == holder.as_str());
+            match state.map(|worker| worker.state) {
+                Some(WorkerState::Killed) => spans.push(" (dead, not noticed yet)".red()),
+                Some(WorkerState::Stopping) => spans.push(" (finishing)".dim()),
+                Some(WorkerState::Running | WorkerState::Stopped) | None => {}
+            }
+            if let Some(next) = &row.next {
+                spans.push(" is asked to hand over to ".dim());
+                spans.push(coloured(next, board));
+            }
+            spans
+        }
+    }
+}
+
+fn coloured(name: &str, board: &Board) -> Span<'static> {
+    let place = board.workers.iter().position(|worker| worker.name == name);
+    let colour = place.and_then(|place| COLOURS.get(place)).copied().unwrap_or(Color::Reset);
+    Span::styled(name.to_owned(), Style::new().fg(colour).bold())
+}
+
+fn worker_table(board: &Board) -> Table<'static> {
+    let rows = board.workers.iter().map(|row| {
+        let cells = [
+            Cell::from(Line::from(coloured(row.name, board))),
+            Cell::from(Line::from(state(row))),
+            number(row.shards.to_string()),
+            number(grouped(row.delivered)),
+        ];
+        Row::new(cells)
+    });
+    let widths =
+        [Constraint::Length(20), Constraint::Fill(1), Constraint::Length(9), Constraint::Length(9)];
+    let titles = ["Worker", "", "Shards", "Delivered"];
+    Table::new(rows, widths).header(header(titles)).column_spacing(2)
+}
+
+fn state(row: &WorkerRow) -> Span<'static> {
+    match row.state {
+        WorkerState::Running => "works".into(),
+        WorkerState::Stopping => "finishes what it has in hand".into(),
+        WorkerState::Stopped => "stopped, as asked".dim(),
+        WorkerState::Killed => "killed".red(),
+    }
+}
+
+fn draw_news(frame: &mut Frame<'_>, area: Rect, scene: &Scene) {
+    let room = usize::from(area.height.saturating_sub(2));
+    let skip = scene.news.len().saturating_sub(room);
+    let mut lines = vec![Line::from("What happened".dim())];
+    lines.extend(scene.news.iter().skip(skip).map(|(at, text)| {
+        Line::from(vec![format!("{:>6.1} s  ", at.as_secs_f64()).dim(), text.clone().into()])
+    }));
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// A number with commas.
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `shard 1`, `shards 1 and 2`, `shards 1, 2 and 3`.
+pub(crate) fn shard_list(ids: &[ShardId]) -> String {
+    let labels: Vec<_> = ids.iter().map(label).collect();
+    match labels.as_slice() {
+        [] => "no shard".to_owned(),
+        [one] => format!("shard {one}"),
+        [first @ .., last] => format!("shards {} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_threes() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

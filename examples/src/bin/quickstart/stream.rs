@@ -1,0 +1,171 @@
+//! The story's stream, and the table beside it: created, split, merged, deleted.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::types::StreamStatus;
+use kcl_core::clock::{Clock as _, SystemClock};
+use kcl_core::model::ShardId;
+use kcl_local::LocalStack;
+use tokio::time::sleep;
+
+use crate::args::Args;
+
+/// How often a stream is asked whether it is ready.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// Where the story takes place. Dropping it stops a local stack.
+#[derive(Debug)]
+pub(crate) struct Place {
+    sdk: SdkConfig,
+    /// What tells a worker process of the place.
+    words: Vec<String>,
+    /// What a person calls it.
+    title: &'static str,
+    _stack: Option<LocalStack>,
+}
+
+/// The stream of this run, and the table of the same name. Clones are the same stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    name: String,
+    sdk: SdkConfig,
+    kinesis: Client,
+    words: Vec<String>,
+    title: &'static str,
+}
+
+impl Place {
+    /// The place that the command line names.
+    pub(crate) async fn of(args: &Args) -> anyhow::Result<Self> {
+        if args.aws {
+            let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
+            let words = vec!["--aws".to_owned()];
+            return Ok(Self { sdk, words, title: "your AWS account", _stack: None });
+        }
+        if let Some(url) = &args.endpoint {
+            return Ok(Self::at(url, "a local stack", None));
+        }
+        let stack = LocalStack::start().context("the local stack did not start")?;
+        Ok(Self::at(&stack.endpoint_url(), "this machine", Some(stack)))
+    }
+
+    fn at(url: &str, title: &'static str, stack: Option<LocalStack>) -> Self {
+        let words = vec!["--endpoint".to_owned(), url.to_owned()];
+        Self { sdk: kcl_local::sdk_config(url), words, title, _stack: stack }
+    }
+
+    /// The stream of this run. It is yet to be created.
+    pub(crate) fn stream(&self) -> Stream {
+        let seconds = SystemClock.time_of_day().epoch_seconds();
+        Stream {
+            name: format!("kcl-quickstart-{seconds}-{}", std::process::id()),
+            sdk: self.sdk.clone(),
+            kinesis: Client::new(&self.sdk),
+            words: self.words.clone(),
+            title: self.title,
+        }
+    }
+}
+
+impl Stream {
+    /// Its name, which is the table's name as well.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it is reached.
+    pub(crate) const fn sdk(&self) -> &SdkConfig {
+        &self.sdk
+    }
+
+    /// What a person calls the place where it is.
+    pub(crate) const fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// A Kinesis client.
+    pub(crate) const fn kinesis(&self) -> &Client {
+        &self.kinesis
+    }
+
+    /// What tells a worker process of the stream.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let stream = ["--stream".to_owned(), self.name.clone()];
+        self.words.iter().cloned().chain(stream).collect()
+    }
+
+    /// Creates it.
+    pub(crate) async fn create(self, shards: u16) -> anyhow::Result<()> {
+        let create = self.kinesis.create_stream().stream_name(&self.name);
+        create.shard_count(shards.into()).send().await.context("no stream could be created")?;
+        self.ready().await
+    }
+
+    /// Splits a shard in two halves, and then merges two neighbours.
+    pub(crate) async fn reshard(self, split: ShardId, merge: [ShardId; 2]) -> anyhow::Result<()> {
+        let middle = self.middle(&split).await?;
+        let call = self.kinesis.split_shard().stream_name(&self.name);
+        let call = call.shard_to_split(split.as_str()).new_starting_hash_key(middle);
+        call.send().await.context("the shard could not be split")?;
+        self.ready().await?;
+        let [one, other] = merge;
+        let call = self.kinesis.merge_shards().stream_name(&self.name);
+        let call = call.shard_to_merge(one.as_str()).adjacent_shard_to_merge(other.as_str());
+        call.send().await.context("the shards could not be merged")?;
+        self.ready().await
+    }
+
+    /// Deletes it, and the table.
+    pub(crate) async fn delete(&self) -> anyhow::Result<()> {
+        let table = aws_sdk_dynamodb::Client::new(&self.sdk).delete_table();
+        let table = table.table_name(&self.name).send().await;
+        let stream = self.kinesis.delete_stream().stream_name(&self.name).send().await;
+        // What was not created yet need not be deleted.
+        let absent = |error: &aws_sdk_dynamodb::operation::delete_table::DeleteTableError| {
+            error.is_resource_not_found_exception()
+        };
+        if let Err(error) = table
+            && !error.as_service_error().is_some_and(absent)
+        {
+            return Err(error).with_context(|| format!("delete the table {} yourself", self.name));
+        }
+        if let Err(error) = stream
+            && !error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception())
+        {
+            return Err(error).with_context(|| format!("delete the stream {} yourself", self.name));
+        }
+        Ok(())
+    }
+
+    async fn middle(&self, shard: &ShardId) -> anyhow::Result<String> {
+        let list = self.kinesis.list_shards().stream_name(&self.name).send().await?;
+        let range = list
+            .shards()
+            .iter()
+            .find(|listed| listed.shard_id() == shard.as_str())
+            .and_then(|listed| listed.hash_key_range())
+            .context("the shard is not listed")?;
+        let (start, end): (u128, u128) =
+            (range.starting_hash_key().parse()?, range.ending_hash_key().parse()?);
+        let half = end.saturating_sub(start) / 2;
+        Ok(start.saturating_add(half).saturating_add(1).to_string())
+    }
+
+    /// Waits until it can be changed again.
+    async fn ready(&self) -> anyhow::Result<()> {
+        loop {
+            let reply =
+                self.kinesis.describe_stream_summary().stream_name(&self.name).send().await?;
+            let status = reply.stream_description_summary().map(|summary| summary.stream_status());
+            if status == Some(&StreamStatus::Active) {
+                return Ok(());
+            }
+            sleep(ASK_EVERY).await;
+        }
+    }
+}
