@@ -27,8 +27,10 @@ jlink --add-modules java.se,jdk.unsupported,jdk.crypto.ec,jdk.zipfs --strip-debu
 cp "$jars"/*.jar "$jars"/*linux*.so "$root/opt/dynamodb/"
 
 # The image has no package manager: whatever the runtime's libraries are linked with comes along, at the same path.
-find "$root/opt/java" -name '*.so' -exec ldd {} + "$root/opt/java/bin/java" 2>/dev/null \
-  | grep -oE '/[^ ():]+\.so[^ ():]*' | grep -v "^$work" | sort -u | while read -r library; do
+mapfile -t binaries < <(find "$root/opt/java/bin/java" "$root/opt/java/lib" -name java -o -name '*.so')
+# ldd fails on a library that needs what is not installed here, such as a window system: the server needs none either.
+{ ldd "${binaries[@]}" 2>/dev/null || true; } | grep -oE '/[^ ():]+\.so[^ ():]*' | { grep -v "^$work" || true; } \
+  | sort -u | while read -r library; do
   install -D "$library" "$root$library"
 done
 

@@ -58,10 +58,10 @@ free_port() {
 
 ensure_java
 if [ "${1:-}" != --process ] && docker info >/dev/null 2>&1; then
-  ci/dynamodb_local_image.sh
+  ci/dynamodb_local_image.sh || die "cannot make the image"
   run_tests KCL_TEST_CONTAINERS=1
 else
-  ci/dynamodb_local.sh --fetch >/dev/null
+  ci/dynamodb_local.sh --fetch >/dev/null || die "cannot fetch DynamoDB Local"
   port="$(free_port)"
   log="$(mktemp)"
   ci/dynamodb_local.sh "$port" >"$log" 2>&1 &

@@ -4,25 +4,51 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use ferrokinesis::error::KinesisErrorResponse;
 use ferrokinesis::store::Store;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use serde_json::{Map, Value};
+use tokio::task::unconstrained;
 use tower::ServiceExt as _;
 
 use crate::calls::Calls;
 use crate::dynamo::Dynamo;
+use crate::repair::{
+    cbor_times, fan_out, get_records, list_shards, shard_count, stream_arn, timestamp,
+};
+use crate::topology::Topology;
+use crate::wire::Encoding;
 
 /// What the endpoint hands requests to.
 pub(crate) struct Gateway {
-    pub(crate) kinesis: Router,
-    pub(crate) store: Store,
-    pub(crate) dynamo: Dynamo,
-    pub(crate) calls: Arc<Calls>,
+    kinesis: Router,
+    store: Store,
+    topology: Topology,
+    dynamo: Dynamo,
+    calls: Arc<Calls>,
+}
+
+/// What becomes of a call.
+enum Repair {
+    /// It is answered here.
+    Answer(Vec<u8>),
+    /// It goes on, changed.
+    Request(Map<String, Value>),
+    /// It goes on as it came.
+    None,
 }
 
 impl Gateway {
+    /// Stands before the embedded services.
+    pub(crate) fn new(kinesis: Router, store: Store, dynamo: Dynamo, calls: Arc<Calls>) -> Self {
+        let kinesis = kinesis.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        Self { kinesis, topology: Topology::new(store.clone()), store, dynamo, calls }
+    }
+
     /// Turns the gateway into the router of the endpoint.
     pub(crate) fn into_router(self) -> Router {
         Router::new()
@@ -33,7 +59,79 @@ impl Gateway {
     }
 
     async fn kinesis(&self, operation: &str, request: Request) -> Response {
-        self.forward(request).await
+        match operation {
+            // The write path, and streams of events with nothing to repair, pass as they are.
+            "PutRecord" | "PutRecords" => self.forward(request).await,
+            "GetRecords" | "GetShardIterator" | "ListShards" => {
+                self.repaired(operation, request).await
+            }
+            "SubscribeToShard" => fan_out::watch(self.repaired(operation, request).await),
+            _ => {
+                let rewrite = cbor_times::has_times(operation)
+                    && Encoding::of(request.headers()) == Some(Encoding::Cbor);
+                let repaired = operation == "UpdateShardCount" || stream_arn::needs_name(operation);
+                let response = if repaired {
+                    self.repaired(operation, request).await
+                } else {
+                    self.forward(request).await
+                };
+                self.topology.forget();
+                if rewrite { cbor_times::rewrite(response).await } else { response }
+            }
+        }
+    }
+
+    /// Answers a call with its repairs. Those who need none, and those that are not valid, go on to
+    /// the embedded Kinesis as they came.
+    async fn repaired(&self, operation: &str, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        let message = Encoding::of(&parts.headers)
+            .and_then(|encoding| Some((encoding, encoding.decode(&body)?)));
+        let Some((encoding, fields)) = message else {
+            return self.forward(Request::from_parts(parts, Body::from(body))).await;
+        };
+        match self.repair(operation, fields, encoding).await {
+            Ok(Repair::Answer(answer)) => encoding.answer(answer),
+            Ok(Repair::None) => self.forward(Request::from_parts(parts, Body::from(body))).await,
+            Ok(Repair::Request(fields)) => {
+                let mut parts = parts;
+                parts.headers.remove(CONTENT_LENGTH);
+                let body = encoding.encode(&Value::Object(fields));
+                self.forward(Request::from_parts(parts, Body::from(body))).await
+            }
+            Err(error) => encoding.refuse(&error),
+        }
+    }
+
+    async fn repair(
+        &self,
+        operation: &str,
+        mut fields: Map<String, Value>,
+        encoding: Encoding,
+    ) -> Result<Repair, KinesisErrorResponse> {
+        if operation == "GetRecords" {
+            let answer =
+                get_records::answer(&self.store, &self.topology, &fields, encoding).await?;
+            return Ok(answer.map_or(Repair::None, Repair::Answer));
+        }
+        let named = stream_arn::needs_name(operation) && stream_arn::resolve(&mut fields)?;
+        let positioned = match operation {
+            "UpdateShardCount" => return Err(shard_count::refusal()),
+            "ListShards" => {
+                let answer = list_shards::answer(&self.topology, &fields).await?;
+                return Ok(
+                    answer.map_or(Repair::None, |answer| Repair::Answer(encoding.encode(&answer)))
+                );
+            }
+            "GetShardIterator" => timestamp::in_iterator(&self.store, &mut fields).await,
+            "SubscribeToShard" => timestamp::in_subscription(&self.store, &mut fields).await,
+            _ => false,
+        };
+        Ok(if named || positioned { Repair::Request(fields) } else { Repair::None })
     }
 
     async fn dynamo(&self, request: Request) -> Response {
@@ -45,8 +143,11 @@ impl Gateway {
     }
 
     /// Hands a request to the embedded Kinesis as it is.
+    ///
+    /// Without the runtime's budget no other call comes between a record's number and its storing,
+    /// so that no reader passes a record that is about to appear.
     async fn forward(&self, request: Request) -> Response {
-        match self.kinesis.clone().oneshot(request).await {
+        match unconstrained(self.kinesis.clone().oneshot(request)).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
@@ -89,7 +190,7 @@ async fn dispatch(State(gateway): State<Arc<Gateway>>, request: Request) -> Resp
 const NO_TARGET: &str = "this is a local Kinesis and DynamoDB: set it as the endpoint of an AWS SDK, \
     or ask for /calls or /health\n";
 
-/// The largest request: a PutRecords call of 10 MiB, in base64.
+/// The largest request: a `PutRecords` call of 10 MiB, in base64.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 async fn read(body: Body) -> Result<Bytes, Response> {

@@ -13,12 +13,31 @@
 //! ```
 //!
 //! For clients in any language, `cargo run -p kcl-local` runs the same thing as a process.
+//!
+//! # What differs from AWS
+//!
+//! - Nobody is throttled, and signatures are not checked.
+//! - Times of arrival and creation are whole seconds. `AT_TIMESTAMP` may return records of the
+//!   second before the one asked for, and skips none; `MillisBehindLatest` is up to a second too
+//!   long while there is a backlog.
+//! - A shard's children open up to a second after the call that made them.
+//! - Records older than the retention period are not returned; shards stay listed as long as they
+//!   have been open within it. No record is trimmed earlier.
+//! - `UpdateShardCount` is refused: use `SplitShard` and `MergeShards`.
+//! - `PutRecords` takes 5 MiB at most.
+//! - A subscription looks for records every 200 ms, in events of up to 2000 records, and its
+//!   `MillisBehindLatest` is always 0.
+//! - `DescribeStream` returns all shards at once, and `ListStreamConsumers` its first page only.
+//! - With a folder, every write to Kinesis saves all of it. That is for development, not for load.
 
 mod calls;
 mod dynamo;
 mod gateway;
 pub mod kinesis;
 pub mod leases;
+mod repair;
 mod stack;
+mod topology;
+mod wire;
 
 pub use stack::{LocalStack, LocalStackOptions, StartError, sdk_config};

@@ -16,6 +16,7 @@ use ferrokinesis::store::{DurableStateOptions, StoreOptions};
 use thiserror::Error;
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
+use tracing::subscriber::{NoSubscriber, with_default};
 
 use crate::calls::Calls;
 use crate::dynamo::Dynamo;
@@ -25,7 +26,8 @@ use crate::gateway::Gateway;
 ///
 /// It has a thread of its own, so that it serves any caller: blocking code, and the
 /// single-threaded runtimes of tests. Any number run side by side. Dropping it closes all
-/// connections and waits, for milliseconds, until the thread has ended.
+/// connections and waits, for milliseconds, until the thread has ended. It logs nothing: the
+/// embedded services warn of every lost condition, which is normal between workers.
 #[derive(Debug)]
 pub struct LocalStack {
     address: SocketAddr,
@@ -103,7 +105,7 @@ impl LocalStack {
         let stopped = stop.clone();
         let thread = thread::Builder::new()
             .name("kcl-local".to_owned())
-            .spawn(move || server.run(&stopped))
+            .spawn(move || with_default(NoSubscriber::new(), || server.run(&stopped)))
             .map_err(StartError::Io)?;
         let stack = Self { address, calls, stop, thread: Some(thread) };
         started
@@ -174,11 +176,13 @@ impl Drop for LocalStack {
 const REGION: &str = "us-east-1";
 
 fn listen(port: u16) -> Result<TcpListener, StartError> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => StartError::PortInUse { port },
-            _ => StartError::Io(error),
-        })?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| {
+        if error.kind() == io::ErrorKind::AddrInUse {
+            StartError::PortInUse { port }
+        } else {
+            StartError::Io(error)
+        }
+    })?;
     listener.set_nonblocking(true).map_err(StartError::Io)?;
     Ok(listener)
 }
@@ -215,11 +219,8 @@ impl Server {
     async fn serve(self) -> Result<(), StartError> {
         let listener = tokio::net::TcpListener::from_std(self.listener)
             .map_err(StartError::Io)?
-            .tap_io(|connection| {
-                if let Err(error) = connection.set_nodelay(true) {
-                    tracing::debug!(%error, "connection keeps its delay");
-                }
-            });
+            // A connection that keeps its delay is slow, not wrong.
+            .tap_io(|connection| drop(connection.set_nodelay(true)));
         let inner = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .map_err(StartError::Io)?;
@@ -235,7 +236,7 @@ impl Server {
         }
         let dynamo = Dynamo::new(address)
             .map_err(|error| StartError::Service { reason: error.to_string() })?;
-        let gateway = Gateway { kinesis, store, dynamo, calls: self.calls };
+        let gateway = Gateway::new(kinesis, store, dynamo, self.calls);
         drop(self.ready.send(Ok(())));
         tokio::select! {
             served = axum::serve(listener, gateway.into_router()) => served.map_err(StartError::Io),
@@ -266,6 +267,8 @@ fn store_options(folder: Option<&Path>) -> StoreOptions {
         delete_stream_ms: 0,
         update_stream_ms: 0,
         shard_limit: 100_000,
+        // Of events with more, some clients refuse the size.
+        subscribe_to_shard_event_record_limit: 2000,
         durable: folder.map(|folder| DurableStateOptions {
             state_dir: folder.join("kinesis"),
             snapshot_interval_secs: 30,

@@ -149,7 +149,6 @@ pub fn sdk(endpoint: &str) -> SdkConfig {
 pub fn unique_table() -> String {
     static TABLES: AtomicU64 = AtomicU64::new(0);
     let number = TABLES.fetch_add(1, Ordering::Relaxed);
-    #[expect(clippy::disallowed_methods, reason = "a name, not a decision")]
     let nanos = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
     format!("kcl-test-{}-{nanos:x}-{number}", std::process::id())
 }

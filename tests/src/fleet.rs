@@ -279,6 +279,7 @@ impl Fleet {
 }
 
 impl Drop for Fleet {
+    #[expect(clippy::print_stderr, reason = "a failing test shows what its workers said")]
     fn drop(&mut self) {
         for child in self.workers.values_mut() {
             // One that is gone already cannot be killed, and need not be.

@@ -3,5 +3,6 @@
 
 pub mod audit;
 pub mod dynamodb;
+pub mod errors;
 pub mod fleet;
 pub mod producer;

@@ -1,20 +1,23 @@
 //! Lease stores keep the contract: memory, the embedded DynamoDB, and DynamoDB Local.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use kcl_core::lease_store::{Conditional, LeaseStore};
+use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError};
 use kcl_core::model::{
     Change, Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, LeaseWrite, NewLease,
-    PendingCheckpoint, Position, Progress, SequenceNumber, ShardId, StartPosition, StreamStart,
-    Timestamp, WorkerId, WriteKind,
+    PendingCheckpoint, Position, Presence, Progress, SequenceNumber, ShardId, StartPosition,
+    StreamStart, Timestamp, WorkerId, WriteKind,
 };
 use kcl_core::testing::lease_store::{a_scan_finds_every_row, check, pages};
+use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_local::leases::MemoryLeaseStore;
-use kcl_tests::dynamodb::DynamoDb;
+use kcl_tests::dynamodb::{DynamoDb, unique_table};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -42,14 +45,13 @@ fn the_embedded_dynamodb_keeps_the_contract() {
 #[test]
 fn dynamodb_local_keeps_the_contract() {
     let runtime = Runtime::new().unwrap();
+    // A container is removed by the runtime within which it is dropped.
+    let _within = runtime.enter();
     let Some(server) = runtime.block_on(DynamoDb::real()).unwrap() else {
         println!("skipped: set KCL_TEST_DYNAMODB=http://... or KCL_TEST_CONTAINERS=1");
         return;
     };
     whole_contract(&runtime, &server, 150);
-    // A container is removed by the runtime that started it.
-    let _within = runtime.enter();
-    drop(server);
 }
 
 fn whole_contract(runtime: &Runtime, server: &DynamoDb, cases: u32) {
@@ -58,6 +60,8 @@ fn whole_contract(runtime: &Runtime, server: &DynamoDb, cases: u32) {
         a_large_table_takes_several_pages(server).await;
         unknown_attributes_are_kept(server).await;
         java_stream_rows_are_kept(server).await;
+        a_worker_named_like_a_shard_harms_no_lease(server).await;
+        workers_may_create_the_table_at_once(server).await;
     });
     random_writes(runtime, cases, async || Arc::new(server.store().await.unwrap()));
 }
@@ -98,7 +102,7 @@ async fn unknown_attributes_are_kept(server: &DynamoDb) {
     }
     let a = || WorkerId::from("a");
     let begin = |counter| WriteKind::BeginHandOver { counter, victim: a() };
-    let steps: [(&str, &dyn Fn(LeaseCounter) -> WriteKind); 11] = [
+    let steps: [(&str, &(dyn Fn(LeaseCounter) -> WriteKind + Sync)); 11] = [
         ("a", &|counter| take(counter, 1)),
         ("a", &|counter| WriteKind::Renew { counter, next: None, progress: Some(prepared(true)) }),
         ("b", &begin),
@@ -147,6 +151,32 @@ async fn java_stream_rows_are_kept(server: &DynamoDb) {
     let stored = store.create_stream_start(&start).await.unwrap();
     assert_eq!(stored.id.as_deref(), Some("java-saw-this"));
     assert_eq!(store.stream_start(&start.stream).await.unwrap(), Some(stored));
+}
+
+/// All rows share one space of keys.
+async fn a_worker_named_like_a_shard_harms_no_lease(server: &DynamoDb) {
+    let store = server.store().await.unwrap();
+    let key = LeaseKey::from("shardId-000000000000");
+    let kind = WriteKind::Create(new_lease(&key));
+    let write = LeaseWrite { key: key.clone(), worker: "a".into(), number: 1, kind };
+    let Conditional::Applied(lease) = store.write(&write).await.unwrap() else { panic!("lost") };
+    let worker = WorkerId::from(key.as_str());
+    let presence = Presence { worker: worker.clone(), beat: 1, last_update: Timestamp::default() };
+    for refused in [store.put_presence(&presence).await, store.delete_presence(&worker).await] {
+        assert!(matches!(refused, Err(LeaseStoreError::Unreadable { .. })), "{refused:?}");
+    }
+    assert_eq!(store.get(&key).await.unwrap(), Some(lease));
+}
+
+async fn workers_may_create_the_table_at_once(server: &DynamoDb) {
+    for _ in 0..3 {
+        let setup = TableSetup::CreateIfMissing(NewTable::default());
+        let config = DynamoLeaseStoreConfig::new(unique_table()).with_setup(setup);
+        let stores = [(); 4].map(|()| DynamoLeaseStore::new(&server.sdk(), config.clone()));
+        let [a, b, c, d] = &stores;
+        tokio::try_join!(a.prepare(), b.prepare(), c.prepare(), d.prepare()).unwrap();
+        assert_eq!(d.scan(None).await.unwrap().leases, []);
+    }
 }
 
 /// A write that is still to be told its counter and who is who.
@@ -220,7 +250,8 @@ impl Step {
             _ => {
                 let position =
                     Position { sequence: SequenceNumber::from(u128::MAX), sub_sequence: number };
-                let caught_up_at = (number % 2 == 0).then(|| Timestamp::from_epoch_millis(-5));
+                let caught_up_at =
+                    number.is_multiple_of(2).then(|| Timestamp::from_epoch_millis(-5));
                 Some(Progress::to(Checkpoint::After(position), caught_up_at))
             }
         };
@@ -268,7 +299,7 @@ fn random_writes<S: LeaseStore>(runtime: &Runtime, cases: u32, make: impl AsyncF
                     counts.set((made + 1, lost));
                     model.remove(&key);
                     model.extend(after.clone().map(|after| (key, after)));
-                    Conditional::Applied(after.or(row.clone()).unwrap())
+                    Conditional::Applied(after.or_else(|| row.clone()).unwrap())
                 } else {
                     counts.set((made, lost + 1));
                     Conditional::Lost { found: row.clone() }

@@ -91,7 +91,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_stalled_worker_delivers_nothing_more_and_comes_back_as_a_member() {
-        let mut fleet = fleet(4, &["a", "b"]).await;
+        let fleet = fleet(4, &["a", "b"]).await;
         let producer = fleet.produce(100);
         let stalled_at = fleet.signal("b", Signal::STOP).unwrap();
         fleet.balanced(&["a"], 4, LIMIT).await.unwrap();

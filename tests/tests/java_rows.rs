@@ -1,5 +1,7 @@
 //! Rows that the Java KCL wrote are read correctly, and what we write on them leaves the rest alone.
 
+#![cfg(test)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +11,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use kcl_core::lease_store::{Conditional, LeaseStore, Page};
 use kcl_core::model::{
-    Checkpoint, Lease, LeaseKey, LeaseWrite, Position, Progress, SequenceNumber, ShardId, WorkerId,
-    WriteKind,
+    Checkpoint, Lease, LeaseCounter, LeaseKey, LeaseWrite, Position, Progress, SequenceNumber,
+    ShardId, Timestamp, WorkerId, WriteKind,
 };
 use kcl_dynamo::DynamoLeaseStore;
 use kcl_tests::dynamodb::DynamoDb;
@@ -58,7 +60,7 @@ fn assert_reads(lease: &Lease, json: &Value, path: &Path) {
     let range = lease.hash_range.unwrap();
     assert_eq!(Some(range.start.to_string()), text("startingHashKey"), "{path}");
     assert_eq!(Some(range.end.to_string()), text("endingHashKey"), "{path}");
-    assert_eq!(lease.start_at.map(|time| time.epoch_millis()), number("startAt"), "{path}");
+    assert_eq!(lease.start_at.map(Timestamp::epoch_millis), number("startAt"), "{path}");
     let expiry = lease.expiry.map(|expiry| i64::try_from(expiry.as_millis()).unwrap());
     assert_eq!(expiry, number("expiryMillis"), "{path}");
     assert!(!lease.is_ours(), "{path}");
@@ -195,7 +197,7 @@ async fn counter_after(
     store: &DynamoLeaseStore,
     key: &LeaseKey,
     number: u64,
-    kind: impl FnOnce(kcl_core::model::LeaseCounter) -> WriteKind,
+    kind: impl FnOnce(LeaseCounter) -> WriteKind,
 ) -> Lease {
     let counter = store.get(key).await.unwrap().unwrap().counter;
     let worker = WorkerId::from("host-a:000000000000000a");

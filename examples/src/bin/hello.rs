@@ -1,10 +1,9 @@
-//! Prints every record of a stream: what a first service looks like.
-//!
-//! Without an AWS account: `cargo run -p kcl-examples --bin hello`; with one: `-- --aws STREAM`.
+//! Prints every record of a stream: what a first service looks like. Ctrl-C stops it.
+#![expect(clippy::print_stdout, reason = "it is what the example does")]
 
 use kcl_core::context::ShardContext;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
-use kcl_dynamo::DynamoLeaseStore;
+use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_examples::Demo;
 use kcl_kinesis::KinesisSource;
 
@@ -25,10 +24,12 @@ impl RecordProcessor for Printer {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let demo = Demo::from_args().await?;
+    let demo = Demo::from_args().await?; // a stream on this machine; with `--aws STREAM`, yours
+    let table = DynamoLeaseStoreConfig::new("hello")
+        .with_setup(TableSetup::CreateIfMissing(NewTable::default()));
     let worker = Worker::builder("hello")
         .records(KinesisSource::new(demo.aws(), demo.stream()))
-        .leases(DynamoLeaseStore::new(demo.aws(), "hello").create_if_missing())
+        .leases(DynamoLeaseStore::new(demo.aws(), table))
         .processor(|_: &ShardContext| Printer)
         .build()?;
     worker.run_until(demo.ctrl_c()).await?;

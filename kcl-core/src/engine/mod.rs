@@ -25,6 +25,7 @@ mod erase;
 mod fetch;
 mod guard;
 mod holder;
+mod holders;
 mod lease_side;
 pub(crate) mod link;
 mod presence;

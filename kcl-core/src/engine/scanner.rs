@@ -14,15 +14,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::asking::AskEnd;
 use crate::decide::balance::{Ask, Take};
-use crate::decide::holding::{Holding, HoldingTimes};
 use crate::decide::turn;
-use crate::engine::holder::{FromHolder, Holder, HolderParts, TO_HOLDER_MAX, ToHolder};
+use crate::engine::holder::FromHolder;
+use crate::engine::holders::Holders;
 use crate::engine::link::Grant;
 use crate::engine::scan::{self, Table};
 use crate::engine::shard_sync::{self, Turn};
 use crate::engine::side::Side;
 use crate::engine::status::{ShardReport, WorkerState, WorkerStatus};
-use crate::engine::supervisor::Tasks;
+use crate::engine::supervisor::{TaskEnd, Tasks};
 use crate::engine::take::{self, Taken};
 use crate::engine::timer::sleep_until;
 use crate::engine::view::View;
@@ -30,8 +30,8 @@ use crate::engine::{asker, presence};
 use crate::error::RunError;
 use crate::event::{Event, LeaseEnd, TakeReason};
 use crate::lease_store::LeaseStoreError;
-use crate::model::{Lease, LeaseKey, LeaseWrite, Moment, StreamStart, WorkerId, WriteKind};
-use crate::telemetry::{chain, shard_span};
+use crate::model::{Lease, LeaseKey, LeaseWrite, Moment, StreamStart, WriteKind};
+use crate::telemetry::chain;
 
 /// The pause before a failed scan is tried again.
 const SCAN_AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -41,6 +41,9 @@ const SCAN_GAP_MIN: Duration = Duration::from_millis(100);
 
 /// How often a turn of housekeeping comes, over the whole fleet.
 const TURN_EVERY: Duration = Duration::from_secs(10);
+
+/// How often a plan is made at least.
+const PLAN_EVERY: Duration = Duration::from_secs(5);
 
 /// How many messages of holders wait for the scanner at most.
 const FROM_HOLDERS_MAX: usize = 256;
@@ -58,13 +61,6 @@ enum Job {
     Told,
 }
 
-/// A lease that this worker holds, or whose consumer is still here.
-struct Held {
-    to_holder: mpsc::Sender<ToHolder>,
-    next: Option<WorkerId>,
-    has_ended: bool,
-}
-
 /// An open request for another worker's lease.
 #[derive(Clone, Debug, Default)]
 struct Request {
@@ -78,17 +74,15 @@ struct Request {
 pub(super) struct Scanner {
     side: Arc<Side>,
     start: StreamStart,
-    retention: Duration,
     grants: mpsc::Sender<Grant>,
     status: watch::Sender<WorkerStatus>,
     view: View,
-    held: BTreeMap<LeaseKey, Held>,
+    holders: Holders,
     taking: BTreeSet<LeaseKey>,
     asks: BTreeMap<LeaseKey, Request>,
     cooling: BTreeMap<LeaseKey, Moment>,
     spare: Vec<Take>,
     jobs: FuturesUnordered<BoxFuture<'static, Job>>,
-    holders: Tasks,
     from_holders: mpsc::Receiver<FromHolder>,
     to_scanner: mpsc::Sender<FromHolder>,
     scanning: bool,
@@ -97,7 +91,12 @@ pub(super) struct Scanner {
     next_turn: Moment,
     last_turn: Moment,
     turn_chance: f64,
+    /// Whether something changed that the plan depends on.
+    plan_due: bool,
+    /// When the plan changes by itself.
+    plan_at: Moment,
     stopping: Option<Moment>,
+    fatal: Option<RunError>,
     presence_removed: Option<oneshot::Receiver<()>>,
     reports: BTreeMap<LeaseKey, ShardReport>,
 }
@@ -112,20 +111,20 @@ impl Scanner {
         let (to_scanner, from_holders) = mpsc::channel(FROM_HOLDERS_MAX);
         let now = side.clock.now();
         let view = View::new(Arc::clone(&side));
+        let stream = (start.stream.clone(), retention);
+        let holders = Holders::new(Arc::clone(&side), stream, to_scanner.clone());
         Self {
             side,
             start,
-            retention,
             grants,
             status,
             view,
-            held: BTreeMap::new(),
+            holders,
             taking: BTreeSet::new(),
             asks: BTreeMap::new(),
             cooling: BTreeMap::new(),
             spare: Vec::new(),
             jobs: FuturesUnordered::new(),
-            holders: Tasks::default(),
             from_holders,
             to_scanner,
             scanning: false,
@@ -134,7 +133,10 @@ impl Scanner {
             next_turn: now,
             last_turn: now,
             turn_chance: 0.0,
+            plan_due: false,
+            plan_at: now + PLAN_EVERY,
             stopping: None,
+            fatal: None,
             presence_removed: None,
             reports: BTreeMap::new(),
         }
@@ -147,25 +149,33 @@ impl Scanner {
     ) -> Result<Vec<ShardReport>, RunError> {
         let mut tasks = Tasks::default();
         let (removed, presence_removed) = oneshot::channel();
-        let presence = presence::run(Arc::clone(&self.side), stop.clone(), removed);
+        let halt = stop.child_token();
+        let presence = presence::run(Arc::clone(&self.side), halt.clone(), removed);
         tasks.spawn("presence", tracing::Span::current(), presence);
         self.presence_removed = Some(presence_removed);
         loop {
             self.begin_what_is_due();
             if self.is_finished() {
-                return Ok(self.reports.into_values().collect());
+                let reports = self.reports.into_values().collect();
+                return self.fatal.map_or(Ok(reports), Err);
             }
             let wake = sleep_until(&*self.side.clock, self.wake_at());
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if self.stopping.is_none() => self.stop(),
-                Some(news) = self.from_holders.recv() => self.heard(news),
+                () = halt.cancelled(), if self.stopping.is_none() => self.stop(),
+                Some(news) = self.from_holders.recv() => {
+                    self.plan_due = true;
+                    self.heard(news);
+                }
                 Some(job) = self.jobs.next(), if !self.jobs.is_empty() => {
+                    self.plan_due = true;
                     if let Some(error) = self.finish(job) {
-                        return Err(error);
+                        // Nobody can go on here, but others may: leases are released first.
+                        self.fatal.get_or_insert(error);
+                        halt.cancel();
                     }
                 }
-                end = self.holders.ended() => check_end(&end)?,
+                end = self.holders.task_ended() => check_end(&end)?,
                 end = tasks.ended() => check_end(&end)?,
                 () = wake => {}
             }
@@ -181,10 +191,8 @@ impl Scanner {
             return until + STOP_GRACE;
         }
         let scan = if self.scanning { None } else { Some(self.next_scan) };
-        let expiry = self.view.next_expiry(self.now());
         let turn = if self.turning { None } else { Some(self.next_turn) };
-        let timers = [scan, expiry, turn];
-        timers.into_iter().flatten().fold(self.now() + Duration::from_secs(1), Moment::min)
+        [scan, turn].into_iter().flatten().fold(self.plan_at, Moment::min)
     }
 
     fn begin_what_is_due(&mut self) {
@@ -203,7 +211,7 @@ impl Scanner {
             self.jobs
                 .push(Box::pin(async move { Job::Turned(shard_sync::run(&side, &start).await) }));
         }
-        if self.view.len() > 0 {
+        if self.view.len() > 0 && (self.plan_due || now >= self.plan_at) {
             self.balance(now);
         }
     }
@@ -243,33 +251,23 @@ impl Scanner {
         self.scanning = false;
         self.view.saw_table(table, now);
         self.cooling.retain(|_, until| *until > now);
-        self.tell_holders();
+        self.holders.hint(&self.view);
         if !self.turning {
             self.plan_turn(now);
         }
         self.next_scan = now + self.view.scan_pause(now);
     }
 
-    fn tell_holders(&mut self) {
-        for (key, held) in &self.held {
-            let Some(row) = self.view.row(key) else { continue };
-            // A holder that has no room for a hint gets the next one.
-            if row.checkpoint_owner.as_ref() == Some(&self.side.me) {
-                drop(held.to_holder.try_send(ToHolder::HandOverHinted));
-            }
-            if let Some(next) = &held.next {
-                let moved_at = self.view.last_moved(next);
-                drop(held.to_holder.try_send(ToHolder::NextOwnerMoved(moved_at)));
-            }
-        }
-    }
-
     /// Decides what to take and whom to ask, and begins it.
     fn balance(&mut self, now: Moment) {
-        let held = self.held_keys();
+        let held = self.holders.keys();
         let blocked = self.blocked_keys(now);
         let asked = self.asks.keys().cloned().collect();
         let plan = self.view.plan(&held, &blocked, &asked, now);
+        self.plan_due = false;
+        let rested = self.cooling.values().copied().filter(|until| *until > now);
+        let expiry = self.view.next_expiry(now);
+        self.plan_at = rested.chain(expiry).fold(now + PLAN_EVERY, Moment::min);
         self.spare = plan.spare;
         for take in plan.take {
             self.take(take);
@@ -288,17 +286,12 @@ impl Scanner {
 
     /// What must not be taken: a former consumer is still here, a take is under way, or it rests.
     fn blocked_keys(&self, now: Moment) -> BTreeSet<LeaseKey> {
-        let ended = self.held.iter().filter(|(_, held)| held.has_ended).map(|(key, _)| key);
         let resting = self.cooling.iter().filter(|(_, until)| **until > now).map(|(key, _)| key);
-        ended.chain(&self.taking).chain(resting).cloned().collect()
-    }
-
-    fn held_keys(&self) -> BTreeSet<LeaseKey> {
-        self.held.iter().filter(|(_, held)| !held.has_ended).map(|(key, _)| key.clone()).collect()
+        self.holders.lingering().chain(&self.taking).chain(resting).cloned().collect()
     }
 
     fn take(&mut self, take: Take) {
-        if self.held.contains_key(&take.key) || !self.taking.insert(take.key.clone()) {
+        if self.holders.contains(&take.key) || !self.taking.insert(take.key.clone()) {
             return;
         }
         if let Some(request) = self.asks.get(&take.key) {
@@ -344,29 +337,8 @@ impl Scanner {
         let key = row.key.clone();
         let (token, checkpoint) = (row.counter.into(), row.checkpoint);
         self.view.saw_row(row.clone(), sent);
-        let lease = &self.side.config.lease;
-        let times = HoldingTimes {
-            expiry: lease.expiry,
-            renew_every: lease.renewal(),
-            hand_over: lease.hand_over,
-        };
-        let numbers = self.side.write_numbers();
-        let holding = Holding::new(self.side.me.clone(), times, numbers, (row, sent));
-        let (to_holder, inbox) = mpsc::channel(TO_HOLDER_MAX);
-        let parts = HolderParts {
-            me: self.side.me.clone(),
-            store: Arc::clone(&self.side.store),
-            clock: Arc::clone(&self.side.clock),
-            events: self.side.events.clone(),
-            scanner: self.to_scanner.clone(),
-            stream: self.start.stream.clone(),
-            retention: self.retention,
-        };
-        let (holder, grant) = Holder::new(parts, holding, self.side.write_numbers(), inbox);
-        let span = shard_span(&self.start.stream, &key.shard());
-        self.holders.spawn("holder", span, holder.run());
-        self.side.events.emit(&Event::LeaseTaken { key: key.clone(), token, checkpoint, why });
-        self.held.insert(key, Held { to_holder, next: None, has_ended: false });
+        let grant = self.holders.hold(row, sent);
+        self.side.events.emit(&Event::LeaseTaken { key, token, checkpoint, why });
         // A worker that stops, or whose application hangs, drops the grant: the holder then sees
         // that there is no consumer, and releases the lease.
         if self.stopping.is_none() {
@@ -420,15 +392,10 @@ impl Scanner {
         match news {
             FromHolder::Asked { key, next } => {
                 let moved_at = self.view.last_moved(&next);
-                if let Some(held) = self.held.get_mut(&key) {
-                    held.next = Some(next);
-                    drop(held.to_holder.try_send(ToHolder::NextOwnerMoved(moved_at)));
-                }
+                self.holders.asked(&key, next, moved_at);
             }
             FromHolder::Ended { key, how, row } => self.lease_ended(&key, how, *row, now),
-            FromHolder::Gone { key } => {
-                self.held.remove(&key);
-            }
+            FromHolder::Gone { key } => self.holders.gone(&key),
             FromHolder::Saw { row } => {
                 self.view.saw_row(*row, now);
             }
@@ -436,9 +403,7 @@ impl Scanner {
     }
 
     fn lease_ended(&mut self, key: &LeaseKey, how: LeaseEnd, row: Lease, now: Moment) {
-        if let Some(held) = self.held.get_mut(key) {
-            held.has_ended = true;
-        }
+        self.holders.ended(key);
         let report = ShardReport { key: key.clone(), how, checkpoint: row.checkpoint };
         self.reports.insert(key.clone(), report);
         let rest = match how {
@@ -509,10 +474,9 @@ impl Scanner {
 
     fn release_all(&mut self) {
         let Some(until) = self.stopping else { return };
-        for held in self.held.values() {
-            let to_holder = held.to_holder.clone();
+        for tell in self.holders.stop(until) {
             self.jobs.push(Box::pin(async move {
-                drop(to_holder.send(ToHolder::Stop { until }).await); // Gone holders need no word.
+                tell.await;
                 Job::Told
             }));
         }
@@ -520,20 +484,14 @@ impl Scanner {
 
     fn is_finished(&self) -> bool {
         let Some(until) = self.stopping else { return false };
-        let is_empty = self.held.is_empty() && self.taking.is_empty() && self.asks.is_empty();
+        let is_empty = self.holders.is_empty() && self.taking.is_empty() && self.asks.is_empty();
         is_empty || self.now() >= until + STOP_GRACE
     }
 }
 
-fn check_end(end: &crate::engine::supervisor::TaskEnd) -> Result<(), RunError> {
+fn check_end(end: &TaskEnd) -> Result<(), RunError> {
     match &end.panic {
         None => Ok(()),
         Some(message) => Err(RunError::TaskPanicked { task: end.task, message: message.clone() }),
-    }
-}
-
-impl std::fmt::Debug for Scanner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scanner").field("me", &self.side.me).finish_non_exhaustive()
     }
 }

@@ -29,6 +29,7 @@ pub(super) async fn run(side: &Side, start: &StreamStart) -> Turn {
     match turn(side, start).await {
         Ok((listed, changes)) => Turn::Done { listed, changes },
         Err(Failed::Fatal(error)) => Turn::Fatal(error),
+        Err(Failed::Late) => Turn::Failed { error: "it took longer than an expiry".to_owned() },
         Err(Failed::Store(error)) => Turn::Failed { error: chain(&error) },
         Err(Failed::Source(error @ SourceError::StreamMissing { .. })) => {
             Turn::Fatal(RunError::Stream(error))
@@ -38,6 +39,7 @@ pub(super) async fn run(side: &Side, start: &StreamStart) -> Turn {
 }
 
 enum Failed {
+    Late,
     Fatal(RunError),
     Store(LeaseStoreError),
     Source(SourceError),
@@ -52,6 +54,7 @@ async fn turn(side: &Side, start: &StreamStart) -> Result<(BTreeSet<ShardId>, us
     }
     // First the shards, then the leases: a shard that is listed and has no lease had none later.
     let shards = side.source.list_shards(ShardFilter::All).await.map_err(Failed::Source)?;
+    let seen_at = side.clock.now();
     let leases: BTreeMap<LeaseKey, _> = scan::run(side)
         .await
         .map_err(Failed::Store)?
@@ -64,6 +67,10 @@ async fn turn(side: &Side, start: &StreamStart) -> Result<(BTreeSet<ShardId>, us
     let mut numbers = side.write_numbers();
     let mut changes = plan.create.len();
     for new in plan.create {
+        // A lease that was finished and deleted since the scan must not come back.
+        if side.clock.now().since(seen_at) > side.config.lease.expiry {
+            return Err(Failed::Late);
+        }
         start::create(side, new, numbers.draw()).await.map_err(Failed::Store)?;
     }
     let ended = cleanup::deletable(&leases)

@@ -183,8 +183,11 @@ impl Holding {
             }
             HoldingInput::Drained => self.consumer_gone = true,
             HoldingInput::GaveUp => {
-                self.consumer_gone = true;
-                self.goal = Goal::Release;
+                // One that said its last word before is expected to be gone.
+                if !self.consumer_gone {
+                    self.consumer_gone = true;
+                    self.goal = Goal::Release;
+                }
             }
             HoldingInput::Stop { until } => self.stop(until, effects),
             HoldingInput::NextOwnerMoved(moved_at) => {

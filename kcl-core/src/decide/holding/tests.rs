@@ -318,3 +318,12 @@ fn an_old_read_is_not_believed() {
     story.answer(3_010, &renewal);
     assert_eq!(story.on(3_020, HoldingInput::Read(old)), []);
 }
+
+#[test]
+fn a_consumer_that_ended_its_shard_and_is_gone_does_not_give_the_lease_up() {
+    let mut story = Story::begin();
+    story.on(100, HoldingInput::ShardEnded(Vec::new()));
+    assert_eq!(story.on(110, HoldingInput::GaveUp), []);
+    let end = story.writes(120, HoldingInput::ChildrenCreated);
+    assert!(matches!(end.kind, WriteKind::EndShard { .. }), "{end:?}");
+}

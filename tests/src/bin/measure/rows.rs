@@ -16,8 +16,8 @@ use crate::{Args, Row};
 
 const SHARDS: i32 = 12;
 const PER_SECOND: u32 = 120;
-const LIMIT: Duration = Duration::from_secs(60);
-const MINUTE: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// The lease expiry, as `fleet_worker` has it by default.
 const EXPIRY_MILLIS: i64 = 10_000;

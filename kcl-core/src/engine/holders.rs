@@ -1,0 +1,151 @@
+//! The holders of this worker's leases, as the scanner knows them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::decide::holding::{Holding, HoldingTimes};
+use crate::engine::holder::{FromHolder, Holder, HolderParts, TO_HOLDER_MAX, ToHolder};
+use crate::engine::link::Grant;
+use crate::engine::side::Side;
+use crate::engine::supervisor::{TaskEnd, Tasks};
+use crate::engine::view::View;
+use crate::model::{Lease, LeaseKey, Moment, StreamName, WorkerId};
+use crate::telemetry::shard_span;
+
+/// A lease that this worker holds, or whose consumer is still here.
+#[derive(Debug)]
+struct Held {
+    to_holder: mpsc::Sender<ToHolder>,
+    next: Option<WorkerId>,
+    has_ended: bool,
+}
+
+/// The holders of this worker's leases.
+#[derive(Debug)]
+pub(super) struct Holders {
+    side: Arc<Side>,
+    stream: StreamName,
+    retention: Duration,
+    scanner: mpsc::Sender<FromHolder>,
+    held: BTreeMap<LeaseKey, Held>,
+    tasks: Tasks,
+}
+
+impl Holders {
+    /// No holder yet. `scanner` is where they report.
+    pub(super) fn new(
+        side: Arc<Side>,
+        (stream, retention): (StreamName, Duration),
+        scanner: mpsc::Sender<FromHolder>,
+    ) -> Self {
+        let (held, tasks) = (BTreeMap::new(), Tasks::default());
+        Self { side, stream, retention, scanner, held, tasks }
+    }
+
+    /// Starts the holder of a lease whose take was first sent at `sent`. Without a consumer for the
+    /// grant, it releases the lease.
+    pub(super) fn hold(&mut self, row: Lease, sent: Moment) -> Grant {
+        let key = row.key.clone();
+        let lease = &self.side.config.lease;
+        let times = HoldingTimes {
+            expiry: lease.expiry,
+            renew_every: lease.renewal(),
+            hand_over: lease.hand_over,
+        };
+        let numbers = self.side.write_numbers();
+        let holding = Holding::new(self.side.me.clone(), times, numbers, (row, sent));
+        let (to_holder, inbox) = mpsc::channel(TO_HOLDER_MAX);
+        let parts = HolderParts {
+            me: self.side.me.clone(),
+            store: Arc::clone(&self.side.store),
+            clock: Arc::clone(&self.side.clock),
+            events: self.side.events.clone(),
+            scanner: self.scanner.clone(),
+            stream: self.stream.clone(),
+            retention: self.retention,
+        };
+        let (holder, grant) = Holder::new(parts, holding, self.side.write_numbers(), inbox);
+        let span = shard_span(&self.stream, &key.shard());
+        self.tasks.spawn("holder", span, holder.run());
+        self.held.insert(key, Held { to_holder, next: None, has_ended: false });
+        grant
+    }
+
+    /// Whether the lease is held, or its consumer is still here.
+    pub(super) fn contains(&self, key: &LeaseKey) -> bool {
+        self.held.contains_key(key)
+    }
+
+    /// Whether nothing is held, and no consumer is here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// The leases that are held.
+    pub(super) fn keys(&self) -> BTreeSet<LeaseKey> {
+        let held = self.held.iter().filter(|(_, held)| !held.has_ended);
+        held.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The leases that are held no longer, whose consumers are still here.
+    pub(super) fn lingering(&self) -> impl Iterator<Item = &LeaseKey> {
+        self.held.iter().filter(|(_, held)| held.has_ended).map(|(key, _)| key)
+    }
+
+    /// Somebody asks for a lease.
+    pub(super) fn asked(&mut self, key: &LeaseKey, next: WorkerId, moved_at: Option<Moment>) {
+        if let Some(held) = self.held.get_mut(key) {
+            held.next = Some(next);
+            drop(held.to_holder.try_send(ToHolder::NextOwnerMoved(moved_at)));
+        }
+    }
+
+    /// A lease is held no longer.
+    pub(super) fn ended(&mut self, key: &LeaseKey) {
+        if let Some(held) = self.held.get_mut(key) {
+            held.has_ended = true;
+        }
+    }
+
+    /// A lease's consumer is gone too.
+    pub(super) fn gone(&mut self, key: &LeaseKey) {
+        self.held.remove(key);
+    }
+
+    /// Tells the holders what a scan showed. One that has no room for a hint gets the next one.
+    pub(super) fn hint(&self, view: &View) {
+        for (key, held) in &self.held {
+            let Some(row) = view.row(key) else { continue };
+            if row.checkpoint_owner.as_ref() == Some(&self.side.me) {
+                drop(held.to_holder.try_send(ToHolder::HandOverHinted));
+            }
+            if let Some(next) = &held.next {
+                let moved_at = view.last_moved(next);
+                drop(held.to_holder.try_send(ToHolder::NextOwnerMoved(moved_at)));
+            }
+        }
+    }
+
+    /// Tells every holder to let go until then.
+    pub(super) fn stop(&self, until: Moment) -> Vec<BoxFuture<'static, ()>> {
+        let tell = |held: &Held| -> BoxFuture<'static, ()> {
+            let to_holder = held.to_holder.clone();
+            Box::pin(async move {
+                drop(to_holder.send(ToHolder::Stop { until }).await); // Gone ones need no word.
+            })
+        };
+        self.held.values().map(tell).collect()
+    }
+
+    /// Waits for a holder's task to end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn task_ended(&mut self) -> TaskEnd {
+        self.tasks.ended().await
+    }
+}

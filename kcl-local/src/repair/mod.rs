@@ -1,0 +1,21 @@
+//! What the embedded Kinesis gets wrong and clients rely on, one file each.
+//!
+//! | file | wrong without it |
+//! |---|---|
+//! | [`get_records`] | `MillisBehindLatest` is 0 with a backlog, answers have no size limit |
+//! | [`child_shards`] | a shard ends without naming its children |
+//! | [`list_shards`] | `ShardFilter` is ignored, `NextToken` fails |
+//! | [`timestamp`] | `AT_TIMESTAMP` after the last record replays the shard, and skips within a second |
+//! | [`fan_out`] | a subscription names children before its end, and has no end |
+//! | [`cbor_times`] | Java clients see streams created in 1970 |
+//! | [`stream_arn`] | `StreamARN` without `StreamName` is refused |
+//! | [`shard_count`] | `UpdateShardCount` opens shards without parents |
+
+pub(crate) mod cbor_times;
+pub(crate) mod child_shards;
+pub(crate) mod fan_out;
+pub(crate) mod get_records;
+pub(crate) mod list_shards;
+pub(crate) mod shard_count;
+pub(crate) mod stream_arn;
+pub(crate) mod timestamp;

@@ -1,0 +1,62 @@
+//! What the shards of a stream are, without copying them for every call.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ferrokinesis::error::KinesisErrorResponse;
+use ferrokinesis::store::Store;
+use ferrokinesis::types::Stream;
+use tokio::time::Instant;
+
+/// The shards of all streams, as they were a moment ago.
+///
+/// The embedded store hands out copies only, and a stream of a thousand shards is ten thousand
+/// strings. Only the server's thread comes here; the lock is for `Sync`.
+pub(crate) struct Topology {
+    store: Store,
+    seen: Mutex<BTreeMap<String, Sighting>>,
+}
+
+struct Sighting {
+    at: Instant,
+    stream: Arc<Stream>,
+}
+
+impl Topology {
+    /// Watches the streams of `store`.
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, seen: Mutex::default() }
+    }
+
+    /// Returns a stream as it was at most [`STALE`] ago.
+    pub(crate) async fn recent(&self, name: &str) -> Result<Arc<Stream>, KinesisErrorResponse> {
+        let now = Instant::now();
+        let known = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.get(name)
+                .filter(|sighting| now - sighting.at < STALE)
+                .map(|sighting| Arc::clone(&sighting.stream))
+        };
+        match known {
+            Some(stream) => Ok(stream),
+            None => self.current(name).await,
+        }
+    }
+
+    /// Returns a stream as it is.
+    pub(crate) async fn current(&self, name: &str) -> Result<Arc<Stream>, KinesisErrorResponse> {
+        let stream = Arc::new(self.store.get_stream(name).await?);
+        let sighting = Sighting { at: Instant::now(), stream: Arc::clone(&stream) };
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), sighting);
+        Ok(stream)
+    }
+
+    /// Forgets what was seen, because a call has changed it.
+    pub(crate) fn forget(&self) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// How long a change that takes effect after its call may stay unseen.
+const STALE: Duration = Duration::from_millis(20);

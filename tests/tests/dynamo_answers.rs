@@ -1,0 +1,225 @@
+//! Answers that no server at hand gives when it is asked to, and what is sent for them.
+
+#![cfg(test)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError};
+use kcl_core::model::{LeaseCounter, LeaseKey, LeaseWrite, Presence, Timestamp, WriteKind};
+use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
+use kcl_tests::dynamodb::sdk;
+use kcl_tests::errors::chain;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+const LEASE: &str = r#"{"leaseKey":{"S":"shardId-000000000000"},"entityType":{"S":"LEASE"},"leaseCounter":{"N":"7"},"ownerSwitchesSinceCheckpoint":{"N":"0"},"checkpoint":{"S":"TRIM_HORIZON"}}"#;
+
+type Is<'a> = &'a dyn Fn(&LeaseStoreError) -> bool;
+
+/// The table of `kcl-dynamo/src/error.rs`, code by code, as the service answers.
+#[tokio::test]
+async fn every_code_of_the_service_is_sorted() {
+    use LeaseStoreError as E;
+    let is_throttled = |error: &E| matches!(error, E::Throttled { .. });
+    let is_unavailable = |error: &E| matches!(error, E::Unavailable { .. });
+    let is_credentials = |error: &E| matches!(error, E::Credentials { .. });
+    let is_refused = |error: &E| matches!(error, E::Refused { .. });
+    let is_denied =
+        |error: &E| matches!(error, E::AccessDenied { action: "dynamodb:UpdateItem", .. });
+    let is_missing = |error: &E| matches!(error, E::TableMissing { .. });
+    let is_busy = |error: &E| matches!(error, E::TableNotReady { .. });
+    let rows: [(u16, &str, Is<'_>, bool); 15] = [
+        (400, "ProvisionedThroughputExceededException", &is_throttled, true),
+        (400, "ThrottlingException", &is_throttled, true),
+        (400, "RequestLimitExceeded", &is_throttled, true),
+        (400, "LimitExceededException", &is_throttled, true),
+        (400, "ResourceNotFoundException", &is_missing, false),
+        (400, "ResourceInUseException", &is_busy, true),
+        (400, "AccessDeniedException", &is_denied, false),
+        (400, "UnrecognizedClientException", &is_credentials, false),
+        (400, "ExpiredTokenException", &is_credentials, false),
+        (400, "InvalidSignatureException", &is_credentials, false),
+        (400, "TransactionConflictException", &is_unavailable, true),
+        (500, "InternalServerError", &is_unavailable, true),
+        (503, "SomethingNew", &is_unavailable, true),
+        (400, "ValidationException", &is_refused, false),
+        (400, "SomethingNew", &is_refused, false),
+    ];
+    for (status, code, is_as_expected, is_retryable) in rows {
+        let server = Scripted::answering(vec![(status, error(code))]).await;
+        let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
+        let presence =
+            Presence { worker: "host-a:00".into(), beat: 1, last_update: Timestamp::default() };
+        let error = store.put_presence(&presence).await.unwrap_err();
+        assert!(is_as_expected(&error), "{status} {code}: {error:?}");
+        assert_eq!(error.is_retryable(), is_retryable, "{code}");
+        let chain = chain(&error);
+        assert!(chain.contains("leases"), "{chain}");
+        if !matches!(error, E::TableMissing { .. } | E::TableNotReady { .. }) {
+            assert!(chain.contains(&format!("{code}: what the service says")), "{chain}");
+        }
+    }
+}
+
+/// What concludes a loss must not be stale; what only hints may be.
+#[tokio::test]
+async fn rows_are_read_consistently_and_scans_are_not() {
+    let item = format!("{{\"Item\":{LEASE}}}");
+    let page = format!("{{\"Items\":[{LEASE},{LEASE}],\"Count\":2,\"ScannedCount\":2}}");
+    let answers = vec![(200, item), (200, "{}".to_owned()), (200, page)];
+    let server = Scripted::answering(answers).await;
+    let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
+    assert!(store.get(&key()).await.unwrap().is_some());
+    assert!(store.stream_start(&"orders".into()).await.unwrap().is_none());
+    let page = store.scan(None).await.unwrap();
+    assert_eq!(page.leases.len(), 2);
+    assert!((page.read_units - 0.5).abs() < 0.01, "estimated: {}", page.read_units);
+    let [get, start, scan] = &server.requests()[..] else { panic!("{:?}", server.requests()) };
+    for consistent in [get, start] {
+        assert!(consistent.contains("\"ConsistentRead\":true"), "{consistent}");
+    }
+    assert!(!scan.contains("ConsistentRead"), "{scan}");
+    assert!(scan.contains("\"ReturnConsumedCapacity\":\"TOTAL\""), "{scan}");
+}
+
+/// A server that does not know `ReturnValuesOnConditionCheckFailure` leaves the row out.
+#[tokio::test]
+async fn a_loser_that_is_not_told_the_row_reads_it() {
+    let answers = vec![
+        (400, error("ConditionalCheckFailedException")),
+        (200, format!("{{\"Item\":{LEASE}}}")),
+    ];
+    let server = Scripted::answering(answers).await;
+    let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
+    let kind = WriteKind::Take {
+        counter: LeaseCounter(3),
+        expiry: Duration::from_secs(10),
+        owner_switches: 1,
+    };
+    let write = LeaseWrite { key: key(), worker: "host-a:00".into(), number: 1, kind };
+    let outcome = store.write(&write).await.unwrap();
+    let Conditional::Lost { found: Some(found) } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(found.counter, LeaseCounter(7));
+    let [update, get] = &server.requests()[..] else { panic!("{:?}", server.requests()) };
+    let old = "\"ReturnValuesOnConditionCheckFailure\":\"ALL_OLD\"";
+    assert!(update.contains(old), "{update}");
+    assert!(get.contains("\"ConsistentRead\":true"), "{get}");
+}
+
+/// Steps that take a while in the service: the table, then its backups.
+#[tokio::test]
+async fn a_table_is_waited_for_and_then_protected() {
+    let answers = vec![
+        (200, described("CREATING")),
+        (200, described("ACTIVE")),
+        (400, error("ContinuousBackupsUnavailableException")),
+        (200, described("ACTIVE")),
+        (200, "{}".to_owned()),
+    ];
+    let server = Scripted::answering(answers).await;
+    let new = NewTable::default().with_point_in_time_recovery();
+    let config = DynamoLeaseStoreConfig::new("leases").with_setup(TableSetup::CreateIfMissing(new));
+    DynamoLeaseStore::new(&sdk(&server.endpoint), config).prepare().await.unwrap();
+    let requests = server.requests();
+    assert_eq!(requests.len(), 5, "{requests:?}");
+    let last = requests.last().unwrap();
+    assert!(last.contains("\"PointInTimeRecoveryEnabled\":true"), "{last}");
+}
+
+#[tokio::test]
+async fn a_table_that_never_becomes_ready_is_told_in_time() {
+    for status in ["CREATING", "DELETING"] {
+        let server = Scripted::answering(vec![(200, described(status))]).await;
+        let config =
+            DynamoLeaseStoreConfig::new("leases").with_prepare_timeout(Duration::from_millis(400));
+        let store = DynamoLeaseStore::new(&sdk(&server.endpoint), config);
+        let error = store.prepare().await.unwrap_err();
+        assert!(error.is_retryable());
+        assert_eq!(error.to_string(), format!("lease table \"leases\" is {status}, not ready"));
+        let looks = server.requests().len();
+        assert!((3..20).contains(&looks), "{looks} looks");
+    }
+}
+
+fn described(status: &str) -> String {
+    format!(
+        "{{\"Table\":{{\"TableName\":\"leases\",\"TableStatus\":\"{status}\",\
+         \"KeySchema\":[{{\"AttributeName\":\"leaseKey\",\"KeyType\":\"HASH\"}}],\
+         \"AttributeDefinitions\":[{{\"AttributeName\":\"leaseKey\",\"AttributeType\":\"S\"}}]}}}}"
+    )
+}
+
+fn error(code: &str) -> String {
+    format!(
+        "{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{code}\",\
+         \"message\":\"what the service says\"}}"
+    )
+}
+
+fn key() -> LeaseKey {
+    LeaseKey::from("shardId-000000000000")
+}
+
+/// A server that gives one answer after the other, the last one again and again.
+struct Scripted {
+    endpoint: String,
+    requests: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Scripted {
+    #[expect(clippy::disallowed_methods, reason = "the server's task ends with the test")]
+    async fn answering(answers: Vec<(u16, String)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(vec![]));
+        let seen = Arc::clone(&requests);
+        let task = tokio::spawn(async move {
+            let last = answers.last().cloned().unwrap();
+            let mut answers = answers.into_iter();
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let request = request(&mut connection).await;
+                seen.lock().unwrap().push(request);
+                let (status, body) = answers.next().unwrap_or_else(|| last.clone());
+                let head = format!(
+                    "HTTP/1.1 {status} Answer\r\ncontent-type: application/x-amz-json-1.0\r\n\
+                     content-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
+                connection.write_all(head.as_bytes()).await.unwrap();
+                connection.write_all(body.as_bytes()).await.unwrap();
+            }
+        });
+        Self { endpoint, requests, task }
+    }
+
+    /// The bodies of all requests so far.
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+/// Reads a request to its end. Its body.
+async fn request(connection: &mut TcpStream) -> String {
+    let mut bytes = vec![];
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let head = head.to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.unwrap().parse().unwrap() {
+                return body.to_owned();
+            }
+        }
+        assert_ne!(connection.read_buf(&mut bytes).await.unwrap(), 0, "half a request");
+    }
+}
