@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::types::StreamStatus;
+use aws_sdk_kinesis::operation::delete_stream::DeleteStreamError;
+use aws_sdk_kinesis::types::{StreamDescriptionSummary, StreamStatus};
 use kcl_core::clock::{Clock as _, SystemClock};
 use kcl_core::model::ShardId;
 use kcl_local::LocalStack;
@@ -135,7 +136,7 @@ impl Stream {
         if let Err(error) = stream
             && !error
                 .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception())
+                .is_some_and(DeleteStreamError::is_resource_not_found_exception)
         {
             return Err(error).with_context(|| format!("delete the stream {} yourself", self.name));
         }
@@ -161,7 +162,8 @@ impl Stream {
         loop {
             let reply =
                 self.kinesis.describe_stream_summary().stream_name(&self.name).send().await?;
-            let status = reply.stream_description_summary().map(|summary| summary.stream_status());
+            let status =
+                reply.stream_description_summary().map(StreamDescriptionSummary::stream_status);
             if status == Some(&StreamStatus::Active) {
                 return Ok(());
             }
