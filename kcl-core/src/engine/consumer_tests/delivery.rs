@@ -4,8 +4,8 @@ use tokio::join;
 
 use crate::checkpointer::CheckpointError;
 use crate::config::CheckpointPolicy;
-use crate::engine::consumer_tests::kit::{Act, SECOND, World, after, at, time_of_day};
-use crate::engine::consumer_tests::{MILLI, run_for};
+use crate::engine::consumer_tests::kit::{Act, MILLI, SECOND, World, after, at, time_of_day};
+use crate::engine::consumer_tests::run_for;
 use crate::event::Event;
 
 #[tokio::test(start_paused = true)]

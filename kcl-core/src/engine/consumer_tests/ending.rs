@@ -5,8 +5,8 @@ use tokio::join;
 use crate::checkpointer::CheckpointError;
 use crate::clock::Clock;
 use crate::config::CheckpointPolicy;
-use crate::engine::consumer_tests::kit::{Act, SECOND, World, after, at};
-use crate::engine::consumer_tests::{MILLI, run_for};
+use crate::engine::consumer_tests::kit::{Act, MILLI, SECOND, World, after, at};
+use crate::engine::consumer_tests::run_for;
 use crate::engine::link::{FromConsumer, Order};
 use crate::event::Event;
 
