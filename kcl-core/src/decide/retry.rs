@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+/// The most doublings that matter: beyond them every pause is the longest one.
+const DOUBLINGS_MAX: u32 = 40;
+
 /// For how long a shard may be unreadable for a reason that somebody has to mend before its lease is
 /// given up: what this worker may not read, another one perhaps may.
 const REFUSED_MAX: Duration = Duration::from_mins(1);
@@ -15,10 +20,22 @@ const UNAVAILABLE_MAX: Duration = Duration::from_mins(5);
 #[must_use]
 pub fn pause(attempt: u32, limits: (Duration, Duration), chance: f64) -> Duration {
     let (min, max) = limits;
-    let factor = 2_u32.checked_pow(attempt.saturating_sub(1));
-    let full = factor.and_then(|factor| min.checked_mul(factor)).map_or(max, |full| full.min(max));
+    let doublings = attempt.saturating_sub(1).min(DOUBLINGS_MAX);
+    let mut pauses = ExponentialBuilder::new()
+        .with_min_delay(min)
+        .with_max_delay(max)
+        .with_factor(2.0)
+        .without_max_times()
+        .build();
+    let full = pauses.nth(usize::try_from(doublings).unwrap_or(0)).map_or(max, whole_millis);
     let chance = if chance.is_finite() { chance.clamp(0.0, 1.0) } else { 1.0 };
     full.mul_f64(0.5 + chance / 2.0)
+}
+
+/// The factor is a small float: whole milliseconds keep its error out.
+fn whole_millis(pause: Duration) -> Duration {
+    let millis = (pause + Duration::from_micros(500)).as_millis();
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 /// Whether a consumer that was asked to let go, and has `left` to do so, tries once more after
