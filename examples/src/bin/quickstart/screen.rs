@@ -35,8 +35,10 @@ const WIDTH_MAX: u16 = 96;
 pub(crate) struct Scene {
     /// Where it takes place.
     pub(crate) place: &'static str,
-    /// The chapter.
-    pub(crate) headline: String,
+    /// What is done in this chapter.
+    pub(crate) title: String,
+    /// What to look for.
+    pub(crate) hint: String,
     /// What happened, and when.
     pub(crate) news: Vec<(Duration, String)>,
     /// Since the beginning.
@@ -48,7 +50,14 @@ pub(crate) struct Scene {
 impl Scene {
     /// The scene before the first chapter.
     pub(crate) const fn of(place: &'static str) -> Self {
-        Self { place, headline: String::new(), news: Vec::new(), elapsed: Duration::ZERO, put: 0 }
+        Self {
+            place,
+            title: String::new(),
+            hint: String::new(),
+            news: Vec::new(),
+            elapsed: Duration::ZERO,
+            put: 0,
+        }
     }
 }
 
@@ -80,6 +89,14 @@ impl Screen {
             Ok(Self::Terminal(Box::new(ratatui::try_init()?)))
         } else {
             Ok(Self::Plain)
+        }
+    }
+
+    /// Leaves a line between two chapters.
+    pub(crate) fn pause(&self) {
+        match self {
+            Self::Terminal(_) => {}
+            Self::Plain => println!(),
         }
     }
 
@@ -123,9 +140,10 @@ fn draw(frame: &mut Frame<'_>, scene: &Scene, board: &Board) {
         ..area
     };
     let rows = |count: usize| u16::try_from(count).unwrap_or(u16::MAX).saturating_add(2);
-    let [_, title, headline, shards, workers, news, legend] = Layout::vertical([
+    let [_, title, chapter, hint, shards, workers, news, legend] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(2),
+        Constraint::Length(1),
         Constraint::Length(3),
         Constraint::Length(rows(board.shards.len())),
         Constraint::Length(rows(board.workers.len())),
@@ -134,8 +152,8 @@ fn draw(frame: &mut Frame<'_>, scene: &Scene, board: &Board) {
     ])
     .areas(area);
     draw_title(frame, title, scene);
-    let text = Paragraph::new(scene.headline.as_str().bold()).wrap(Wrap { trim: true });
-    frame.render_widget(text, headline);
+    frame.render_widget(Paragraph::new(scene.title.as_str().bold()), chapter);
+    frame.render_widget(Paragraph::new(scene.hint.as_str()).wrap(Wrap { trim: true }), hint);
     frame.render_widget(shard_table(board), shards);
     frame.render_widget(worker_table(board), workers);
     draw_news(frame, news, scene);

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::operation::delete_table::DeleteTableError;
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::types::StreamStatus;
+use aws_sdk_kinesis::operation::delete_stream::DeleteStreamError;
+use aws_sdk_kinesis::types::{Shard, StreamDescriptionSummary, StreamStatus};
 use kcl_core::clock::{Clock as _, SystemClock};
 use kcl_core::model::ShardId;
 use kcl_local::LocalStack;
@@ -124,18 +126,17 @@ impl Stream {
         let table = table.table_name(&self.name).send().await;
         let stream = self.kinesis.delete_stream().stream_name(&self.name).send().await;
         // What was not created yet need not be deleted.
-        let absent = |error: &aws_sdk_dynamodb::operation::delete_table::DeleteTableError| {
-            error.is_resource_not_found_exception()
-        };
         if let Err(error) = table
-            && !error.as_service_error().is_some_and(absent)
+            && !error
+                .as_service_error()
+                .is_some_and(DeleteTableError::is_resource_not_found_exception)
         {
             return Err(error).with_context(|| format!("delete the table {} yourself", self.name));
         }
         if let Err(error) = stream
             && !error
                 .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception())
+                .is_some_and(DeleteStreamError::is_resource_not_found_exception)
         {
             return Err(error).with_context(|| format!("delete the stream {} yourself", self.name));
         }
@@ -148,7 +149,7 @@ impl Stream {
             .shards()
             .iter()
             .find(|listed| listed.shard_id() == shard.as_str())
-            .and_then(|listed| listed.hash_key_range())
+            .and_then(Shard::hash_key_range)
             .context("the shard is not listed")?;
         let (start, end): (u128, u128) =
             (range.starting_hash_key().parse()?, range.ending_hash_key().parse()?);
@@ -161,7 +162,8 @@ impl Stream {
         loop {
             let reply =
                 self.kinesis.describe_stream_summary().stream_name(&self.name).send().await?;
-            let status = reply.stream_description_summary().map(|summary| summary.stream_status());
+            let status =
+                reply.stream_description_summary().map(StreamDescriptionSummary::stream_status);
             if status == Some(&StreamStatus::Active) {
                 return Ok(());
             }

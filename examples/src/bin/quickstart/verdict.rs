@@ -22,8 +22,6 @@ pub(crate) struct Passage {
 impl Passage {
     /// `text`, and how long it took.
     pub(crate) fn new(what: &'static str, text: String, took: &[Duration]) -> Self {
-        let mut took = took.to_vec();
-        took.sort();
         let seconds: Vec<_> =
             took.iter().map(|took| format!("{:.1}", took.as_secs_f64())).collect();
         let text = match seconds.as_slice() {
