@@ -30,6 +30,9 @@ const COLOURS: [Color; 8] = [
 /// The widest that the screen gets: longer lines are hard to read.
 const WIDTH_MAX: u16 = 96;
 
+/// From this height on there is room to explain the columns.
+const HEIGHT_FOR_LEGEND: u16 = 30;
+
 /// What is said beside the board.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
@@ -40,11 +43,33 @@ pub(crate) struct Scene {
     /// What to look for.
     pub(crate) hint: String,
     /// What happened, and when.
-    pub(crate) news: Vec<(Duration, String)>,
+    pub(crate) news: Vec<News>,
     /// Since the beginning.
     pub(crate) elapsed: Duration,
     /// How many records were put.
     pub(crate) put: usize,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub(crate) struct News {
+    /// When, from the beginning.
+    pub(crate) at: Duration,
+    /// What.
+    pub(crate) text: String,
+    /// Why it is told.
+    pub(crate) kind: NewsKind,
+}
+
+/// Why something is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewsKind {
+    /// The story did it.
+    Deed,
+    /// The fleet did it.
+    Event,
+    /// That is what came of it.
+    Outcome,
 }
 
 impl Scene {
@@ -76,7 +101,7 @@ pub(crate) struct Interrupted;
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("you asked for it")
+        f.write_str("stopped on request")
     }
 }
 
@@ -92,20 +117,11 @@ impl Screen {
         }
     }
 
-    /// Leaves a line between two chapters.
-    pub(crate) fn pause(&self) {
-        match self {
-            Self::Terminal(_) => {}
-            Self::Plain => println!(),
-        }
-    }
-
-    /// Tells what happened.
-    pub(crate) fn say(&self, at: Duration, text: &str) {
-        match self {
-            // It is part of what is drawn.
-            Self::Terminal(_) => {}
-            Self::Plain => println!("{:>6.1} s  {text}", at.as_secs_f64()),
+    /// Tells what happened. On a terminal it is part of what is drawn.
+    pub(crate) fn say(&self, news: &News) {
+        if matches!(self, Self::Plain) {
+            let mark = if news.kind == NewsKind::Deed { '*' } else { ' ' };
+            println!("{:>6.1} s {mark} {}", news.at.as_secs_f64(), news.text);
         }
     }
 
@@ -148,7 +164,7 @@ fn draw(frame: &mut Frame<'_>, scene: &Scene, board: &Board) {
         Constraint::Length(rows(board.shards.len())),
         Constraint::Length(rows(board.workers.len())),
         Constraint::Min(2),
-        Constraint::Length(3),
+        Constraint::Length(if area.height < HEIGHT_FOR_LEGEND { 0 } else { 3 }),
     ])
     .areas(area);
     draw_title(frame, title, scene);
@@ -281,8 +297,14 @@ fn draw_news(frame: &mut Frame<'_>, area: Rect, scene: &Scene) {
     let room = usize::from(area.height.saturating_sub(2));
     let skip = scene.news.len().saturating_sub(room);
     let mut lines = vec![Line::from("What happened".dim())];
-    lines.extend(scene.news.iter().skip(skip).map(|(at, text)| {
-        Line::from(vec![format!("{:>6.1} s  ", at.as_secs_f64()).dim(), text.clone().into()])
+    lines.extend(scene.news.iter().skip(skip).map(|news| {
+        let text = news.text.clone();
+        let text = match news.kind {
+            NewsKind::Deed => text.bold(),
+            NewsKind::Event => text.into(),
+            NewsKind::Outcome => text.green(),
+        };
+        Line::from(vec![format!("{:>6.1} s  ", news.at.as_secs_f64()).dim(), text])
     }));
     frame.render_widget(Paragraph::new(lines), area);
 }

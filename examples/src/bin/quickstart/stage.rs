@@ -17,7 +17,7 @@ use crate::board::Board;
 use crate::fleet::{Fleet, WorkerState};
 use crate::ledger::Ledger;
 use crate::producer::Producer;
-use crate::screen::{Scene, Screen, shard_list};
+use crate::screen::{News, NewsKind, Scene, Screen, shard_list};
 use crate::stream::Stream;
 
 /// How often everything is looked at.
@@ -66,17 +66,16 @@ impl Stage {
 
     /// Begins a chapter: what is done, and what to look for.
     pub(crate) fn chapter(&mut self, title: String, hint: String) {
-        self.screen.pause();
         self.scene.title.clone_from(&title);
         self.scene.hint = hint;
-        self.say(title);
+        self.say(NewsKind::Deed, title);
     }
 
     /// Tells what happened.
-    pub(crate) fn say(&mut self, text: String) {
-        let at = SystemClock.now().since(self.began);
-        self.screen.say(at, &text);
-        self.scene.news.push((at, text));
+    pub(crate) fn say(&mut self, kind: NewsKind, text: String) {
+        let news = News { at: SystemClock.now().since(self.began), text, kind };
+        self.screen.say(&news);
+        self.scene.news.push(news);
     }
 
     /// Waits until a condition holds; returns for how long.
@@ -148,7 +147,7 @@ impl Stage {
             Board::new(&self.leases, &states, &self.ledger, now),
         );
         for text in changes(&before, &self.board) {
-            self.say(text);
+            self.say(NewsKind::Event, text);
         }
         self.scene.elapsed = now.since(self.began);
         self.scene.put = self.ledger.put().len();

@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::board::Phase;
 use crate::fleet::WorkerState;
 use crate::producer::Producer;
-use crate::screen::{Interrupted, shard_list};
+use crate::screen::{Interrupted, NewsKind, shard_list};
 use crate::stage::Stage;
 use crate::stream::Stream;
 use crate::verdict::{Passage, Verdict};
@@ -127,7 +127,7 @@ impl Story<'_> {
         let parents = [split.clone(), one.clone(), other.clone()];
         self.stage.chapter(
             format!(
-                "{} is split in two, {} are merged into one.",
+                "The stream is resharded: {} is split, {} are merged.",
                 shard_list(std::slice::from_ref(split)),
                 shard_list(&[one.clone(), other.clone()])
             ),
@@ -217,7 +217,7 @@ impl Story<'_> {
             !stage.board.workers.iter().any(|worker| still.contains(&worker.state))
         })
         .await?;
-        self.stage.say("All workers have stopped.".to_owned());
+        self.stage.say(NewsKind::Outcome, "All workers have stopped.".to_owned());
         Ok(())
     }
 
@@ -273,7 +273,7 @@ impl Story<'_> {
     /// Tells what came of a chapter, now and in the verdict.
     fn note(&mut self, what: &'static str, text: String, took: &[Duration]) {
         let passage = Passage::new(what, text, took);
-        self.stage.say(format!("→ {}.", passage.text));
+        self.stage.say(NewsKind::Outcome, format!("{}.", passage.text));
         self.passages.push(passage);
     }
 }
