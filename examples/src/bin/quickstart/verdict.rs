@@ -133,7 +133,7 @@ impl fmt::Display for Verdict {
         line("missing", format!("{:>7}{}", grouped(missing.len()), some(missing)))?;
         let why = match killed {
             Some(name) if audit.after_kill > 0 => {
-                format!("   {name} had delivered, but not stored, them when it was killed")
+                format!("   {name} had them delivered, but not stored as done, when it was killed")
             }
             Some(_) | None => String::new(),
         };
