@@ -57,7 +57,7 @@ pub enum RunError {
         /// What changed while it was watched.
         seen: String,
     },
-    /// A part of the engine panicked again and again. A bug in this library: please report it.
+    /// A part of the lease side panicked. A bug in this library: please report it.
     #[error("task {task} panicked: {message}")]
     TaskPanicked {
         /// The task.

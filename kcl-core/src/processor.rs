@@ -45,7 +45,9 @@ pub trait RecordProcessor: Send + 'static {
     /// `Ok` says that all of them are done: with automatic checkpoints the library stores that. An
     /// error, or a panic, brings the records again that are not checkpointed, as the same batch
     /// with a higher [attempt](RecordBatch::attempt), after a growing pause, until it works. No
-    /// record is ever skipped. After a panic a new processor gets them.
+    /// record is ever skipped. After a panic a new processor gets them; with manual checkpoints it
+    /// gets all records after the last stored checkpoint, since the memory of the former processor
+    /// is gone.
     fn process_records(
         &mut self,
         batch: RecordBatch,

@@ -3,7 +3,7 @@
 
 use kcl_core::context::ShardContext;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
-use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
+use kcl_dynamo::DynamoLeaseStore;
 use kcl_examples::Demo;
 use kcl_kinesis::KinesisSource;
 
@@ -25,11 +25,9 @@ impl RecordProcessor for Printer {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let demo = Demo::from_args().await?; // a stream on this machine; with `--aws STREAM`, yours
-    let table = DynamoLeaseStoreConfig::new("hello")
-        .with_setup(TableSetup::CreateIfMissing(NewTable::default()));
     let worker = Worker::builder("hello")
         .records(KinesisSource::new(demo.aws(), demo.stream()))
-        .leases(DynamoLeaseStore::new(demo.aws(), table))
+        .leases(DynamoLeaseStore::new(demo.aws(), "hello").create_if_missing())
         .processor(|_: &ShardContext| Printer)
         .build()?;
     worker.run_until(demo.ctrl_c()).await?;

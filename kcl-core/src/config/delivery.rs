@@ -13,6 +13,8 @@ pub struct DeliveryConfig {
     /// Default: [`CheckpointPolicy::Automatic`].
     pub checkpoints: CheckpointPolicy,
     /// The pause before a failed batch is delivered again, the first time. It doubles each time.
+    /// Chance shortens each pause by up to half, so that shards that failed together do not retry
+    /// together.
     ///
     /// Default: 100 ms. From 1 ms to [`retry_max`](Self::retry_max).
     pub retry_min: Duration,

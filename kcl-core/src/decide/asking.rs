@@ -220,3 +220,7 @@ impl Asking {
 const fn ended(reason: &'static str) -> AskingEffect {
     AskingEffect::Ended(AskEnd::Refused(reason))
 }
+
+#[cfg(test)]
+#[path = "asking_tests.rs"]
+mod tests;

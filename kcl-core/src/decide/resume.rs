@@ -49,6 +49,16 @@ impl Resume {
 }
 
 impl Seam {
+    /// Whether a record that comes again is done.
+    ///
+    /// A checkpoint inside an aggregated record says nothing about the rest of it: where that record
+    /// comes whole, it is delivered again rather than cut off.
+    #[must_use]
+    pub fn covers(&self, position: Position) -> bool {
+        let is_whole = position.sub_sequence == 0 && self.done.sub_sequence > 0;
+        position <= self.done && !(is_whole && position.sequence == self.done.sequence)
+    }
+
     /// Whether records may have been trimmed between what is done and `first`, the first record that
     /// is left, or none if the end of the shard was reached without one.
     ///
@@ -99,6 +109,17 @@ mod tests {
     use crate::model::{LeaseCounter, LeaseKey, WriteStamp};
 
     const RETENTION: Duration = Duration::from_hours(24);
+
+    #[test]
+    fn a_record_that_was_done_in_part_is_delivered_again_as_a_whole() {
+        let position =
+            |number: u128, sub_sequence| Position { sequence: number.into(), sub_sequence };
+        let seam = Seam { done: position(7, 3), caught_up_at: None };
+        let come = [position(6, 0), position(7, 0), position(7, 3), position(7, 4), position(8, 0)];
+        assert_eq!(come.map(|position| seam.covers(position)), [true, false, true, false, false]);
+        let whole = Seam { done: position(7, 0), caught_up_at: None };
+        assert!(whole.covers(position(7, 0)));
+    }
 
     fn lease(start_at: Option<i64>, caught_up_at: Option<i64>) -> Lease {
         let counter = LeaseCounter(4);

@@ -322,12 +322,16 @@ pub(crate) fn grouped(number: usize) -> String {
     text
 }
 
-/// `shard 1`, `shards 1 and 2`, `shards 1, 2 and 3`.
+/// How many shards are told by their names.
+const NAMED_MAX: usize = 4;
+
+/// `shard 1`, `shards 1 and 2`, `shards 1, 2 and 3`, `8 shards`.
 pub(crate) fn shard_list(ids: &[ShardId]) -> String {
     let labels: Vec<_> = ids.iter().map(label).collect();
     match labels.as_slice() {
         [] => "no shard".to_owned(),
         [one] => format!("shard {one}"),
+        many if many.len() > NAMED_MAX => format!("{} shards", many.len()),
         [first @ .., last] => format!("shards {} and {last}", first.join(", ")),
     }
 }

@@ -20,14 +20,19 @@ pub(crate) struct Passage {
 }
 
 impl Passage {
-    /// `text`, and how long it took.
+    /// `text`, and how long it took: for each shard, or from the shortest to the longest.
     pub(crate) fn new(what: &'static str, text: String, took: &[Duration]) -> Self {
-        let seconds: Vec<_> =
-            took.iter().map(|took| format!("{:.1}", took.as_secs_f64())).collect();
-        let text = match seconds.as_slice() {
-            [] => text,
-            [one] => format!("{text} {one} s"),
-            [first @ .., last] => format!("{text} {} and {last} s", first.join(", ")),
+        let seconds = |took: &Duration| format!("{:.1}", took.as_secs_f64());
+        let text = match (took, took.iter().min(), took.iter().max()) {
+            ([one], ..) => format!("{text} {} s", seconds(one)),
+            ([one, other], ..) => format!("{text} {} and {} s", seconds(one), seconds(other)),
+            ([one, two, three], ..) => {
+                format!("{text} {}, {} and {} s", seconds(one), seconds(two), seconds(three))
+            }
+            (_, Some(least), Some(most)) => {
+                format!("{text} {} to {} s", seconds(least), seconds(most))
+            }
+            _ => text,
         };
         Self { what, text }
     }

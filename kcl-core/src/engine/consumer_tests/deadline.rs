@@ -3,8 +3,7 @@
 use tokio::join;
 
 use crate::clock::Clock;
-use crate::engine::consumer_tests::MILLI;
-use crate::engine::consumer_tests::kit::{Act, SECOND, World};
+use crate::engine::consumer_tests::kit::{Act, MILLI, SECOND, World};
 use crate::engine::link::{FromConsumer, Order};
 
 #[tokio::test(start_paused = true)]

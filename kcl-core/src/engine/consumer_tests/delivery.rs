@@ -4,8 +4,8 @@ use tokio::join;
 
 use crate::checkpointer::CheckpointError;
 use crate::config::CheckpointPolicy;
-use crate::engine::consumer_tests::kit::{Act, SECOND, World, after, at, time_of_day};
-use crate::engine::consumer_tests::{MILLI, run_for};
+use crate::engine::consumer_tests::kit::{Act, MILLI, SECOND, World, after, at, time_of_day};
+use crate::engine::consumer_tests::run_for;
 use crate::event::Event;
 
 #[tokio::test(start_paused = true)]
@@ -188,6 +188,26 @@ async fn being_caught_up_is_noted_once_everything_is_acknowledged() {
         held.serve(SECOND * 4).await;
         let noted = held.progress.borrow().caught_up_at.unwrap();
         assert!(noted >= time_of_day(SECOND * 8), "{noted:?}");
+    };
+    tokio::select! { () = script => {}, () = run => unreachable!() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_manual_checkpoints_being_caught_up_is_noted_once_everything_is_stored() {
+    let mut world = World::new().with_records(1..=2);
+    world.config.delivery.checkpoints = CheckpointPolicy::Manual;
+    let (mut held, run) = world.start();
+    let script = async {
+        held.serve(SECOND * 3).await;
+        assert_eq!(held.progress.borrow().caught_up_at, None);
+        let checkpointer = world.checkpointer();
+        let (stored, ()) = join!(checkpointer.checkpoint(at(2)), held.serve(SECOND * 3));
+        stored.unwrap();
+        assert!(held.progress.borrow().caught_up_at.unwrap() > time_of_day(SECOND * 3));
+        let (again, ()) = join!(checkpointer.checkpoint(at(2)), held.serve(SECOND));
+        again.unwrap();
+        let back = checkpointer.checkpoint(at(1)).await;
+        assert!(matches!(back, Err(CheckpointError::OutOfRange { .. })));
     };
     tokio::select! { () = script => {}, () = run => unreachable!() }
 }

@@ -3,9 +3,11 @@
 use tokio::join;
 
 use crate::checkpointer::CheckpointError;
-use crate::engine::consumer_tests::kit::{Act, SECOND, World, after, at};
-use crate::engine::consumer_tests::{MILLI, run_for};
-use crate::engine::link::Order;
+use crate::clock::Clock;
+use crate::config::CheckpointPolicy;
+use crate::engine::consumer_tests::kit::{Act, MILLI, SECOND, World, after, at};
+use crate::engine::consumer_tests::run_for;
+use crate::engine::link::{FromConsumer, Order};
 use crate::event::Event;
 
 #[tokio::test(start_paused = true)]
@@ -117,4 +119,56 @@ async fn a_consumer_that_is_dropped_cancels_its_processor() {
     let late = world.checkpointer().checkpoint(at(1)).await;
     assert!(matches!(late, Err(CheckpointError::LeaseLost)));
     assert!(held.last_word().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_processor_that_panicked_is_not_called_again() {
+    let mut world = World::new().with_records(1..=4).with_plan([Act::Panic]);
+    world.config.delivery.retry_min = SECOND * 60;
+    world.config.delivery.retry_max = SECOND * 60;
+    let (mut held, run) = world.start();
+    let script = async {
+        held.serve(SECOND * 2).await;
+        held.order.send_replace(Order::Lost);
+    };
+    join!(run, script);
+    world.check_log(&["new after TRIM_HORIZON", "initialize", "1/0 to 4/0 try 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_request_that_fails_is_told_and_the_lease_let_go() {
+    let world = World::new().with_records(1..=1).with_plan([Act::Ok, Act::Fail]);
+    assert_eq!(run_for(&world, SECOND * 2).await, Some(after(1)));
+    world.check_log(&["new after TRIM_HORIZON", "initialize", "1/0 to 1/0 try 1", "shutdown"]);
+    assert!(matches!(
+        &world.events()[..],
+        [Event::ProcessorFailed { call: "shutdown_requested", retry_in: None, .. }]
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_request_that_hangs_ends_with_the_drain() {
+    let world = World::new().with_records(1..=1).with_plan([Act::Ok, Act::Hang]);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(run_for(&world, SECOND * 2).await, Some(after(1)));
+    assert_eq!(begun.elapsed().as_secs(), 22);
+    let log = ["new after TRIM_HORIZON", "initialize", "1/0 to 1/0 try 1", "shutdown", "lost"];
+    world.check_log(&log);
+    assert_eq!(world.events(), [Event::Stalled { shard: "shard-0".into() }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_of_the_shutdown_request_is_stored() {
+    let mut world = World::new().with_records(1..=3);
+    world.config.delivery.checkpoints = CheckpointPolicy::Manual;
+    let world = world.with_plan([Act::Ok, Act::CheckpointAndFail(3)]);
+    let (mut held, run) = world.start();
+    let script = async {
+        held.serve(SECOND * 2).await;
+        held.order.send_replace(Order::Drain { until: world.clock.now() + SECOND * 20 });
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Drained)));
+        assert_eq!(held.stored, [after(3)]);
+        held.let_go().await;
+    };
+    join!(run, script);
 }

@@ -26,6 +26,7 @@ use crate::record_source::{
 use crate::telemetry::Events;
 use crate::{BoxError, Checkpointer};
 
+pub(super) const MILLI: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const RETENTION: Duration = Duration::from_hours(24);
 const TIME_OF_DAY: i64 = 1_000_000_000_000;
@@ -64,6 +65,8 @@ pub(super) enum Act {
     Panic,
     /// Checkpoints this sequence number, then fails.
     CheckpointAndFail(u128),
+    /// Checkpoints the first record of the batch, then fails.
+    CheckpointFirstAndFail,
     /// Checkpoints this sequence number, then panics.
     CheckpointAndPanic(u128),
     /// Takes this long, then succeeds.
@@ -178,6 +181,10 @@ impl World {
         assert_eq!(self.state().log, expected);
     }
 
+    pub(super) fn log(&self) -> Vec<String> {
+        self.state().log.clone()
+    }
+
     pub(super) fn log_len(&self) -> usize {
         self.state().log.len()
     }
@@ -212,7 +219,7 @@ impl World {
         self.state().log.push(what.into());
     }
 
-    async fn act(&self, shard: &ShardContext) -> Result<(), BoxError> {
+    async fn act(&self, shard: &ShardContext, first: Option<Position>) -> Result<(), BoxError> {
         let act = self.state().plan.pop_front().unwrap_or(Act::Ok);
         match act {
             Act::Ok | Act::FailToStart => {}
@@ -220,6 +227,12 @@ impl World {
             Act::Panic => panic!("ouch"),
             Act::CheckpointAndFail(number) => {
                 shard.checkpointer().checkpoint(at(number)).await?;
+                return Err("no".into());
+            }
+            Act::CheckpointFirstAndFail => {
+                if let Some(first) = first {
+                    shard.checkpointer().checkpoint(first).await?;
+                }
                 return Err("no".into());
             }
             Act::CheckpointAndPanic(number) => {
@@ -334,17 +347,17 @@ impl RecordProcessor for Scripted {
     ) -> Result<(), BoxError> {
         let (first, last) = (batch.first().unwrap().position, batch.last().unwrap().position);
         self.world.note(format!("{first} to {last} try {}", batch.attempt()));
-        self.world.act(shard).await
+        self.world.act(shard, Some(first)).await
     }
 
     async fn shard_ended(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
         self.world.note("ended");
-        self.world.act(shard).await
+        self.world.act(shard, None).await
     }
 
     async fn shutdown_requested(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
         self.world.note("shutdown");
-        self.world.act(shard).await
+        self.world.act(shard, None).await
     }
 
     async fn lease_lost(&mut self, _shard: &ShardInfo) {

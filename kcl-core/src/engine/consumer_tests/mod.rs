@@ -3,6 +3,7 @@
 mod deadline;
 mod delivery;
 mod ending;
+mod histories;
 mod kit;
 mod reading;
 mod shard_end;
@@ -16,9 +17,8 @@ use crate::engine::consumer_tests::kit::{SECOND, World};
 use crate::engine::link::{FromConsumer, Order};
 use crate::model::{Checkpoint, ChildShard};
 
-const MILLI: Duration = Duration::from_millis(1);
-
-/// Runs a consumer for so long, drains it, and returns the checkpoint it leaves.
+/// Runs a consumer for so long, drains it, and returns the checkpoint it leaves: the application's
+/// or its own, whichever is further.
 async fn run_for(world: &World, time: Duration) -> Option<Checkpoint> {
     let (mut held, run) = world.start();
     let script = async {
@@ -26,7 +26,7 @@ async fn run_for(world: &World, time: Duration) -> Option<Checkpoint> {
         let until = world.clock.now() + SECOND * 20;
         held.order.send_replace(Order::Drain { until });
         assert!(matches!(held.last_word().await, Some(FromConsumer::Drained)));
-        let checkpoint = held.checkpoint();
+        let checkpoint = held.checkpoint().max(held.stored.last().copied());
         held.let_go().await;
         checkpoint
     };

@@ -6,7 +6,7 @@ use tokio::join;
 
 use crate::config::LostDataPolicy;
 use crate::engine::consumer_tests::kit::{
-    RETENTION, SECOND, World, after, at, denied, throttled, time_of_day, unavailable,
+    Act, RETENTION, SECOND, World, after, at, denied, throttled, time_of_day, unavailable,
 };
 use crate::engine::consumer_tests::run_for;
 use crate::engine::link::FromConsumer;
@@ -143,4 +143,34 @@ async fn the_stop_policy_gives_a_shard_with_lost_records_up() {
     join!(run, script);
     world.check_log(&["new after 7/0", "initialize", "shutdown"]);
     assert!(matches!(&world.events()[..], [Event::DataLost { .. }]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn latest_is_not_opened_a_second_time() {
+    let mut world = World::new();
+    world.lease.checkpoint = Checkpoint::Latest;
+    let (mut held, run) = world.start();
+    let script = async {
+        held.serve(SECOND * 5).await;
+        world.fault([SourceError::Expired]);
+        world.put([at(1)]); // Arrives while there is no reader.
+        held.serve(SECOND * 5).await;
+    };
+    tokio::select! { () = script => {}, () = run => unreachable!() }
+    world.check_log(&["new after LATEST", "initialize", "1/0 to 1/0 try 1"]);
+    assert!(matches!(world.opened()[..], [ReadFrom::Latest, ReadFrom::AtTimestamp(_)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_processor_that_hangs_while_its_shard_is_given_up_is_abandoned() {
+    let world = World::new().with_plan([Act::Hang]);
+    world.fault((0..1_000).map(|_| denied()));
+    let (mut held, run) = world.start();
+    let script = async {
+        assert!(matches!(held.last_word().await, Some(FromConsumer::GaveUp)));
+        held.let_go().await;
+    };
+    join!(run, script);
+    world.check_log(&["new after TRIM_HORIZON", "initialize", "shutdown", "lost"]);
+    assert!(world.events().contains(&Event::Stalled { shard: "shard-0".into() }));
 }

@@ -1,0 +1,331 @@
+//! The documents agree with the code: settings, states, names of tests, links, lengths.
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::fmt::Debug;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use kcl_core::config::WorkerConfig;
+    use kcl_core::decide::lifecycle::{Action, Event, LastWord, State};
+    use kcl_dynamo::{DynamoLeaseStoreConfig, NewTable};
+    use kcl_kinesis::{KinesisSourceConfig, StreamId};
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+    }
+
+    fn read(path: &str) -> String {
+        fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a readable folder") {
+            let path = entry.expect("a readable entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                files(&path, extension, found);
+            } else if path.extension().is_some_and(|it| it == extension) {
+                found.push(path);
+            }
+        }
+    }
+
+    fn all(extension: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        files(&root(), extension, &mut found);
+        found
+    }
+
+    /// The cells of a table's row, without backticks.
+    fn cells(line: &str) -> Vec<String> {
+        let inner = line.trim().strip_prefix('|').and_then(|rest| rest.strip_suffix('|'));
+        inner
+            .expect("a row")
+            .split('|')
+            .map(|cell| cell.trim().trim_matches('`').to_owned())
+            .collect()
+    }
+
+    /// The rows of all tables below a heading that begins like this, up to the next such heading.
+    fn rows_below(text: &str, heading: &str) -> Vec<Vec<String>> {
+        let level = heading.split(' ').next().expect("a heading").len();
+        text.lines()
+            .skip_while(|line| !line.starts_with(heading))
+            .skip(1)
+            .take_while(|line| {
+                let hashes = line.chars().take_while(|letter| *letter == '#').count();
+                hashes == 0 || hashes > level
+            })
+            .filter(|line| line.starts_with('|') && !line.starts_with("|---"))
+            .map(cells)
+            .collect()
+    }
+
+    /// Settings and defaults of a table: rows whose first cell is a setting's name.
+    fn documented(text: &str, heading: &str) -> BTreeMap<String, String> {
+        rows_below(text, heading)
+            .into_iter()
+            .filter(|row| row.len() == 6 && row[0] != "Setting")
+            .map(|row| (row[0].clone(), row[2].clone()))
+            .collect()
+    }
+
+    /// The fields of a value as `{:?}` prints them, nested structs as `outer.inner`.
+    fn fields(value: &impl Debug) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let mut outer = Vec::new();
+        for line in format!("{value:#?}").lines().skip(1) {
+            let line = line.trim().trim_end_matches(',');
+            match line.split_once(": ") {
+                Some((name, value)) if value.ends_with(" {") => outer.push(name.to_owned()),
+                Some((name, value)) => {
+                    let path = outer.iter().map(String::as_str).chain([name]);
+                    found.insert(path.collect::<Vec<_>>().join("."), value.to_owned());
+                }
+                None => {
+                    outer.pop();
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_setting_of_a_worker_is_documented_with_its_default() {
+        let text = read("docs/configuration.md");
+        assert_eq!(documented(&text, "## The worker"), fields(&WorkerConfig::default()));
+    }
+
+    #[test]
+    fn every_setting_of_the_table_is_documented_with_its_default() {
+        let mut told = documented(&read("docs/configuration.md"), "## The lease table");
+        assert_eq!(told.remove("table").as_deref(), Some("required"));
+        let mut set = fields(&DynamoLeaseStoreConfig::new("orders"));
+        set.remove("table");
+        set.extend(fields(&NewTable::default()));
+        assert_eq!(told, set);
+    }
+
+    #[test]
+    fn every_setting_of_the_stream_is_documented_with_its_default() {
+        let mut told = documented(&read("docs/configuration.md"), "## The stream");
+        assert_eq!(told.remove("stream").as_deref(), Some("required"));
+        let mut set = fields(&KinesisSourceConfig::new(StreamId::Name("orders".into())));
+        set.retain(|name, _| name.ends_with("timeout"));
+        assert_eq!(told, set);
+    }
+
+    fn words(action: Action) -> &'static str {
+        match action {
+            Action::Initialize => "initialize",
+            Action::Deliver => "deliver",
+            Action::Pause => "pause",
+            Action::EndShard => "end the shard",
+            Action::RequestShutdown => "request shutdown",
+            Action::Leave(LastWord::ShardEnded) => "tell the shard's end",
+            Action::Leave(LastWord::Drained) => "tell drained",
+            Action::Leave(LastWord::GaveUp) => "tell given up",
+            Action::Abandon(LastWord::ShardEnded) => "abandon, the shard's end",
+            Action::Abandon(LastWord::Drained) => "abandon, drained",
+            Action::Abandon(LastWord::GaveUp) => "abandon, given up",
+            Action::AnnounceLoss => "announce the loss",
+            Action::Stop => "stop",
+        }
+    }
+
+    const STATES: [State; 5] =
+        [State::Initializing, State::Processing, State::Ending, State::Draining, State::GivingUp];
+
+    /// What the page puts into words below its table.
+    const LAST_STATES: [State; 3] = [State::Leaving, State::Losing, State::Stopped];
+
+    const EVENTS: [Event; 10] = [
+        Event::Succeeded,
+        Event::Failed,
+        Event::Panicked,
+        Event::PauseOver,
+        Event::EndReached,
+        Event::DrainAsked,
+        Event::Hopeless,
+        Event::TimeUp,
+        Event::DeadlinePassed,
+        Event::LeaseLost,
+    ];
+
+    #[test]
+    fn the_table_of_the_lifecycle_is_the_code() {
+        let head = STATES.iter().map(|state| format!("{state:?}"));
+        let mut table = vec![std::iter::once(String::new()).chain(head).collect::<Vec<_>>()];
+        for event in EVENTS {
+            let mut row = vec![format!("{event:?}")];
+            for state in STATES {
+                let (next, action) = state.on(event);
+                row.push(format!("{next:?}: {}", words(action)));
+            }
+            table.push(row);
+            for state in LAST_STATES {
+                assert_eq!(state.on(event), (State::Stopped, Action::Stop));
+            }
+        }
+        assert_eq!(rows_below(&read("docs/consumer-lifecycle.md"), "## Table"), table);
+    }
+
+    /// Everything between backticks.
+    fn quoted(text: &str) -> impl Iterator<Item = &str> {
+        text.split('`').skip(1).step_by(2)
+    }
+
+    fn is_test_name(word: &str) -> bool {
+        let is_snake =
+            word.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_');
+        is_snake && word.matches('_').count() >= 2
+    }
+
+    #[test]
+    fn tests_that_documents_name_exist() {
+        let sources: String =
+            all("rs").iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
+        for (path, marker) in [
+            ("docs/semantics.md", "Tests: "),
+            ("docs/lease-protocol.md", "Held by "),
+            ("ARCHITECTURE.md", "| "),
+        ] {
+            let text = read(path);
+            let lines: Vec<_> = text.lines().filter(|line| line.contains(marker)).collect();
+            assert!(!lines.is_empty(), "{path} names no tests");
+            for name in lines.iter().flat_map(|line| quoted(line)).filter(|it| is_test_name(it)) {
+                let is_there = sources.contains(&format!("fn {name}("))
+                    || read("ci/check.sh").contains(name)
+                    || read("clippy.toml").contains(&name.replace('_', "-"))
+                    || read("Cargo.toml").contains(&format!("{name} ="));
+                assert!(is_there, "{path} names {name}, which is no test");
+            }
+        }
+    }
+
+    #[test]
+    fn every_claim_names_its_tests() {
+        let text = read("docs/semantics.md");
+        for claim in text.split("\n\n").filter(|it| it.starts_with("**")) {
+            let tests = claim.lines().last().expect("a line");
+            let is_named = tests.starts_with("Tests: ")
+                && (tests.contains('`') || tests.contains("no test yet"));
+            assert!(is_named, "a claim without tests: {claim}");
+        }
+    }
+
+    /// The variants of the enum `name` in a source file.
+    fn variants(path: &str, name: &str) -> BTreeSet<String> {
+        let text = read(path);
+        let start = text.find(&format!("pub enum {name} {{")).expect("the enum");
+        text[start..]
+            .lines()
+            .skip(1)
+            .take_while(|line| *line != "}")
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter(|line| line.starts_with(|letter: char| letter.is_ascii_uppercase()))
+            .map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect())
+            .collect()
+    }
+
+    #[test]
+    fn operators_find_every_event_and_every_error() {
+        let text = read("docs/operations.md");
+        for (heading, path, name) in [
+            ("## Events", "kcl-core/src/event.rs", "Event"),
+            ("### `RunError`", "kcl-core/src/error.rs", "RunError"),
+            ("### `LeaseStoreError`", "kcl-core/src/lease_store.rs", "LeaseStoreError"),
+            ("### `SourceError`", "kcl-core/src/record_source.rs", "SourceError"),
+            ("### `CheckpointError`", "kcl-core/src/checkpointer.rs", "CheckpointError"),
+        ] {
+            let told: BTreeSet<_> =
+                rows_below(&text, heading).into_iter().skip(1).map(|row| row[0].clone()).collect();
+            assert_eq!(told, variants(path, name), "{heading}");
+        }
+    }
+
+    #[test]
+    fn every_dependency_has_its_reason() {
+        let told: BTreeSet<_> = rows_below(&read("docs/decisions/0008-dependencies.md"), "## Dec")
+            .into_iter()
+            .skip(1)
+            .map(|row| row[0].clone())
+            .collect();
+        let manifest = read("Cargo.toml");
+        let used: BTreeSet<_> = manifest
+            .lines()
+            .skip_while(|line| *line != "[workspace.dependencies]")
+            .skip(1)
+            .take_while(|line| !line.starts_with('['))
+            .filter_map(|line| line.split_once(" = "))
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| !name.starts_with("kcl-"))
+            .collect();
+        assert_eq!(told, used);
+    }
+
+    /// A heading as the fragment that leads to it.
+    fn fragment(heading: &str) -> String {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = kept.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+        kept.collect::<String>().replace(' ', "-")
+    }
+
+    #[test]
+    fn links_lead_somewhere() {
+        let mut count = 0;
+        for path in all("md") {
+            let text = fs::read_to_string(&path).expect("readable");
+            for rest in text.split("](").skip(1) {
+                let target = rest.split(')').next().expect("a link's end");
+                if target.contains("://") {
+                    continue;
+                }
+                let (file, place) = target.split_once('#').unwrap_or((target, ""));
+                let here = path.parent().expect("a folder");
+                let file = if file.is_empty() { path.clone() } else { here.join(file) };
+                assert!(file.exists(), "{} links to {target}", path.display());
+                let is_there = place.is_empty()
+                    || fs::read_to_string(&file)
+                        .expect("readable")
+                        .lines()
+                        .any(|line| line.starts_with('#') && fragment(line) == place);
+                assert!(is_there, "{} links to {target}", path.display());
+                count += 1;
+            }
+        }
+        assert!(count > 30, "there are more links than {count}");
+    }
+
+    #[test]
+    fn no_document_is_longer_than_it_is_read() {
+        for (path, lines_max) in
+            [("README.md", 150), ("ARCHITECTURE.md", 300), ("CONTRIBUTING.md", 100)]
+        {
+            let lines = read(path).lines().count();
+            assert!(lines <= lines_max, "{path} has {lines} lines, more than {lines_max}");
+        }
+    }
+
+    #[test]
+    fn the_first_example_is_the_program() {
+        let readme = read("README.md");
+        let block = readme.split("```rust").nth(1).expect("an example");
+        let (_, code) = block.split_once('\n').expect("a first line");
+        let code = code.split("```").next().expect("an end");
+        assert_eq!(code, read("examples/src/bin/hello.rs"));
+    }
+
+    #[test]
+    fn every_decision_is_listed() {
+        let listed = read("ARCHITECTURE.md");
+        let mut found = Vec::new();
+        files(&root().join("docs/decisions"), "md", &mut found);
+        for path in found {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            assert!(listed.contains(&name), "ARCHITECTURE.md does not list {name}");
+        }
+    }
+}
