@@ -5,6 +5,12 @@ use std::time::Duration;
 
 use clap::{Parser, value_parser};
 
+/// How long everything takes that happens in the chapters, about.
+const BUSY: Duration = Duration::from_secs(12);
+
+/// How many chapters are left to be looked at.
+const CHAPTERS: u32 = 5;
+
 /// Three workers share a stream. Then one is killed, one joins, the stream is resharded, and one
 /// is asked to stop, while every record is watched.
 ///
@@ -19,7 +25,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u8).range(2..=6))]
     pub(crate) workers: u8,
     /// About how many seconds the story takes; more of them leave more quiet between its chapters
-    #[arg(long, default_value_t = 35, value_parser = value_parser!(u32).range(15..=3_600))]
+    #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(15..=3_600))]
     pub(crate) seconds: u32,
     /// Use a local stack that is running already, such as `cargo run -p kcl-local`
     #[arg(long, value_name = "URL", conflicts_with = "aws")]
@@ -42,8 +48,7 @@ pub(crate) struct Args {
 impl Args {
     /// How long a chapter is left to be looked at.
     pub(crate) fn quiet(&self) -> Duration {
-        // Six chapters; what happens in them takes about half of the time.
-        Duration::from_secs(u64::from(self.seconds)) / 14
+        Duration::from_secs(u64::from(self.seconds)).saturating_sub(BUSY) / CHAPTERS
     }
 
     /// How long something may take before the story is broken off: changing a stream of a real

@@ -167,6 +167,11 @@ impl Ledger {
         &self.put
     }
 
+    /// How many deliveries there were.
+    pub(crate) const fn count(&self) -> usize {
+        self.deliveries.len()
+    }
+
     /// All deliveries, in the order of their times.
     pub(crate) fn deliveries(&self) -> Vec<&Delivery> {
         let mut deliveries: Vec<_> = self.deliveries.iter().collect();

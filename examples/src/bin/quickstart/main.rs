@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let cleaned = stream.delete().await;
     let verdict = match outcome {
         Err(error) if error.is::<Interrupted>() => {
-            println!("\n  Stopped: {error}. Nothing is left running.");
+            println!("\n  Stopped. Nothing is left running.");
             return Ok(ExitCode::from(130));
         }
         outcome => outcome?,

@@ -30,25 +30,59 @@ const COLOURS: [Color; 8] = [
 /// The widest that the screen gets: longer lines are hard to read.
 const WIDTH_MAX: u16 = 96;
 
+/// From this height on there is room to explain the columns.
+const HEIGHT_FOR_LEGEND: u16 = 30;
+
 /// What is said beside the board.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
     /// Where it takes place.
     pub(crate) place: &'static str,
-    /// The chapter.
-    pub(crate) headline: String,
+    /// What is done in this chapter.
+    pub(crate) title: String,
+    /// What to look for.
+    pub(crate) hint: String,
     /// What happened, and when.
-    pub(crate) news: Vec<(Duration, String)>,
+    pub(crate) news: Vec<News>,
     /// Since the beginning.
     pub(crate) elapsed: Duration,
     /// How many records were put.
     pub(crate) put: usize,
 }
 
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub(crate) struct News {
+    /// When, from the beginning.
+    pub(crate) at: Duration,
+    /// What.
+    pub(crate) text: String,
+    /// Why it is told.
+    pub(crate) kind: NewsKind,
+}
+
+/// Why something is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewsKind {
+    /// The story did it.
+    Deed,
+    /// The fleet did it.
+    Event,
+    /// That is what came of it.
+    Outcome,
+}
+
 impl Scene {
     /// The scene before the first chapter.
     pub(crate) const fn of(place: &'static str) -> Self {
-        Self { place, headline: String::new(), news: Vec::new(), elapsed: Duration::ZERO, put: 0 }
+        Self {
+            place,
+            title: String::new(),
+            hint: String::new(),
+            news: Vec::new(),
+            elapsed: Duration::ZERO,
+            put: 0,
+        }
     }
 }
 
@@ -67,7 +101,7 @@ pub(crate) struct Interrupted;
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("you asked for it")
+        f.write_str("stopped on request")
     }
 }
 
@@ -83,12 +117,11 @@ impl Screen {
         }
     }
 
-    /// Tells what happened.
-    pub(crate) fn say(&self, at: Duration, text: &str) {
-        match self {
-            // It is part of what is drawn.
-            Self::Terminal(_) => {}
-            Self::Plain => println!("{:>6.1} s  {text}", at.as_secs_f64()),
+    /// Tells what happened. On a terminal it is part of what is drawn.
+    pub(crate) fn say(&self, news: &News) {
+        if matches!(self, Self::Plain) {
+            let mark = if news.kind == NewsKind::Deed { '*' } else { ' ' };
+            println!("{:>6.1} s {mark} {}", news.at.as_secs_f64(), news.text);
         }
     }
 
@@ -123,19 +156,20 @@ fn draw(frame: &mut Frame<'_>, scene: &Scene, board: &Board) {
         ..area
     };
     let rows = |count: usize| u16::try_from(count).unwrap_or(u16::MAX).saturating_add(2);
-    let [_, title, headline, shards, workers, news, legend] = Layout::vertical([
+    let [_, title, chapter, hint, shards, workers, news, legend] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(2),
+        Constraint::Length(1),
         Constraint::Length(3),
         Constraint::Length(rows(board.shards.len())),
         Constraint::Length(rows(board.workers.len())),
         Constraint::Min(2),
-        Constraint::Length(3),
+        Constraint::Length(if area.height < HEIGHT_FOR_LEGEND { 0 } else { 3 }),
     ])
     .areas(area);
     draw_title(frame, title, scene);
-    let text = Paragraph::new(scene.headline.as_str().bold()).wrap(Wrap { trim: true });
-    frame.render_widget(text, headline);
+    frame.render_widget(Paragraph::new(scene.title.as_str().bold()), chapter);
+    frame.render_widget(Paragraph::new(scene.hint.as_str()).wrap(Wrap { trim: true }), hint);
     frame.render_widget(shard_table(board), shards);
     frame.render_widget(worker_table(board), workers);
     draw_news(frame, news, scene);
@@ -263,8 +297,14 @@ fn draw_news(frame: &mut Frame<'_>, area: Rect, scene: &Scene) {
     let room = usize::from(area.height.saturating_sub(2));
     let skip = scene.news.len().saturating_sub(room);
     let mut lines = vec![Line::from("What happened".dim())];
-    lines.extend(scene.news.iter().skip(skip).map(|(at, text)| {
-        Line::from(vec![format!("{:>6.1} s  ", at.as_secs_f64()).dim(), text.clone().into()])
+    lines.extend(scene.news.iter().skip(skip).map(|news| {
+        let text = news.text.clone();
+        let text = match news.kind {
+            NewsKind::Deed => text.bold(),
+            NewsKind::Event => text.into(),
+            NewsKind::Outcome => text.green(),
+        };
+        Line::from(vec![format!("{:>6.1} s  ", news.at.as_secs_f64()).dim(), text])
     }));
     frame.render_widget(Paragraph::new(lines), area);
 }
@@ -282,12 +322,16 @@ pub(crate) fn grouped(number: usize) -> String {
     text
 }
 
-/// `shard 1`, `shards 1 and 2`, `shards 1, 2 and 3`.
+/// How many shards are told by their names.
+const NAMED_MAX: usize = 4;
+
+/// `shard 1`, `shards 1 and 2`, `shards 1, 2 and 3`, `8 shards`.
 pub(crate) fn shard_list(ids: &[ShardId]) -> String {
     let labels: Vec<_> = ids.iter().map(label).collect();
     match labels.as_slice() {
         [] => "no shard".to_owned(),
         [one] => format!("shard {one}"),
+        many if many.len() > NAMED_MAX => format!("{} shards", many.len()),
         [first @ .., last] => format!("shards {} and {last}", first.join(", ")),
     }
 }

@@ -17,7 +17,7 @@ use crate::board::Board;
 use crate::fleet::{Fleet, WorkerState};
 use crate::ledger::Ledger;
 use crate::producer::Producer;
-use crate::screen::{Scene, Screen, shard_list};
+use crate::screen::{News, NewsKind, Scene, Screen, shard_list};
 use crate::stream::Stream;
 
 /// How often everything is looked at.
@@ -64,17 +64,18 @@ impl Stage {
         })
     }
 
-    /// Begins a chapter.
-    pub(crate) fn chapter(&mut self, headline: String) {
-        self.scene.headline.clone_from(&headline);
-        self.say(headline);
+    /// Begins a chapter: what is done, and what to look for.
+    pub(crate) fn chapter(&mut self, title: String, hint: String) {
+        self.scene.title.clone_from(&title);
+        self.scene.hint = hint;
+        self.say(NewsKind::Deed, title);
     }
 
     /// Tells what happened.
-    pub(crate) fn say(&mut self, text: String) {
-        let at = SystemClock.now().since(self.began);
-        self.screen.say(at, &text);
-        self.scene.news.push((at, text));
+    pub(crate) fn say(&mut self, kind: NewsKind, text: String) {
+        let news = News { at: SystemClock.now().since(self.began), text, kind };
+        self.screen.say(&news);
+        self.scene.news.push(news);
     }
 
     /// Waits until a condition holds; returns for how long.
@@ -101,12 +102,10 @@ impl Stage {
     pub(crate) async fn quiet(&mut self) -> anyhow::Result<()> {
         let pace = usize::try_from(crate::producer::RECORDS_PER_SECOND)?;
         let more = pace * usize::try_from(self.quiet.as_millis())? / 1_000;
-        let enough = self.ledger.deliveries().len() + more;
-        self.until("more records are delivered", |stage| {
-            Ok(stage.ledger.deliveries().len() >= enough)
-        })
-        .await
-        .map(drop)
+        let enough = self.ledger.count() + more;
+        self.until("more records are delivered", |stage| Ok(stage.ledger.count() >= enough))
+            .await
+            .map(drop)
     }
 
     /// Looks on while something is done.
@@ -148,7 +147,7 @@ impl Stage {
             Board::new(&self.leases, &states, &self.ledger, now),
         );
         for text in changes(&before, &self.board) {
-            self.say(text);
+            self.say(NewsKind::Event, text);
         }
         self.scene.elapsed = now.since(self.began);
         self.scene.put = self.ledger.put().len();
@@ -178,22 +177,26 @@ impl Stage {
 
 /// What changed between two looks, in words.
 fn changes(before: &Board, after: &Board) -> Vec<String> {
-    let was = |id: &ShardId| before.shards.iter().find(|row| row.id == *id);
-    let mut moved: BTreeMap<String, Vec<ShardId>> = BTreeMap::new();
+    let mut moved: BTreeMap<(&str, Option<&str>), Vec<ShardId>> = BTreeMap::new();
     for row in &after.shards {
-        let held = was(&row.id).and_then(|row| row.holder.as_deref());
-        let text = match (held, row.holder.as_deref()) {
-            (None, Some(holder)) => format!("{holder} takes"),
-            (Some(former), Some(holder)) if former != holder => {
-                let state = before.workers.iter().find(|worker| worker.name == former);
-                match state.map(|worker| worker.state) {
-                    Some(WorkerState::Killed) => format!("{holder} takes, from {former},"),
-                    _ => format!("{former} hands {holder}"),
-                }
-            }
-            _ => continue,
-        };
-        moved.entry(text).or_default().push(row.id.clone());
+        let former = before.shards.iter().find(|was| was.id == row.id);
+        let former = former.and_then(|row| row.holder.as_deref());
+        if let Some(holder) = &row.holder
+            && former != Some(holder)
+        {
+            moved.entry((holder, former)).or_default().push(row.id.clone());
+        }
     }
-    moved.into_iter().map(|(text, ids)| format!("{text} {}", shard_list(&ids))).collect()
+    let text = |((holder, former), ids): ((&str, Option<&str>), Vec<ShardId>)| {
+        let (ids, former) = (shard_list(&ids), former.unwrap_or_default());
+        match before.workers.iter().find(|worker| worker.name == former).map(|worker| worker.state)
+        {
+            None => format!("{holder} takes {ids}."),
+            Some(WorkerState::Killed) => format!("{holder} takes over {ids}, which {former} had."),
+            Some(WorkerState::Running | WorkerState::Stopping | WorkerState::Stopped) => {
+                format!("{former} hands {ids} over to {holder}.")
+            }
+        }
+    };
+    moved.into_iter().map(text).collect()
 }

@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::board::Phase;
 use crate::fleet::WorkerState;
 use crate::producer::Producer;
-use crate::screen::{Interrupted, shard_list};
+use crate::screen::{Interrupted, NewsKind, shard_list};
 use crate::stage::Stage;
 use crate::stream::Stream;
 use crate::verdict::{Passage, Verdict};
@@ -56,10 +56,11 @@ impl Story<'_> {
 
     async fn start(&mut self, args: &Args) -> anyhow::Result<()> {
         let (workers, shards) = (args.workers, args.shards);
-        self.stage.chapter(format!(
-            "{workers} workers start, each a process of its own, to share a stream of {shards} \
-             shards."
-        ));
+        self.stage.chapter(
+            format!("{workers} workers start, to share a stream of {shards} shards."),
+            "Each is a process of its own. They know of each other only through one table."
+                .to_owned(),
+        );
         self.stage.during(self.stream.clone().create(shards)).await?;
         let keys = KEYS_PER_SHARD * u32::from(shards);
         self.stage.producer = Some(Producer::start(self.stream, keys));
@@ -67,7 +68,7 @@ impl Story<'_> {
             self.stage.fleet.start()?;
         }
         let took = self.shared().await?;
-        self.note("start", format!("{workers} workers shared {shards} shards"), &[took]);
+        self.note("start", format!("{workers} workers shared {shards} shards after"), &[took]);
         self.stage.quiet().await
     }
 
@@ -75,29 +76,33 @@ impl Story<'_> {
         let (victim, held) = self.busiest()?;
         let at = self.stage.fleet.kill(victim)?;
         self.killed = Some(victim);
-        self.stage.chapter(format!(
-            "{victim} was killed (SIGKILL). Nobody told the others: they can only see that the \
-             heartbeat of {} stands still. After {:?} they take over.",
-            shard_list(&held),
-            EXPIRY
-        ));
+        self.stage.chapter(
+            format!("{victim} is killed (SIGKILL)."),
+            format!(
+                "Nobody tells the others. They see that the heartbeat of {} stands still, and take \
+                 over after {EXPIRY:?}; a service waits for 10 s.",
+                shard_list(&held)
+            ),
+        );
         self.taken_over(victim, &held, at).await?;
         let gaps: Vec<_> = held
             .iter()
             .filter_map(|shard| self.stage.ledger.first_by_another(shard, victim, at))
             .map(|first| first.since(at))
             .collect();
-        let text = format!("records of {} came again after", shard_list(&held));
+        let text = format!("{} went on after", shard_list(&held));
         self.note("crash", text, &gaps);
         self.stage.quiet().await
     }
 
     async fn join(&mut self) -> anyhow::Result<()> {
         let name = self.stage.fleet.start()?;
-        self.stage.chapter(format!(
-            "{name} joins. The others finish what they have in hand, store how far they are, and \
-             hand over a fair share."
-        ));
+        self.stage.chapter(
+            format!("{name} joins."),
+            "The others finish what they have in hand, store how far they are, and hand over a \
+             fair share: nothing is delivered twice."
+                .to_owned(),
+        );
         self.shared().await?;
         let moved = self.stage.board.held_by(name);
         if moved.is_empty() {
@@ -120,12 +125,16 @@ impl Story<'_> {
             bail!("there are not enough shards to split and merge");
         };
         let parents = [split.clone(), one.clone(), other.clone()];
-        self.stage.chapter(format!(
-            "{} is split in two, {} are merged. What follows them is not touched before all of \
-             their records are delivered.",
-            shard_list(std::slice::from_ref(split)),
-            shard_list(&[one.clone(), other.clone()])
-        ));
+        self.stage.chapter(
+            format!(
+                "The stream is resharded: {} is split, {} are merged.",
+                shard_list(std::slice::from_ref(split)),
+                shard_list(&[one.clone(), other.clone()])
+            ),
+            "What follows a shard is not begun before all records of that shard are delivered: so \
+             the records of a key stay in order."
+                .to_owned(),
+        );
         let change = self.stream.clone().reshard(split.clone(), [one.clone(), other.clone()]);
         self.stage.during(change).await?;
         let children = move |stage: &Stage| {
@@ -165,11 +174,13 @@ impl Story<'_> {
     async fn stop(&mut self) -> anyhow::Result<()> {
         let (leaver, held) = self.busiest()?;
         let at = self.stage.fleet.stop(leaver)?;
-        self.stage.chapter(format!(
-            "{leaver} is asked to stop (SIGTERM), as a deployment does. It finishes what it has in \
-             hand, stores how far it is, and lets go of {}.",
-            shard_list(&held)
-        ));
+        self.stage.chapter(
+            format!("{leaver} is asked to stop (SIGTERM), as by a deployment."),
+            format!(
+                "It finishes what it has in hand, stores how far it is, and lets go of {}.",
+                shard_list(&held)
+            ),
+        );
         self.taken_over(leaver, &held, at).await?;
         let first = |shard: &ShardId| self.stage.ledger.first_by_another(shard, leaver, at);
         let gaps = self.gaps(&held, first);
@@ -182,7 +193,10 @@ impl Story<'_> {
     }
 
     async fn end(&mut self) -> anyhow::Result<()> {
-        self.stage.chapter("No more records are put. What is left is delivered.".to_owned());
+        self.stage.chapter(
+            "No more records are put.".to_owned(),
+            "What is left is delivered; then the workers stop.".to_owned(),
+        );
         if let Some(producer) = &self.stage.producer {
             producer.stop();
         }
@@ -203,7 +217,7 @@ impl Story<'_> {
             !stage.board.workers.iter().any(|worker| still.contains(&worker.state))
         })
         .await?;
-        self.stage.say("All workers have stopped.".to_owned());
+        self.stage.say(NewsKind::Outcome, "All workers have stopped.".to_owned());
         Ok(())
     }
 
@@ -259,7 +273,7 @@ impl Story<'_> {
     /// Tells what came of a chapter, now and in the verdict.
     fn note(&mut self, what: &'static str, text: String, took: &[Duration]) {
         let passage = Passage::new(what, text, took);
-        self.stage.say(format!("→ {}", passage.text));
+        self.stage.say(NewsKind::Outcome, format!("{}.", passage.text));
         self.passages.push(passage);
     }
 }

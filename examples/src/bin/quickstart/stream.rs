@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::operation::delete_table::DeleteTableError;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::delete_stream::DeleteStreamError;
-use aws_sdk_kinesis::types::{StreamDescriptionSummary, StreamStatus};
+use aws_sdk_kinesis::types::{Shard, StreamDescriptionSummary, StreamStatus};
 use kcl_core::clock::{Clock as _, SystemClock};
 use kcl_core::model::ShardId;
 use kcl_local::LocalStack;
@@ -125,11 +126,10 @@ impl Stream {
         let table = table.table_name(&self.name).send().await;
         let stream = self.kinesis.delete_stream().stream_name(&self.name).send().await;
         // What was not created yet need not be deleted.
-        let absent = |error: &aws_sdk_dynamodb::operation::delete_table::DeleteTableError| {
-            error.is_resource_not_found_exception()
-        };
         if let Err(error) = table
-            && !error.as_service_error().is_some_and(absent)
+            && !error
+                .as_service_error()
+                .is_some_and(DeleteTableError::is_resource_not_found_exception)
         {
             return Err(error).with_context(|| format!("delete the table {} yourself", self.name));
         }
@@ -149,7 +149,7 @@ impl Stream {
             .shards()
             .iter()
             .find(|listed| listed.shard_id() == shard.as_str())
-            .and_then(|listed| listed.hash_key_range())
+            .and_then(Shard::hash_key_range)
             .context("the shard is not listed")?;
         let (start, end): (u128, u128) =
             (range.starting_hash_key().parse()?, range.ending_hash_key().parse()?);

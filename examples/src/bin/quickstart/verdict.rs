@@ -20,16 +20,19 @@ pub(crate) struct Passage {
 }
 
 impl Passage {
-    /// `text`, and how long it took.
+    /// `text`, and how long it took: for each shard, or from the shortest to the longest.
     pub(crate) fn new(what: &'static str, text: String, took: &[Duration]) -> Self {
-        let mut took = took.to_vec();
-        took.sort();
-        let seconds: Vec<_> =
-            took.iter().map(|took| format!("{:.1}", took.as_secs_f64())).collect();
-        let text = match seconds.as_slice() {
-            [] => text,
-            [one] => format!("{text} {one} s"),
-            [first @ .., last] => format!("{text} {} and {last} s", first.join(", ")),
+        let seconds = |took: &Duration| format!("{:.1}", took.as_secs_f64());
+        let text = match (took, took.iter().min(), took.iter().max()) {
+            ([one], ..) => format!("{text} {} s", seconds(one)),
+            ([one, other], ..) => format!("{text} {} and {} s", seconds(one), seconds(other)),
+            ([one, two, three], ..) => {
+                format!("{text} {}, {} and {} s", seconds(one), seconds(two), seconds(three))
+            }
+            (_, Some(least), Some(most)) => {
+                format!("{text} {} to {} s", seconds(least), seconds(most))
+            }
+            _ => text,
         };
         Self { what, text }
     }
@@ -135,7 +138,7 @@ impl fmt::Display for Verdict {
         line("missing", format!("{:>7}{}", grouped(missing.len()), some(missing)))?;
         let why = match killed {
             Some(name) if audit.after_kill > 0 => {
-                format!("   {name} had delivered, but not stored, them when it was killed")
+                format!("   {name} had them delivered, but not stored as done, when it was killed")
             }
             Some(_) | None => String::new(),
         };
