@@ -1,5 +1,6 @@
 //! Prints every record of a stream: what a first service looks like. Ctrl-C stops it.
-#![expect(clippy::print_stdout, reason = "it is what the example does")]
+
+use std::io::Write as _;
 
 use kcl_core::context::ShardContext;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
@@ -15,8 +16,9 @@ impl RecordProcessor for Printer {
         batch: RecordBatch,
         shard: &ShardContext,
     ) -> Result<(), BoxError> {
+        let mut out = std::io::stdout().lock();
         for record in &batch {
-            println!("{} {}", shard.shard_id(), String::from_utf8_lossy(&record.data));
+            writeln!(out, "{} {}", shard.shard_id(), String::from_utf8_lossy(&record.data))?;
         }
         Ok(())
     }
