@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Checkpoint, InitialPosition, Lease, Position, SequenceNumber, Timestamp};
+use crate::model::{
+    Checkpoint, InitialPosition, Lease, Position, Record, SequenceNumber, Timestamp,
+};
 use crate::record_source::ReadFrom;
 
 /// How far before the time of a start at LATEST its shard is read again: clocks differ.
@@ -49,14 +51,20 @@ impl Resume {
 }
 
 impl Seam {
-    /// Whether a record that comes again is done.
+    /// Drops the records that are done, of some that come again in order.
     ///
     /// A checkpoint inside an aggregated record says nothing about the rest of it: where that record
-    /// comes whole, it is delivered again rather than cut off.
-    #[must_use]
-    pub fn covers(&self, position: Position) -> bool {
-        let is_whole = position.sub_sequence == 0 && self.done.sub_sequence > 0;
-        position <= self.done && !(is_whole && position.sequence == self.done.sequence)
+    /// comes unexpanded, it is delivered again rather than cut off.
+    pub fn drop_done(&self, records: &mut Vec<Record>) {
+        let is_expanded = records
+            .iter()
+            .map(|record| record.position)
+            .take_while(|position| position.sequence <= self.done.sequence)
+            .any(|position| position.sequence == self.done.sequence && position.sub_sequence > 0);
+        let is_cut = self.done.sub_sequence > 0 && !is_expanded;
+        records.retain(|Record { position, .. }| {
+            *position > self.done || (is_cut && position.sequence == self.done.sequence)
+        });
     }
 
     /// Whether records may have been trimmed between what is done and `first`, the first record that
@@ -111,14 +119,21 @@ mod tests {
     const RETENTION: Duration = Duration::from_hours(24);
 
     #[test]
-    fn a_record_that_was_done_in_part_is_delivered_again_as_a_whole() {
-        let position =
-            |number: u128, sub_sequence| Position { sequence: number.into(), sub_sequence };
-        let seam = Seam { done: position(7, 3), caught_up_at: None };
-        let come = [position(6, 0), position(7, 0), position(7, 3), position(7, 4), position(8, 0)];
-        assert_eq!(come.map(|position| seam.covers(position)), [true, false, true, false, false]);
-        let whole = Seam { done: position(7, 0), caught_up_at: None };
-        assert!(whole.covers(position(7, 0)));
+    fn a_record_that_was_done_in_part_is_delivered_again_as_a_whole_unless_it_is_expanded() {
+        type Place = (u128, u64);
+        let check = |done: Place, come: &[Place], left: &[Place]| {
+            let position = |&(number, sub_sequence): &Place| Position {
+                sequence: number.into(),
+                sub_sequence,
+            };
+            let record = |place: &Place| Record::new(position(place), "key", vec![], None);
+            let mut records: Vec<_> = come.iter().map(record).collect();
+            Seam { done: position(&done), caught_up_at: None }.drop_done(&mut records);
+            assert_eq!(records, left.iter().map(record).collect::<Vec<_>>());
+        };
+        check((7, 3), &[(6, 0), (7, 0), (8, 0)], &[(7, 0), (8, 0)]);
+        check((7, 1), &[(7, 0), (7, 1), (7, 2), (8, 0)], &[(7, 2), (8, 0)]);
+        check((7, 0), &[(7, 0), (8, 0)], &[(8, 0)]);
     }
 
     fn lease(start_at: Option<i64>, caught_up_at: Option<i64>) -> Lease {

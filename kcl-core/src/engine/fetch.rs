@@ -189,7 +189,7 @@ impl Fetch {
         }
         let caught_up_at = is_caught_up.then_some(started_at);
         if let Some(seam) = &mut self.resume.seam {
-            fetched.records.retain(|record| !seam.covers(record.position));
+            seam.drop_done(&mut fetched.records);
             seam.caught_up_at = caught_up_at.or(seam.caught_up_at);
         }
         if let Some(last) = fetched.records.last() {
