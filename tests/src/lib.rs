@@ -6,3 +6,4 @@ pub mod dynamodb;
 pub mod errors;
 pub mod fleet;
 pub mod producer;
+pub mod world;

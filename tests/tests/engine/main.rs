@@ -1,0 +1,14 @@
+//! Whole workers against a stream and a table in memory, in virtual time.
+
+#[cfg(test)]
+mod delivery;
+#[cfg(test)]
+mod losing;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod shards;
+#[cfg(test)]
+mod sharing;
+#[cfg(test)]
+mod starting;

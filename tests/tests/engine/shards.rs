@@ -1,0 +1,124 @@
+//! Shards end, and their children go on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kcl_core::model::Checkpoint;
+use kcl_tests::world::{Act, Call, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Long enough for anything that needs no expiry.
+const SOON: Duration = Duration::from_secs(15);
+
+fn place(world: &World, record: &str) -> usize {
+    world.journal.delivered().iter().position(|got| got == record).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_children_of_a_split_start_after_their_parent_ended() {
+    let world = World::new(1);
+    world.put(0, ["a", "b"]);
+    world.script(|asked| match asked.call {
+        Call::Process { .. } if asked.shard == 0 => Act::Take(SECOND * 3),
+        _ => Act::Succeed,
+    });
+    let worker = world.start("w");
+    let [low, high] = world.split(0);
+    world.put(low, ["c"]);
+    world.put(high, ["d"]);
+    world.until("ended", SOON, |world| world.find(0).is_some_and(|lease| lease.is_ended())).await;
+    assert_eq!(world.lease(0).children, BTreeSet::from([world.shard(low), world.shard(high)]));
+    assert_eq!(world.journal.delivered(), ["a", "b"]);
+    let both = |world: &World| world.journal.has("c") && world.journal.has("d");
+    world.until("children delivered", SECOND, both).await;
+    assert_eq!(world.journal.delivered().len(), 4);
+    // The parent's row goes once both children have progressed.
+    world.until("deleted", SECOND * 40, |world| world.find(0).is_none()).await;
+    for child in [low, high] {
+        assert!(world.lease(child).checkpoint.has_progressed());
+        assert_eq!(world.lease(child).parents, BTreeSet::from([world.shard(0)]));
+    }
+    worker.stop().await.unwrap();
+    assert_eq!(world.journal.calls(0)[5..7], ["shard ended", "done"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_stays_until_all_its_children_have_progressed() {
+    let world = World::new(1);
+    let _worker = world.start("w");
+    world.until("held", SOON, |world| world.owned_by("w") == Some(1)).await;
+    let [low, high] = world.split(0);
+    world.put(low, ["a"]);
+    world.until("delivered", SOON, |world| world.journal.has("a")).await;
+    world.pass(SECOND * 60).await;
+    assert!(world.lease(0).is_ended());
+    world.put(high, ["b"]);
+    world.until("deleted", SECOND * 40, |world| world.find(0).is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_child_of_a_merge_starts_after_both_parents() {
+    let world = World::new(2);
+    world.put(0, ["a"]);
+    world.put(1, ["b"]);
+    world.script(|asked| if asked.delivers("b") { Act::Take(SECOND * 8) } else { Act::Succeed });
+    let _worker = world.start("w");
+    let child = world.merge(0, 1);
+    world.put(child, ["c"]);
+    world.until("delivered", SECOND * 20, |world| world.journal.has("c")).await;
+    assert!(place(&world, "a") < place(&world, "c") && place(&world, "b") < place(&world, "c"));
+    assert!(world.clock.elapsed() > SECOND * 8);
+    for parent in [0, 1] {
+        let lease = world.lease(parent);
+        assert_eq!(lease.checkpoint, Checkpoint::ShardEnd);
+        assert_eq!(lease.children, BTreeSet::from([world.shard(child)]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tree_of_shards_that_ended_before_the_start_is_read_from_its_root() {
+    let world = World::new(1);
+    world.put(0, ["a"]);
+    let [low, high] = world.split(0);
+    world.put(low, ["b"]);
+    world.put(high, ["c"]);
+    let merged = world.merge(low, high);
+    world.put(merged, ["d"]);
+    let _worker = world.start("w");
+    world.until("delivered", SOON, |world| world.journal.has("d")).await;
+    let delivered = world.journal.delivered();
+    assert_eq!(delivered.len(), 4);
+    assert_eq!((place(&world, "a"), place(&world, "d")), (0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_end_that_fails_is_tried_again_and_the_children_wait() {
+    let world = World::new(1);
+    world.put(0, ["a"]);
+    world.script(|asked| match asked.call {
+        Call::ShardEnded => Act::Fail,
+        _ => Act::Succeed,
+    });
+    let _worker = world.start("w");
+    let [low, _] = world.split(0);
+    world.put(low, ["b"]);
+    world.pass(SECOND * 60).await;
+    assert!(!world.journal.has("b"));
+    world.script(|_| Act::Succeed);
+    world.until("delivered", SOON, |world| world.journal.has("b")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_shards_that_lags_behind_delays_children_and_loses_none() {
+    let world = World::new(1);
+    world.stream.set_list_lag(SECOND * 20);
+    let _worker = world.start("w");
+    world.pass(SECOND * 30).await;
+    let [low, high] = world.split(0);
+    world.put(low, ["a"]);
+    world.put(high, ["b"]);
+    let both = |world: &World| world.journal.has("a") && world.journal.has("b");
+    world.until("delivered", SECOND * 40, both).await;
+    assert_eq!(world.journal.delivered().len(), 2);
+}

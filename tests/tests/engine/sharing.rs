@@ -1,0 +1,131 @@
+//! Several workers: shares, hand-overs, crashes.
+
+use std::time::Duration;
+
+use kcl_core::event::{Event, LeaseEnd, TakeReason};
+use kcl_tests::world::{Act, Call, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Long enough for anything that needs no expiry.
+const SOON: Duration = Duration::from_secs(10);
+
+const fn taken(event: &Event) -> Option<TakeReason> {
+    if let Event::LeaseTaken { why, .. } = event { Some(*why) } else { None }
+}
+
+const fn ended(event: &Event) -> Option<LeaseEnd> {
+    if let Event::LeaseEnded { how, .. } = event { Some(*how) } else { None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_workers_share_any_number_of_shards() {
+    for shards in 1..=7 {
+        let world = World::new(shards);
+        let _a = world.start("a");
+        world.until("held", SOON, |world| world.owned_by("a") == Some(shards)).await;
+        let _b = world.start("b");
+        let fair = |world: &World| world.owned_by("b") == Some(shards / 2);
+        world.until("shared", SECOND * 40, fair).await;
+        world.pass(SECOND * 60).await;
+        assert_eq!(world.owned_by("b"), Some(shards / 2), "{shards} shards");
+        let ends = world.journal.events(ended);
+        assert_eq!(ends.len(), shards / 2, "{shards} shards: {ends:?}");
+        assert!(ends.iter().all(|(_, who, how)| who == "a" && *how == LeaseEnd::HandedOver));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_finishes_the_batch_first_and_repeats_nothing() {
+    let world = World::new(2);
+    world.put(0, ["a"]);
+    world.put(1, ["b"]);
+    world.script(|asked| match asked.call {
+        Call::Process { .. } if asked.worker == "old" => Act::Take(SECOND * 12),
+        _ => Act::Succeed,
+    });
+    let _old = world.start("old");
+    world.until("begun", SOON, |world| world.journal.delivered().len() == 2).await;
+    let _new = world.start("new");
+    world.until("handed over", SECOND * 30, |world| world.owned_by("new") == Some(1)).await;
+    world.put(0, ["c"]);
+    world.put(1, ["d"]);
+    world.until("delivered", SECOND * 40, |world| world.journal.delivered().len() == 4).await;
+    world.pass(SECOND * 60).await;
+    assert_eq!(world.journal.delivered().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_worker_is_taken_over_within_an_expiry_and_a_scan() {
+    let world = World::new(4);
+    let a = world.start("a");
+    let _b = world.start("b");
+    let shared = |world: &World| world.owned_by("a") == Some(2) && world.owned_by("b") == Some(2);
+    world.until("shared", SECOND * 40, shared).await;
+    world.pass(SECOND * 30).await;
+    let crashed_at = world.clock.elapsed();
+    a.crash();
+    for shard in 0..4 {
+        world.put(shard, [format!("r{shard}").as_str()]);
+    }
+    let all = |world: &World| (0..4).all(|shard| world.journal.has(&format!("r{shard}")));
+    world.until("taken over", SECOND * 30, all).await;
+    let took = world.clock.elapsed() - crashed_at;
+    assert!(took <= SECOND * 11 + SECOND / 2, "{took:?}");
+    for shard in 0..4 {
+        assert_eq!(world.journal.who_got(&format!("r{shard}")), ["b"]);
+    }
+    let (_, _, why) = world.journal.events(taken).pop().unwrap();
+    assert!(matches!(why, TakeReason::Expired { silent_for } if silent_for >= SECOND * 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_worker_is_followed_within_a_scan_and_a_second() {
+    let world = World::new(2);
+    let a = world.start("a");
+    let _b = world.start("b");
+    world.until("shared", SECOND * 40, |world| world.owned_by("b") == Some(1)).await;
+    world.pass(SECOND * 5).await;
+    a.stop().await.unwrap();
+    let stopped_at = world.clock.elapsed();
+    world.until("followed", SOON, |world| world.owned_by("b") == Some(2)).await;
+    let took = world.clock.elapsed() - stopped_at;
+    assert!(took <= SECOND * 2, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_rise_from_owner_to_owner() {
+    let world = World::new(1);
+    for owner in 0..5 {
+        let worker = world.start(&format!("w{owner}"));
+        world.put(0, [format!("r{owner}").as_str()]);
+        let record = format!("r{owner}");
+        world.until("delivered", SECOND * 30, |world| world.journal.has(&record)).await;
+        world.pass(SECOND * 4).await;
+        if owner % 2 == 0 {
+            worker.crash();
+        } else {
+            worker.stop().await.unwrap();
+        }
+    }
+    let deliveries = world.journal.deliveries();
+    assert_eq!(deliveries.len(), 5);
+    assert!(deliveries.is_sorted_by(|one, next| one.2 < next.2), "{deliveries:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_workers_of_one_name_share_like_any_two_and_say_so() {
+    let world = World::new(2);
+    let one = world.start("twin");
+    let other = world.start("twin");
+    let both = |world: &World| {
+        let owners: Vec<_> = world.store.leases().into_iter().filter_map(|l| l.owner).collect();
+        owners.contains(&one.id) && owners.contains(&other.id)
+    };
+    world.until("shared", SECOND * 40, both).await;
+    let told = |event: &Event| matches!(event, Event::NameShared { .. }).then_some(());
+    assert!(!world.journal.events(told).is_empty());
+    world.put(0, ["a"]);
+    world.put(1, ["b"]);
+    world.until("delivered", SOON, |world| world.journal.delivered().len() == 2).await;
+}

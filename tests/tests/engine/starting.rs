@@ -1,0 +1,145 @@
+//! The first start, later starts, and starts that must not happen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kcl_core::error::RunError;
+use kcl_core::event::Event;
+use kcl_core::model::{InitialPosition, Lease};
+use kcl_local::kinesis::MemoryStream;
+use kcl_tests::errors::chain;
+use kcl_tests::world::World;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Long enough for anything that needs no expiry.
+const SOON: Duration = Duration::from_secs(10);
+
+/// The leases of a worker that ran and stopped, as a Java worker would have left them.
+async fn java_leases(world: &World) {
+    world.start("former").stop_once_held(world).await;
+    for lease in world.store.leases() {
+        let owner = Some("java".into());
+        world.store.insert_lease(Lease { owner, last_write: None, expiry: None, ..lease });
+    }
+}
+
+trait StopOnceHeld {
+    async fn stop_once_held(self, world: &World);
+}
+
+impl StopOnceHeld for kcl_tests::world::Member {
+    async fn stop_once_held(self, world: &World) {
+        let name = self.id.name().to_owned();
+        let held = |world: &World| world.owned_by(&name) == Some(world.stream.shards().len());
+        world.until("held", SOON, held).await;
+        self.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn latest_is_resolved_once_and_a_second_start_skips_nothing() {
+    let mut world = World::new(1);
+    world.config.retrieval.initial_position = InitialPosition::Latest;
+    world.put(0, ["before"]);
+    world.pass(SECOND * 5).await;
+    world.start("w").stop_once_held(&world).await;
+    world.put(0, ["a"]);
+    world.pass(SECOND * 3_600).await;
+    world.put(0, ["b"]);
+    let _again = world.start("w");
+    world.until("delivered", SOON, |world| world.journal.has("b")).await;
+    assert_eq!(world.journal.delivered(), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn latest_does_not_skip_the_children_of_a_later_split() {
+    let mut world = World::new(1);
+    world.config.retrieval.initial_position = InitialPosition::Latest;
+    world.start("w").stop_once_held(&world).await;
+    let [low, high] = world.split(0);
+    world.put(low, ["a"]);
+    world.put(high, ["b"]);
+    let _again = world.start("w");
+    let both = |world: &World| world.journal.has("a") && world.journal.has("b");
+    world.until("delivered", SECOND * 30, both).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recreated_stream_is_refused_and_named() {
+    let world = World::new(1);
+    world.start("w").stop_once_held(&world).await;
+    world.pass(SECOND * 60).await;
+    world.stream.recreate(1);
+    let error = world.start("w").ended().await.unwrap_err();
+    assert!(matches!(error, RunError::StreamRecreated { .. }), "{error:?}");
+    let said = chain(&error);
+    assert!(said.contains("stream orders") && said.contains("delete the lease table"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_recreated_while_it_is_consumed_ends_the_worker() {
+    let world = World::new(1);
+    let worker = world.start("w");
+    world.until("held", SOON, |world| world.owned_by("w") == Some(1)).await;
+    world.stream.recreate(1);
+    let error = worker.ended().await.unwrap_err();
+    assert!(matches!(error, RunError::StreamRecreated { .. }), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_deleted_while_it_is_consumed_ends_the_worker() {
+    let world = World::new(1);
+    let worker = world.start("w");
+    world.until("held", SOON, |world| world.owned_by("w") == Some(1)).await;
+    world.stream.delete();
+    let error = worker.ended().await.unwrap_err();
+    let said = chain(&error);
+    assert!(said.contains("\"orders\" does not exist"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_stream_in_the_same_table_is_refused_and_both_are_named() {
+    let world = World::new(1);
+    world.start("w").stop_once_held(&world).await;
+    let other = MemoryStream::new("returns", 1, Arc::new(world.clock));
+    let error = world.start_on("w", other).ended().await.unwrap_err();
+    assert!(matches!(error, RunError::OtherStream { .. }), "{error:?}");
+    let said = chain(&error);
+    assert!(said.contains("orders") && said.contains("returns"), "{said}");
+    assert!(said.contains("another application name"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_java_row_that_changes_refuses_the_start_and_nothing_is_written() {
+    let world = World::new(2);
+    java_leases(&world).await;
+    let worker = world.start("w");
+    world.pass(SECOND * 30).await;
+    world.usurp(1, "java");
+    let before = world.store.leases();
+    let error = worker.ended().await.unwrap_err();
+    assert!(matches!(error, RunError::JavaFleetAlive { .. }), "{error:?}");
+    let said = chain(&error);
+    assert!(said.contains("shardId-000000000001") && said.contains("stop them"), "{said}");
+    assert_eq!(world.store.leases(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn still_java_rows_are_taken_over_after_ninety_seconds() {
+    let world = World::new(2);
+    world.put(0, ["a"]);
+    java_leases(&world).await;
+    world.put(0, ["b"]);
+    let began = world.clock.elapsed();
+    let _worker = world.start("w");
+    world.until("delivered", SECOND * 120, |world| world.journal.has("b")).await;
+    let took = world.clock.elapsed() - began;
+    assert!((SECOND * 90..SECOND * 110).contains(&took), "{took:?}");
+    let waits = world.journal.event(|event| match event {
+        Event::WaitingForJava { at_least, .. } => Some(*at_least),
+        _ => None,
+    });
+    assert_eq!(waits.unwrap().2, SECOND * 90);
+    assert_eq!(world.journal.delivered(), ["a", "b"]);
+}
