@@ -1,5 +1,8 @@
 //! The first start of an application: where it begins, and which leases it begins with.
 //!
+//! A table that has leases and no stored start was begun by another library, or lost the row on its
+//! way through one: there is nothing to begin, see [`taken_over`].
+//!
 //! Every worker that finds the bootstrap unfinished repeats it as of the stored start; all of them
 //! create the same leases, so it does not matter who comes first or crashes half-way.
 
@@ -16,7 +19,7 @@ use crate::record_source::ShardFilter;
 /// seconds, some are not.
 const CREATED_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// Where an application begins that has no stored start yet.
+/// Where an application begins that has neither a stored start nor a lease.
 ///
 /// LATEST becomes the service's own time: the time of this machine may lie behind or ahead of it.
 #[must_use]
@@ -33,6 +36,16 @@ pub fn start(position: InitialPosition, description: &StreamDescription) -> Stre
         },
         bootstrapped: false,
     }
+}
+
+/// Where an application began that has leases and no stored start: it comes from another library.
+///
+/// Its bootstrap is over, whatever the configuration says. A shard that has no lease yet came after
+/// those that have: it owes all its records, so it starts with the oldest one, as after any
+/// resharding. Starting it at a time would skip what arrived since its parents were left.
+#[must_use]
+pub fn taken_over(description: &StreamDescription) -> StreamStart {
+    StreamStart { bootstrapped: true, ..start(InitialPosition::TrimHorizon, description) }
 }
 
 /// Whether the stream is still the one that the application began with.
@@ -100,7 +113,8 @@ pub(super) fn in_order(mut shards: Vec<&Shard>) -> Vec<&Shard> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::parents::families::shards;
+    use crate::decide::parents::families::{leases, shards};
+    use crate::decide::shard_sync::{self, SyncPlan};
     use crate::model::StreamStatus;
 
     fn seconds(seconds: i64) -> Timestamp {
@@ -128,6 +142,25 @@ mod tests {
         check(InitialPosition::Latest, StartPosition::AtTimestamp(seconds(500)));
         check(InitialPosition::AtTimestamp(seconds(7)), StartPosition::AtTimestamp(seconds(7)));
         check(InitialPosition::TrimHorizon, StartPosition::TrimHorizon);
+    }
+
+    /// A split while nobody worked: the table has a lease of the parent alone.
+    #[test]
+    fn children_of_a_lease_that_was_taken_over_start_with_the_oldest_record() {
+        let listed = shards("0:closed 1<0#0-7 2<0#8-f");
+        let start = taken_over(&description());
+        let plan = shard_sync::plan(&listed, &leases("0#0-f:on"), &start);
+        let found: Vec<_> =
+            plan.create.iter().map(|new| (new.key.as_str(), new.checkpoint)).collect();
+        assert_eq!(found, [("1", Checkpoint::TrimHorizon), ("2", Checkpoint::TrimHorizon)]);
+    }
+
+    #[test]
+    fn nothing_finished_comes_back_when_a_table_is_taken_over() {
+        let listed = shards("0:closed 1<0#0-7 2<0#8-f");
+        let start = taken_over(&description());
+        let plan = shard_sync::plan(&listed, &leases("1<0#0-7:on 2<0#8-f:on"), &start);
+        assert_eq!(plan, SyncPlan::default());
     }
 
     /// `same`, `other` or `recreated`.

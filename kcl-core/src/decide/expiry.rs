@@ -21,7 +21,7 @@ struct Sighting {
     first: Moment,
     /// How long it must stand still to be expired.
     expiry: Duration,
-    /// Whether it can expire in a way that matters: it is owned, and its shard is not finished.
+    /// Whether somebody must renew it.
     is_awaited: bool,
 }
 
@@ -36,7 +36,7 @@ impl Sighting {
             counter: lease.counter,
             first,
             expiry: stated.max(own_expiry),
-            is_awaited: lease.owner.is_some() && !lease.is_ended(),
+            is_awaited: is_awaited(lease),
         }
     }
 
@@ -68,10 +68,13 @@ impl CounterWatch {
         self.seen.get(key).map(|sighting| now.since(sighting.first))
     }
 
-    /// Whether the lease, as this row shows it, is expired.
+    /// Whether the lease, as this row shows it, is expired: its holder is dead.
+    ///
+    /// Nobody renews the lease of a finished shard, although its row keeps the last owner: that one
+    /// may be well.
     #[must_use]
     pub fn is_expired(&self, lease: &Lease, now: Moment) -> bool {
-        lease.owner.is_some()
+        is_awaited(lease)
             && self.seen.get(&lease.key).is_some_and(|sighting| {
                 sighting.counter == lease.counter && sighting.expires_at() <= now
             })
@@ -90,12 +93,17 @@ impl CounterWatch {
     }
 }
 
+/// Whether somebody must renew a lease: it is owned, and its shard is not finished.
+const fn is_awaited(lease: &Lease) -> bool {
+    lease.owner.is_some() && !lease.is_ended()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::{Checkpoint, WorkerId, WriteStamp};
+    use crate::model::{Checkpoint, LeaseWrite, WorkerId, WriteKind, WriteStamp};
 
     fn at(seconds: u64) -> Moment {
         Moment::from_origin(Duration::from_secs(seconds))
@@ -182,6 +190,16 @@ mod tests {
         assert_eq!(watch(&[(5, unowned.clone())]).next_expiry(at(5)), None);
         assert_eq!(watch(&[(5, finished)]).next_expiry(at(5)), None);
         assert!(!watch(&[(5, unowned.clone())]).is_expired(&unowned, at(100)));
+    }
+
+    #[test]
+    fn the_last_owner_of_a_finished_shard_is_not_dead() {
+        let children = BTreeSet::from(["child".into()]);
+        let kind = WriteKind::EndShard { counter: LeaseCounter(1), next: None, children };
+        let end = LeaseWrite { key: "shard".into(), worker: "other".into(), number: 1, kind };
+        let finished = end.apply(Some(&row(1, None))).unwrap().unwrap();
+        assert_eq!(finished.owner, Some("other".into()));
+        assert!(!watch(&[(5, finished.clone())]).is_expired(&finished, at(100)));
     }
 
     #[test]

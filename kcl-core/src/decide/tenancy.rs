@@ -3,11 +3,11 @@
 //! A Java fleet shows only by what it changes, and is silent for a minute while it starts. So every
 //! row that this library did not write must stand still for a while before anything is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::lease_store::JavaRow;
-use crate::model::{Lease, LeaseKey, Moment};
+use crate::model::{Lease, LeaseCounter, LeaseKey, Moment};
 
 /// How long foreign rows must stand still at least: a Java fleet writes nothing for up to 60 s
 /// while its first worker starts.
@@ -37,12 +37,18 @@ pub enum Tenancy {
 /// Watches the rows that are not ours, over scans, until the table is clear.
 ///
 /// Rows of ours may change as they like, and a foreign row may become ours or go: workers of this
-/// fleet that are already at work take and delete such rows.
+/// fleet that are already at work take and delete such rows. A stale scan shows such a row as it was
+/// before, so nothing that was seen is forgotten.
+///
+/// Each worker watches when it starts. One that joins a fleet of ours at work waits as long as there
+/// is a row which that fleet has not taken over, such as a Java leader's.
 #[derive(Clone, Debug)]
 pub struct TenancyWatch {
     still_for: Duration,
     /// None before the first scan: what that one finds has not appeared.
     sightings: Option<BTreeMap<RowKey, Sighting>>,
+    /// The greatest counter with which each lease was seen as ours.
+    ours: BTreeMap<LeaseKey, LeaseCounter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,45 +73,65 @@ impl TenancyWatch {
     /// A watch of a worker with this lease expiry.
     #[must_use]
     pub fn new(expiry: Duration) -> Self {
-        Self { still_for: expiry.max(STILL_AT_LEAST), sightings: None }
+        let (still_for, sightings) = (expiry.max(STILL_AT_LEAST), None);
+        Self { still_for, sightings, ours: BTreeMap::new() }
     }
 
     /// Takes in one whole scan, which was complete at `now`.
     pub fn observe(&mut self, leases: &[Lease], java: &[JavaRow], now: Moment) -> Tenancy {
-        let before = self.sightings.take();
-        let mut sightings = BTreeMap::new();
+        let is_first = self.sightings.is_none();
+        let mut sightings = self.sightings.take().unwrap_or_default();
+        let mut present = BTreeSet::new();
         let mut changed = None;
         for content in foreign(leases, java) {
             let key = content.key();
-            let known = before.as_ref().and_then(|before| before.get(&key));
-            let first = match known {
-                Some(known) if known.content == content => known.first,
-                Some(_) => {
-                    changed.get_or_insert_with(|| format!("{} changed", content.describe()));
-                    now
-                }
-                None if before.is_some() => {
-                    changed.get_or_insert_with(|| format!("{} appeared", content.describe()));
-                    now
-                }
-                None => now,
-            };
-            sightings.insert(key, Sighting { content, first });
+            present.insert(key.clone());
+            let known = sightings.get(&key);
+            if known.is_some_and(|known| known.content == content) {
+                continue;
+            }
+            let what = if known.is_some() { "changed" } else { "appeared" };
+            if !is_first && !self.is_outdated(&content) {
+                changed.get_or_insert_with(|| format!("{} {what}", content.describe()));
+            }
+            sightings.insert(key, Sighting { content, first: now });
         }
+        self.remember_ours(leases);
         let tenancy = match changed {
             Some(seen) => Tenancy::Alive { seen },
-            None => self.judge(&sightings, now),
+            None => {
+                let foreign = present.iter().filter_map(|key| sightings.get(key));
+                self.judge(&foreign.collect::<Vec<_>>(), now)
+            }
         };
         self.sightings = Some(sightings);
         tenancy
     }
 
-    fn judge(&self, sightings: &BTreeMap<RowKey, Sighting>, now: Moment) -> Tenancy {
+    /// Whether a foreign row is older than one of ours: this scan is stale. Java counts up, unless it
+    /// creates a row again; then that one has to stand still like any other.
+    fn is_outdated(&self, content: &Content) -> bool {
+        match content {
+            Content::Lease(lease) => {
+                self.ours.get(&lease.key).is_some_and(|ours| lease.counter < *ours)
+            }
+            Content::Java(_) => false,
+        }
+    }
+
+    fn remember_ours(&mut self, leases: &[Lease]) {
+        for lease in leases.iter().filter(|lease| lease.is_ours()) {
+            let greatest = self.ours.entry(lease.key.clone()).or_default();
+            *greatest = lease.counter.max(*greatest);
+        }
+    }
+
+    fn judge(&self, foreign: &[&Sighting], now: Moment) -> Tenancy {
         let until = |sighting: &Sighting| sighting.first + self.still_for(&sighting.content);
-        let last = sightings.values().max_by_key(|sighting| until(sighting));
+        let last = foreign.iter().max_by_key(|sighting| until(sighting));
         match last.map(|sighting| (until(sighting), sighting)) {
             Some((until, sighting)) if until > now => {
-                let (count, example) = (sightings.len(), sighting.content.describe());
+                let (count, example) = (foreign.len(), sighting.content.describe());
                 let rows = if count == 1 { "row" } else { "rows" };
                 let seen = format!("{count} {rows} of another library, such as {example}");
                 Tenancy::Wait { until, seen }
@@ -251,6 +277,22 @@ mod tests {
     fn workers_of_ours_may_take_and_delete_foreign_rows() {
         check(&[(1, "0=4 1=7"), (20, "0=5!")], "clear");
         check(&[(1, "0=4 1=7"), (20, "0=5! 1=7")], "91");
+    }
+
+    #[test]
+    fn a_stale_scan_shows_no_java() {
+        check(&[(1, "0=4 1=7"), (20, "0=5! 1=7"), (21, "0=4 1=7")], "91"); // Taken by a peer,
+        check(&[(1, "0=4 1=7"), (20, "1=7"), (21, "0=4 1=7")], "91"); // or deleted.
+        check(&[(1, "0=4 1=7"), (91, "0=5! 1=7"), (92, "0=4 1=7")], "clear");
+        check(&[(1, "0=5! 1=7"), (2, "0=4 1=7")], "92"); // Taken before the first scan.
+    }
+
+    #[test]
+    fn java_may_take_a_row_of_ours() {
+        check(&[(1, "0=4 1=7"), (20, "0=5! 1=7"), (21, "0=6 1=7")], "alive");
+        check(&[(1, "0=4"), (20, "0=5!"), (21, "0=4"), (22, "0=6")], "alive");
+        check(&[(1, "0=5!"), (2, "0=6")], "alive");
+        check(&[(1, "0=5! 1=7"), (2, "0=5 1=7")], "alive"); // Created again, and counted up.
     }
 
     #[test]
