@@ -33,14 +33,14 @@ const CREATES_MAX: usize = 16;
 pub(super) async fn run(side: &Arc<Side>) -> Result<(StreamStart, StreamDescription), RunError> {
     prepare(side).await?;
     let description = describe(side).await?;
-    watch_for_java(side, &description).await?;
+    let has_leases = watch_for_java(side, &description).await?;
     while !presence::write(side, 1).await {
         sleep(PAUSES.0).await;
     }
     side.events.emit(&Event::Started { worker: side.me.clone() });
     let mut attempt = 0;
     loop {
-        match bootstrap(side, &description).await {
+        match bootstrap(side, &description, has_leases).await {
             Ok(start) => return Ok((start, description)),
             Err(Failure::Fatal(error)) => return Err(error),
             Err(Failure::Again(error)) => {
@@ -117,7 +117,7 @@ async fn describe(side: &Side) -> Result<StreamDescription, RunError> {
 }
 
 /// Looks at the table until no row that is not ours can belong to a live Java fleet.
-async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<(), RunError> {
+async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<bool, RunError> {
     let mut watch = TenancyWatch::new(side.config.lease.expiry);
     let mut attempt = 0;
     let mut told = false;
@@ -135,7 +135,7 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
         }
         let now = side.clock.now();
         match watch.observe(&table.leases, &table.java, now) {
-            Tenancy::Clear => return Ok(()),
+            Tenancy::Clear => return Ok(!table.leases.is_empty()),
             Tenancy::Alive { seen } => return Err(RunError::JavaFleetAlive { seen }),
             Tenancy::Wait { until, seen } => {
                 if !told {
@@ -150,8 +150,16 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
 }
 
 /// Stores where the stream begins, unless that is stored, and creates the first leases as of then.
-async fn bootstrap(side: &Side, description: &StreamDescription) -> Result<StreamStart, Failure> {
-    let start = bootstrap::start(side.config.retrieval.initial_position, description);
+async fn bootstrap(
+    side: &Side,
+    description: &StreamDescription,
+    has_leases: bool,
+) -> Result<StreamStart, Failure> {
+    let start = if has_leases {
+        bootstrap::taken_over(description)
+    } else {
+        bootstrap::start(side.config.retrieval.initial_position, description)
+    };
     let start = side.store.create_stream_start(&start).await?;
     bootstrap::check(&start, description).map_err(Failure::Fatal)?;
     if start.bootstrapped {

@@ -28,7 +28,7 @@ impl HoldingTimes {
 /// Something that happened to a held lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HoldingInput {
-    /// Time passed: at least until [`Holding::wake_at`].
+    /// Time passed: at least until [`Holding::wake_at`](super::Holding::wake_at).
     Tick,
     /// The write in flight was answered.
     Answered(Conditional),
