@@ -118,10 +118,12 @@ impl Story {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "stories compare what the machine returns")]
 fn ended(end: AskEnd) -> Option<AskingEffect> {
     Some(AskingEffect::Ended(end))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "stories compare what the machine returns")]
 const fn refused(reason: &'static str) -> Option<AskingEffect> {
     Some(AskingEffect::Ended(AskEnd::Refused(reason)))
 }
