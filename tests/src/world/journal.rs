@@ -157,10 +157,7 @@ impl Journal {
     }
 
     /// The first event that `wanted` chooses: when, whose, and what was chosen.
-    pub fn event<T>(
-        &self,
-        wanted: impl Fn(&Event) -> Option<T>,
-    ) -> Option<(Moment, String, T)> {
+    pub fn event<T>(&self, wanted: impl Fn(&Event) -> Option<T>) -> Option<(Moment, String, T)> {
         self.events(wanted).into_iter().next()
     }
 

@@ -33,7 +33,9 @@ async fn what_is_done_is_stored_with_the_next_renewal_and_not_delivered_to_the_n
     let last = world.put(0, ["a", "b"]);
     let worker = world.start("w");
     let stored = Checkpoint::After(Position::of(last));
-    world.until("stored", SOON, |world| world.find(0).is_some_and(|l| l.checkpoint == stored)).await;
+    world
+        .until("stored", SOON, |world| world.find(0).is_some_and(|l| l.checkpoint == stored))
+        .await;
     worker.crash();
     world.put(0, ["c"]);
     let _again = world.start("w");
@@ -81,7 +83,8 @@ async fn after_a_panic_a_new_processor_is_initialized_and_gets_the_batch() {
     world.put(0, ["a", "b"]);
     let panicked = std::sync::atomic::AtomicBool::new(false);
     world.script(move |asked| {
-        let first = asked.delivers("a") && !panicked.swap(true, std::sync::atomic::Ordering::SeqCst);
+        let first =
+            asked.delivers("a") && !panicked.swap(true, std::sync::atomic::Ordering::SeqCst);
         if first { Act::Panic } else { Act::Succeed }
     });
     let worker = world.start("w");

@@ -29,7 +29,7 @@ async fn the_children_of_a_split_start_after_their_parent_ended() {
     world.put(high, ["d"]);
     world.until("ended", SOON, |world| world.find(0).is_some_and(|lease| lease.is_ended())).await;
     assert_eq!(world.lease(0).children, BTreeSet::from([world.shard(low), world.shard(high)]));
-    assert_eq!(world.journal.delivered(), ["a", "b"]);
+    assert_eq!(world.journal.delivered()[..2], ["a", "b"]);
     let both = |world: &World| world.journal.has("c") && world.journal.has("d");
     world.until("children delivered", SECOND, both).await;
     assert_eq!(world.journal.delivered().len(), 4);

@@ -124,7 +124,7 @@ async fn two_workers_of_one_name_share_like_any_two_and_say_so() {
     };
     world.until("shared", SECOND * 40, both).await;
     let told = |event: &Event| matches!(event, Event::NameShared { .. }).then_some(());
-    assert!(!world.journal.events(told).is_empty());
+    world.until("told", SECOND * 20, |world| !world.journal.events(told).is_empty()).await;
     world.put(0, ["a"]);
     world.put(1, ["b"]);
     world.until("delivered", SOON, |world| world.journal.delivered().len() == 2).await;
