@@ -40,9 +40,12 @@ async fn a_hand_over_finishes_the_batch_first_and_repeats_nothing() {
     let world = World::new(2);
     world.put(0, ["a"]);
     world.put(1, ["b"]);
-    world.script(|asked| match asked.call {
-        Call::Process { .. } if asked.worker == "old" => Act::Take(SECOND * 12),
-        _ => Act::Succeed,
+    world.script(|asked| {
+        if matches!(asked.call, Call::Process { .. } if asked.worker == "old") {
+            Act::Take(SECOND * 12)
+        } else {
+            Act::Succeed
+        }
     });
     let _old = world.start("old");
     world.until("begun", SOON, |world| world.journal.delivered().len() == 2).await;
