@@ -211,7 +211,7 @@ impl Scanner {
             self.jobs
                 .push(Box::pin(async move { Job::Turned(shard_sync::run(&side, &start).await) }));
         }
-        if self.view.len() > 0 && (self.plan_due || now >= self.plan_at) {
+        if self.plan_due || now >= self.plan_at {
             self.balance(now);
         }
     }

@@ -47,15 +47,21 @@ async fn what_is_done_is_stored_with_the_next_renewal_and_not_delivered_to_the_n
 async fn a_failed_batch_comes_again_with_a_rising_attempt_until_it_works() {
     let world = World::new(1);
     world.put(0, ["a", "b"]);
-    world.script(|asked| match asked.call {
-        Call::Process { attempt, .. } if attempt < 4 => Act::Fail,
-        _ => Act::Succeed,
+    world.script(|asked| {
+        if matches!(asked.call, Call::Process { attempt, .. } if attempt < 4) {
+            Act::Fail
+        } else {
+            Act::Succeed
+        }
     });
     let worker = world.start("w");
     world.until("fourth attempt", SOON, |world| world.journal.calls(0).len() >= 11).await;
-    let failed = world.journal.events(|event| match event {
-        Event::BatchFailed { attempt, retry_in, .. } => Some((*attempt, *retry_in)),
-        _ => None,
+    let failed = world.journal.events(|event| {
+        if let Event::BatchFailed { attempt, retry_in, .. } = event {
+            Some((*attempt, *retry_in))
+        } else {
+            None
+        }
     });
     let attempts: Vec<_> = failed.iter().map(|(_, _, (attempt, _))| *attempt).collect();
     assert_eq!(attempts, [1, 2, 3]);
@@ -115,9 +121,12 @@ async fn an_explicit_checkpoint_shortens_the_retry_under_either_policy() {
         let mut world = World::new(1);
         world.config.delivery.checkpoints = policy;
         world.put(0, ["a", "b", "c"]);
-        world.script(|asked| match asked.call {
-            Call::Process { attempt: 1, .. } => Act::CheckpointAndFail(1),
-            _ => Act::Succeed,
+        world.script(|asked| {
+            if matches!(asked.call, Call::Process { attempt: 1, .. }) {
+                Act::CheckpointAndFail(1)
+            } else {
+                Act::Succeed
+            }
         });
         let worker = world.start("w");
         world.until("delivered", SOON, |world| world.journal.delivered().len() == 4).await;
@@ -172,9 +181,12 @@ async fn a_drain_finishes_the_batch_in_hand_and_releases() {
 async fn a_drain_past_its_time_drops_the_batch_and_the_next_owner_gets_it() {
     let world = World::new(1);
     world.put(0, ["a"]);
-    world.script(|asked| match asked.call {
-        Call::Process { .. } if asked.worker == "stuck" => Act::Hang,
-        _ => Act::Succeed,
+    world.script(|asked| {
+        if matches!(asked.call, Call::Process { .. } if asked.worker == "stuck") {
+            Act::Hang
+        } else {
+            Act::Succeed
+        }
     });
     let worker = world.start("stuck");
     world.until("begun", SOON, |world| world.journal.has("a")).await;

@@ -12,10 +12,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(10);
 
 fn ends(world: &World) -> Vec<(Duration, LeaseEnd)> {
-    let ended = |event: &Event| match event {
-        Event::LeaseEnded { how, .. } => Some(*how),
-        _ => None,
-    };
+    let ended =
+        |event: &Event| if let Event::LeaseEnded { how, .. } = event { Some(*how) } else { None };
     world.journal.events(ended).into_iter().map(|(at, _, how)| (at, how)).collect()
 }
 
@@ -23,10 +21,9 @@ fn ends(world: &World) -> Vec<(Duration, LeaseEnd)> {
 async fn a_lost_lease_cancels_the_processor_and_delivers_nothing_after() {
     let world = World::new(1);
     world.put(0, ["a"]);
-    world.script(|asked| match asked.call {
-        Call::Process { .. } => Act::Hang,
-        _ => Act::Succeed,
-    });
+    world.script(
+        |asked| if matches!(asked.call, Call::Process { .. }) { Act::Hang } else { Act::Succeed },
+    );
     let _worker = world.start("w");
     world.until("begun", SOON, |world| world.journal.has("a")).await;
     world.put(0, ["b"]);

@@ -79,9 +79,8 @@ async fn a_source_that_fails_for_good_gives_the_lease_to_a_worker_that_can_read(
     assert_eq!(world.journal.who_got("a"), ["healthy"]);
     let (_, who, how) = world.journal.event(how).unwrap();
     assert_eq!((who.as_str(), how), ("sick", LeaseEnd::Released));
-    let said = world.journal.event(|event| match event {
-        Event::FetchFailed { error, .. } => Some(error.clone()),
-        _ => None,
+    let said = world.journal.event(|event| {
+        if let Event::FetchFailed { error, .. } = event { Some(error.clone()) } else { None }
     });
     let (_, _, error) = said.unwrap();
     assert!(error.contains("kinesis:GetRecords") && error.contains("orders"), "{error}");

@@ -136,9 +136,8 @@ async fn still_java_rows_are_taken_over_after_ninety_seconds() {
     world.until("delivered", SECOND * 120, |world| world.journal.has("b")).await;
     let took = world.clock.elapsed() - began;
     assert!((SECOND * 90..SECOND * 110).contains(&took), "{took:?}");
-    let waits = world.journal.event(|event| match event {
-        Event::WaitingForJava { at_least, .. } => Some(*at_least),
-        _ => None,
+    let waits = world.journal.event(|event| {
+        if let Event::WaitingForJava { at_least, .. } = event { Some(*at_least) } else { None }
     });
     assert_eq!(waits.unwrap().2, SECOND * 90);
     assert_eq!(world.journal.delivered(), ["a", "b"]);
