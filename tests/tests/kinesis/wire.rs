@@ -48,7 +48,7 @@ impl Wire {
     pub(crate) async fn answering(
         answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        Self::dated(Some(SystemClock::default().time_of_day()), answer).await
+        Self::dated(Some(SystemClock.time_of_day()), answer).await
     }
 
     /// The same, with this time in the `Date` header, or without one.
