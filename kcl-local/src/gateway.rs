@@ -65,7 +65,10 @@ impl Gateway {
             "GetRecords" | "GetShardIterator" | "ListShards" => {
                 self.repaired(operation, request).await
             }
-            "SubscribeToShard" => fan_out::watch(self.repaired(operation, request).await),
+            "SubscribeToShard" => {
+                let encoding = Encoding::of(request.headers());
+                fan_out::watch(self.repaired(operation, request).await, encoding)
+            }
             _ => {
                 let rewrite = cbor_times::has_times(operation)
                     && Encoding::of(request.headers()) == Some(Encoding::Cbor);
