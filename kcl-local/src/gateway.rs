@@ -12,6 +12,7 @@ use ferrokinesis::store::Store;
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use serde_json::{Map, Value};
+use tokio::sync::Mutex;
 use tokio::task::unconstrained;
 use tower::ServiceExt as _;
 
@@ -30,6 +31,7 @@ pub(crate) struct Gateway {
     topology: Topology,
     dynamo: Dynamo,
     calls: Arc<Calls>,
+    writes: Mutex<()>,
 }
 
 /// What becomes of a call.
@@ -46,7 +48,8 @@ impl Gateway {
     /// Stands before the embedded services.
     pub(crate) fn new(kinesis: Router, store: Store, dynamo: Dynamo, calls: Arc<Calls>) -> Self {
         let kinesis = kinesis.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-        Self { kinesis, topology: Topology::new(store.clone()), store, dynamo, calls }
+        let (topology, writes) = (Topology::new(store.clone()), Mutex::default());
+        Self { kinesis, topology, store, dynamo, calls, writes }
     }
 
     /// Turns the gateway into the router of the endpoint.
@@ -60,12 +63,16 @@ impl Gateway {
 
     async fn kinesis(&self, operation: &str, request: Request) -> Response {
         match operation {
-            // The write path, and streams of events with nothing to repair, pass as they are.
-            "PutRecord" | "PutRecords" => self.forward(request).await,
+            "PutRecord" | "PutRecords" | "SplitShard" | "MergeShards" => {
+                self.write(operation, request).await
+            }
             "GetRecords" | "GetShardIterator" | "ListShards" => {
                 self.repaired(operation, request).await
             }
-            "SubscribeToShard" => fan_out::watch(self.repaired(operation, request).await),
+            "SubscribeToShard" => {
+                let encoding = Encoding::of(request.headers());
+                fan_out::watch(self.repaired(operation, request).await, encoding)
+            }
             _ => {
                 let rewrite = cbor_times::has_times(operation)
                     && Encoding::of(request.headers()) == Some(Encoding::Cbor);
@@ -79,6 +86,32 @@ impl Gateway {
                 if rewrite { cbor_times::rewrite(response).await } else { response }
             }
         }
+    }
+
+    /// Lets one write at a time through, and none until a change of the shards is complete.
+    ///
+    /// With a folder, the embedded Kinesis gives a record its number and shard before it waits for
+    /// the disk. If the shard ended meanwhile, the record would be stored after its end, where no
+    /// consumer looks any more.
+    async fn write(&self, operation: &str, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        // Before its turn, so that a slow client holds up nobody.
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        let request = Request::from_parts(parts, Body::from(body));
+        let turn = self.writes.lock().await;
+        let response = if matches!(operation, "PutRecord" | "PutRecords") {
+            // They may be large, and need no repair.
+            self.forward(request).await
+        } else {
+            let response = self.repaired(operation, request).await;
+            self.topology.settle().await;
+            response
+        };
+        drop(turn);
+        response
     }
 
     /// Answers a call with its repairs. Those who need none, and those that are not valid, go on to

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ferrokinesis::error::KinesisErrorResponse;
 use ferrokinesis::store::Store;
-use ferrokinesis::types::Stream;
-use tokio::time::Instant;
+use ferrokinesis::types::{Stream, StreamStatus};
+use tokio::time::{Instant, sleep};
 
 /// The shards of all streams, as they were a moment ago.
 ///
@@ -52,6 +52,25 @@ impl Topology {
         Ok(stream)
     }
 
+    /// Waits until no stream is changing its shards, and forgets what was seen.
+    pub(crate) async fn settle(&self) {
+        let deadline = Instant::now() + CHANGE_MAX;
+        while self.changes().await && Instant::now() < deadline {
+            sleep(Duration::from_millis(1)).await;
+        }
+        self.forget();
+    }
+
+    async fn changes(&self) -> bool {
+        for name in self.store.list_stream_names().await {
+            let stream = self.store.get_stream(&name).await;
+            if stream.is_ok_and(|stream| stream.stream_status == StreamStatus::Updating) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Forgets what was seen, because a call has changed it.
     pub(crate) fn forget(&self) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -60,3 +79,6 @@ impl Topology {
 
 /// How long a change that takes effect after its call may stay unseen.
 const STALE: Duration = Duration::from_millis(20);
+
+/// How long a change of shards may take before the stack goes on without it: the disk has failed.
+const CHANGE_MAX: Duration = Duration::from_secs(10);

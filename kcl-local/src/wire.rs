@@ -88,7 +88,7 @@ impl Encoding {
 }
 
 const JSON: &str = "application/x-amz-json-1.1";
-const CBOR: &str = "application/x-amz-cbor-1.1";
+pub(crate) const CBOR: &str = "application/x-amz-cbor-1.1";
 
 /// Turns the times of a CBOR message, which are tagged whole milliseconds, into seconds as in JSON.
 ///

@@ -37,7 +37,7 @@ fn in_millis(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Turns the whole seconds in every field `…Timestamp` into milliseconds.
-fn scale(value: &mut Cbor) {
+pub(crate) fn scale(value: &mut Cbor) {
     if let Some(values) = value.as_array_mut() {
         values.iter_mut().for_each(scale);
     }

@@ -3,24 +3,33 @@
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
+use ciborium::Value as Cbor;
 use ferrokinesis::event_stream::encode_subscribe_event;
 use futures::TryStreamExt as _;
 use http::StatusCode;
 use serde_json::{Map, Value};
 
+use crate::repair::cbor_times;
+use crate::wire::{CBOR, Encoding};
+
 /// Repairs the events in an answer one by one, as they pass.
-pub(crate) fn watch(response: Response) -> Response {
+pub(crate) fn watch(response: Response, encoding: Option<Encoding>) -> Response {
     if response.status() != StatusCode::OK {
         return response;
     }
+    let repaired = match encoding {
+        Some(Encoding::Cbor) => cbor,
+        Some(Encoding::Json) | None => json,
+    };
     response.map(|events| {
         let events = events.into_data_stream();
-        Body::from_stream(events.map_ok(|event| repaired(&event).unwrap_or(event)))
+        // The embedded Kinesis sends each event as one frame.
+        Body::from_stream(events.map_ok(move |event| repaired(&event).unwrap_or(event)))
     })
 }
 
-/// Returns what to send in place of an event, which the embedded Kinesis sends in one frame.
-fn repaired(frame: &[u8]) -> Option<Bytes> {
+/// Returns what to send in place of an event, or nothing when it is right.
+fn json(frame: &[u8]) -> Option<Bytes> {
     let payload = payload(frame)?;
     // Events of open shards are by far the most: they are not parsed.
     if !payload.starts_with(b"{\"ChildShards\":[{") {
@@ -34,6 +43,29 @@ fn repaired(frame: &[u8]) -> Option<Bytes> {
     }
     let payload = serde_json::to_vec(&event).ok()?;
     Some(encode_subscribe_event(&payload, "application/json").into())
+}
+
+/// As [`json`], and with times in milliseconds.
+fn cbor(frame: &[u8]) -> Option<Bytes> {
+    let mut event: Cbor = ciborium::from_reader(payload(frame)?).ok()?;
+    cbor_times::scale(&mut event);
+    let fields = event.as_map_mut()?;
+    if count(fields, "ChildShards")? > 0 {
+        let (name, value) = match count(fields, "Records")? {
+            0 => ("ContinuationSequenceNumber", Cbor::Null),
+            _ => ("ChildShards", Cbor::Array(Vec::new())),
+        };
+        let field = fields.iter_mut().find(|(key, _)| key.as_text() == Some(name));
+        field?.1 = value;
+    }
+    let mut payload = Vec::new();
+    ciborium::into_writer(&event, &mut payload).ok()?;
+    Some(encode_subscribe_event(&payload, CBOR).into())
+}
+
+fn count(fields: &[(Cbor, Cbor)], name: &str) -> Option<usize> {
+    let (_, value) = fields.iter().find(|(key, _)| key.as_text() == Some(name))?;
+    Some(value.as_array()?.len())
 }
 
 /// Returns the payload of an event stream's frame.

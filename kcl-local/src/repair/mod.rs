@@ -7,7 +7,7 @@
 //! | [`list_shards`] | `ShardFilter` is ignored, `NextToken` fails |
 //! | [`timestamp`] | `AT_TIMESTAMP` after the last record replays the shard, and skips within a second |
 //! | [`fan_out`] | a subscription names children before its end, and has no end |
-//! | [`cbor_times`] | Java clients see streams created in 1970 |
+//! | [`cbor_times`] | Java clients see streams created, and records of subscriptions arrived, in 1970 |
 //! | [`stream_arn`] | `StreamARN` without `StreamName` is refused |
 //! | [`shard_count`] | `UpdateShardCount` opens shards without parents |
 
