@@ -36,6 +36,8 @@ mod gateway;
 pub mod kinesis;
 pub mod leases;
 mod repair;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod stack;
 mod topology;
 mod wire;

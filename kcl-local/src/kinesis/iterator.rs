@@ -38,9 +38,9 @@ pub(super) fn start(log: &ShardLog, from: ReadFrom, now: Timestamp) -> Result<u6
     }
 }
 
-/// Reads one shard.
-#[derive(Debug)]
-pub(super) struct MemoryReader {
+/// Reads one shard. A clone is another reader at the same place.
+#[derive(Clone, Debug)]
+pub struct MemoryReader {
     pub(super) stream: MemoryStream,
     /// Which stream of that name: iterators do not outlive it.
     pub(super) incarnation: u64,
@@ -52,9 +52,18 @@ pub(super) struct MemoryReader {
     pub(super) end: Option<ShardClosed>,
 }
 
-#[async_trait]
-impl ShardReader for MemoryReader {
-    async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
+impl MemoryReader {
+    /// The shard.
+    #[must_use]
+    pub const fn shard(&self) -> &ShardId {
+        &self.shard
+    }
+
+    /// Reads what comes next, as [`ShardReader::read`] does.
+    ///
+    /// # Errors
+    /// As [`ShardReader::read`].
+    pub fn read_now(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
         if let Some(end) = &self.end {
             return Ok(Fetched::new(Vec::new(), None, Some(end.clone())));
         }
@@ -63,6 +72,13 @@ impl ShardReader for MemoryReader {
         self.made = made;
         self.end.clone_from(&end);
         Ok(Fetched::new(reply.records, Some(reply.behind), end))
+    }
+}
+
+#[async_trait]
+impl ShardReader for MemoryReader {
+    async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
+        self.read_now(records_max)
     }
 }
 

@@ -10,5 +10,6 @@ mod limits;
 mod shard_map;
 mod stream;
 
+pub use iterator::MemoryReader;
 pub use limits::Limits;
 pub use stream::MemoryStream;

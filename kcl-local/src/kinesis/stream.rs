@@ -216,6 +216,30 @@ impl MemoryStream {
         state.shards.as_ref().map(all).unwrap_or_default()
     }
 
+    /// Starts to read a shard, as [`RecordSource::open`] does.
+    ///
+    /// # Errors
+    /// As [`RecordSource::open`].
+    pub fn reader(&self, shard: &ShardId, from: ReadFrom) -> Result<MemoryReader, SourceError> {
+        let (now, time) = (self.clock.now(), self.clock.time_of_day());
+        let mut state = self.state();
+        let State { shards, incarnation, knobs, .. } = &mut *state;
+        let shards = shards.as_mut().ok_or_else(|| self.missing())?;
+        let log = shards.log(shard, knobs.retention, time);
+        let log = log.ok_or_else(|| self.shard_missing(shard))?;
+        if !log.meter.admits_open(&knobs.limits, now) {
+            return Err(throttled());
+        }
+        Ok(MemoryReader {
+            stream: self.clone(),
+            incarnation: *incarnation,
+            shard: shard.clone(),
+            next: iterator::start(log, from, time)?,
+            made: now,
+            end: None,
+        })
+    }
+
     /// Answers a reader: the records, when its next iterator was made, and the shard's end.
     pub(super) fn read(
         &self,
@@ -313,23 +337,7 @@ impl RecordSource for MemoryStream {
         shard: &ShardId,
         from: ReadFrom,
     ) -> Result<Box<dyn ShardReader>, SourceError> {
-        let (now, time) = (self.clock.now(), self.clock.time_of_day());
-        let mut state = self.state();
-        let State { shards, incarnation, knobs, .. } = &mut *state;
-        let shards = shards.as_mut().ok_or_else(|| self.missing())?;
-        let log = shards.log(shard, knobs.retention, time);
-        let log = log.ok_or_else(|| self.shard_missing(shard))?;
-        if !log.meter.admits_open(&knobs.limits, now) {
-            return Err(throttled());
-        }
-        Ok(Box::new(MemoryReader {
-            stream: self.clone(),
-            incarnation: *incarnation,
-            shard: shard.clone(),
-            next: iterator::start(log, from, time)?,
-            made: now,
-            end: None,
-        }))
+        Ok(Box::new(self.reader(shard, from)?))
     }
 }
 

@@ -1,0 +1,118 @@
+//! What a worker and its processors say while they run.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kcl_core::event::{Event, Observer};
+use kcl_core::model::{Checkpoint, Position, ShardId};
+use tokio::time::Instant;
+
+use super::port::Port;
+
+/// Something that happened within a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Said {
+    /// The engine said so.
+    Event(Event),
+    /// A processor came to life.
+    Made {
+        /// For which ownership.
+        of: Ownership,
+        /// Where the ownership began to read.
+        resume: Checkpoint,
+    },
+    /// Records were handed over.
+    Delivered {
+        /// For which ownership.
+        of: Ownership,
+        /// Which records, in the order in which they came.
+        records: Vec<Position>,
+        /// How often they have been handed over, with this time.
+        attempt: u32,
+    },
+    /// A processor's future was polled.
+    Polled {
+        /// For which ownership.
+        of: Ownership,
+    },
+    /// A processor returned `Ok` for all that was handed over last.
+    Processed {
+        /// For which ownership.
+        of: Ownership,
+    },
+    /// Another call of the processor.
+    Called {
+        /// For which ownership.
+        of: Ownership,
+        /// Which call.
+        call: &'static str,
+    },
+}
+
+/// One ownership of one shard.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Ownership {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its fencing token.
+    pub token: u64,
+}
+
+impl fmt::Display for Ownership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} @{}", self.shard, self.token)
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(event) => write!(f, "{event:?}"),
+            Self::Made { of, resume } => write!(f, "made {of} after {resume:?}"),
+            Self::Delivered { of, records, attempt } => {
+                write!(f, "delivered {of} #{attempt}: {} records", records.len())?;
+                match (records.first(), records.last()) {
+                    (Some(first), Some(last)) => write!(f, " {first} to {last}"),
+                    _ => Ok(()),
+                }
+            }
+            Self::Polled { of } => write!(f, "polled {of}"),
+            Self::Processed { of } => write!(f, "processed {of}"),
+            Self::Called { of, call } => write!(f, "called {of} {call}"),
+        }
+    }
+}
+
+/// One worker's journal. Clones are the same journal.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    /// Filled by the worker, emptied by the world between two of its steps.
+    said: Arc<Mutex<Vec<(Instant, Said)>>>,
+    port: Port,
+}
+
+impl Journal {
+    pub(super) fn new(port: Port) -> Self {
+        Self { said: Arc::default(), port }
+    }
+
+    pub(super) fn say(&self, said: Said) {
+        if !self.port.is_cut() {
+            let entry = (Instant::now(), said);
+            self.said.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        }
+    }
+
+    /// Takes what was said, and when.
+    pub(super) fn take(&self) -> Vec<(Instant, Said)> {
+        std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Observer for Journal {
+    fn on_event(&self, event: &Event) {
+        self.say(Said::Event(event.clone()));
+    }
+}

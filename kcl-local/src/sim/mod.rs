@@ -1,0 +1,63 @@
+//! A simulator of whole fleets: the real engine, through every fault, in virtual time.
+//!
+//! Each worker runs on a paused runtime of its own, so its time is what the world says. A worker
+//! runs ahead until its next call to the table or the stream, or until an answer is due to it:
+//! nothing else can affect it. The [`World`] owns the table and the stream, and decides when a call
+//! lands, whether it lands, lands twice, or lands after its caller gave up. Every choice is drawn
+//! from one seed, so a seed gives the same run, byte for byte. What is dropped is a kill, what does
+//! not run while its clock goes on is a SIGSTOP, what does not run while its clock stands still is a
+//! suspended machine, and a clock can run at another speed. After every step [oracles](Oracle) look
+//! for broken promises; when the faults have stopped, the fleet must heal.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use kcl_core::config::WorkerConfig;
+//! use kcl_core::context::ShardContext;
+//! use kcl_core::{BoxError, RecordBatch, RecordProcessor};
+//! use kcl_local::sim::{SimError, World};
+//!
+//! struct Mine;
+//!
+//! impl RecordProcessor for Mine {
+//!     async fn process_records(&mut self, _: RecordBatch, _: &ShardContext) -> Result<(), BoxError> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let mut world = World::new(7, 4)?;
+//! for name in ["ann", "ben"] {
+//!     world.start(name, WorkerConfig::default(), |_: &ShardContext| Mine)?;
+//! }
+//! world.send_every(Duration::from_millis(200));
+//! world.run_for(Duration::from_secs(20))?;
+//! world.crash("ann");
+//! world.heal()?;
+//! # Ok::<(), SimError>(())
+//! ```
+
+mod call;
+mod chance;
+mod clock;
+mod faults;
+mod journal;
+mod member;
+mod oracle;
+mod plan;
+mod port;
+mod processor;
+mod scenario;
+mod services;
+mod time;
+mod trace;
+mod watched;
+mod world;
+
+pub use chance::Chance;
+pub use faults::{Fault, Tally, Weather};
+pub use journal::{Ownership, Said};
+pub use member::End;
+pub use oracle::{Oracle, Violation};
+pub use scenario::{Outcome, Scenario};
+pub use time::Time;
+pub use world::{SimError, World};

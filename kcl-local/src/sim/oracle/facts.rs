@@ -1,0 +1,214 @@
+//! What was put, handed over, processed and stored, as the world knows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kcl_core::model::{
+    Checkpoint, Lease, Position, SequenceNumber, Shard, ShardId, Timestamp, WorkerId,
+};
+
+use super::super::journal::{Ownership, Said};
+use super::super::time::Time;
+use super::{Oracle, Violation};
+
+/// Everything the oracles know.
+#[derive(Debug, Default)]
+pub(in super::super) struct Facts {
+    pub(super) shards: BTreeMap<ShardId, ShardFacts>,
+    /// When each write was first sent, by who sent it and its number.
+    pub(super) sent: BTreeMap<(WorkerId, u64), Time>,
+    /// How exactly the clocks agree: no clock is faster than this, in thousandths.
+    pub(super) fastest: u64,
+    /// Whether processors return `Ok` only for what the library may store.
+    pub(super) is_automatic: bool,
+    violation: Option<Violation>,
+}
+
+/// What is known of one shard.
+#[derive(Debug, Default)]
+pub(super) struct ShardFacts {
+    pub(super) parents: Vec<ShardId>,
+    pub(super) children: BTreeSet<ShardId>,
+    pub(super) is_closed: bool,
+    pub(super) records: Vec<(SequenceNumber, Timestamp)>,
+    /// The records before this place are gone.
+    pub(super) trimmed: usize,
+    /// The records before this place need not be processed.
+    pub(super) start: Option<usize>,
+    /// The records before this place are done.
+    done: usize,
+    done_later: BTreeSet<usize>,
+    /// Who was polled last, of those with the highest token.
+    pub(super) polled: Option<(u64, Time)>,
+    pub(super) owners: BTreeMap<u64, OwnerFacts>,
+    /// Whether the shard's end was ever stored.
+    pub(super) is_ended: bool,
+    /// When the lease's counter last moved.
+    pub(super) moved: Time,
+    /// Until when nothing is asserted about who delivers: somebody deleted the row.
+    pub(super) disturbed_until: Time,
+}
+
+/// What is known of one ownership.
+#[derive(Debug, Default)]
+pub(super) struct OwnerFacts {
+    /// The place of the next record that it must be handed.
+    pub(super) next: usize,
+    /// The records before this place are processed by it, or were done when it began.
+    pub(super) processed: usize,
+    /// When that moved.
+    pub(super) history: Vec<(Time, usize)>,
+    /// The places of what was handed over last: from the first to before the second.
+    pub(super) in_hand: (usize, usize),
+}
+
+impl ShardFacts {
+    /// The place of a record.
+    pub(super) fn place(&self, position: Position) -> Option<usize> {
+        self.records.binary_search_by_key(&position.sequence, |record| record.0).ok()
+    }
+
+    /// The place of the first record after a checkpoint; none if the checkpoint is no place here.
+    pub(super) fn after(&self, checkpoint: Checkpoint, start_at: Option<Timestamp>) -> Option<usize> {
+        match checkpoint {
+            Checkpoint::TrimHorizon => Some(0),
+            Checkpoint::AtTimestamp => {
+                let time = start_at?;
+                Some(self.records.partition_point(|record| record.1 < time))
+            }
+            Checkpoint::After(position) => self.place(position).map(|place| place + 1),
+            Checkpoint::ShardEnd => Some(self.records.len()),
+            Checkpoint::Latest => None,
+        }
+    }
+
+    /// The records before this place are done, gone, or were never asked for.
+    pub(super) fn done(&self) -> usize {
+        self.done.max(self.trimmed).max(self.start.unwrap_or(0))
+    }
+
+    pub(super) fn is_all_done(&self) -> bool {
+        self.done() >= self.records.len()
+    }
+
+    pub(super) fn set_done(&mut self, places: std::ops::Range<usize>) {
+        self.done = self.done();
+        self.done_later.extend(places.filter(|place| *place >= self.done));
+        while self.done_later.remove(&self.done) {
+            self.done += 1;
+        }
+        self.done_later = self.done_later.split_off(&self.done);
+    }
+}
+
+impl Facts {
+    /// Nothing has happened yet.
+    pub(in super::super) fn new() -> Self {
+        Self { fastest: 1_000, is_automatic: true, ..Self::default() }
+    }
+
+    /// Somebody's clock runs so fast.
+    pub(in super::super) fn clock_runs_at(&mut self, speed: u64) {
+        // What a slow clock takes for its deadline is what a fast one takes for an expiry.
+        self.fastest = self.fastest.max(speed).max(2_000_u64.saturating_sub(speed));
+    }
+
+    /// Whether clocks agree well enough for deadlines to keep deliverers apart: to 5 %.
+    pub(super) const fn is_exclusive(&self) -> bool {
+        self.fastest <= 1_050
+    }
+
+    /// Processors store checkpoints themselves.
+    pub(in super::super) const fn checkpoints_are_manual(&mut self) {
+        self.is_automatic = false;
+    }
+
+    /// The stream's shards as they are now.
+    pub(in super::super) fn reshard(&mut self, shards: &[Shard]) {
+        for shard in shards {
+            for parent in &shard.parents {
+                if let Some(facts) = self.shards.get_mut(parent) {
+                    facts.children.insert(shard.id.clone());
+                }
+            }
+            let facts = self.shards.entry(shard.id.clone()).or_default();
+            facts.parents.clone_from(&shard.parents);
+            facts.is_closed = shard.is_closed();
+        }
+    }
+
+    /// A record was put.
+    pub(in super::super) fn put(&mut self, shard: &ShardId, record: SequenceNumber, at: Timestamp) {
+        self.shards.entry(shard.clone()).or_default().records.push((record, at));
+    }
+
+    /// The records of a shard before this one are gone.
+    pub(in super::super) fn trim(&mut self, shard: &ShardId, before: SequenceNumber) {
+        if let Some(facts) = self.shards.get_mut(shard) {
+            let place = facts.records.partition_point(|record| record.0 < before);
+            facts.trimmed = facts.trimmed.max(place);
+        }
+    }
+
+    /// The number of the record after the last one that is done.
+    pub(in super::super) fn first_undone(&self, shard: &ShardId) -> Option<SequenceNumber> {
+        let facts = self.shards.get(shard)?;
+        facts.records.get(facts.done()).map(|record| record.0)
+    }
+
+    /// Somebody deleted a lease's row.
+    pub(in super::super) fn row_deleted(&mut self, shard: &ShardId, calm_at: Time) {
+        if let Some(facts) = self.shards.get_mut(shard) {
+            facts.polled = None;
+            facts.owners.clear();
+            facts.is_ended = false;
+            facts.disturbed_until = calm_at;
+        }
+    }
+
+    /// A worker sends a write, perhaps not for the first time.
+    pub(in super::super) fn sent(&mut self, at: Time, worker: &WorkerId, number: u64) {
+        self.sent.entry((worker.clone(), number)).or_insert(at);
+    }
+
+    /// A worker or its processor said something.
+    pub(in super::super) fn said(&mut self, at: Time, said: &Said) {
+        match said {
+            Said::Polled { of } => self.polled(at, of),
+            Said::Delivered { of, records, .. } => self.delivered(at, of, records),
+            Said::Processed { of } => self.processed(at, of),
+            Said::Made { .. } | Said::Called { .. } | Said::Event(_) => {}
+        }
+    }
+
+    /// The first promise that was broken.
+    pub(in super::super) fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    pub(super) fn ownership(&mut self, of: &Ownership) -> (&mut ShardFacts, Option<OwnerFacts>) {
+        let facts = self.shards.entry(of.shard.clone()).or_default();
+        let owner = facts.owners.remove(&of.token);
+        (facts, owner)
+    }
+
+    pub(super) fn broken(&mut self, at: Time, oracle: Oracle, seen: impl FnOnce() -> String) {
+        self.violation.get_or_insert_with(|| Violation { at, oracle, seen: seen() });
+    }
+
+    pub(super) fn check(
+        &mut self,
+        at: Time,
+        oracle: Oracle,
+        holds: bool,
+        seen: impl FnOnce() -> String,
+    ) {
+        if !holds {
+            self.broken(at, oracle, seen);
+        }
+    }
+
+    /// The place after a lease's checkpoint.
+    pub(super) fn after(&self, lease: &Lease) -> Option<usize> {
+        self.shards.get(&lease.key.shard())?.after(lease.checkpoint, lease.start_at)
+    }
+}

@@ -1,0 +1,86 @@
+//! Promises about what happens when the faults have stopped.
+
+use std::collections::BTreeMap;
+
+use kcl_core::engine::{WorkerState, WorkerStatus};
+use kcl_core::model::{Lease, LeaseKey, WorkerId};
+
+use super::{Facts, Oracle};
+
+/// Whether a fleet is as it should be; else what is not.
+pub(in super::super) fn is_healthy(
+    facts: &Facts,
+    leases: &[Lease],
+    workers: &[WorkerStatus],
+) -> Result<(), (Oracle, String)> {
+    for worker in workers {
+        if worker.state != WorkerState::Running {
+            return Err((Oracle::WorkersRun, format!("{} is {:?}", worker.worker, worker.state)));
+        }
+    }
+    let held = held(facts, leases, workers)?;
+    done(facts, leases)?;
+    let counts = held.values().map(Vec::len);
+    let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
+    if most > least + 1 {
+        return Err((Oracle::Balanced, format!("{least} to {most} held: {held:?}")));
+    }
+    for worker in workers {
+        let table = held.get(&worker.worker).cloned().unwrap_or_default();
+        if table != worker.held {
+            let seen = format!("{} says {:?}, the table {table:?}", worker.worker, worker.held);
+            return Err((Oracle::StatusTrue, seen));
+        }
+    }
+    Ok(())
+}
+
+type Held = BTreeMap<WorkerId, Vec<LeaseKey>>;
+
+fn held(
+    facts: &Facts,
+    leases: &[Lease],
+    workers: &[WorkerStatus],
+) -> Result<Held, (Oracle, String)> {
+    let mut held: Held =
+        workers.iter().map(|worker| (worker.worker.clone(), Vec::new())).collect();
+    for lease in leases.iter().filter(|lease| !lease.is_ended()) {
+        if lease.checkpoint_owner.is_some() {
+            return Err((Oracle::HandOversEnd, format!("{} is between owners", lease.key)));
+        }
+        let keys = lease.owner.as_ref().and_then(|owner| held.get_mut(owner));
+        let Some(keys) = keys else {
+            return Err((Oracle::AllHeld, format!("{} is owned by {:?}", lease.key, lease.owner)));
+        };
+        keys.push(lease.key.clone());
+    }
+    for (shard, known) in facts.shards.iter().filter(|(_, known)| !known.is_closed) {
+        let key = LeaseKey::from(shard);
+        if !leases.iter().any(|lease| lease.key == key) {
+            let seen = format!("open shard {shard} has no lease, done {}", known.is_all_done());
+            return Err((Oracle::AllHeld, seen));
+        }
+    }
+    Ok(held)
+}
+
+fn done(facts: &Facts, leases: &[Lease]) -> Result<(), (Oracle, String)> {
+    for (shard, known) in &facts.shards {
+        let is_asked_for = known.start.is_some() || !known.is_closed;
+        if is_asked_for && !known.is_all_done() {
+            let (done, all) = (known.done(), known.records.len());
+            return Err((Oracle::AllDone, format!("{shard}: {done} of {all} records are done")));
+        }
+        let lease = leases.iter().find(|lease| lease.key.shard() == *shard);
+        if known.is_closed && lease.is_some_and(|lease| !lease.is_ended()) {
+            return Err((Oracle::AllDone, format!("{shard} is closed, and its end not stored")));
+        }
+        let place = lease.and_then(|lease| known.after(lease.checkpoint, lease.start_at));
+        let is_stored = place.is_none_or(|place| place.max(known.trimmed) >= known.records.len());
+        if !is_stored {
+            let checkpoint = lease.map(|lease| lease.checkpoint);
+            return Err((Oracle::AllDone, format!("{shard} is stored at {checkpoint:?}")));
+        }
+    }
+    Ok(())
+}

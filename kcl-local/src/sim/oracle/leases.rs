@@ -1,0 +1,153 @@
+//! Promises about leases: counters, checkpoints, holders, ends.
+
+use std::time::Duration;
+
+use kcl_core::model::{Checkpoint, Lease, LeaseWrite, WriteKind};
+
+use super::super::time::Time;
+use super::facts::OwnerFacts;
+use super::{Facts, Oracle};
+
+/// A write that has landed and changed a row.
+pub(in super::super) struct Landing<'a> {
+    pub(in super::super) at: Time,
+    pub(in super::super) write: &'a LeaseWrite,
+    pub(in super::super) before: Option<&'a Lease>,
+    pub(in super::super) after: Option<&'a Lease>,
+}
+
+impl Facts {
+    /// A write has landed and changed a row.
+    pub(in super::super) fn landed(&mut self, landing: &Landing<'_>) {
+        match (landing.before, landing.after) {
+            (None, Some(after)) => self.created(landing, after),
+            (Some(before), Some(after)) => {
+                self.counter(landing, before, after);
+                self.checkpoint(landing, before, after);
+                self.taken(landing, before, after);
+                self.stored(landing, before, after);
+            }
+            (Some(before), None) => self.deleted(landing, before),
+            (None, None) => {}
+        }
+    }
+
+    fn created(&mut self, landing: &Landing<'_>, after: &Lease) {
+        let place = self.after(after);
+        self.check(landing.at, Oracle::NoSkip, place.is_some(), || {
+            format!("{} is created at {:?}", after.key, after.checkpoint)
+        });
+        let facts = self.shards.entry(after.key.shard()).or_default();
+        facts.start = facts.start.or(place);
+        facts.moved = landing.at;
+    }
+
+    fn counter(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        let begins = matches!(landing.write.kind, WriteKind::BeginHandOver { .. });
+        let rises = after.counter > before.counter || begins && after.counter == before.counter;
+        self.check(landing.at, Oracle::CountersRise, rises, || {
+            format!("{}: from {} to {}", after.key, before.counter, after.counter)
+        });
+        self.shards.entry(after.key.shard()).or_default();
+    }
+
+    fn checkpoint(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        if before.checkpoint == after.checkpoint {
+            return;
+        }
+        let (at, write, key) = (landing.at, landing.write, &after.key);
+        let change = || format!("{key}: {:?} to {:?}", before.checkpoint, after.checkpoint);
+        self.check(at, Oracle::CheckpointsRise, after.checkpoint > before.checkpoint, change);
+        self.check(at, Oracle::HolderWrites, before.holder() == Some(&write.worker), || {
+            format!("{} by {}, held by {:?}", change(), write.worker, before.holder())
+        });
+        let Some(facts) = self.shards.get(&key.shard()) else { return };
+        let (place, done) = (facts.after(after.checkpoint, after.start_at), facts.done());
+        let delivered = facts.owners.values().map(|owner| owner.next).max().unwrap_or(0);
+        let bound = if self.is_automatic { done } else { done.max(delivered) };
+        let is_due = place.is_some_and(|place| place <= bound);
+        self.check(at, Oracle::NoSkip, is_due, || {
+            format!("{} is place {place:?}, done are {done}", change())
+        });
+        if after.checkpoint == Checkpoint::ShardEnd {
+            self.ended(landing, after);
+        }
+    }
+
+    fn ended(&mut self, landing: &Landing<'_>, after: &Lease) {
+        let shard = after.key.shard();
+        let Some(facts) = self.shards.get_mut(&shard) else { return };
+        facts.is_ended = true;
+        let (is_closed, is_done) = (facts.is_closed, facts.is_all_done());
+        let children = facts.children.clone();
+        let orphan = children
+            .into_iter()
+            .find(|child| self.shards.get(child).is_none_or(|child| child.start.is_none()));
+        let is_proven = is_closed && is_done && orphan.is_none();
+        self.check(landing.at, Oracle::ShardEndProven, is_proven, || {
+            format!("{shard}: closed {is_closed}, done {is_done}, child without lease {orphan:?}")
+        });
+    }
+
+    fn taken(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        let WriteKind::Take { .. } = landing.write.kind else { return };
+        let (at, key) = (landing.at, &after.key);
+        let place = self.after(after);
+        let fastest = self.fastest;
+        let facts = self.shards.entry(key.shard()).or_default();
+        let (is_ended, silent) = (facts.is_ended, at - facts.moved);
+        let next = place.unwrap_or(0);
+        let owner = OwnerFacts { next, processed: next, ..OwnerFacts::default() };
+        facts.owners.insert(after.counter.0, owner);
+        self.check(at, Oracle::NoResurrection, !is_ended, || {
+            format!("{key} is taken though its shard is finished")
+        });
+        let robbed = before.owner.as_ref().filter(|owner| **owner != landing.write.worker);
+        let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000 / u32::try_from(fastest).unwrap_or(1_000);
+        let may = robbed.is_none() || silent + Duration::from_millis(2) >= due;
+        self.check(at, Oracle::LiveOwnersKept, may, || {
+            format!("{key} is taken from {robbed:?}, silent for {silent:?}, not {due:?}")
+        });
+    }
+
+    /// What the holder stores along with a write.
+    fn stored(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        let (at, write) = (landing.at, landing.write);
+        let sent = self.sent.get(&(write.worker.clone(), write.number)).copied().unwrap_or(at);
+        let place = self.after(after).unwrap_or(0);
+        let is_automatic = self.is_automatic;
+        let facts = self.shards.entry(after.key.shard()).or_default();
+        if after.counter != before.counter {
+            facts.moved = at;
+        }
+        let owner = facts.owners.range(..=before.counter.0).next_back().map(|(_, owner)| owner);
+        let Some(owner) = owner.filter(|_| is_automatic) else { return };
+        let oracle = match write.kind {
+            WriteKind::Release { .. } | WriteKind::CompleteHandOver { .. } => Oracle::CleanEnds,
+            WriteKind::Renew { .. } => Oracle::RepeatsBounded,
+            WriteKind::Create(_)
+            | WriteKind::Take { .. }
+            | WriteKind::BeginHandOver { .. }
+            | WriteKind::CancelHandOver { .. }
+            | WriteKind::Withdraw { .. }
+            | WriteKind::EndShard { .. }
+            | WriteKind::DeleteEnded { .. }
+            | WriteKind::DeleteUntouched => return,
+        };
+        let before_sent = owner.history.iter().rev().find(|(when, _)| *when < sent);
+        let due = before_sent.map_or(0, |(_, processed)| *processed);
+        self.check(at, oracle, place >= due, || {
+            format!("{} stores place {place}, processed when it was sent ({sent} s): {due}", after.key)
+        });
+    }
+
+    fn deleted(&mut self, landing: &Landing<'_>, before: &Lease) {
+        let is_due = match landing.write.kind {
+            WriteKind::DeleteEnded { .. } => before.is_ended(),
+            _ => before.counter.0 == 0 && before.owner.is_none(),
+        };
+        self.check(landing.at, Oracle::NoResurrection, is_due, || {
+            format!("{} is deleted at {:?}", before.key, before.checkpoint)
+        });
+    }
+}

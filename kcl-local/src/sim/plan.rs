@@ -1,0 +1,123 @@
+//! What is in store for a world: drawn from its seed before it begins.
+
+use std::time::Duration;
+
+use kcl_core::config::{CheckpointPolicy, WorkerConfig};
+use kcl_core::model::InitialPosition;
+
+use super::chance::Chance;
+use super::faults::Weather;
+use super::processor::Temper;
+
+/// What is in store for a world.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) workers: usize,
+    pub(super) shards: usize,
+    pub(super) expiry: Duration,
+    pub(super) initial: InitialPosition,
+    pub(super) checkpoints: CheckpointPolicy,
+    /// The mean pause between two records.
+    pub(super) traffic: Duration,
+    /// For how long there are faults.
+    pub(super) storm: Duration,
+    pub(super) weather: Weather,
+    pub(super) temper: Temper,
+    /// The mean pause between two acts.
+    pub(super) pause: Duration,
+    /// What acts there are, by weight.
+    pub(super) acts: Vec<(Act, u64)>,
+    /// How far clocks drift, in thousandths.
+    pub(super) drift: u64,
+    /// Whether all workers start within a second, or one after the other.
+    pub(super) starts_together: bool,
+}
+
+/// Something that the world does to the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Crash,
+    Stop,
+    Freeze,
+    Suspend,
+    CutLeases,
+    CutRecords,
+    CutBoth,
+    Throttle,
+    Split,
+    Merge,
+    Trim,
+    DeleteRow,
+    StaleLists,
+    Join,
+}
+
+impl Plan {
+    /// A fleet in fine weather.
+    pub(super) fn fair(chance: &mut Chance) -> Self {
+        let count = |number: u64| usize::try_from(number).unwrap_or(1);
+        Self {
+            workers: count(chance.between(1, 5)),
+            shards: count(chance.between(1, 8)),
+            expiry: Duration::from_secs(*chance.pick(&[3, 10, 10, 30]).unwrap_or(&10)),
+            initial: InitialPosition::TrimHorizon,
+            checkpoints: CheckpointPolicy::Automatic,
+            traffic: Duration::from_millis(chance.between(50, 1_000)),
+            storm: Duration::from_secs(chance.between(240, 330)),
+            weather: Weather::default(),
+            temper: Temper::default(),
+            pause: Duration::from_millis(chance.between(3_000, 25_000)),
+            acts: Vec::new(),
+            drift: 0,
+            starts_together: chance.hits(0.5),
+        }
+    }
+
+    /// Bad weather of some kind.
+    pub(super) fn bad_weather(mut self, chance: &mut Chance) -> Self {
+        let mut rate = |most: u64| match chance.between(0, 2) {
+            0 => 0.0,
+            // A few in a thousand, or up to so many.
+            1 => f64::from(u32::try_from(chance.between(1, 5)).unwrap_or(1)) / 1_000.0,
+            _ => f64::from(u32::try_from(chance.between(1, most)).unwrap_or(1)) / 1_000.0,
+        };
+        self.weather = Weather {
+            slow: rate(150),
+            lost_request: rate(60),
+            lost_reply: rate(60),
+            late: rate(60),
+            duplicate: rate(100),
+            throttled: rate(100),
+            stale_scan: rate(500),
+            expired: rate(30),
+        };
+        self.temper =
+            Temper { slow: rate(60), fails: rate(60), panics: rate(30), hangs: rate(15) };
+        self
+    }
+
+    pub(super) fn acts(mut self, acts: &[(Act, u64)]) -> Self {
+        self.acts.extend_from_slice(acts);
+        self
+    }
+
+    /// The settings of a worker.
+    pub(super) fn config(&self, expiry: Duration) -> WorkerConfig {
+        let mut config = WorkerConfig::default();
+        config.lease.expiry = expiry;
+        config.retrieval.initial_position = self.initial;
+        config.delivery.checkpoints = self.checkpoints;
+        config
+    }
+
+    /// Draws an act by weight.
+    pub(super) fn draw(&self, chance: &mut Chance) -> Option<Act> {
+        let all: u64 = self.acts.iter().map(|(_, weight)| weight).sum();
+        let mut drawn = chance.between(1, all);
+        self.acts.iter().find_map(|(act, weight)| {
+            let is_it = drawn <= *weight;
+            drawn = drawn.saturating_sub(*weight);
+            is_it.then_some(*act)
+        })
+    }
+}

@@ -1,0 +1,41 @@
+//! The table and the stream, as the world holds them.
+
+use futures::FutureExt;
+use kcl_core::lease_store::{LeaseStore, LeaseStoreError, Page, PageToken};
+use kcl_core::model::{Lease, LeaseKey};
+
+use crate::kinesis::MemoryStream;
+use crate::leases::MemoryLeaseStore;
+
+/// The table and the stream.
+#[derive(Debug)]
+pub(super) struct Services {
+    pub(super) stream: MemoryStream,
+    pub(super) table: MemoryLeaseStore,
+    /// Whether somebody wants to read what calls came to.
+    pub(super) tells: bool,
+}
+
+/// What a call to a service in memory comes to: they answer at once.
+pub(super) fn at_once<T, E>(
+    call: impl Future<Output = Result<T, E>>,
+    otherwise: impl FnOnce() -> E,
+) -> Result<T, E> {
+    call.now_or_never().unwrap_or_else(|| Err(otherwise()))
+}
+
+impl Services {
+    /// The row of a lease as it is.
+    pub(super) fn lease(&self, key: &LeaseKey) -> Option<Lease> {
+        self.table.get(key).now_or_never().and_then(Result::ok).flatten()
+    }
+
+    /// A page of a scan as it was `stale` writes ago.
+    pub(super) fn scan(&self, from: Option<PageToken>, stale: usize) -> Result<Page, LeaseStoreError> {
+        let unavailable = super::call::ClientError::unavailable;
+        match stale {
+            0 => at_once(self.table.scan(from), unavailable),
+            writes => at_once(self.table.clone().with_stale_scans(writes).scan(from), unavailable),
+        }
+    }
+}
