@@ -206,6 +206,9 @@ pub struct Outcome {
     pub error: Option<SimError>,
 }
 
+/// How many workers a fleet grows to at most.
+const WORKERS_MAX: usize = 8;
+
 /// A world on its way through its plan.
 struct Storm {
     world: World,
@@ -352,11 +355,12 @@ impl Storm {
                 let page = self.chance.between(1, 6);
                 self.world.stream().set_page_shards(usize::try_from(page).unwrap_or(1));
             }
-            Act::Join => {
-                self.joined += 1;
+            Act::Join if self.joined < WORKERS_MAX => {
                 let name = format!("w{}", self.joined);
+                self.joined += 1;
                 self.start_later(name, 1_000);
             }
+            Act::Join => {}
         }
     }
 
@@ -365,7 +369,7 @@ impl Storm {
             Act::Split if self.world.open_shards().len() < 16 => self.world.split(shard),
             Act::Merge => self.world.merge(shard),
             Act::Trim => self.world.trim(shard),
-            Act::DeleteRow => self.world.delete_row(shard, self.plan.expiry * 2),
+            Act::DeleteRow => self.world.delete_row(shard, Duration::from_mins(1)),
             _ => {}
         }
     }

@@ -34,6 +34,9 @@ pub(super) const HEAL_MAX: Duration = Duration::from_mins(3);
 /// How long a worker that was asked to stop may take.
 const STOP_MAX: Duration = Duration::from_secs(45);
 
+/// How many calls of one worker within a second are a loop that nothing bounds.
+const CALLS_MAX: u64 = 1_000;
+
 /// How often the world looks whether a fleet has healed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -75,6 +78,8 @@ pub struct World {
     said: Merge<(String, Said)>,
     weather: Weather,
     cuts: BTreeMap<String, Cut>,
+    /// The second in which each worker made its last call, and how many it made in it.
+    busy: BTreeMap<String, (u64, u64)>,
     throttled_until: Time,
     traffic: Option<(Duration, Chance)>,
     facts: Facts,
@@ -135,6 +140,7 @@ impl World {
             said: Merge::default(),
             weather: Weather::default(),
             cuts: BTreeMap::new(),
+            busy: BTreeMap::new(),
             throttled_until: Time::default(),
             traffic: None,
             facts,
@@ -313,12 +319,28 @@ impl World {
             self.said.push(at, (name.clone(), said));
         }
         for (at, call) in step.calls {
+            self.count_call(at, &name, call.what())?;
             self.send(nth, at, call);
         }
         if let Some(end) = ended {
             self.ended(nth, time, end)?;
         }
         Ok(())
+    }
+
+    /// Counts a worker's calls within each second.
+    fn count_call(&mut self, at: Time, who: &str, what: &What) -> Result<(), SimError> {
+        let second = at.millis() / 1_000;
+        let (counted, calls) = self.busy.entry(who.to_owned()).or_default();
+        if *counted != second {
+            (*counted, *calls) = (second, 0);
+        }
+        *calls += 1;
+        if *calls < CALLS_MAX {
+            return Ok(());
+        }
+        let seen = format!("{who} makes {calls} calls within a second, the last one: {what}");
+        Err(self.broken(Violation { at, oracle: Oracle::CallsBounded, seen }))
     }
 
     /// Draws what becomes of a call.
@@ -393,7 +415,8 @@ impl World {
             }
             _ => flight.call.land(&self.services, flight.stale),
         };
-        if self.trace.is_on() {
+        let is_long = matches!(what, What::Scan | What::ListShards | What::Read(_));
+        if self.trace.is_on() && !is_long {
             self.trace.line(self.now, &flight.who, format_args!("  landed: {what} = {said}"));
         }
         self.keep(id, flight);
@@ -471,8 +494,10 @@ impl World {
 
     /// Asks a worker to shut down.
     pub fn stop(&mut self, name: &str) {
-        let by = self.now + STOP_MAX;
-        if let Some(member) = self.member(name) {
+        let member = self.members.iter().find(|member| member.name == name);
+        if let Some(member) = member {
+            // One that is frozen hears of it when it goes on.
+            let by = member.time.max(self.now) + STOP_MAX;
             member.shut_down();
             self.trace.line(self.now, name, "is asked to stop");
             self.tally.count(Fault::CleanStop);

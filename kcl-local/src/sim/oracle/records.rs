@@ -10,13 +10,21 @@ impl Facts {
     pub(super) fn polled(&mut self, at: Time, of: &Ownership) {
         let is_exclusive = self.is_exclusive();
         let facts = self.shards.entry(of.shard.clone()).or_default();
+        if facts.disturbed_until > Time::default() && !facts.owners.contains_key(&of.token) {
+            // An owner of the row that somebody deleted.
+            let is_late = is_exclusive && at > facts.disturbed_until;
+            self.check(at, Oracle::OneDeliverer, !is_late, || {
+                format!("{of} is polled long after its row was deleted")
+            });
+            return;
+        }
         let (last, since) = facts.polled.unwrap_or((0, at));
         if of.token >= last {
             let since = if of.token == last { since } else { at };
             facts.polled = Some((of.token, since));
             return;
         }
-        let overlaps = at > since && at > facts.disturbed_until;
+        let overlaps = at > since;
         self.check(at, Oracle::OneDeliverer, !overlaps || !is_exclusive, || {
             format!("{of} is polled, though owner @{last} has been since {since} s")
         });
