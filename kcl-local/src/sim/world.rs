@@ -8,7 +8,7 @@ use std::time::Duration;
 use kcl_core::clock::Clock;
 use kcl_core::config::{CheckpointPolicy, ConfigError, WorkerConfig};
 use kcl_core::engine::WorkerStatus;
-use kcl_core::model::{InitialPosition, Lease, Shard, ShardId};
+use kcl_core::model::{InitialPosition, Lease, Shard, ShardId, WorkerId};
 use kcl_core::{ProcessorFactory, RecordProcessor};
 use thiserror::Error;
 
@@ -75,7 +75,7 @@ pub struct World {
     calls: BTreeMap<u64, InFlight>,
     calls_made: u64,
     answers: BTreeMap<(String, Time), usize>,
-    said: Merge<(String, Said)>,
+    said: Merge<(WorkerId, Said)>,
     weather: Weather,
     cuts: BTreeMap<String, Cut>,
     /// The second in which each worker made its last call, and how many it made in it.
@@ -309,14 +309,14 @@ impl World {
     /// Runs one worker ahead, until its next call or the next answer to it.
     fn step(&mut self, nth: usize, end: Time) -> Result<(), SimError> {
         let Some(member) = self.members.get_mut(nth) else { return Ok(()) };
-        let name = member.name.clone();
+        let (name, id) = (member.name.clone(), member.id.clone());
         let answered = self.answers.range((name.clone(), Time::default())..).next();
         let until = answered.filter(|((who, _), _)| *who == name).map_or(end, |((_, at), _)| *at);
         let until = until.min(end).max(member.time);
         let step = member.step(until);
         let (time, ended) = (member.time, member.end());
         for (at, said) in step.said {
-            self.said.push(at, (name.clone(), said));
+            self.said.push(at, (id.clone(), said));
         }
         for (at, call) in step.calls {
             self.count_call(at, &name, call.what())?;
@@ -446,9 +446,9 @@ impl World {
     /// Hears what everybody said until `until`.
     fn listen(&mut self, until: Time) -> Result<(), SimError> {
         while let Some((at, (who, said))) = self.said.pop(until) {
-            self.facts.said(at, &said);
+            self.facts.said(at, &who, &said);
             if self.trace.is_on() && !matches!(said, Said::Polled { .. }) {
-                self.trace.line(at, &who, &said);
+                self.trace.line(at, who.name(), &said);
             }
         }
         let late = self.stopping.iter().find(|(_, by)| **by < until);
@@ -666,6 +666,10 @@ impl World {
         let began = self.now;
         loop {
             self.run_for(LOOK_EVERY)?;
+            let is_awake = self.members.iter().all(|member| member.time <= self.now);
+            if !is_awake {
+                continue; // A frozen one cannot heal.
+            }
             match is_healthy(&self.facts, &self.leases(), &self.statuses()) {
                 Ok(()) => return Ok(self.now - began),
                 Err((oracle, seen)) if self.now - began > HEAL_MAX => {

@@ -102,7 +102,8 @@ impl Facts {
         let facts = self.shards.entry(key.shard()).or_default();
         let (is_ended, silent) = (facts.is_ended, at - facts.moved);
         let next = place.unwrap_or(0);
-        let owner = OwnerFacts { next, processed: next, ..OwnerFacts::default() };
+        let worker = Some(landing.write.worker.clone());
+        let owner = OwnerFacts { worker, next, processed: next, ..OwnerFacts::default() };
         facts.owners.insert(after.counter.0, owner);
         self.check(at, Oracle::NoResurrection, !is_ended, || {
             format!("{key} is taken though its shard is finished")

@@ -1,16 +1,17 @@
 //! Promises about records: order, parents first, one deliverer.
 
-use kcl_core::model::Position;
+use kcl_core::model::{Position, WorkerId};
 
 use super::super::journal::Ownership;
 use super::super::time::Time;
 use super::{Facts, Oracle};
 
 impl Facts {
-    pub(super) fn polled(&mut self, at: Time, of: &Ownership) {
+    pub(super) fn polled(&mut self, at: Time, who: &WorkerId, of: &Ownership) {
         let is_exclusive = self.is_exclusive();
         let facts = self.shards.entry(of.shard.clone()).or_default();
-        if facts.disturbed_until > Time::default() && !facts.owners.contains_key(&of.token) {
+        let is_owner = facts.owners.get(&of.token).is_some_and(|owner| owner.is(who));
+        if facts.disturbed_until > Time::default() && !is_owner {
             // An owner of the row that somebody deleted.
             let is_late = is_exclusive && at > facts.disturbed_until;
             self.check(at, Oracle::OneDeliverer, !is_late, || {
@@ -30,10 +31,15 @@ impl Facts {
         });
     }
 
-    pub(super) fn delivered(&mut self, at: Time, of: &Ownership, records: &[Position]) {
+    pub(super) fn delivered(
+        &mut self,
+        at: Time,
+        (who, of): (&WorkerId, &Ownership),
+        records: &[Position],
+    ) {
         self.parents_first(at, of);
         let is_automatic = self.is_automatic;
-        let (facts, owner) = self.ownership(of);
+        let (facts, owner) = self.ownership((who, of));
         let is_ended = facts.is_ended;
         // An ownership that was never seen to begin: its row was deleted meanwhile.
         let Some(mut owner) = owner else { return };
@@ -59,8 +65,8 @@ impl Facts {
         });
     }
 
-    pub(super) fn processed(&mut self, at: Time, of: &Ownership) {
-        let (facts, owner) = self.ownership(of);
+    pub(super) fn processed(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
+        let (facts, owner) = self.ownership((who, of));
         let Some(mut owner) = owner else { return };
         let (from, to) = owner.in_hand;
         facts.set_done(from..to);
