@@ -210,7 +210,10 @@ pub enum LeaseStoreError {
         source: BoxError,
     },
     /// No credentials were found, or they are not valid (any more).
-    #[error("no valid credentials for lease table {table:?}")]
+    #[error(
+        "no valid credentials for lease table {table:?}: look at this worker's role, its environment and the \
+         machine's clock"
+    )]
     Credentials {
         /// The table.
         table: String,

@@ -180,7 +180,10 @@ pub enum SourceError {
         source: BoxError,
     },
     /// No credentials were found, or they are not valid (any more).
-    #[error("no valid credentials for stream {stream:?}")]
+    #[error(
+        "no valid credentials for stream {stream:?}: look at this worker's role, its environment and the \
+         machine's clock"
+    )]
     Credentials {
         /// The stream.
         stream: String,

@@ -34,9 +34,7 @@ pub(super) async fn run(side: &Arc<Side>) -> Result<(StreamStart, StreamDescript
     prepare(side).await?;
     let description = describe(side).await?;
     let has_leases = watch_for_java(side, &description).await?;
-    while !presence::write(side, 1).await {
-        sleep(PAUSES.0).await;
-    }
+    announce(side).await?;
     side.events.emit(&Event::Started { worker: side.me.clone() });
     let mut attempt = 0;
     loop {
@@ -144,6 +142,20 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
                     side.events.emit(&Event::WaitingForJava { seen, at_least });
                 }
                 sleep(WATCH_EVERY).await;
+            }
+        }
+    }
+}
+
+/// Writes this worker's presence, before anything else is written.
+async fn announce(side: &Side) -> Result<(), RunError> {
+    let mut attempt = 0;
+    loop {
+        match presence::write(side, 1).await.map_err(Failure::from) {
+            Ok(()) => return Ok(()),
+            Err(Failure::Fatal(error)) => return Err(error),
+            Err(Failure::Again(error)) => {
+                pause(side, "write this worker's presence", error, &mut attempt).await;
             }
         }
     }
