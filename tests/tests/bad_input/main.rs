@@ -8,6 +8,9 @@ mod endpoint;
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod scene;
