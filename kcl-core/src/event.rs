@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::context::FencingToken;
-use crate::model::{Checkpoint, LeaseKey, ShardId, Timestamp, WorkerId};
+use crate::model::{Checkpoint, HashKeyRange, LeaseKey, ShardId, Timestamp, WorkerId};
 
 /// Gets every event of a worker. Called on the worker's own threads: return at once.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
@@ -124,6 +124,12 @@ pub enum Event {
     LeaseDeleted {
         /// Which.
         key: LeaseKey,
+    },
+    /// Hash keys have no lease, twice in a row: their records are not processed. Shard sync could not
+    /// heal that.
+    HashKeysUncovered {
+        /// Which.
+        range: HashKeyRange,
     },
     /// A processor hung past its time, and its shard was given up.
     Stalled {

@@ -162,7 +162,6 @@ mod tests {
         let errors = [
             CheckpointError::LeaseLost,
             CheckpointError::OutOfRange { position },
-            CheckpointError::Store(cause()),
         ];
         check_all("kcl-core/src/checkpointer.rs", "CheckpointError", &errors);
     }

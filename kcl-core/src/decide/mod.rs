@@ -17,6 +17,7 @@ pub mod cleanup;
 pub mod coverage;
 pub mod expiry;
 pub mod holding;
+pub mod holes;
 pub mod lifecycle;
 pub mod pace;
 pub mod parents;

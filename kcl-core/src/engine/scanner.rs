@@ -19,7 +19,7 @@ use crate::engine::holder::FromHolder;
 use crate::engine::holders::Holders;
 use crate::engine::link::Grant;
 use crate::engine::scan::{self, Table};
-use crate::engine::shard_sync::{self, Turn};
+use crate::engine::shard_sync::{self, Synced, Turn};
 use crate::engine::side::Side;
 use crate::engine::status::{ShardReport, WorkerState, WorkerStatus};
 use crate::engine::supervisor::{TaskEnd, Tasks};
@@ -41,6 +41,9 @@ const SCAN_GAP_MIN: Duration = Duration::from_millis(100);
 
 /// How often a turn of housekeeping comes, over the whole fleet.
 const TURN_EVERY: Duration = Duration::from_secs(10);
+
+/// What a turn does, for people.
+const SYNC: &str = "sync shards and leases";
 
 /// How often a plan is made at least.
 const PLAN_EVERY: Duration = Duration::from_secs(5);
@@ -432,15 +435,14 @@ impl Scanner {
 
     fn turned(&mut self, turn: Turn, now: Moment) -> Option<RunError> {
         match turn {
-            Turn::Done { listed, changes } => {
-                self.view.saw_shards(listed);
+            Turn::Done(Synced { listed, holes, changes, error }) => {
+                self.view.saw_shards(listed, &holes);
                 if changes > 0 {
                     self.next_scan = now;
                 }
+                error.into_iter().for_each(|error| self.failed(SYNC, error, TURN_EVERY));
             }
-            Turn::Failed { error } => {
-                self.failed("sync shards and leases", error, TURN_EVERY);
-            }
+            Turn::Failed { error } => self.failed(SYNC, error, TURN_EVERY),
             Turn::Fatal(error) => return Some(error),
         }
         self.turning = false;
