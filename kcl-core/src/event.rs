@@ -131,6 +131,16 @@ pub enum Event {
         /// Which.
         range: HashKeyRange,
     },
+    /// A call of the processor has not ended for `delivery.slow_after` or longer. It goes on, and is
+    /// told again with growing pauses.
+    ProcessorSlow {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which call, such as `process_records`.
+        call: &'static str,
+        /// How long it has taken so far.
+        taken: Duration,
+    },
     /// A processor hung past its time, and its shard was given up.
     Stalled {
         /// Which shard.

@@ -26,6 +26,7 @@ pub mod resume;
 pub mod retry;
 pub mod scan_budget;
 pub mod shard_sync;
+pub mod slow;
 pub mod tenancy;
 pub mod turn;
 pub mod write_numbers;

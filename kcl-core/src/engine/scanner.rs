@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::asking::AskEnd;
 use crate::decide::balance::{Ask, Take};
 use crate::decide::turn;
+use crate::engine::asker::{self, Request};
 use crate::engine::holder::FromHolder;
 use crate::engine::holders::Holders;
 use crate::engine::link::Grant;
+use crate::engine::presence;
 use crate::engine::scan::{self, Table};
 use crate::engine::shard_sync::{self, Synced, Turn};
 use crate::engine::side::Side;
@@ -26,7 +28,6 @@ use crate::engine::supervisor::{TaskEnd, Tasks};
 use crate::engine::take::{self, Taken};
 use crate::engine::timer::sleep_until;
 use crate::engine::view::View;
-use crate::engine::{asker, presence};
 use crate::error::RunError;
 use crate::event::{Event, LeaseEnd, TakeReason};
 use crate::lease_store::LeaseStoreError;
@@ -62,15 +63,6 @@ enum Job {
     Turned(Turn),
     PresenceRemoved,
     Told,
-}
-
-/// An open request for another worker's lease.
-#[derive(Clone, Debug, Default)]
-struct Request {
-    /// Leave nothing of it behind, then end.
-    stop: CancellationToken,
-    /// End at once.
-    abandon: CancellationToken,
 }
 
 /// The lease side's main loop.
@@ -278,7 +270,7 @@ impl Scanner {
         for ask in plan.ask {
             self.ask(ask);
         }
-        let (held, leases) = (held.into_iter().collect(), self.view.len());
+        let (held, leases) = (self.holders.look(&self.view, now), self.view.len());
         self.status.send_if_modified(|status| {
             let differs = status.held != held || status.leases != leases;
             status.held = held;

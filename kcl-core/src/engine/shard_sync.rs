@@ -9,7 +9,9 @@ use crate::engine::start;
 use crate::error::RunError;
 use crate::event::Event;
 use crate::lease_store::{Conditional, LeaseStoreError};
-use crate::model::{HashKeyRange, LeaseKey, LeaseWrite, ShardId, StreamStart, StreamStatus, WriteKind};
+use crate::model::{
+    HashKeyRange, LeaseKey, LeaseWrite, ShardId, StreamStart, StreamStatus, WriteKind,
+};
 use crate::record_source::{ShardFilter, SourceError};
 use crate::telemetry::chain;
 

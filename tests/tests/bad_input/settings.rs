@@ -21,6 +21,7 @@ fn every_setting_out_of_its_range_is_named_in_one_error() {
     config.delivery.retry_min = Duration::ZERO;
     config.delivery.retry_max = Duration::from_hours(2);
     config.delivery.cancel_grace = Duration::from_hours(1);
+    config.delivery.slow_after = Duration::ZERO;
     config.shutdown.drain = Duration::ZERO;
     let error = Worker::builder("").config(config).build().unwrap_err();
     let text = error.to_string();
@@ -30,6 +31,7 @@ fn every_setting_out_of_its_range_is_named_in_one_error() {
     check(&text, &["retrieval.poll_every (0ns)", "retrieval.records_max (0)"]);
     check(&text, &["delivery.retry_min (0ns)", "delivery.retry_max (7200s)"]);
     check(&text, &["delivery.cancel_grace (3600s)", "shutdown.drain (0ns)"]);
+    check(&text, &["delivery.slow_after (0ns)"]);
     check(&text, &["worker name must", "records is missing", "leases is missing"]);
     check(&text, &["processor is missing"]);
 }
