@@ -14,6 +14,11 @@ const STEP: Duration = Duration::from_millis(50);
 /// How long a batch takes.
 const WORK: Duration = Duration::from_millis(120);
 
+/// The shard of a record by its number.
+fn shard_of(number: u32) -> usize {
+    usize::from(number.is_multiple_of(2))
+}
+
 /// Puts a record each step, for so long. Returns when each shard's lease was last seen not to be
 /// renewed yet: before its last renewal was sent.
 async fn load(world: &World, time: Duration, number: &mut u32) -> BTreeMap<usize, Duration> {
@@ -28,7 +33,7 @@ async fn load(world: &World, time: Duration, number: &mut u32) -> BTreeMap<usize
         }
         looked_at = world.clock.elapsed();
         *number += 1;
-        world.put(usize::from(*number % 2 == 0), [number.to_string().as_str()]);
+        world.put(shard_of(*number), [number.to_string().as_str()]);
         world.pass(STEP).await;
     }
     renewals.into_iter().map(|(shard, (_, before))| (shard, before)).collect()
@@ -56,8 +61,8 @@ async fn a_crash_repeats_what_came_since_the_last_renewal_was_sent_and_the_batch
         world.until("taken over", SECOND * 30, |world| world.journal.has(&last)).await;
         world.pass(SECOND * 5).await;
         let first_by_doomed = |record: &str| {
-            let all = world.journal.deliveries().into_iter();
-            all.filter(|(_, worker, _, got)| worker == "doomed" && got == record).next()
+            let mut all = world.journal.deliveries().into_iter();
+            all.find(|(_, worker, _, got)| worker == "doomed" && got == record)
         };
         for record in (1..=number).map(|number| number.to_string()) {
             let who = world.journal.who_got(&record);
@@ -68,7 +73,7 @@ async fn a_crash_repeats_what_came_since_the_last_renewal_was_sent_and_the_batch
             }
             repeated += 1;
             let (at, ..) = first_by_doomed(&record).unwrap();
-            let shard = usize::from(record.parse::<u32>().unwrap() % 2 == 0);
+            let shard = shard_of(record.parse().unwrap());
             // A batch that was begun before the renewal was in hand when that was sent.
             assert!(at + WORK >= renewed_after[&shard], "{record} of {at:?}: {renewed_after:?}");
             assert!(at + WORK + SECOND * 10 / 3 + STEP * 2 >= crashed_at, "{record} of {at:?}");
