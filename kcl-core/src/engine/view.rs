@@ -8,7 +8,7 @@ use crate::decide::balance::{self, BalancePlan, Fleet, Limits};
 use crate::decide::expiry::CounterWatch;
 use crate::decide::holes::HoleWatch;
 use crate::decide::presence::PresenceWatch;
-use crate::decide::{parents, scan_budget};
+use crate::decide::{expiry, parents, scan_budget};
 use crate::engine::scan::Table;
 use crate::engine::side::Side;
 use crate::event::Event;
@@ -56,6 +56,11 @@ impl View {
         self.scan_units = table.read_units;
         self.watch.observe_scan(&table.leases, self.side.config.lease.expiry, now);
         self.presence.observe_scan(&table.presence, now);
+        let dead = table.leases.iter().filter_map(|lease| {
+            let before = self.leases.get(&lease.key)?;
+            expiry::taken_from(before, lease)
+        });
+        self.presence.dead_for_others(dead);
         self.leases = table.leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect();
         let free: BTreeSet<_> = self
             .leases

@@ -81,3 +81,23 @@ async fn a_crash_repeats_what_came_since_the_last_renewal_was_sent_and_the_batch
     }
     assert!(repeated > 0, "a crash without repeats proves nothing");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_joins_after_a_crash_gets_its_share_with_the_takeover() {
+    for joins_after in 1..9 {
+        let world = World::new(12);
+        let a = world.start("a");
+        let _b = world.start("b");
+        let owned =
+            |world: &World, a, b| world.owned_by("a") == Some(a) && world.owned_by("b") == Some(b);
+        world.until("shared", SECOND * 40, |world| owned(world, 6, 6)).await;
+        world.pass(SECOND * 11).await;
+        let crashed_at = world.clock.elapsed();
+        a.crash();
+        world.pass(SECOND * joins_after).await;
+        let _c = world.start("c");
+        world.until("shared", SECOND * 40, |world| owned(world, 0, 6)).await;
+        let took = world.clock.elapsed() - crashed_at;
+        assert!(took <= SECOND * 11 + SECOND / 2, "joined after {joins_after} s: {took:?}");
+    }
+}
