@@ -17,7 +17,8 @@ use crate::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStar
 ///    ([`LeaseWrite::precondition`], [`LeaseWrite::effect`]) are evaluated on one row at one moment.
 /// 2. A lost condition returns the row as it was found at that moment.
 /// 3. [`get`](Self::get) sees every write that was answered before it was called.
-/// 4. [`scan`](Self::scan) may be stale and is no snapshot; each row is one that once existed.
+/// 4. [`scan`](Self::scan) is no snapshot; each row is one that once existed. An eventual one may be
+///    stale; a consistent one sees, in each page, every write that was answered before.
 /// 5. An `Err` says that the outcome is unknown: the write may have been made, or may still be.
 /// 6. Attributes and rows that the library does not know are kept.
 /// 7. Every call ends within a bounded time of the store's own choosing.
@@ -32,7 +33,11 @@ pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
     async fn prepare(&self) -> Result<(), LeaseStoreError>;
 
     /// Reads a page of the table: the first one, or the one that `from` names.
-    async fn scan(&self, from: Option<PageToken>) -> Result<Page, LeaseStoreError>;
+    async fn scan(
+        &self,
+        from: Option<PageToken>,
+        reading: Reading,
+    ) -> Result<Page, LeaseStoreError>;
 
     /// Reads one lease, consistently.
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError>;
@@ -75,6 +80,16 @@ pub enum Conditional {
         /// The row found.
         found: Option<Lease>,
     },
+}
+
+/// How fresh a scan must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the two that DynamoDB has")]
+pub enum Reading {
+    /// It may be stale, by a second or so, and costs half.
+    Eventual,
+    /// Every write that was answered before is seen.
+    Consistent,
 }
 
 /// Where the next page of a scan begins. Opaque.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use aws_sdk_kinesis::Client;
 use kcl_core::clock::{Clock as _, SystemClock};
-use kcl_core::lease_store::LeaseStore as _;
+use kcl_core::lease_store::{LeaseStore as _, Reading};
 use kcl_core::model::Lease;
 use kcl_dynamo::DynamoLeaseStore;
 use kcl_local::LocalStack;
@@ -227,7 +227,7 @@ impl Fleet {
     /// If the table cannot be read.
     pub async fn leases(&self) -> anyhow::Result<Vec<Lease>> {
         let store = DynamoLeaseStore::new(&self.stack.sdk_config(), APPLICATION);
-        Ok(store.scan(None).await.map(|page| page.leases).unwrap_or_default())
+        Ok(store.scan(None, Reading::Eventual).await.map(|page| page.leases).unwrap_or_default())
     }
 
     /// How many unended leases each worker's name owns, hand-overs being settled; none while some

@@ -10,7 +10,7 @@ mod tests {
     use kcl_core::config::WorkerConfig;
     use kcl_core::context::ShardContext;
     use kcl_core::event::{Event, Observer};
-    use kcl_core::lease_store::LeaseStore as _;
+    use kcl_core::lease_store::{LeaseStore as _, Reading};
     use kcl_core::model::{InitialPosition, LeaseCounter, LeaseKey};
     use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
     use kcl_dynamo::DynamoLeaseStore;
@@ -97,7 +97,7 @@ mod tests {
 
     async fn counters(stack: &LocalStack) -> BTreeMap<LeaseKey, LeaseCounter> {
         let store = DynamoLeaseStore::new(&stack.sdk_config(), "leases");
-        let leases = store.scan(None).await.unwrap().leases;
+        let leases = store.scan(None, Reading::Eventual).await.unwrap().leases;
         leases.into_iter().map(|lease| (lease.key, lease.counter)).collect()
     }
 

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError};
+use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Reading};
 use kcl_core::model::{LeaseCounter, LeaseKey, LeaseWrite, Presence, Timestamp, WriteKind};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_tests::dynamodb::sdk;
@@ -73,7 +73,7 @@ async fn rows_are_read_consistently_and_scans_are_not() {
     let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
     assert!(store.get(&key()).await.unwrap().is_some());
     assert!(store.stream_start(&"orders".into()).await.unwrap().is_none());
-    let page = store.scan(None).await.unwrap();
+    let page = store.scan(None, Reading::Eventual).await.unwrap();
     assert_eq!(page.leases.len(), 2);
     assert!((page.read_units - 0.5).abs() < 0.01, "estimated: {}", page.read_units);
     let [get, start, scan] = &server.requests()[..] else { panic!("{:?}", server.requests()) };

@@ -30,7 +30,7 @@ use crate::engine::timer::sleep_until;
 use crate::engine::view::View;
 use crate::error::RunError;
 use crate::event::{Event, LeaseEnd, TakeReason};
-use crate::lease_store::LeaseStoreError;
+use crate::lease_store::{LeaseStoreError, Reading};
 use crate::model::{Lease, LeaseKey, LeaseWrite, Moment, StreamStart, WriteKind};
 use crate::telemetry::chain;
 
@@ -198,7 +198,9 @@ impl Scanner {
         if !self.scanning && now >= self.next_scan {
             self.scanning = true;
             let side = Arc::clone(&self.side);
-            self.jobs.push(Box::pin(async move { Job::Scanned(scan::run(&side).await) }));
+            self.jobs.push(Box::pin(async move {
+                Job::Scanned(scan::run(&side, Reading::Eventual).await)
+            }));
         }
         if !self.turning && now >= self.next_turn {
             self.turning = true;

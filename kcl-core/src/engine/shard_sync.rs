@@ -8,7 +8,7 @@ use crate::engine::side::Side;
 use crate::engine::start;
 use crate::error::RunError;
 use crate::event::Event;
-use crate::lease_store::{Conditional, LeaseStoreError};
+use crate::lease_store::{Conditional, LeaseStoreError, Reading};
 use crate::model::{
     HashKeyRange, LeaseKey, LeaseWrite, ShardId, StreamStart, StreamStatus, WriteKind,
 };
@@ -68,7 +68,7 @@ async fn turn(side: &Side, start: &StreamStart) -> Result<Synced, Failed> {
     // First the shards, then the leases: a shard that is listed and has no lease had none later.
     let shards = side.source.list_shards(ShardFilter::All).await.map_err(Failed::Source)?;
     let seen_at = side.clock.now();
-    let leases: BTreeMap<LeaseKey, _> = scan::run(side)
+    let leases: BTreeMap<LeaseKey, _> = scan::run(side, Reading::Eventual)
         .await
         .map_err(Failed::Store)?
         .leases

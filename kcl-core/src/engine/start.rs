@@ -15,7 +15,7 @@ use crate::engine::scan;
 use crate::engine::side::Side;
 use crate::error::RunError;
 use crate::event::Event;
-use crate::lease_store::{Conditional, LeaseStoreError};
+use crate::lease_store::{Conditional, LeaseStoreError, Reading};
 use crate::model::{LeaseWrite, NewLease, StreamDescription, StreamStart, StreamStatus, WriteKind};
 use crate::record_source::SourceError;
 use crate::telemetry::chain;
@@ -120,7 +120,8 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
     let mut attempt = 0;
     let mut told = false;
     loop {
-        let table = match scan::run(side).await.map_err(Failure::from) {
+        // A stale scan that misses fresh rows of Java's would clear the table.
+        let table = match scan::run(side, Reading::Consistent).await.map_err(Failure::from) {
             Ok(table) => table,
             Err(Failure::Fatal(error)) => return Err(error),
             Err(Failure::Again(error)) => {

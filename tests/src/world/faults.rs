@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken};
+use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::model::{
     Lease, LeaseKey, LeaseWrite, Presence, Shard, ShardId, StreamDescription, StreamName,
     StreamStart, WorkerId,
@@ -112,9 +112,13 @@ impl LeaseStore for FaultyStore {
         self.inner.prepare().await
     }
 
-    async fn scan(&self, from: Option<PageToken>) -> Result<Page, LeaseStoreError> {
+    async fn scan(
+        &self,
+        from: Option<PageToken>,
+        reading: Reading,
+    ) -> Result<Page, LeaseStoreError> {
         self.faults.before_call().await?;
-        self.inner.scan(from).await
+        self.inner.scan(from, reading).await
     }
 
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {

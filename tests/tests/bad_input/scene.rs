@@ -11,7 +11,7 @@ use kcl_core::context::ShardContext;
 use kcl_core::engine::{ShutdownReport, WorkerBuilder, WorkerHandle};
 use kcl_core::error::RunError;
 use kcl_core::event::{Event, Observer};
-use kcl_core::lease_store::LeaseStore as _;
+use kcl_core::lease_store::{LeaseStore as _, Reading};
 use kcl_core::model::{InitialPosition, Lease};
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
@@ -87,7 +87,7 @@ impl Scene {
     /// The leases of the default table.
     pub(crate) async fn leases(&self) -> Vec<Lease> {
         let store = DynamoLeaseStore::new(&self.stack.sdk_config(), TABLE);
-        store.scan(None).await.unwrap().leases
+        store.scan(None, Reading::Eventual).await.unwrap().leases
     }
 
     /// Starts a worker in the default table, which it creates.
