@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::BoxError;
+use crate::config::Mistake;
 use crate::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStart, WorkerId};
 
 /// A table of leases, with the few other rows that a fleet needs.
@@ -26,6 +27,13 @@ use crate::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStar
 /// `kcl_core::testing::lease_store` (feature `test-util`) checks all of it but 7.
 #[async_trait]
 pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
+    /// The store's own settings that cannot work. [`WorkerBuilder::build`] tells them with all others.
+    ///
+    /// [`WorkerBuilder::build`]: crate::engine::WorkerBuilder::build
+    fn mistakes(&self) -> Vec<Mistake> {
+        Vec::new()
+    }
+
     /// Makes sure that the table can be used: that it exists and has the right key; creates it if
     /// the store was told to. Called once, first; an error that [is retryable] means "not yet".
     ///
@@ -168,7 +176,7 @@ impl UnreadableRow {
 pub enum LeaseStoreError {
     /// The store limits the rate of calls, and its retries ran out. Try again later; if it lasts,
     /// raise the table's capacity.
-    #[error("lease table {table:?} is throttled")]
+    #[error("lease table {table:?} is throttled: raise its capacity, or bill it by request")]
     Throttled {
         /// The table.
         table: String,
@@ -177,7 +185,9 @@ pub enum LeaseStoreError {
         source: BoxError,
     },
     /// The store could not be reached, did not answer in time, or failed. Try again later.
-    #[error("lease table {table:?} did not answer")]
+    #[error(
+        "lease table {table:?} did not answer: look at the network and the endpoint if it lasts"
+    )]
     Unavailable {
         /// The table.
         table: String,
@@ -205,7 +215,7 @@ pub enum LeaseStoreError {
     /// The table is not a lease table. Name another one.
     #[error(
         "table {table:?} is no lease table: its key is {found}, not the string hash key \
-         \"leaseKey\" alone"
+         \"leaseKey\" alone; name another table"
     )]
     WrongKey {
         /// The table.

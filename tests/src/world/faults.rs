@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kcl_core::config::Mistake;
 use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::model::{
     Lease, LeaseKey, LeaseWrite, Presence, Shard, ShardId, StreamDescription, StreamName,
@@ -107,6 +108,10 @@ impl FaultyStore {
 
 #[async_trait]
 impl LeaseStore for FaultyStore {
+    fn mistakes(&self) -> Vec<Mistake> {
+        self.inner.mistakes()
+    }
+
     async fn prepare(&self) -> Result<(), LeaseStoreError> {
         self.faults.before_call().await?;
         self.inner.prepare().await
@@ -182,6 +187,10 @@ impl FaultySource {
 
 #[async_trait]
 impl RecordSource for FaultySource {
+    fn mistakes(&self) -> Vec<Mistake> {
+        self.inner.mistakes()
+    }
+
     async fn describe(&self) -> Result<StreamDescription, SourceError> {
         self.inner.describe().await
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kcl_core::Worker;
 use kcl_core::config::WorkerConfig;
+use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
+use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
 
 use crate::scene::check;
 
@@ -34,4 +36,32 @@ fn every_setting_out_of_its_range_is_named_in_one_error() {
     check(&text, &["delivery.slow_after (0ns)"]);
     check(&text, &["worker name must", "records is missing", "leases is missing"]);
     check(&text, &["processor is missing"]);
+}
+
+#[test]
+fn settings_of_the_table_and_the_stream_are_named_with_the_workers() {
+    let aws = kcl_local::sdk_config("http://127.0.0.1:1");
+    let leases = DynamoLeaseStoreConfig::new("")
+        .with_connect_timeout(Duration::ZERO)
+        .with_attempt_timeout(Duration::ZERO)
+        .with_operation_timeout(Duration::ZERO)
+        .with_prepare_timeout(Duration::ZERO)
+        .with_attempts_max(0);
+    let records = KinesisSourceConfig::new(StreamId::Name("".into()))
+        .with_connect_timeout(Duration::ZERO)
+        .with_attempt_timeout(Duration::ZERO);
+    let error = Worker::builder("")
+        .leases(DynamoLeaseStore::new(&aws, leases))
+        .records(KinesisSource::with_config(&aws, records))
+        .build()
+        .unwrap_err();
+    let text = error.to_string();
+    check(&text, &["leases.connect_timeout must be more than 0", "leases.attempt_timeout"]);
+    check(&text, &["leases.operation_timeout", "leases.prepare_timeout"]);
+    check(&text, &["leases.attempts_max must be at least 1", "leases.table is empty"]);
+    check(
+        &text,
+        &["records.connect_timeout", "records.attempt_timeout", "records.stream is empty"],
+    );
+    check(&text, &["worker name must"]);
 }
