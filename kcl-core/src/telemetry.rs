@@ -84,6 +84,12 @@ fn log(event: &Event) {
         }
         Event::LeaseCreated { key } => info!(lease_key = %key, "lease created"),
         Event::LeaseDeleted { key } => info!(lease_key = %key, "lease deleted"),
+        Event::HashKeysUncovered { range } => {
+            error!(%range, "hash keys have no lease");
+        }
+        Event::ProcessorSlow { shard, call, taken } => {
+            warn!(shard_id = %shard, operation = call, ?taken, "processor is slow");
+        }
         Event::Stalled { shard } => {
             error!(shard_id = %shard, "processor hung past its time: shard given up");
         }

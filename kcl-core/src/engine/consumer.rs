@@ -19,7 +19,7 @@ use crate::engine::delivery::{Delivery, Outcome};
 use crate::engine::erase::ErasedFactory;
 use crate::engine::fetch::{Batch, Fetch, FetchParts, Next};
 use crate::engine::guard::Guard;
-use crate::engine::link::{Done, FromConsumer, Grant, Order};
+use crate::engine::link::{Calling, Done, FromConsumer, Grant, Order, Vitals};
 use crate::engine::side::Chance;
 use crate::event::Event;
 use crate::model::{Checkpoint, ChildShard, Timestamp};
@@ -60,6 +60,7 @@ struct Consumer {
     failed_starts: u32,
     failures: u32,
     progress: watch::Sender<Done>,
+    vitals: watch::Sender<Vitals>,
     holder: mpsc::Sender<FromConsumer>,
     /// Tells the holder, by being dropped, that this consumer is gone.
     _alive: oneshot::Sender<()>,
@@ -80,10 +81,21 @@ enum Call {
     ShutdownRequested,
 }
 
+impl Call {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Initialize => "initialize",
+            Self::ProcessRecords => "process_records",
+            Self::ShardEnded => "shard_ended",
+            Self::ShutdownRequested => "shutdown_requested",
+        }
+    }
+}
+
 impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Self {
-        let Grant { stream, retention, lease, token, deadline, order, progress, holder, alive } =
-            grant;
+        let Grant { stream, retention, lease, token, deadline, order, .. } = grant;
+        let Grant { progress, vitals, holder, alive, .. } = grant;
         let ConsumerParts { source, factory, config, clock, events, chance } = parts;
         let info = ShardInfo { stream, shard_id: lease.key.shard(), token: token.into() };
         let delivery = &config.delivery;
@@ -104,6 +116,7 @@ impl Consumer {
             failed_starts: 0,
             failures: 0,
             progress,
+            vitals,
             holder,
             _alive: alive,
         };
@@ -150,6 +163,7 @@ impl Consumer {
     }
 
     async fn initialize(&mut self) -> Happened {
+        self.calls(Call::Initialize);
         let outcome = self.delivery.initialize(&mut self.guard).await;
         self.failed_starts =
             if outcome == Outcome::Succeeded { 0 } else { self.failed_starts.saturating_add(1) };
@@ -168,6 +182,7 @@ impl Consumer {
                 Err(happened) => return happened,
             },
         };
+        self.calls(Call::ProcessRecords);
         // The application may have checkpointed all of it before it failed.
         let outcome = match &mut self.fetch {
             Some(fetch) if !batch.records.is_empty() => {
@@ -196,8 +211,16 @@ impl Consumer {
             }
             let Some(fetch) = &mut self.fetch else { return Err(Happened::EndReached) };
             match fetch.take() {
-                Some(Next::Batch(batch)) => return Ok(batch),
-                Some(Next::CaughtUp(at)) => self.processed(Some(at)),
+                Some(Next::Batch(batch)) => {
+                    let behind_latest = batch.records.behind_latest();
+                    self.vitals.send_modify(|vitals| vitals.behind_latest = behind_latest);
+                    return Ok(batch);
+                }
+                Some(Next::CaughtUp(at)) => {
+                    let behind_latest = Some(Duration::ZERO);
+                    self.vitals.send_modify(|vitals| vitals.behind_latest = behind_latest);
+                    self.processed(Some(at));
+                }
                 Some(Next::End(_)) => return Err(Happened::EndReached),
                 Some(Next::Hopeless) => return Err(Happened::Hopeless),
                 None => self.guard.wait(fetch.step()).await?,
@@ -234,6 +257,7 @@ impl Consumer {
         if let Err(happened) = self.prove_children().await {
             return happened;
         }
+        self.calls(Call::ShardEnded);
         let outcome = self.delivery.end_shard(&mut self.guard).await;
         self.failures =
             if outcome == Outcome::Succeeded { 0 } else { self.failures.saturating_add(1) };
@@ -258,6 +282,7 @@ impl Consumer {
         // An order to let go names its own time.
         let time = self.parts.config.shutdown.drain;
         let until = (state == State::GivingUp).then(|| self.parts.clock.now() + time);
+        self.calls(Call::ShutdownRequested);
         let outcome = self.delivery.request_shutdown(&mut self.guard, until).await;
         let happened = self.happened(outcome, Call::ShutdownRequested, 1);
         self.tell_failure(None);
@@ -294,7 +319,15 @@ impl Consumer {
         Happened::Succeeded
     }
 
+    /// Notes that a call begins; [`happened`](Self::happened) notes its end.
+    fn calls(&self, call: Call) {
+        let since = self.parts.clock.now();
+        let calling = Calling { name: call.name(), since };
+        self.vitals.send_modify(|vitals| vitals.call = Some(calling));
+    }
+
     fn happened(&mut self, outcome: Outcome, call: Call, attempt: u32) -> Happened {
+        self.vitals.send_modify(|vitals| vitals.call = None);
         match outcome {
             Outcome::Succeeded => Happened::Succeeded,
             Outcome::Stopped(stop) => stop.into(),
@@ -333,17 +366,14 @@ impl Consumer {
     fn tell_failure(&mut self, pause: Option<Duration>) {
         let Some(Failure { call, attempt, error }) = self.failure.take() else { return };
         let shard = self.parts.lease.key.shard();
-        let name = match call {
-            Call::Initialize => "initialize",
-            Call::ProcessRecords => "process_records",
-            Call::ShardEnded => "shard_ended",
-            Call::ShutdownRequested => "shutdown_requested",
-        };
         self.parts.events.emit(&match (call, pause) {
             (Call::ProcessRecords, Some(retry_in)) => {
                 Event::BatchFailed { shard, attempt, error, retry_in }
             }
-            (_, retry_in) => Event::ProcessorFailed { shard, call: name, attempt, error, retry_in },
+            (_, retry_in) => {
+                let call = call.name();
+                Event::ProcessorFailed { shard, call, attempt, error, retry_in }
+            }
         });
     }
 }

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::WorkerConfig;
 use crate::context::{ShardContext, ShardInfo};
 use crate::engine::consumer::{self, ConsumerParts};
-use crate::engine::link::{Done, FromConsumer, Grant, Order};
+use crate::engine::link::{Done, FromConsumer, Grant, Order, Vitals};
 use crate::engine::side::Chance;
 use crate::event::{Event, Observer};
 use crate::model::{
@@ -150,6 +150,7 @@ impl World {
             deadline: deadline_seen,
             order: orders,
             progress,
+            vitals: watch::Sender::new(Vitals::default()),
             holder,
             alive,
         };

@@ -27,8 +27,9 @@ pub(in super::super) fn is_healthy(
     }
     for worker in workers {
         let table = held.get(&worker.worker).cloned().unwrap_or_default();
-        if table != worker.held {
-            let seen = format!("{} says {:?}, the table {table:?}", worker.worker, worker.held);
+        let said: Vec<_> = worker.held.iter().map(|shard| shard.key.clone()).collect();
+        if table != said {
+            let seen = format!("{} says {said:?}, the table {table:?}", worker.worker);
             return Err((Oracle::StatusTrue, seen));
         }
     }
