@@ -42,7 +42,7 @@ struct Total {
 #[expect(clippy::print_stdout, reason = "what it is for")]
 fn main() -> ExitCode {
     let args = Args::parse();
-    let threads = args.threads.or(std::thread::available_parallelism().ok());
+    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok());
     let (next, total) = (AtomicU64::new(0), Mutex::new(Total::default()));
     std::thread::scope(|scope| {
         for _ in 0..threads.map_or(1, NonZero::get) {

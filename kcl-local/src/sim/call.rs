@@ -16,7 +16,7 @@ pub(super) enum What {
     Prepare,
     Scan,
     Get(LeaseKey),
-    Write(LeaseWrite),
+    Write(Box<LeaseWrite>),
     StreamStart,
     CreateStreamStart,
     MarkBootstrapped,

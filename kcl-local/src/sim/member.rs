@@ -87,12 +87,12 @@ impl Member {
         start: Start<'_>,
         config: WorkerConfig,
         factory: impl ProcessorFactory,
-    ) -> Result<Self, super::SimError> {
+    ) -> Result<Self, super::error::SimError> {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
-            .map_err(super::SimError::Runtime)?;
+            .map_err(super::error::SimError::Runtime)?;
         let began = runtime.block_on(async { Instant::now() });
         let clock = WorkerClock::new(began, start.time_of_day);
         let port = Port::new();
@@ -107,7 +107,7 @@ impl Member {
             .incarnation(start.incarnation)
             .on_one_runtime()
             .build()
-            .map_err(super::SimError::Config)?;
+            .map_err(super::error::SimError::Config)?;
         let (id, handle) = (worker.id().clone(), worker.handle());
         let run = runtime.spawn(worker.run());
         Ok(Self {

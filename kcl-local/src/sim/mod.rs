@@ -36,10 +36,13 @@
 //! # Ok::<(), SimError>(())
 //! ```
 
+mod acts;
 mod call;
 mod chance;
 mod clock;
+mod error;
 mod faults;
+mod healing;
 mod journal;
 mod member;
 mod oracle;
@@ -54,10 +57,11 @@ mod watched;
 mod world;
 
 pub use chance::Chance;
+pub use error::SimError;
 pub use faults::{Fault, Tally, Weather};
 pub use journal::{Ownership, Said};
 pub use member::End;
 pub use oracle::{Oracle, Violation};
 pub use scenario::{Outcome, Scenario};
 pub use time::Time;
-pub use world::{SimError, World};
+pub use world::World;

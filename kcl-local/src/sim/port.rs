@@ -101,7 +101,7 @@ impl LeaseStore for Port {
     }
 
     async fn write(&self, write: &LeaseWrite) -> Result<Conditional, LeaseStoreError> {
-        let what = What::Write(write.clone());
+        let what = What::Write(Box::new(write.clone()));
         let write = write.clone();
         let work = move |services: &Services, _| {
             at_once(services.table.write(&write), ClientError::unavailable)

@@ -114,7 +114,7 @@ impl UnrulyProcessor {
         let heeds = self.chance.hits(0.5);
         let piece = Duration::from_millis(250);
         let mut left = time;
-        while !left.is_zero() && !(heeds && shard.is_cancelled()) {
+        while !(left.is_zero() || heeds && shard.is_cancelled()) {
             sleep(piece.min(left)).await;
             left = left.saturating_sub(piece);
         }
@@ -139,7 +139,7 @@ impl RecordProcessor for UnrulyProcessor {
             return Ok(());
         }
         let place = if self.ways.is_calm() { None } else { self.chance.place(batch.len()) };
-        let record = place.and_then(|place| batch.get(place)).or(batch.last());
+        let record = place.and_then(|place| batch.get(place)).or_else(|| batch.last());
         if let Some(record) = record {
             shard.checkpointer().checkpoint(record.position).await?;
         }

@@ -9,11 +9,12 @@ use kcl_core::config::CheckpointPolicy;
 use kcl_core::model::InitialPosition;
 
 use super::chance::Chance;
+use super::error::SimError;
 use super::faults::{Fault, Tally};
 use super::plan::{Act, Plan};
 use super::processor::Unruly;
 use super::time::Time;
-use super::world::{SimError, World};
+use super::world::World;
 
 /// A kind of world. With a seed it is one world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -208,6 +209,9 @@ pub struct Outcome {
 /// How many workers a fleet grows to at most.
 const WORKERS_MAX: usize = 8;
 
+/// How many open shards a stream grows to at most.
+const SHARDS_MAX: usize = 16;
+
 /// A world on its way through its plan.
 struct Storm {
     world: World,
@@ -297,9 +301,9 @@ impl Storm {
         let worker = self.chance.pick(&workers).cloned();
         let shards = self.world.open_shards();
         let shard = self.chance.pick(&shards).map(|shard| shard.id.clone());
+        // Every act is drawn a worker and a shard, whether it needs them or not.
+        let (Some(worker), Some(shard)) = (worker, shard) else { return };
         let mut time = |most: u64| Duration::from_millis(self.chance.between(100, most));
-        // Acts on workers need one.
-        let Some(worker) = worker else { return };
         match act {
             Act::Crash => {
                 self.world.crash(&worker);
@@ -335,11 +339,11 @@ impl Storm {
                 let time = time(10_000);
                 self.world.throttle(time);
             }
-            Act::Split | Act::Merge | Act::Trim | Act::DeleteRow => {
-                if let Some(shard) = shard {
-                    self.act_on(act, &shard);
-                }
-            }
+            Act::Split if shards.len() < SHARDS_MAX => self.world.split(&shard),
+            Act::Split => {}
+            Act::Merge => self.world.merge(&shard),
+            Act::Trim => self.world.trim(&shard),
+            Act::DeleteRow => self.world.delete_row(&shard, Duration::from_mins(1)),
             Act::StaleLists => {
                 let lag = time(20_000);
                 self.world.count(Fault::StaleList);
@@ -353,16 +357,6 @@ impl Storm {
                 self.start_later(name, 1_000);
             }
             Act::Join => {}
-        }
-    }
-
-    fn act_on(&mut self, act: Act, shard: &kcl_core::model::ShardId) {
-        match act {
-            Act::Split if self.world.open_shards().len() < 16 => self.world.split(shard),
-            Act::Merge => self.world.merge(shard),
-            Act::Trim => self.world.trim(shard),
-            Act::DeleteRow => self.world.delete_row(shard, Duration::from_mins(1)),
-            _ => {}
         }
     }
 

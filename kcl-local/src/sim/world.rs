@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kcl_core::clock::Clock;
-use kcl_core::config::{CheckpointPolicy, ConfigError, WorkerConfig};
+use kcl_core::config::{CheckpointPolicy, WorkerConfig};
 use kcl_core::engine::WorkerStatus;
-use kcl_core::model::{InitialPosition, Lease, Shard, ShardId, WorkerId};
+use kcl_core::model::{InitialPosition, Lease, WorkerId};
 use kcl_core::{ProcessorFactory, RecordProcessor};
-use thiserror::Error;
 
 use super::call::{Call, What};
 use super::chance::Chance;
 use super::clock::ServiceClock;
+use super::error::SimError;
 use super::faults::{Answer, Fate, Fault, Tally, Weather};
 use super::journal::Said;
 use super::member::{End, Member, Start};
-use super::oracle::{Facts, Landing, Oracle, Violation, is_healthy};
+use super::oracle::{Facts, Landing, Oracle, Violation};
 use super::services::Services;
-use super::time::{Time, millis};
+use super::time::Time;
 use super::trace::{Merge, Trace};
 use crate::kinesis::MemoryStream;
 use crate::leases::MemoryLeaseStore;
@@ -28,78 +28,46 @@ use crate::leases::MemoryLeaseStore;
 /// How many writes ago a stale scan may show the table.
 const STALE_MAX: usize = 40;
 
-/// How long a fleet may take to heal once the faults have stopped.
-pub(super) const HEAL_MAX: Duration = Duration::from_mins(3);
-
-/// How long a worker that was asked to stop may take.
-const STOP_MAX: Duration = Duration::from_secs(45);
-
 /// How many calls of one worker within a second are a loop that nothing bounds.
 const CALLS_MAX: u64 = 1_000;
-
-/// How long it takes until no call from before the calm is on its way any more.
-const SETTLE: Duration = Duration::from_secs(20);
-
-/// How often the world looks whether a fleet has healed.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// A simulation ended.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum SimError {
-    /// A promise was broken.
-    #[error("seed {seed}: {violation}")]
-    Broken {
-        /// The seed.
-        seed: u64,
-        /// What was broken.
-        violation: Violation,
-    },
-    /// A worker's settings are out of range.
-    #[error("worker cannot start")]
-    Config(#[source] ConfigError),
-    /// A runtime could not be made.
-    #[error("runtime cannot start")]
-    Runtime(#[source] std::io::Error),
-}
 
 /// A fleet, its table and its stream, in virtual time. Everything follows from the seed.
 #[derive(Debug)]
 pub struct World {
-    seed: u64,
-    now: Time,
-    clock: ServiceClock,
-    services: Services,
-    members: Vec<Member>,
+    pub(super) seed: u64,
+    pub(super) now: Time,
+    pub(super) clock: ServiceClock,
+    pub(super) services: Services,
+    pub(super) members: Vec<Member>,
     /// Those that were asked to stop, and by when they must be gone.
-    stopping: BTreeMap<String, Time>,
-    starts: u64,
-    agenda: Merge<Due>,
-    calls: BTreeMap<u64, InFlight>,
-    calls_made: u64,
-    answers: BTreeMap<(String, Time), usize>,
-    said: Merge<(WorkerId, Said)>,
-    weather: Weather,
-    cuts: BTreeMap<String, Cut>,
+    pub(super) stopping: BTreeMap<String, Time>,
+    pub(super) starts: u64,
+    pub(super) agenda: Merge<Due>,
+    pub(super) calls: BTreeMap<u64, InFlight>,
+    pub(super) calls_made: u64,
+    pub(super) answers: BTreeMap<(String, Time), usize>,
+    pub(super) said: Merge<(WorkerId, Said)>,
+    pub(super) weather: Weather,
+    pub(super) cuts: BTreeMap<String, Cut>,
     /// The second in which each worker made its last call, and how many it made in it.
-    busy: BTreeMap<String, (u64, u64)>,
-    throttled_until: Time,
-    traffic: Option<(Duration, Chance)>,
-    facts: Facts,
-    tally: Tally,
-    trace: Trace,
+    pub(super) busy: BTreeMap<String, (u64, u64)>,
+    pub(super) throttled_until: Time,
+    pub(super) traffic: Option<(Duration, Chance)>,
+    pub(super) facts: Facts,
+    pub(super) tally: Tally,
+    pub(super) trace: Trace,
 }
 
 /// Something that is due.
 #[derive(Clone, Copy, Debug)]
-enum Due {
+pub(super) enum Due {
     Land(u64),
     Answer(u64),
     Put,
 }
 
 #[derive(Debug)]
-struct InFlight {
+pub(super) struct InFlight {
     who: String,
     call: Box<dyn Call>,
     answer: Answer,
@@ -110,9 +78,9 @@ struct InFlight {
 
 /// Until when a worker does not reach the services.
 #[derive(Clone, Copy, Debug, Default)]
-struct Cut {
-    leases: Time,
-    records: Time,
+pub(super) struct Cut {
+    pub(super) leases: Time,
+    pub(super) records: Time,
 }
 
 impl World {
@@ -305,7 +273,7 @@ impl World {
         }
     }
 
-    fn broken(&self, violation: Violation) -> SimError {
+    pub(super) fn broken(&self, violation: Violation) -> SimError {
         SimError::Broken { seed: self.seed, violation }
     }
 
@@ -376,22 +344,22 @@ impl World {
             let fault = fate.fault.map(|fault| format!(" ({fault})")).unwrap_or_default();
             self.trace.line(at, &who, format_args!("{}{fault}", call.what()));
         }
-        self.schedule(at, who, call, fate, usize::try_from(stale).unwrap_or(0));
+        let stale = usize::try_from(stale).unwrap_or(0);
+        self.schedule(at, InFlight { who, call, answer: fate.answer, stale, left: 1 }, fate);
     }
 
-    fn schedule(&mut self, at: Time, who: String, call: Box<dyn Call>, fate: Fate, stale: usize) {
+    fn schedule(&mut self, at: Time, mut flight: InFlight, fate: Fate) {
         let id = self.calls_made;
         self.calls_made += 1;
         let after = |millis| at + Duration::from_millis(millis);
-        let mut left = 1;
         for landing in fate.landings.into_iter().flatten() {
             self.agenda.push(after(landing), Due::Land(id));
-            left += 1;
+            flight.left += 1;
         }
         let answered = after(fate.answered);
         self.agenda.push(answered, Due::Answer(id));
-        *self.answers.entry((who.clone(), answered)).or_default() += 1;
-        self.calls.insert(id, InFlight { who, call, answer: fate.answer, stale, left });
+        *self.answers.entry((flight.who.clone(), answered)).or_default() += 1;
+        self.calls.insert(id, flight);
     }
 
     fn carry_out(&mut self, due: Due) {
@@ -405,18 +373,17 @@ impl World {
     fn land(&mut self, id: u64) {
         let Some(mut flight) = self.calls.remove(&id) else { return };
         let what = flight.call.what().clone();
-        let said = match &what {
-            What::Write(write) => {
-                let before = self.services.lease(&write.key);
-                let said = flight.call.land(&self.services, 0);
-                let after = self.services.lease(&write.key);
-                if before != after {
-                    let (before, after) = (before.as_ref(), after.as_ref());
-                    self.facts.landed(&Landing { at: self.now, write, before, after });
-                }
-                said
+        let said = if let What::Write(write) = &what {
+            let before = self.services.lease(&write.key);
+            let said = flight.call.land(&self.services, 0);
+            let after = self.services.lease(&write.key);
+            if before != after {
+                let (before, after) = (before.as_ref(), after.as_ref());
+                self.facts.landed(&Landing { at: self.now, write, before, after });
             }
-            _ => flight.call.land(&self.services, flight.stale),
+            said
+        } else {
+            flight.call.land(&self.services, flight.stale)
         };
         let is_long = matches!(what, What::Scan | What::ListShards | What::Read(_));
         if self.trace.is_on() && !is_long {
@@ -480,175 +447,6 @@ impl World {
         Err(self.broken(Violation { at, oracle: Oracle::WorkersRun, seen }))
     }
 
-    fn member(&mut self, name: &str) -> Option<&mut Member> {
-        let now = self.now;
-        self.members.iter_mut().find(|member| member.name == name && member.time <= now)
-    }
-
-    /// Kills a worker. Its calls that are on their way still land.
-    pub fn crash(&mut self, name: &str) {
-        if let Some(nth) = self.members.iter().position(|member| member.name == name) {
-            self.trace.line(self.now, name, "crashes");
-            self.tally.count(Fault::Crash);
-            self.stopping.remove(name);
-            self.members.remove(nth).kill();
-        }
-    }
-
-    /// Asks a worker to shut down.
-    pub fn stop(&mut self, name: &str) {
-        let member = self.members.iter().find(|member| member.name == name);
-        if let Some(member) = member {
-            // One that is frozen hears of it when it goes on.
-            let by = member.time.max(self.now) + STOP_MAX;
-            member.shut_down();
-            self.trace.line(self.now, name, "is asked to stop");
-            self.tally.count(Fault::CleanStop);
-            self.stopping.entry(name.to_owned()).or_insert(by);
-        }
-    }
-
-    /// Whether a worker was asked to shut down and is still there.
-    #[must_use]
-    pub fn is_stopping(&self, name: &str) -> bool {
-        self.stopping.contains_key(name)
-    }
-
-    /// Stops a worker for a while, as SIGSTOP and SIGCONT do.
-    pub fn freeze(&mut self, name: &str, time: Duration) {
-        let until = self.now + time;
-        if let Some(member) = self.member(name) {
-            member.freeze(until);
-            self.patience(name, time);
-            self.trace.line(self.now, name, format_args!("is frozen until {until} s"));
-            self.tally.count(Fault::Freeze);
-        }
-    }
-
-    /// Lets the machine of a worker sleep for a while.
-    pub fn suspend(&mut self, name: &str, time: Duration) {
-        let until = self.now + time;
-        if let Some(member) = self.member(name) {
-            member.suspend(until);
-            self.patience(name, time);
-            self.trace.line(self.now, name, format_args!("is suspended until {until} s"));
-            self.tally.count(Fault::Suspend);
-        }
-    }
-
-    /// One that is stopped while it stops may take that much longer.
-    fn patience(&mut self, name: &str, time: Duration) {
-        if let Some(by) = self.stopping.get_mut(name) {
-            *by = *by + time;
-        }
-    }
-
-    /// Cuts a worker off from the lease table, the stream, or both.
-    pub fn cut(&mut self, name: &str, leases: Duration, records: Duration) {
-        let cut = Cut { leases: self.now + leases, records: self.now + records };
-        self.cuts.insert(name.to_owned(), cut);
-        self.trace.line(self.now, name, format_args!("is cut off: {cut:?}"));
-    }
-
-    /// Refuses most calls for a while.
-    pub fn throttle(&mut self, time: Duration) {
-        self.throttled_until = self.throttled_until.max(self.now + time);
-        self.trace.line(self.now, "-", format_args!("throttled until {} s", self.throttled_until));
-    }
-
-    /// Everything works from now on. What is on its way stays as it was drawn.
-    pub fn calm(&mut self) {
-        self.weather = Weather::default();
-        self.cuts.clear();
-        self.throttled_until = Time::default();
-        self.services.stream.set_list_lag(Duration::ZERO);
-        self.services.stream.set_page_shards(usize::MAX);
-        self.trace.line(self.now, "-", "calm");
-    }
-
-    /// Puts a record at random hash keys every so often, from now on.
-    pub fn send_every(&mut self, pause: Duration) {
-        let is_new = self.traffic.is_none();
-        let chance = Chance::of(self.seed, u64::MAX);
-        self.traffic = Some((pause, chance));
-        if is_new {
-            self.agenda.push(self.now + pause, Due::Put);
-        }
-    }
-
-    /// Puts no more records.
-    pub fn send_no_more(&mut self) {
-        self.traffic = None;
-    }
-
-    fn put_next(&mut self) {
-        let Some((pause, chance)) = &mut self.traffic else { return };
-        let high = u128::from(chance.between(0, u64::MAX));
-        let next = self.now + Duration::from_millis(chance.between(1, 2 * millis(*pause).max(1)));
-        self.agenda.push(next, Due::Put);
-        self.put(high << 64);
-    }
-
-    /// Puts a record at a hash key.
-    pub fn put(&mut self, hash_key: u128) {
-        let put = self.services.stream.put_at(hash_key, "key", "data");
-        if let Ok((shard, number)) = put {
-            self.facts.put(&shard, number, self.clock.time_of_day());
-        }
-    }
-
-    /// The open shards.
-    #[must_use]
-    pub fn open_shards(&self) -> Vec<Shard> {
-        let shards = self.services.stream.shards().into_iter();
-        shards.filter(|shard| !shard.is_closed()).collect()
-    }
-
-    /// Splits a shard in its middle.
-    pub fn split(&mut self, shard: &ShardId) {
-        let shards = self.open_shards();
-        let Some(open) = shards.iter().find(|open| open.id == *shard) else { return };
-        let range = open.hash_range;
-        let middle = range.start + (range.end - range.start) / 2;
-        if self.services.stream.split(shard, middle).is_ok() {
-            self.tally.count(Fault::Split);
-            self.trace.line(self.now, "-", format_args!("splits {shard}"));
-            self.facts.reshard(&self.services.stream.shards());
-        }
-    }
-
-    /// Merges a shard with its neighbour above, if that is open.
-    pub fn merge(&mut self, shard: &ShardId) {
-        let shards = self.open_shards();
-        let end = shards.iter().find(|open| open.id == *shard).map(|open| open.hash_range.end);
-        let next = end.and_then(|end| end.checked_add(1));
-        let next = next.and_then(|next| shards.iter().find(|open| open.hash_range.start == next));
-        let Some(next) = next else { return };
-        if self.services.stream.merge(shard, &next.id).is_ok() {
-            self.tally.count(Fault::Merge);
-            self.trace.line(self.now, "-", format_args!("merges {shard} and {}", next.id));
-            self.facts.reshard(&self.services.stream.shards());
-        }
-    }
-
-    /// Drops the records of a shard that are done, and so many more.
-    pub fn trim(&mut self, shard: &ShardId) {
-        if let Some(number) = self.facts.first_undone(shard) {
-            self.services.stream.trim_before(shard, number);
-            self.facts.trim(shard, number);
-            self.tally.count(Fault::Trim);
-            self.trace.line(self.now, "-", format_args!("trims {shard} before {number}"));
-        }
-    }
-
-    /// Deletes a lease's row, as somebody at a console may.
-    pub fn delete_row(&mut self, shard: &ShardId, calm_after: Duration) {
-        self.services.table.remove(shard.as_str());
-        self.facts.row_deleted(shard, self.now + calm_after);
-        self.tally.count(Fault::DeletedRow);
-        self.trace.line(self.now, "-", format_args!("deletes the row of {shard}"));
-    }
-
     /// Counts a fault that somebody else made.
     pub(super) fn count(&mut self, fault: Fault) {
         self.tally.count(fault);
@@ -657,56 +455,6 @@ impl World {
     /// Adds what somebody else counted.
     pub(super) fn count_all(&mut self, tally: &Tally) {
         self.tally.add(tally);
-    }
-
-    /// Stops all faults, and waits until the fleet is as it should be. Returns how long that took.
-    ///
-    /// # Errors
-    /// If it does not come to be so, or a promise is broken on the way.
-    pub fn heal(&mut self) -> Result<Duration, SimError> {
-        self.calm();
-        self.send_no_more();
-        let began = self.now;
-        loop {
-            self.run_for(LOOK_EVERY)?;
-            let is_awake = self.members.iter().all(|member| member.time <= self.now);
-            if !is_awake {
-                continue; // A frozen one cannot heal.
-            }
-            match is_healthy(&self.facts, &self.leases(), &self.statuses()) {
-                Ok(()) => return Ok(self.now - began),
-                Err((oracle, seen)) if self.now - began > HEAL_MAX => {
-                    let seen = format!("not healed after {HEAL_MAX:?}: {seen}");
-                    return Err(self.broken(Violation { at: self.now, oracle, seen }));
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// Shuts all workers down, and waits for that.
-    ///
-    /// # Errors
-    /// If one does not stop in time, or leaves something behind.
-    pub fn shut_down(&mut self) -> Result<(), SimError> {
-        self.run_for(SETTLE)?;
-        for name in self.workers() {
-            self.stop(&name);
-        }
-        while !self.members.is_empty() {
-            self.run_for(LOOK_EVERY)?;
-        }
-        let leases = self.leases();
-        let owned: Vec<_> = leases
-            .iter()
-            .filter(|lease| !lease.is_ended() && lease.owner.is_some())
-            .map(|lease| &lease.key)
-            .collect();
-        if owned.is_empty() {
-            return Ok(());
-        }
-        let seen = format!("workers are gone, and still own {owned:?}");
-        Err(self.broken(Violation { at: self.now, oracle: Oracle::CleanEnds, seen }))
     }
 }
 

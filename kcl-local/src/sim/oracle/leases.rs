@@ -156,7 +156,16 @@ impl Facts {
     fn deleted(&mut self, landing: &Landing<'_>, before: &Lease) {
         let is_due = match landing.write.kind {
             WriteKind::DeleteEnded { .. } => before.is_ended(),
-            _ => before.counter.0 == 0 && before.owner.is_none(),
+            WriteKind::Create(_)
+            | WriteKind::Take { .. }
+            | WriteKind::Renew { .. }
+            | WriteKind::BeginHandOver { .. }
+            | WriteKind::CompleteHandOver { .. }
+            | WriteKind::CancelHandOver { .. }
+            | WriteKind::Withdraw { .. }
+            | WriteKind::Release { .. }
+            | WriteKind::EndShard { .. }
+            | WriteKind::DeleteUntouched => before.counter.0 == 0 && before.owner.is_none(),
         };
         self.check(landing.at, Oracle::NoResurrection, is_due, || {
             format!("{} is deleted at {:?}", before.key, before.checkpoint)

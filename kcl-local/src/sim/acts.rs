@@ -1,0 +1,186 @@
+//! What can be done to a world: to its workers, its stream, its table.
+
+use std::time::Duration;
+
+use kcl_core::clock::Clock;
+use kcl_core::model::{Shard, ShardId};
+
+use super::chance::Chance;
+use super::faults::{Fault, Weather};
+use super::member::Member;
+use super::time::{Time, millis};
+use super::world::{Cut, Due, World};
+
+/// How long a worker that was asked to stop may take.
+const STOP_MAX: Duration = Duration::from_secs(45);
+
+impl World {
+    /// Kills a worker. Its calls that are on their way still land.
+    pub fn crash(&mut self, name: &str) {
+        if let Some(nth) = self.members.iter().position(|member| member.name == name) {
+            self.trace.line(self.now, name, "crashes");
+            self.tally.count(Fault::Crash);
+            self.stopping.remove(name);
+            self.members.remove(nth).kill();
+        }
+    }
+
+    /// Asks a worker to shut down.
+    pub fn stop(&mut self, name: &str) {
+        let member = self.members.iter().find(|member| member.name == name);
+        if let Some(member) = member {
+            // One that is frozen hears of it when it goes on.
+            let by = member.time.max(self.now) + STOP_MAX;
+            member.shut_down();
+            self.trace.line(self.now, name, "is asked to stop");
+            self.tally.count(Fault::CleanStop);
+            self.stopping.entry(name.to_owned()).or_insert(by);
+        }
+    }
+
+    /// Whether a worker was asked to shut down and is still there.
+    #[must_use]
+    pub fn is_stopping(&self, name: &str) -> bool {
+        self.stopping.contains_key(name)
+    }
+
+    /// Stops a worker for a while, as SIGSTOP and SIGCONT do.
+    pub fn freeze(&mut self, name: &str, time: Duration) {
+        let until = self.now + time;
+        if let Some(member) = self.member(name) {
+            member.freeze(until);
+            self.patience(name, time);
+            self.trace.line(self.now, name, format_args!("is frozen until {until} s"));
+            self.tally.count(Fault::Freeze);
+        }
+    }
+
+    /// Lets the machine of a worker sleep for a while.
+    pub fn suspend(&mut self, name: &str, time: Duration) {
+        let until = self.now + time;
+        if let Some(member) = self.member(name) {
+            member.suspend(until);
+            self.patience(name, time);
+            self.trace.line(self.now, name, format_args!("is suspended until {until} s"));
+            self.tally.count(Fault::Suspend);
+        }
+    }
+
+    /// One that is stopped while it stops may take that much longer.
+    fn patience(&mut self, name: &str, time: Duration) {
+        if let Some(by) = self.stopping.get_mut(name) {
+            *by = *by + time;
+        }
+    }
+
+    /// Cuts a worker off from the lease table, the stream, or both.
+    pub fn cut(&mut self, name: &str, leases: Duration, records: Duration) {
+        let cut = Cut { leases: self.now + leases, records: self.now + records };
+        self.cuts.insert(name.to_owned(), cut);
+        self.trace.line(self.now, name, format_args!("is cut off: {cut:?}"));
+    }
+
+    /// Refuses most calls for a while.
+    pub fn throttle(&mut self, time: Duration) {
+        self.throttled_until = self.throttled_until.max(self.now + time);
+        self.trace.line(self.now, "-", format_args!("throttled until {} s", self.throttled_until));
+    }
+
+    /// Everything works from now on. What is on its way stays as it was drawn.
+    pub fn calm(&mut self) {
+        self.weather = Weather::default();
+        self.cuts.clear();
+        self.throttled_until = Time::default();
+        self.services.stream.set_list_lag(Duration::ZERO);
+        self.services.stream.set_page_shards(usize::MAX);
+        self.trace.line(self.now, "-", "calm");
+    }
+
+    /// Puts a record at random hash keys every so often, from now on.
+    pub fn send_every(&mut self, pause: Duration) {
+        let is_new = self.traffic.is_none();
+        let chance = Chance::of(self.seed, u64::MAX);
+        self.traffic = Some((pause, chance));
+        if is_new {
+            self.agenda.push(self.now + pause, Due::Put);
+        }
+    }
+
+    /// Puts no more records.
+    pub fn send_no_more(&mut self) {
+        self.traffic = None;
+    }
+
+    pub(super) fn put_next(&mut self) {
+        let Some((pause, chance)) = &mut self.traffic else { return };
+        let high = u128::from(chance.between(0, u64::MAX));
+        let next = self.now + Duration::from_millis(chance.between(1, 2 * millis(*pause).max(1)));
+        self.agenda.push(next, Due::Put);
+        self.put(high << 64);
+    }
+
+    /// Puts a record at a hash key.
+    pub fn put(&mut self, hash_key: u128) {
+        let put = self.services.stream.put_at(hash_key, "key", "data");
+        if let Ok((shard, number)) = put {
+            self.facts.put(&shard, number, self.clock.time_of_day());
+        }
+    }
+
+    /// The open shards.
+    #[must_use]
+    pub fn open_shards(&self) -> Vec<Shard> {
+        let shards = self.services.stream.shards().into_iter();
+        shards.filter(|shard| !shard.is_closed()).collect()
+    }
+
+    /// Splits a shard in its middle.
+    pub fn split(&mut self, shard: &ShardId) {
+        let shards = self.open_shards();
+        let Some(open) = shards.iter().find(|open| open.id == *shard) else { return };
+        let range = open.hash_range;
+        let middle = range.start + (range.end - range.start) / 2;
+        if self.services.stream.split(shard, middle).is_ok() {
+            self.tally.count(Fault::Split);
+            self.trace.line(self.now, "-", format_args!("splits {shard}"));
+            self.facts.reshard(&self.services.stream.shards());
+        }
+    }
+
+    /// Merges a shard with its neighbour above, if that is open.
+    pub fn merge(&mut self, shard: &ShardId) {
+        let shards = self.open_shards();
+        let end = shards.iter().find(|open| open.id == *shard).map(|open| open.hash_range.end);
+        let next = end.and_then(|end| end.checked_add(1));
+        let next = next.and_then(|next| shards.iter().find(|open| open.hash_range.start == next));
+        let Some(next) = next else { return };
+        if self.services.stream.merge(shard, &next.id).is_ok() {
+            self.tally.count(Fault::Merge);
+            self.trace.line(self.now, "-", format_args!("merges {shard} and {}", next.id));
+            self.facts.reshard(&self.services.stream.shards());
+        }
+    }
+
+    /// Drops the records of a shard that are done, and so many more.
+    pub fn trim(&mut self, shard: &ShardId) {
+        if let Some(number) = self.facts.first_undone(shard) {
+            self.services.stream.trim_before(shard, number);
+            self.facts.trim(shard, number);
+            self.tally.count(Fault::Trim);
+            self.trace.line(self.now, "-", format_args!("trims {shard} before {number}"));
+        }
+    }
+
+    /// Deletes a lease's row, as somebody at a console may.
+    pub fn delete_row(&mut self, shard: &ShardId, calm_after: Duration) {
+        self.services.table.remove(shard.as_str());
+        self.facts.row_deleted(shard, self.now + calm_after);
+        self.tally.count(Fault::DeletedRow);
+        self.trace.line(self.now, "-", format_args!("deletes the row of {shard}"));
+    }
+
+    fn member(&mut self, name: &str) -> Option<&mut Member> {
+        let now = self.now;
+        self.members.iter_mut().find(|member| member.name == name && member.time <= now)
+    }
+}

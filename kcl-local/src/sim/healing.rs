@@ -1,0 +1,68 @@
+//! After the faults: a fleet heals, and stops.
+
+use std::time::Duration;
+
+use super::error::SimError;
+use super::oracle::{Oracle, Violation, is_healthy};
+use super::world::World;
+
+/// How long a fleet may take to heal once the faults have stopped.
+const HEAL_MAX: Duration = Duration::from_mins(3);
+
+/// How long it takes until no call from before the calm is on its way any more.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// How often the world looks whether a fleet has healed.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+impl World {
+    /// Stops all faults, and waits until the fleet is as it should be. Returns how long that took.
+    ///
+    /// # Errors
+    /// If it does not come to be so, or a promise is broken on the way.
+    pub fn heal(&mut self) -> Result<Duration, SimError> {
+        self.calm();
+        self.send_no_more();
+        let began = self.now;
+        loop {
+            self.run_for(LOOK_EVERY)?;
+            let is_awake = self.members.iter().all(|member| member.time <= self.now);
+            if !is_awake {
+                continue; // A frozen one cannot heal.
+            }
+            match is_healthy(&self.facts, &self.leases(), &self.statuses()) {
+                Ok(()) => return Ok(self.now - began),
+                Err((oracle, seen)) if self.now - began > HEAL_MAX => {
+                    let seen = format!("not healed after {HEAL_MAX:?}: {seen}");
+                    return Err(self.broken(Violation { at: self.now, oracle, seen }));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Shuts all workers down, and waits for that.
+    ///
+    /// # Errors
+    /// If one does not stop in time, or leaves something behind.
+    pub fn shut_down(&mut self) -> Result<(), SimError> {
+        self.run_for(SETTLE)?;
+        for name in self.workers() {
+            self.stop(&name);
+        }
+        while !self.members.is_empty() {
+            self.run_for(LOOK_EVERY)?;
+        }
+        let leases = self.leases();
+        let owned: Vec<_> = leases
+            .iter()
+            .filter(|lease| !lease.is_ended() && lease.owner.is_some())
+            .map(|lease| &lease.key)
+            .collect();
+        if owned.is_empty() {
+            return Ok(());
+        }
+        let seen = format!("workers are gone, and still own {owned:?}");
+        Err(self.broken(Violation { at: self.now, oracle: Oracle::CleanEnds, seen }))
+    }
+}
