@@ -32,4 +32,6 @@ step cargo doc --workspace --all-features --locked --no-deps --document-private-
 
 tool cargo-deny --all-features check bans licenses sources
 tool shellcheck ci/*.sh .ci/run
+step ci/simulate.sh "${KCL_SIM_SEEDS:-5000}" # fresh seeds, base printed
+step ci/determinism.sh
 step ci/real_servers.sh

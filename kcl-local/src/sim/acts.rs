@@ -171,6 +171,19 @@ impl World {
         }
     }
 
+    /// Deletes the stream and creates another one under its name, with records of its own that
+    /// nobody must be handed.
+    pub fn recreate(&mut self, shards: usize) {
+        self.traffic = None;
+        self.is_recreated = true;
+        self.services.stream.recreate(shards);
+        for high in 0..16_u128 {
+            drop(self.services.stream.put_at(high << 124, "key", "of another stream"));
+        }
+        self.tally.count(Fault::Recreated);
+        self.trace.line(self.now, "-", "re-creates the stream");
+    }
+
     /// Deletes a lease's row, as somebody at a console may.
     pub fn delete_row(&mut self, shard: &ShardId, calm_after: Duration) {
         self.services.table.remove(shard.as_str());

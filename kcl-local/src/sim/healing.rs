@@ -41,6 +41,22 @@ impl World {
         }
     }
 
+    /// Waits until every worker has ended by itself, because there is another stream.
+    ///
+    /// # Errors
+    /// If one goes on, or is handed a record of the other stream.
+    pub fn ends_by_itself(&mut self) -> Result<Duration, SimError> {
+        let began = self.now;
+        while !self.members.is_empty() && self.now - began < HEAL_MAX {
+            self.run_for(LOOK_EVERY)?;
+        }
+        if self.members.is_empty() {
+            return Ok(self.now - began);
+        }
+        let seen = format!("{:?} go on with another stream", self.workers());
+        Err(self.broken(Violation { at: self.now, oracle: Oracle::WorkersRun, seen }))
+    }
+
     /// Shuts all workers down, and waits for that.
     ///
     /// # Errors

@@ -38,6 +38,7 @@
 
 mod acts;
 mod call;
+mod campaign;
 mod chance;
 mod clock;
 mod error;
@@ -56,6 +57,7 @@ mod trace;
 mod watched;
 mod world;
 
+pub use campaign::Campaign;
 pub use chance::Chance;
 pub use error::SimError;
 pub use faults::{Fault, Tally, Weather};

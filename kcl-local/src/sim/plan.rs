@@ -29,6 +29,8 @@ pub(super) struct Plan {
     pub(super) acts: Vec<(Act, u64)>,
     /// How far clocks drift, in thousandths.
     pub(super) drift: u64,
+    /// Whether the stream is another one in the end.
+    pub(super) ends_recreated: bool,
     /// Whether all workers start within a second, or one after the other.
     pub(super) starts_together: bool,
 }
@@ -69,6 +71,7 @@ impl Plan {
             pause: Duration::from_millis(chance.between(3_000, 25_000)),
             acts: Vec::new(),
             drift: 0,
+            ends_recreated: false,
             starts_together: chance.hits(0.5),
         }
     }

@@ -41,11 +41,13 @@ pub enum Scenario {
     Manual,
     /// Rows that somebody deletes.
     DeletedRows,
+    /// A stream that is deleted and created again under its name: workers end and say so.
+    Recreated,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Mixed,
         Self::Crashes,
         Self::Partitions,
@@ -56,12 +58,14 @@ impl Scenario {
         Self::Bootstrap,
         Self::Manual,
         Self::DeletedRows,
+        Self::Recreated,
     ];
 
     /// The scenario whose turn it is with a seed, when all are run in turn.
     #[must_use]
     pub fn of_turn(seed: u64) -> Self {
-        let place = usize::try_from(seed % 10).unwrap_or(0);
+        let turns = u64::try_from(Self::ALL.len()).unwrap_or(1);
+        let place = usize::try_from(seed % turns).unwrap_or(0);
         Self::ALL.get(place).copied().unwrap_or(Self::Mixed)
     }
 
@@ -77,6 +81,7 @@ impl Scenario {
             Self::Bootstrap => "bootstrap",
             Self::Manual => "manual",
             Self::DeletedRows => "deleted-rows",
+            Self::Recreated => "recreated",
         }
     }
 
@@ -117,6 +122,10 @@ impl Scenario {
             Self::Manual => {
                 let checkpoints = CheckpointPolicy::Manual;
                 Plan { checkpoints, ..fair.bad_weather(chance) }.acts(CRASHES).acts(RESHARDS)
+            }
+            Self::Recreated => {
+                let plan = fair.bad_weather(chance).acts(CRASHES).acts(RESHARDS);
+                Plan { ends_recreated: true, ..plan }
             }
             Self::DeletedRows => {
                 fair.bad_weather(chance).acts(CRASHES).acts(&[(Act::DeleteRow, 2), (Act::Split, 1)])
@@ -266,6 +275,13 @@ impl Storm {
         while let Some((at, name)) = self.starts.pop_first() {
             self.world.run_until(at.max(self.world.now()))?;
             self.start(&name)?;
+        }
+        if self.plan.ends_recreated {
+            self.world.recreate(self.plan.shards);
+            self.world.ends_by_itself()?;
+            // Who starts now is told as well.
+            self.start("late")?;
+            return self.world.ends_by_itself();
         }
         let healed_in = self.world.heal()?;
         self.world.shut_down()?;

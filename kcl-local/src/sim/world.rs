@@ -8,6 +8,7 @@ use std::time::Duration;
 use kcl_core::clock::Clock;
 use kcl_core::config::{CheckpointPolicy, WorkerConfig};
 use kcl_core::engine::WorkerStatus;
+use kcl_core::error::RunError;
 use kcl_core::model::{InitialPosition, Lease, WorkerId};
 use kcl_core::{ProcessorFactory, RecordProcessor};
 
@@ -53,6 +54,8 @@ pub struct World {
     pub(super) busy: BTreeMap<String, (u64, u64)>,
     pub(super) throttled_until: Time,
     pub(super) traffic: Option<(Duration, Chance)>,
+    /// Whether the stream is another one now: workers must end.
+    pub(super) is_recreated: bool,
     pub(super) facts: Facts,
     pub(super) tally: Tally,
     pub(super) trace: Trace,
@@ -114,6 +117,7 @@ impl World {
             busy: BTreeMap::new(),
             throttled_until: Time::default(),
             traffic: None,
+            is_recreated: false,
             facts,
             tally: Tally::default(),
             trace: Trace::default(),
@@ -437,6 +441,11 @@ impl World {
         let was_asked = self.stopping.remove(&name).is_some();
         if let Some(Ok(_)) = end
             && was_asked
+        {
+            return Ok(());
+        }
+        if let Some(Err(RunError::StreamRecreated { .. })) = end
+            && self.is_recreated
         {
             return Ok(());
         }

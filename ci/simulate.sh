@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Simulates fleets through storms of faults: ci/simulate.sh [SEEDS [BASE]] [--scenario NAME].
+# Without a base the seeds are fresh each time. A broken promise is printed with the command that
+# shows it again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seeds="${1:-5000}"
+base="${2:-$((RANDOM * 32768 * 32768 + RANDOM * 32768 + RANDOM))}"
+cargo run --quiet --locked -p kcl-local --features sim --bin simulate -- "$seeds" "$base" "${@:3}"

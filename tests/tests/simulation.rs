@@ -1,0 +1,54 @@
+//! Whole fleets in virtual time, through storms of faults: no promise is broken.
+//!
+//! `ci/simulate.sh` runs more of them, with fresh seeds.
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+    use std::thread::available_parallelism;
+    use std::time::Duration;
+
+    use kcl_local::sim::{Campaign, Fault, Scenario};
+
+    /// Seeds that once broke a promise: a scenario, a seed, and after `#` what it was.
+    const REGRESSIONS: &str = include_str!("../REGRESSIONS");
+
+    fn threads() -> NonZero<usize> {
+        available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+    }
+
+    #[test]
+    fn no_storm_breaks_a_promise() {
+        let campaign = Campaign::run(0..500, None, threads());
+        assert_eq!(campaign.broken, [], "\n{campaign}");
+        assert!(campaign.simulated >= Duration::from_mins(5) * 500, "{:?}", campaign.simulated);
+        for fault in Fault::ALL {
+            assert!(campaign.tally.of(fault) > 0, "{fault} never came to pass");
+        }
+    }
+
+    #[test]
+    fn what_was_mended_stays_mended() {
+        let mut campaign = Campaign::default();
+        for line in REGRESSIONS.lines() {
+            let case = line.split('#').next().unwrap_or_default().trim();
+            let Some((scenario, seed)) = case.split_once(' ') else { continue };
+            let scenario: Scenario = scenario.parse().expect("a scenario");
+            campaign.count(&scenario.run(seed.parse().expect("a seed")));
+        }
+        assert!(campaign.worlds > 0);
+        assert_eq!(campaign.broken, [], "\n{campaign}");
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_world_again() {
+        for scenario in Scenario::ALL {
+            let (one, other) = (scenario.run_traced(7), scenario.run_traced(7));
+            assert!(!one.trace.is_empty());
+            let differing = one.trace.iter().zip(&other.trace).find(|(one, other)| one != other);
+            assert_eq!(differing, None, "{scenario}");
+            assert_eq!(one.trace.len(), other.trace.len(), "{scenario}");
+            assert_ne!(one.trace, scenario.run_traced(8).trace, "{scenario}");
+        }
+    }
+}
