@@ -19,12 +19,14 @@ pub mod checkpointer;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod dead_letter;
 pub mod decide;
 pub mod engine;
 pub mod error;
 pub mod event;
 pub mod lease_store;
 pub mod model;
+mod partial_failure;
 pub mod processor;
 pub mod record_source;
 mod telemetry;
@@ -34,6 +36,7 @@ pub mod testing;
 pub use crate::checkpointer::Checkpointer;
 pub use crate::engine::{Worker, WorkerHandle};
 pub use crate::model::{Record, RecordBatch};
+pub use crate::partial_failure::PartialFailure;
 pub use crate::processor::{ProcessorFactory, RecordProcessor};
 
 /// An error of your own code, as the framework carries it.

@@ -70,6 +70,18 @@ fn log(event: &Event) {
         Event::BatchFailed { shard, attempt, error, retry_in } => {
             warn!(shard_id = %shard, attempt, error, ?retry_in, "batch failed");
         }
+        Event::DeadLettered { shard, position, attempts, error } => {
+            warn!(shard_id = %shard, %position, attempts, error, "record stored in the dead letter");
+        }
+        Event::DeadLetterFailed { shard, position, attempt, error, retry_in } => {
+            error!(shard_id = %shard, %position, attempt, error, ?retry_in, "dead letter failed");
+        }
+        Event::Skipped { shard, position, attempts, error, skipped } => {
+            error!(shard_id = %shard, %position, attempts, error, skipped, "record skipped");
+        }
+        Event::ShardStopped { shard, position, error, stops_worker } => {
+            error!(shard_id = %shard, %position, error, stops_worker, "shard stopped at a record");
+        }
         Event::ProcessorFailed { shard, call, attempt, error, retry_in } => {
             warn!(shard_id = %shard, operation = call, attempt, error, ?retry_in, "processor failed");
         }

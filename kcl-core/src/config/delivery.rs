@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::error::{Mistake, check_duration};
+use crate::config::failure::FailurePolicy;
 
 /// How records are handed over, and what happens when that fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub struct DeliveryConfig {
     ///
     /// Default: 10 s. At most 1 h.
     pub retry_max: Duration,
+    /// What becomes of records that fail again and again.
+    ///
+    /// Default: they come again for ever.
+    pub failure: FailurePolicy,
     /// What to do when records were trimmed before they were processed.
     ///
     /// Default: [`LostDataPolicy::Continue`], with an error in the log and an event.
@@ -61,6 +66,7 @@ impl Default for DeliveryConfig {
             checkpoints: CheckpointPolicy::default(),
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(10),
+            failure: FailurePolicy::default(),
             lost_data: LostDataPolicy::default(),
             cancel_grace: Duration::from_secs(1),
         }
@@ -69,6 +75,7 @@ impl Default for DeliveryConfig {
 
 impl DeliveryConfig {
     pub(super) fn check(&self, mistakes: &mut Vec<Mistake>) {
+        self.failure.check(mistakes);
         let range = (Duration::from_millis(1), self.retry_max);
         check_duration(mistakes, "delivery.retry_min", self.retry_min, range);
         let range = (Duration::from_millis(1), Duration::from_hours(1));

@@ -11,18 +11,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::config::WorkerConfig;
 use crate::context::ShardInfo;
+use crate::dead_letter::DeadLetter;
 use crate::decide::lifecycle::{Action, Event as Happened, LastWord, State};
 use crate::decide::resume::resume;
 use crate::decide::retry;
+use crate::engine::batch::Hand;
 use crate::engine::children;
-use crate::engine::delivery::{Delivery, Outcome};
+use crate::engine::delivery::{Delivery, Mishap, Outcome};
 use crate::engine::erase::ErasedFactory;
-use crate::engine::fetch::{Batch, Fetch, FetchParts, Next};
+use crate::engine::fetch::{Fetch, FetchParts, Next};
 use crate::engine::guard::Guard;
-use crate::engine::link::{Done, FromConsumer, Grant, Order};
+use crate::engine::link::{Done, FromConsumer, Grant};
+use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::Event;
-use crate::model::{Checkpoint, ChildShard, Timestamp};
+use crate::model::{Checkpoint, ChildShard, Position};
 use crate::record_source::RecordSource;
 use crate::telemetry::Events;
 
@@ -31,10 +34,12 @@ use crate::telemetry::Events;
 pub(crate) struct ConsumerParts {
     pub(crate) source: Arc<dyn RecordSource>,
     pub(crate) factory: Arc<dyn ErasedFactory>,
+    pub(crate) dead_letter: Option<Arc<dyn DeadLetter>>,
     pub(crate) config: Arc<WorkerConfig>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) events: Events,
     pub(crate) chance: Arc<Chance>,
+    pub(crate) refusals: Refusals,
 }
 
 /// Consumes a shard for as long as its lease is held.
@@ -45,51 +50,55 @@ pub(crate) async fn run(grant: Grant, parts: ConsumerParts) {
     Consumer::new(grant, parts).run().await;
 }
 
-struct Consumer {
-    parts: FetchParts,
-    guard: Guard,
-    delivery: Delivery,
+pub(super) struct Consumer {
+    pub(super) parts: FetchParts,
+    pub(super) guard: Guard,
+    pub(super) delivery: Delivery,
     /// None for a shard that is finished.
-    fetch: Option<Fetch>,
-    /// What was delivered and failed.
-    in_hand: Option<Batch>,
+    pub(super) fetch: Option<Fetch>,
+    pub(super) hand: Hand,
+    pub(super) refusals: Refusals,
     /// Proven to cover the shard.
     children: Option<Vec<ChildShard>>,
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     /// How often in a row the processor failed: at its beginning, and at its work.
     failed_starts: u32,
-    failures: u32,
-    progress: watch::Sender<Done>,
+    pub(super) failures: u32,
+    pub(super) progress: watch::Sender<Done>,
     holder: mpsc::Sender<FromConsumer>,
     /// Tells the holder, by being dropped, that this consumer is gone.
     _alive: oneshot::Sender<()>,
 }
 
 /// What failed last and is to be told once it is known when it comes again.
-struct Failure {
-    call: Call,
-    attempt: u32,
-    error: String,
+pub(super) struct Failure {
+    pub(super) call: Call,
+    pub(super) attempt: u32,
+    pub(super) error: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+pub(super) enum Call {
     Initialize,
     ProcessRecords,
     ShardEnded,
     ShutdownRequested,
+    /// The dead letter, with this record.
+    DeadLetter(Position),
 }
 
 impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Self {
         let Grant { stream, retention, lease, token, deadline, order, progress, holder, alive } =
             grant;
-        let ConsumerParts { source, factory, config, clock, events, chance } = parts;
+        let ConsumerParts { source, factory, dead_letter, config, clock, events, chance, refusals } =
+            parts;
         let info = ShardInfo { stream, shard_id: lease.key.shard(), token: token.into() };
         let delivery = &config.delivery;
         let guard = Guard::new(Arc::clone(&clock), deadline, order, delivery.cancel_grace);
         let delivery = Delivery::new(factory, delivery.checkpoints, info, holder.downgrade())
-            .resuming(lease.checkpoint, lease.pending.clone());
+            .resuming(lease.checkpoint, lease.pending.clone())
+            .with_dead_letter(dead_letter);
         let lease = Arc::new(lease);
         let checkpoint = lease.checkpoint;
         let parts = FetchParts { source, clock, events, chance, config, lease, retention };
@@ -98,7 +107,8 @@ impl Consumer {
             guard,
             delivery,
             fetch: None,
-            in_hand: None,
+            hand: Hand::default(),
+            refusals,
             children: None,
             failure: None,
             failed_starts: 0,
@@ -156,67 +166,6 @@ impl Consumer {
         self.happened(outcome, Call::Initialize, self.failed_starts)
     }
 
-    /// Delivers the batch that failed, or the next one.
-    async fn deliver(&mut self) -> Happened {
-        let batch = match self.in_hand.take() {
-            Some(Batch { records, caught_up_at }) => {
-                let done = self.delivery.marks().done().position();
-                Batch { records: records.again_after(done), caught_up_at }
-            }
-            None => match self.next().await {
-                Ok(batch) => batch,
-                Err(happened) => return happened,
-            },
-        };
-        // The application may have checkpointed all of it before it failed.
-        let outcome = match &mut self.fetch {
-            Some(fetch) if !batch.records.is_empty() => {
-                let (records, ahead) = (batch.records.clone(), fetch.fill());
-                self.delivery.process(&mut self.guard, records, ahead).await
-            }
-            Some(_) | None => Outcome::Succeeded,
-        };
-        let attempt = batch.records.attempt();
-        if outcome == Outcome::Succeeded {
-            self.failures = 0;
-            self.processed(batch.caught_up_at);
-        } else {
-            self.failures = self.failures.saturating_add(1);
-            self.in_hand = Some(batch);
-        }
-        self.happened(outcome, Call::ProcessRecords, attempt)
-    }
-
-    /// Waits for the next batch.
-    async fn next(&mut self) -> Result<Batch, Happened> {
-        loop {
-            // No batch is begun once the holder asks to let go.
-            if let Order::Drain { .. } = self.guard.standing()? {
-                return Err(Happened::DrainAsked);
-            }
-            let Some(fetch) = &mut self.fetch else { return Err(Happened::EndReached) };
-            match fetch.take() {
-                Some(Next::Batch(batch)) => return Ok(batch),
-                Some(Next::CaughtUp(at)) => self.processed(Some(at)),
-                Some(Next::End(_)) => return Err(Happened::EndReached),
-                Some(Next::Hopeless) => return Err(Happened::Hopeless),
-                None => self.guard.wait(fetch.step()).await?,
-            }
-        }
-    }
-
-    /// Notes what may be stored by the way.
-    fn processed(&self, caught_up_at: Option<Timestamp>) {
-        let marks = self.delivery.marks();
-        let caught_up_at = caught_up_at.filter(|_| marks.is_all_done());
-        self.progress.send_if_modified(|done| {
-            let before = *done;
-            done.checkpoint = done.checkpoint.max(marks.automatic());
-            done.caught_up_at = done.caught_up_at.max(caught_up_at);
-            *done != before
-        });
-    }
-
     /// Tells what failed, and waits before it is tried again.
     async fn pause(&mut self) -> Happened {
         let config = &self.parts.config.delivery;
@@ -225,7 +174,10 @@ impl Consumer {
         let pause = retry::pause(failures, limits, self.parts.chance.draw());
         self.tell_failure(Some(pause));
         match self.guard.pause(pause).await {
-            Ok(()) => Happened::PauseOver,
+            Ok(()) => {
+                self.hand.try_again();
+                Happened::PauseOver
+            }
             Err(happened) => happened,
         }
     }
@@ -298,7 +250,7 @@ impl Consumer {
         match outcome {
             Outcome::Succeeded => Happened::Succeeded,
             Outcome::Stopped(stop) => stop.into(),
-            Outcome::Failed(error) => {
+            Outcome::Failed(Mishap { error, .. }) => {
                 self.failure = Some(Failure { call, attempt, error });
                 Happened::Failed
             }
@@ -311,10 +263,10 @@ impl Consumer {
     }
 
     /// Makes sure that a new processor gets everything that the former one has not done.
-    fn start_over(&mut self) {
+    pub(super) fn start_over(&mut self) {
         let marks = self.delivery.marks();
         if let Some(checkpoint) = marks.restart() {
-            self.in_hand = None;
+            self.hand.clear();
             self.read_after(checkpoint);
         }
     }
@@ -338,6 +290,12 @@ impl Consumer {
             Call::ProcessRecords => "process_records",
             Call::ShardEnded => "shard_ended",
             Call::ShutdownRequested => "shutdown_requested",
+            Call::DeadLetter(position) => {
+                let told =
+                    Event::DeadLetterFailed { shard, position, attempt, error, retry_in: pause };
+                self.parts.events.emit(&told);
+                return;
+            }
         };
         self.parts.events.emit(&match (call, pause) {
             (Call::ProcessRecords, Some(retry_in)) => {

@@ -16,12 +16,14 @@ use crate::BoxError;
 use crate::checkpointer::Checkpointer;
 use crate::config::CheckpointPolicy;
 use crate::context::{ShardContext, ShardInfo};
+use crate::dead_letter::{DeadLetter, FailedRecord};
 use crate::decide::checkpointing::Marks;
 use crate::engine::erase::{ErasedFactory, ErasedProcessor};
 use crate::engine::guard::{Call, Guard, Stop};
 use crate::engine::link::FromConsumer;
 use crate::engine::supervisor::said;
-use crate::model::{Checkpoint, Moment, PendingCheckpoint, RecordBatch};
+use crate::model::{Checkpoint, Moment, PendingCheckpoint, Position, RecordBatch};
+use crate::partial_failure;
 use crate::telemetry::chain;
 
 /// How long the processor may take to hear that the lease is lost.
@@ -33,11 +35,26 @@ pub(super) enum Outcome {
     /// Well.
     Succeeded,
     /// With an error.
-    Failed(String),
+    Failed(Mishap),
     /// With a panic. There is no processor any more.
     Panicked(String),
     /// It may not run any more.
     Stopped(Stop),
+}
+
+/// What an error said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mishap {
+    /// All of it, as one line.
+    pub(super) error: String,
+    /// The records that it names.
+    pub(super) named: Vec<Position>,
+}
+
+impl From<String> for Mishap {
+    fn from(error: String) -> Self {
+        Self { error, named: Vec::new() }
+    }
 }
 
 /// Makes processors for one ownership of one shard, and calls them.
@@ -47,6 +64,7 @@ pub(super) struct Delivery {
     info: ShardInfo,
     pending: Option<PendingCheckpoint>,
     holder: mpsc::WeakSender<FromConsumer>,
+    dead_letter: Option<Arc<dyn DeadLetter>>,
     /// After what the next processor goes on.
     done: Checkpoint,
     current: Option<Current>,
@@ -67,12 +85,17 @@ impl Delivery {
         holder: mpsc::WeakSender<FromConsumer>,
     ) -> Self {
         let (done, pending, current) = (Checkpoint::TrimHorizon, None, None);
-        Self { factory, policy, info, pending, holder, done, current }
+        Self { factory, policy, info, pending, holder, dead_letter: None, done, current }
     }
 
     /// Goes on from what the lease says.
     pub(super) fn resuming(self, done: Checkpoint, pending: Option<PendingCheckpoint>) -> Self {
         Self { done, pending, ..self }
+    }
+
+    /// Stores records here that have used up their attempts.
+    pub(super) fn with_dead_letter(self, dead_letter: Option<Arc<dyn DeadLetter>>) -> Self {
+        Self { dead_letter, ..self }
     }
 
     /// Makes a processor and initializes it.
@@ -108,7 +131,7 @@ impl Delivery {
         beside: impl Future<Output = ()> + Send,
     ) -> Outcome {
         let Some(Current { processor, context, .. }) = &mut self.current else {
-            return Outcome::Failed("there is no processor".to_owned());
+            return Outcome::Failed("there is no processor".to_owned().into());
         };
         let Some(last) = batch.last_position() else { return Outcome::Succeeded };
         context.checkpointer.marks.send_modify(|marks| marks.deliver(last));
@@ -128,6 +151,29 @@ impl Delivery {
             context.checkpointer.marks.send_modify(|marks| marks.process(last));
         }
         self.outcome(call)
+    }
+
+    /// Stores a record in the dead letter.
+    pub(super) fn set_aside<'a>(
+        &'a self,
+        guard: &'a mut Guard,
+        failed: &'a FailedRecord,
+    ) -> impl Future<Output = Outcome> + Send + 'a {
+        let dead_letter = self.dead_letter.clone();
+        let cancelled = self.current.as_ref().map(|current| current.context.cancelled.clone());
+        let cancelled = cancelled.unwrap_or_default();
+        async move {
+            let Some(dead_letter) = dead_letter else {
+                return Outcome::Failed("there is no dead letter".to_owned().into());
+            };
+            let work = async { dead_letter.store(failed).await };
+            match guard.call(&cancelled, None, work).await {
+                Call::Done(Ok(())) => Outcome::Succeeded,
+                Call::Done(Err(error)) => Outcome::Failed(chain(&*error).into()),
+                Call::Panicked(said) => Outcome::Panicked(format!("panicked: {said}")),
+                Call::Stopped(stop) => Outcome::Stopped(stop),
+            }
+        }
     }
 
     /// Tells the processor that the shard ended.
@@ -155,7 +201,7 @@ impl Delivery {
         + Send,
     ) -> Outcome {
         let Some(Current { processor, context, .. }) = &mut self.current else {
-            return Outcome::Failed("there is no processor".to_owned());
+            return Outcome::Succeeded; // It panicked, and hears nothing any more.
         };
         let work = async { ask(&mut **processor, context).await };
         let call = guard.call(&context.cancelled, until, work).await;
@@ -178,6 +224,20 @@ impl Delivery {
             current.context.cancelled.cancel();
             current.context.checkpointer.marks.send_modify(Marks::end);
         }
+    }
+
+    /// Notes that records up to `position` are done, whoever says so.
+    pub(super) fn acknowledge(&self, position: Position) {
+        if let Some(current) = &self.current {
+            current.context.checkpointer.marks.send_modify(|marks| {
+                marks.deliver(position);
+                marks.process(position);
+            });
+        }
+    }
+
+    pub(super) const fn info(&self) -> &ShardInfo {
+        &self.info
     }
 
     /// How far the current processor has come.
@@ -212,7 +272,10 @@ impl Delivery {
     fn outcome(&mut self, call: Call<Result<(), BoxError>>) -> Outcome {
         match call {
             Call::Done(Ok(())) => Outcome::Succeeded,
-            Call::Done(Err(error)) => Outcome::Failed(chain(&*error)),
+            Call::Done(Err(error)) => {
+                let named = partial_failure::named(&*error).to_vec();
+                Outcome::Failed(Mishap { error: chain(&*error), named })
+            }
             Call::Panicked(said) => {
                 self.retire(); // What it was doing may be half done.
                 Outcome::Panicked(format!("panicked: {said}"))

@@ -14,6 +14,7 @@
 //! Tasks share nothing that changes: they own their state and send messages. Every channel is bounded.
 
 mod asker;
+mod batch;
 mod builder;
 mod children;
 mod consumer;
@@ -29,6 +30,7 @@ mod holders;
 mod lease_side;
 pub(crate) mod link;
 mod presence;
+mod refusal;
 mod scan;
 mod scanner;
 mod shard_sync;

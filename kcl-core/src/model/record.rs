@@ -106,6 +106,7 @@ impl fmt::Debug for PartitionKey {
 pub struct RecordBatch {
     records: Arc<[Record]>,
     skip: usize,
+    end: usize,
     behind_latest: Option<Duration>,
     attempt: u32,
 }
@@ -114,7 +115,8 @@ impl RecordBatch {
     /// A batch on its first attempt.
     #[must_use]
     pub fn new(records: Vec<Record>, behind_latest: Option<Duration>) -> Self {
-        Self { records: records.into(), skip: 0, behind_latest, attempt: 1 }
+        let end = records.len();
+        Self { records: records.into(), skip: 0, end, behind_latest, attempt: 1 }
     }
 
     /// Where the batch ends: checkpointing it marks the whole batch as done. None if it is empty.
@@ -135,13 +137,21 @@ impl RecordBatch {
         self.attempt
     }
 
-    /// The same records for another attempt, without those up to `done`.
+    /// The same records without those up to `done`.
     #[must_use]
-    pub fn again_after(&self, done: Option<Position>) -> Self {
-        let skip = done.map_or(self.skip, |done| {
-            self.records.partition_point(|record| record.position <= done).max(self.skip)
-        });
-        Self { skip, attempt: self.attempt.saturating_add(1), ..self.clone() }
+    pub(crate) fn after(mut self, done: Option<Position>) -> Self {
+        if let Some(done) = done {
+            let count = self.partition_point(|record| record.position <= done);
+            self.skip = self.skip.saturating_add(count);
+        }
+        self
+    }
+
+    /// The first `count` records, for this attempt.
+    #[must_use]
+    pub(crate) fn portion(&self, count: usize, attempt: u32) -> Self {
+        let end = self.skip.saturating_add(count).min(self.end);
+        Self { end, attempt, ..self.clone() }
     }
 }
 
@@ -149,7 +159,7 @@ impl Deref for RecordBatch {
     type Target = [Record];
 
     fn deref(&self) -> &[Record] {
-        self.records.get(self.skip..).unwrap_or_default()
+        self.records.get(self.skip..self.end).unwrap_or_default()
     }
 }
 
@@ -181,13 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_comes_again_without_what_is_done() {
+    fn a_batch_comes_in_portions_without_what_is_done() {
         let record =
             |n: u128| Record::new(Position::of(SequenceNumber::from(n)), "key", Bytes::new(), None);
         let batch = RecordBatch::new(vec![record(1), record(2), record(3)], None);
-        let again = batch.again_after(Some(Position::of(SequenceNumber::from(2))));
-        assert_eq!((again.len(), again.attempt()), (1, 2));
-        assert_eq!(again.again_after(None).len(), 1);
-        assert_eq!(batch.len(), 3);
+        let rest = batch.clone().after(Some(Position::of(SequenceNumber::from(1))));
+        assert_eq!((rest.len(), rest.clone().after(None).len()), (2, 2));
+        let portion = rest.portion(1, 2);
+        assert_eq!((portion.len(), portion.attempt()), (1, 2));
+        assert_eq!(portion.last_position(), Some(Position::of(SequenceNumber::from(2))));
+        assert_eq!((rest.portion(9, 1).len(), batch.len()), (2, 3));
     }
 }

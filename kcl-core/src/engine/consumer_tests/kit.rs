@@ -6,30 +6,32 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::Clock as _;
 use crate::config::WorkerConfig;
 use crate::context::{ShardContext, ShardInfo};
+use crate::dead_letter::{DeadLetter, FailedRecord};
 use crate::engine::consumer::{self, ConsumerParts};
+use crate::engine::consumer_tests::clock::TestClock;
 use crate::engine::link::{Done, FromConsumer, Grant, Order};
+use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::{Event, Observer};
 use crate::model::{
     Checkpoint, ChildShard, HashKeyRange, Lease, LeaseCounter, LeaseKey, Moment, Position, Record,
-    RecordBatch, Shard, ShardId, StreamDescription, Timestamp, WriteStamp,
+    RecordBatch, Shard, ShardId, StreamDescription, WriteStamp,
 };
 use crate::processor::RecordProcessor;
 use crate::record_source::{
     Fetched, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
 };
 use crate::telemetry::Events;
-use crate::{BoxError, Checkpointer};
+use crate::{BoxError, Checkpointer, PartialFailure};
 
 pub(super) const MILLI: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const RETENTION: Duration = Duration::from_hours(24);
-const TIME_OF_DAY: i64 = 1_000_000_000_000;
 
 /// Everything a test looks at and turns.
 #[derive(Clone, Debug)]
@@ -38,6 +40,7 @@ pub(super) struct World {
     state: Arc<Mutex<State>>,
     pub(super) config: WorkerConfig,
     pub(super) lease: Lease,
+    pub(super) refusals: Refusals,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +55,8 @@ struct State {
     opened: Vec<ReadFrom>,
     reads: usize,
     events: Vec<Event>,
+    letters: VecDeque<Act>,
+    poison: Vec<(u128, Act)>,
     checkpointer: Option<Checkpointer>,
 }
 
@@ -75,6 +80,8 @@ pub(super) enum Act {
     Hang,
     /// Ends as soon as it is told that the ownership is over.
     UntilCancelled,
+    /// Fails, and names this record.
+    FailAt(u128),
     /// Blocks its thread for this long, then succeeds.
     Block(Duration),
 }
@@ -99,8 +106,9 @@ impl World {
             caught_up_at: None,
             last_write: Some(WriteStamp { counter, worker: "me".into(), number: 1 }),
         };
-        let clock = Arc::new(TestClock { start: Instant::now(), slept: Mutex::default() });
-        Self { clock, state: Arc::default(), config: WorkerConfig::default(), lease }
+        let clock = Arc::new(TestClock::start());
+        let refusals = Refusals::new(CancellationToken::new());
+        Self { clock, state: Arc::default(), config: WorkerConfig::default(), lease, refusals }
     }
 
     pub(super) fn with_records(self, numbers: impl IntoIterator<Item = u128>) -> Self {
@@ -129,6 +137,16 @@ impl World {
 
     pub(super) fn fault(&self, faults: impl IntoIterator<Item = SourceError>) {
         self.state().faults.extend(faults);
+    }
+
+    /// Makes every batch with this record do so.
+    pub(super) fn poison(&self, number: u128, act: Act) {
+        self.state().poison.push((number, act));
+    }
+
+    /// How the dead letter does, call by call; well when nothing is planned.
+    pub(super) fn plan_letters(&self, acts: impl IntoIterator<Item = Act>) {
+        self.state().letters.extend(acts);
     }
 
     pub(super) fn remove_shard(&self) {
@@ -162,9 +180,18 @@ impl World {
             clock,
             events: Events::new(Some(Arc::new(self.clone()))),
             chance: Arc::new(Chance::seeded(7)),
+            dead_letter: Some(Arc::new(self.clone())),
+            refusals: self.refusals.clone(),
         };
-        let held =
-            Held { deadline, order, progress: done, from_consumer, gone, stored: Vec::new() };
+        let held = Held {
+            now: self.clock.now(),
+            deadline,
+            order,
+            progress: done,
+            from_consumer,
+            gone,
+            stored: Vec::new(),
+        };
         (held, consumer::run(grant, parts))
     }
 
@@ -220,7 +247,16 @@ impl World {
     }
 
     async fn act(&self, shard: &ShardContext, first: Option<Position>) -> Result<(), BoxError> {
-        let act = self.state().plan.pop_front().unwrap_or(Act::Ok);
+        let planned = self.state().plan.pop_front();
+        self.carry_out(planned.unwrap_or(Act::Ok), shard, first).await
+    }
+
+    async fn carry_out(
+        &self,
+        act: Act,
+        shard: &ShardContext,
+        first: Option<Position>,
+    ) -> Result<(), BoxError> {
         match act {
             Act::Ok | Act::FailToStart => {}
             Act::Fail => return Err("no".into()),
@@ -241,6 +277,7 @@ impl World {
             }
             Act::Take(time) => tokio::time::sleep(time).await,
             Act::Hang => std::future::pending().await,
+            Act::FailAt(number) => return Err(PartialFailure::new([at(number)], "no").into()),
             Act::UntilCancelled => {
                 shard.cancelled().await;
                 self.note("cancelled");
@@ -254,6 +291,8 @@ impl World {
 /// The holder's end of a grant.
 #[derive(Debug)]
 pub(super) struct Held {
+    /// When it was granted.
+    pub(super) now: Moment,
     pub(super) deadline: watch::Sender<Moment>,
     pub(super) order: watch::Sender<Order>,
     pub(super) progress: watch::Receiver<Done>,
@@ -298,36 +337,6 @@ impl Held {
     }
 }
 
-/// The fence clock on tokio's clock, and the times it slept through.
-#[derive(Debug)]
-pub(super) struct TestClock {
-    start: Instant,
-    slept: Mutex<Duration>,
-}
-
-impl TestClock {
-    /// Lets the fence clock jump while tokio's stands still, as in a suspended machine.
-    pub(super) fn suspend(&self, time: Duration) {
-        *self.slept.lock().unwrap() += time;
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Moment {
-        let slept = *self.slept.lock().unwrap();
-        Moment::from_origin(SECOND * 1_000 + self.start.elapsed() + slept)
-    }
-
-    fn time_of_day(&self) -> Timestamp {
-        let since = self.now().since(Moment::from_origin(SECOND * 1_000));
-        Timestamp::from_epoch_millis(TIME_OF_DAY + i64::try_from(since.as_millis()).unwrap())
-    }
-}
-
-pub(super) fn time_of_day(since: Duration) -> Timestamp {
-    Timestamp::from_epoch_millis(TIME_OF_DAY + i64::try_from(since.as_millis()).unwrap())
-}
-
 #[derive(Debug)]
 struct Scripted {
     world: World,
@@ -347,7 +356,14 @@ impl RecordProcessor for Scripted {
     ) -> Result<(), BoxError> {
         let (first, last) = (batch.first().unwrap().position, batch.last().unwrap().position);
         self.world.note(format!("{first} to {last} try {}", batch.attempt()));
-        self.world.act(shard, Some(first)).await
+        let poison = {
+            let mut poison = self.world.state().poison.clone().into_iter();
+            poison.find(|(number, _)| batch.iter().any(|record| record.position == at(*number)))
+        };
+        match poison {
+            Some((_, act)) => self.world.carry_out(act, shard, Some(first)).await,
+            None => self.world.act(shard, Some(first)).await,
+        }
     }
 
     async fn shard_ended(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
@@ -362,6 +378,21 @@ impl RecordProcessor for Scripted {
 
     async fn lease_lost(&mut self, _shard: &ShardInfo) {
         self.world.note("lost");
+    }
+}
+
+#[async_trait]
+impl DeadLetter for World {
+    async fn store(&self, failed: &FailedRecord) -> Result<(), BoxError> {
+        let FailedRecord { record, error, attempts, .. } = failed;
+        self.note(format!("letter {} after {attempts}: {error}", record.position));
+        let planned = self.state().letters.pop_front();
+        match planned {
+            Some(Act::Fail) => Err("full".into()),
+            Some(Act::Panic) => panic!("out of paper"),
+            Some(Act::Hang) => std::future::pending().await,
+            _ => Ok(()),
+        }
     }
 }
 

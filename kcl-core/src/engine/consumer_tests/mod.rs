@@ -1,8 +1,10 @@
 //! One consumer against a shard in memory, a scripted processor and a holder that does as told.
 
+mod clock;
 mod deadline;
 mod delivery;
 mod ending;
+mod failing;
 mod histories;
 mod kit;
 mod reading;

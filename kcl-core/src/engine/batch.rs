@@ -1,0 +1,248 @@
+//! What a consumer does with the batch in hand: deliver it in portions, try again, set aside.
+
+use crate::config::OnExhausted;
+use crate::dead_letter::FailedRecord;
+use crate::decide::failure::{Condemned, Failed, Portion, Trouble, Verdict};
+use crate::decide::lifecycle::Event as Happened;
+use crate::engine::consumer::{Call, Consumer, Failure};
+use crate::engine::delivery::{Mishap, Outcome};
+use crate::engine::fetch::{Batch, Fetch, Next};
+use crate::engine::link::Order;
+use crate::engine::refusal::RefusedAt;
+use crate::event::Event;
+use crate::model::{Position, Record, RecordBatch, Timestamp};
+
+/// What was read and is not done.
+#[derive(Debug, Default)]
+pub(super) struct Hand {
+    batch: Option<Batch>,
+    trouble: Trouble,
+    /// How many records were passed over in this ownership.
+    skipped: u64,
+    /// Whether something in hand failed, and the pause after that is over.
+    is_again: bool,
+}
+
+impl Hand {
+    /// Forgets the batch: it is read anew. What failed in it is remembered.
+    pub(super) fn clear(&mut self) {
+        self.batch = None;
+    }
+
+    /// Notes that the pause after a failure is over.
+    pub(super) const fn try_again(&mut self) {
+        self.is_again = true;
+    }
+
+    /// What to do first with what is in hand, less what is done up to `done`; none if nothing is left.
+    fn portion(&mut self, done: Option<Position>) -> Option<Portion> {
+        if let Some(done) = done {
+            self.trouble.done_up_to(done);
+        }
+        self.drop_up_to(done);
+        self.trouble.portion(&self.batch.as_ref()?.records)
+    }
+
+    fn drop_up_to(&mut self, done: Option<Position>) {
+        if let Some(Batch { records, caught_up_at }) = self.batch.take() {
+            self.batch = Some(Batch { records: records.after(done), caught_up_at });
+        }
+    }
+
+    fn first(&self) -> Option<Record> {
+        self.batch.as_ref()?.records.first().cloned()
+    }
+
+    /// Puts the batch away if all of it is done; returns when these were the last records, if so.
+    fn finish(&mut self) -> Option<Timestamp> {
+        self.batch.take_if(|batch| batch.records.is_empty())?.caught_up_at
+    }
+}
+
+impl Consumer {
+    /// Delivers the first portion of what is in hand, or of the next batch.
+    pub(super) async fn deliver(&mut self) -> Happened {
+        let is_again = std::mem::take(&mut self.hand.is_again);
+        if self.hand.batch.is_none() {
+            match self.next().await {
+                Ok(batch) => self.hand.batch = Some(batch),
+                Err(happened) => return happened,
+            }
+        } else if !is_again {
+            // No portion is begun either once the holder asks to let go.
+            match self.guard.standing() {
+                Ok(Order::Drain { .. }) => return Happened::DrainAsked,
+                Ok(Order::Run | Order::Lost) => {}
+                Err(stop) => return stop.into(),
+            }
+        }
+        match self.hand.portion(self.delivery.marks().done().position()) {
+            Some(Portion::Deliver { count, attempt }) => self.deliver_portion(count, attempt).await,
+            Some(Portion::SetAside(condemned)) => self.set_aside(condemned).await,
+            Some(Portion::Pass) => self.pass(),
+            // The application may have checkpointed all of it before it failed.
+            None => self.portion_done(None),
+        }
+    }
+
+    /// Waits for the next batch.
+    async fn next(&mut self) -> Result<Batch, Happened> {
+        loop {
+            // No batch is begun once the holder asks to let go.
+            if let Order::Drain { .. } = self.guard.standing()? {
+                return Err(Happened::DrainAsked);
+            }
+            let Some(fetch) = &mut self.fetch else { return Err(Happened::EndReached) };
+            match fetch.take() {
+                Some(Next::Batch(batch)) => return Ok(batch),
+                Some(Next::CaughtUp(at)) => self.processed(Some(at)),
+                Some(Next::End(_)) => return Err(Happened::EndReached),
+                Some(Next::Hopeless) => return Err(Happened::Hopeless),
+                None => self.guard.wait(fetch.step()).await?,
+            }
+        }
+    }
+
+    async fn deliver_portion(&mut self, count: usize, attempt: u32) -> Happened {
+        let Some(Batch { records, .. }) = &self.hand.batch else { return Happened::Succeeded };
+        let portion = records.portion(count, attempt);
+        let ahead = async {
+            if let Some(fetch) = &mut self.fetch {
+                Fetch::fill(fetch).await;
+            }
+        };
+        match self.delivery.process(&mut self.guard, portion.clone(), ahead).await {
+            Outcome::Succeeded => self.portion_done(portion.last_position()),
+            Outcome::Stopped(stop) => stop.into(),
+            Outcome::Failed(mishap) => self.portion_failed(&portion, mishap, Happened::Failed),
+            Outcome::Panicked(error) => {
+                let happened = self.portion_failed(&portion, error.into(), Happened::Panicked);
+                self.start_over();
+                happened
+            }
+        }
+    }
+
+    fn portion_done(&mut self, last: Option<Position>) -> Happened {
+        self.failures = 0;
+        self.hand.drop_up_to(last);
+        let caught_up_at = self.hand.finish();
+        self.processed(caught_up_at);
+        Happened::Succeeded
+    }
+
+    fn portion_failed(
+        &mut self,
+        portion: &RecordBatch,
+        mishap: Mishap,
+        happened: Happened,
+    ) -> Happened {
+        let Mishap { error, named } = mishap;
+        let position = |record: &Record| record.position;
+        let blamed = portion.iter().map(position).find(|position| named.contains(position));
+        // What comes before the record that is named is done.
+        let before = portion.iter().map(position).take_while(|it| Some(*it) < blamed).last();
+        if let Some(before) = before {
+            self.delivery.acknowledge(before);
+            self.hand.drop_up_to(Some(before));
+            self.processed(None);
+        }
+        let done = self.delivery.marks().done().position().max(before);
+        let left = portion.iter().map(position).filter(|position| Some(*position) > done);
+        let positions: Vec<_> = left.collect();
+        let is_first_blamed = blamed.is_some() && blamed == positions.first().copied();
+        let failed = Failed { positions: &positions, is_first_blamed, error: &error };
+        let policy = &self.parts.config.delivery.failure;
+        let now = self.parts.clock.now();
+        let verdict = self.hand.trouble.failed(failed, policy, now);
+        let stop = |verdict| match verdict {
+            Verdict::StopWorker => true,
+            Verdict::Again { .. } | Verdict::SetAside | Verdict::StopShard => false,
+        };
+        match (verdict, positions.first()) {
+            (Verdict::StopShard | Verdict::StopWorker, Some(first)) => {
+                return self.stop_at(*first, error, stop(verdict));
+            }
+            (Verdict::SetAside, _) if happened == Happened::Failed => {
+                self.failures = 0;
+                return Happened::Succeeded; // What to do next is known, and needs no pause.
+            }
+            (Verdict::Again { tries }, _) => self.failures = tries,
+            (Verdict::SetAside | Verdict::StopShard | Verdict::StopWorker, _) => self.failures = 0,
+        }
+        let (call, attempt) = (Call::ProcessRecords, portion.attempt());
+        self.failure = Some(Failure { call, attempt, error });
+        happened
+    }
+
+    /// Stores the first record in the dead letter, or passes it over.
+    async fn set_aside(&mut self, condemned: Condemned) -> Happened {
+        let Some(record) = self.hand.first() else { return Happened::Succeeded };
+        let Condemned { attempts, error } = condemned;
+        let (shard, position) = (self.parts.lease.key.shard(), record.position);
+        let told = match self.parts.config.delivery.failure.then {
+            OnExhausted::StopShard => return self.stop_at(position, error, false),
+            OnExhausted::StopWorker => return self.stop_at(position, error, true),
+            OnExhausted::Skip => {
+                self.hand.skipped = self.hand.skipped.saturating_add(1);
+                let skipped = self.hand.skipped;
+                Event::Skipped { shard, position, attempts, error, skipped }
+            }
+            OnExhausted::DeadLetter => {
+                let from = (self.delivery.info().stream.clone(), shard.clone());
+                let failed = FailedRecord::new(from, record, error.clone(), attempts);
+                match self.delivery.set_aside(&mut self.guard, &failed).await {
+                    Outcome::Succeeded => Event::DeadLettered { shard, position, attempts, error },
+                    Outcome::Stopped(stop) => return stop.into(),
+                    Outcome::Failed(Mishap { error, .. }) | Outcome::Panicked(error) => {
+                        self.failures = self.failures.saturating_add(1);
+                        let (call, attempt) = (Call::DeadLetter(position), self.failures);
+                        self.failure = Some(Failure { call, attempt, error });
+                        return Happened::Failed;
+                    }
+                }
+            }
+        };
+        self.parts.events.emit(&told);
+        self.hand.trouble.set_aside(position);
+        self.pass()
+    }
+
+    /// Goes on after the first record, which was set aside.
+    fn pass(&mut self) -> Happened {
+        let position = self.hand.first().map(|record| record.position);
+        if let Some(position) = position {
+            self.delivery.acknowledge(position);
+        }
+        self.portion_done(position)
+    }
+
+    fn stop_at(&self, position: Position, error: String, stops_worker: bool) -> Happened {
+        let key = self.parts.lease.key.clone();
+        let shard = key.shard();
+        self.refusals.refuse_lease(key);
+        let told = Event::ShardStopped {
+            shard: shard.clone(),
+            position,
+            error: error.clone(),
+            stops_worker,
+        };
+        self.parts.events.emit(&told);
+        if stops_worker {
+            self.refusals.refuse_work(RefusedAt { shard, position, error });
+        }
+        Happened::Hopeless
+    }
+
+    /// Notes what may be stored by the way.
+    fn processed(&self, caught_up_at: Option<Timestamp>) {
+        let marks = self.delivery.marks();
+        let caught_up_at = caught_up_at.filter(|_| marks.is_all_done());
+        self.progress.send_if_modified(|done| {
+            let before = *done;
+            done.checkpoint = done.checkpoint.max(marks.automatic());
+            done.caught_up_at = done.caught_up_at.max(caught_up_at);
+            *done != before
+        });
+    }
+}
