@@ -15,6 +15,8 @@
 //! Where things are: [`model`] is plain data, [`decide`] the rules as pure functions, [`engine`] the
 //! tasks that ask, decide and act, [`config`] what you set.
 
+pub mod ack;
+mod batch;
 pub mod checkpointer;
 pub mod clock;
 pub mod config;
@@ -33,9 +35,11 @@ mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
+pub use crate::ack::Ack;
+pub use crate::batch::RecordBatch;
 pub use crate::checkpointer::Checkpointer;
 pub use crate::engine::{Worker, WorkerHandle};
-pub use crate::model::{Record, RecordBatch};
+pub use crate::model::Record;
 pub use crate::partial_failure::PartialFailure;
 pub use crate::processor::{ProcessorFactory, RecordProcessor};
 

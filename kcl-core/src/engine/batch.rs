@@ -1,16 +1,18 @@
 //! What a consumer does with the batch in hand: deliver it in portions, try again, set aside.
 
+use crate::batch::RecordBatch;
 use crate::config::OnExhausted;
 use crate::dead_letter::FailedRecord;
 use crate::decide::failure::{Condemned, Failed, Portion, Trouble, Verdict};
 use crate::decide::lifecycle::Event as Happened;
+use crate::engine::attend::{Attended, Patience};
 use crate::engine::consumer::{Call, Consumer, Failure};
 use crate::engine::delivery::{Mishap, Outcome};
 use crate::engine::fetch::{Batch, Fetch, Next};
 use crate::engine::link::Order;
 use crate::engine::refusal::RefusedAt;
 use crate::event::Event;
-use crate::model::{Position, Record, RecordBatch, Timestamp};
+use crate::model::{Position, Record, Timestamp};
 
 /// What was read and is not done.
 #[derive(Debug, Default)]
@@ -76,7 +78,15 @@ impl Consumer {
                 Err(stop) => return stop.into(),
             }
         }
-        match self.hand.portion(self.delivery.marks().done().position()) {
+        let in_flight_max = self.parts.config.delivery.in_flight_max;
+        if self.delivery.reached().in_flight >= in_flight_max {
+            let (guard, room) = (&mut self.guard, self.delivery.room(in_flight_max));
+            let attended = self.delivery.attend(guard, Patience::UntilAsked, room).await;
+            if let Err(happened) = self.attended(attended) {
+                return happened;
+            }
+        }
+        match self.hand.portion(self.delivery.reached().done.position()) {
             Some(Portion::Deliver { count, attempt }) => self.deliver_portion(count, attempt).await,
             Some(Portion::SetAside(condemned)) => self.set_aside(condemned).await,
             Some(Portion::Pass) => self.pass(),
@@ -95,10 +105,17 @@ impl Consumer {
             let Some(fetch) = &mut self.fetch else { return Err(Happened::EndReached) };
             match fetch.take() {
                 Some(Next::Batch(batch)) => return Ok(batch),
-                Some(Next::CaughtUp(at)) => self.processed(Some(at)),
+                Some(Next::CaughtUp(at)) => self.delivery.publish(Some(at)),
                 Some(Next::End(_)) => return Err(Happened::EndReached),
                 Some(Next::Hopeless) => return Err(Happened::Hopeless),
-                None => self.guard.wait(fetch.step()).await?,
+                None if self.delivery.reached().in_flight == 0 => {
+                    self.guard.wait(fetch.step()).await?;
+                }
+                None => {
+                    let (guard, patience) = (&mut self.guard, Patience::UntilAsked);
+                    let attended = self.delivery.attend(guard, patience, fetch.step()).await;
+                    self.attended(attended)?;
+                }
             }
         }
     }
@@ -115,10 +132,34 @@ impl Consumer {
             Outcome::Succeeded => self.portion_done(portion.last_position()),
             Outcome::Stopped(stop) => stop.into(),
             Outcome::Failed(mishap) => self.portion_failed(&portion, mishap, Happened::Failed),
-            Outcome::Panicked(error) => {
-                let happened = self.portion_failed(&portion, error.into(), Happened::Panicked);
+            Outcome::Broken(mishap) => {
+                let happened = self.portion_failed(&portion, mishap, Happened::Panicked);
                 self.start_over();
                 happened
+            }
+        }
+    }
+
+    /// Waits until nothing is under way any more.
+    pub(super) async fn acknowledged(&mut self, patience: Patience) -> Happened {
+        if self.delivery.reached().in_flight == 0 {
+            return Happened::Succeeded;
+        }
+        let acknowledged = self.delivery.room(1);
+        let attended = self.delivery.attend(&mut self.guard, patience, acknowledged).await;
+        self.attended(attended).map_or_else(|happened| happened, |()| Happened::Succeeded)
+    }
+
+    fn attended(&mut self, attended: Attended<()>) -> Result<(), Happened> {
+        match attended {
+            Attended::Done(()) => Ok(()),
+            Attended::DrainAsked => Err(Happened::DrainAsked),
+            Attended::Stopped(stop) => Err(stop.into()),
+            Attended::Broken(mishap) => {
+                let positions = mishap.in_flight.clone().unwrap_or_default();
+                let happened = self.failed(&positions, mishap, 1, Happened::Panicked);
+                self.start_over();
+                Err(happened)
             }
         }
     }
@@ -127,7 +168,7 @@ impl Consumer {
         self.failures = 0;
         self.hand.drop_up_to(last);
         let caught_up_at = self.hand.finish();
-        self.processed(caught_up_at);
+        self.delivery.publish(caught_up_at);
         Happened::Succeeded
     }
 
@@ -137,32 +178,49 @@ impl Consumer {
         mishap: Mishap,
         happened: Happened,
     ) -> Happened {
-        let Mishap { error, named } = mishap;
+        if let Some(positions) = mishap.in_flight.clone() {
+            return self.failed(&positions, mishap, 1, happened);
+        }
         let position = |record: &Record| record.position;
-        let blamed = portion.iter().map(position).find(|position| named.contains(position));
+        let blamed = portion.iter().map(position).find(|it| mishap.named.contains(it));
         // What comes before the record that is named is done.
         let before = portion.iter().map(position).take_while(|it| Some(*it) < blamed).last();
         if let Some(before) = before {
             self.delivery.acknowledge(before);
             self.hand.drop_up_to(Some(before));
-            self.processed(None);
+            self.delivery.publish(None);
         }
-        let done = self.delivery.marks().done().position().max(before);
+        let done = self.delivery.reached().done.position().max(before);
         let left = portion.iter().map(position).filter(|position| Some(*position) > done);
-        let positions: Vec<_> = left.collect();
-        let is_first_blamed = blamed.is_some() && blamed == positions.first().copied();
-        let failed = Failed { positions: &positions, is_first_blamed, error: &error };
+        let named = blamed.into_iter().collect();
+        let mishap = Mishap { named, ..mishap };
+        self.failed(&left.collect::<Vec<_>>(), mishap, portion.attempt(), happened)
+    }
+
+    /// Judges the failure of records.
+    fn failed(
+        &mut self,
+        positions: &[Position],
+        mishap: Mishap,
+        attempt: u32,
+        happened: Happened,
+    ) -> Happened {
+        let Mishap { error, named, is_final, .. } = mishap;
+        let is_first_blamed = positions.first().is_some_and(|first| named.contains(first));
+        let failed = Failed { positions, is_first_blamed, error: &error };
         let policy = &self.parts.config.delivery.failure;
         let now = self.parts.clock.now();
-        let verdict = self.hand.trouble.failed(failed, policy, now);
-        let stop = |verdict| match verdict {
-            Verdict::StopWorker => true,
-            Verdict::Again { .. } | Verdict::SetAside | Verdict::StopShard => false,
+        let verdict = match policy.then {
+            OnExhausted::StopWorker if is_final => Verdict::StopWorker,
+            OnExhausted::StopShard if is_final => Verdict::StopShard,
+            OnExhausted::StopShard
+            | OnExhausted::StopWorker
+            | OnExhausted::DeadLetter
+            | OnExhausted::Skip => self.hand.trouble.failed(failed, policy, now),
         };
         match (verdict, positions.first()) {
-            (Verdict::StopShard | Verdict::StopWorker, Some(first)) => {
-                return self.stop_at(*first, error, stop(verdict));
-            }
+            (Verdict::StopShard, Some(first)) => return self.stop_at(*first, error, false),
+            (Verdict::StopWorker, Some(first)) => return self.stop_at(*first, error, true),
             (Verdict::SetAside, _) if happened == Happened::Failed => {
                 self.failures = 0;
                 return Happened::Succeeded; // What to do next is known, and needs no pause.
@@ -170,7 +228,7 @@ impl Consumer {
             (Verdict::Again { tries }, _) => self.failures = tries,
             (Verdict::SetAside | Verdict::StopShard | Verdict::StopWorker, _) => self.failures = 0,
         }
-        let (call, attempt) = (Call::ProcessRecords, portion.attempt());
+        let call = Call::ProcessRecords;
         self.failure = Some(Failure { call, attempt, error });
         happened
     }
@@ -194,7 +252,8 @@ impl Consumer {
                 match self.delivery.set_aside(&mut self.guard, &failed).await {
                     Outcome::Succeeded => Event::DeadLettered { shard, position, attempts, error },
                     Outcome::Stopped(stop) => return stop.into(),
-                    Outcome::Failed(Mishap { error, .. }) | Outcome::Panicked(error) => {
+                    Outcome::Failed(Mishap { error, .. })
+                    | Outcome::Broken(Mishap { error, .. }) => {
                         self.failures = self.failures.saturating_add(1);
                         let (call, attempt) = (Call::DeadLetter(position), self.failures);
                         self.failure = Some(Failure { call, attempt, error });
@@ -232,17 +291,5 @@ impl Consumer {
             self.refusals.refuse_work(RefusedAt { shard, position, error });
         }
         Happened::Hopeless
-    }
-
-    /// Notes what may be stored by the way.
-    fn processed(&self, caught_up_at: Option<Timestamp>) {
-        let marks = self.delivery.marks();
-        let caught_up_at = caught_up_at.filter(|_| marks.is_all_done());
-        self.progress.send_if_modified(|done| {
-            let before = *done;
-            done.checkpoint = done.checkpoint.max(marks.automatic());
-            done.caught_up_at = done.caught_up_at.max(caught_up_at);
-            *done != before
-        });
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::WorkerConfig;
@@ -15,13 +15,14 @@ use crate::dead_letter::DeadLetter;
 use crate::decide::lifecycle::{Action, Event as Happened, LastWord, State};
 use crate::decide::resume::resume;
 use crate::decide::retry;
+use crate::engine::attend::Patience;
 use crate::engine::batch::Hand;
 use crate::engine::children;
 use crate::engine::delivery::{Delivery, Mishap, Outcome};
 use crate::engine::erase::ErasedFactory;
 use crate::engine::fetch::{Fetch, FetchParts, Next};
 use crate::engine::guard::Guard;
-use crate::engine::link::{Done, FromConsumer, Grant};
+use crate::engine::link::{FromConsumer, Grant};
 use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::Event;
@@ -64,7 +65,6 @@ pub(super) struct Consumer {
     /// How often in a row the processor failed: at its beginning, and at its work.
     failed_starts: u32,
     pub(super) failures: u32,
-    pub(super) progress: watch::Sender<Done>,
     holder: mpsc::Sender<FromConsumer>,
     /// Tells the holder, by being dropped, that this consumer is gone.
     _alive: oneshot::Sender<()>,
@@ -96,9 +96,14 @@ impl Consumer {
         let info = ShardInfo { stream, shard_id: lease.key.shard(), token: token.into() };
         let delivery = &config.delivery;
         let guard = Guard::new(Arc::clone(&clock), deadline, order, delivery.cancel_grace);
-        let delivery = Delivery::new(factory, delivery.checkpoints, info, holder.downgrade())
-            .resuming(lease.checkpoint, lease.pending.clone())
-            .with_dead_letter(dead_letter);
+        let delivery = Delivery::new(
+            factory,
+            delivery.checkpoints,
+            info,
+            &lease,
+            (holder.downgrade(), progress),
+        )
+        .with_dead_letter(dead_letter);
         let lease = Arc::new(lease);
         let checkpoint = lease.checkpoint;
         let parts = FetchParts { source, clock, events, chance, config, lease, retention };
@@ -113,7 +118,6 @@ impl Consumer {
             failure: None,
             failed_starts: 0,
             failures: 0,
-            progress,
             holder,
             _alive: alive,
         };
@@ -141,11 +145,15 @@ impl Consumer {
             Action::EndShard => self.end_shard().await,
             Action::RequestShutdown => self.request_shutdown(state).await,
             Action::Leave(word) => {
+                self.delivery.publish(None);
                 self.delivery.close();
                 self.tell(word).await;
                 self.settled().await
             }
             Action::Abandon(word) => {
+                if word == LastWord::Drained {
+                    self.delivery.publish(None);
+                }
                 self.delivery.close();
                 self.tell(word).await;
                 self.delivery.announce_loss().await;
@@ -189,7 +197,11 @@ impl Consumer {
         let outcome = self.delivery.end_shard(&mut self.guard).await;
         self.failures =
             if outcome == Outcome::Succeeded { 0 } else { self.failures.saturating_add(1) };
-        self.happened(outcome, Call::ShardEnded, self.failures)
+        let happened = self.happened(outcome, Call::ShardEnded, self.failures);
+        if happened != Happened::Succeeded {
+            return happened;
+        }
+        self.acknowledged(Patience::UntilAsked).await
     }
 
     /// Finds the shards that go on with this one's hash keys: only then it has ended for certain.
@@ -201,7 +213,7 @@ impl Consumer {
             Some(Next::End(children)) => children,
             Some(Next::Batch(_) | Next::CaughtUp(_) | Next::Hopeless) | None => Vec::new(),
         };
-        let done = self.delivery.marks().done();
+        let done = self.delivery.reached().done;
         self.children = Some(children::prove(&mut self.guard, &self.parts, &told, done).await?);
         Ok(())
     }
@@ -211,8 +223,12 @@ impl Consumer {
         let time = self.parts.config.shutdown.drain;
         let until = (state == State::GivingUp).then(|| self.parts.clock.now() + time);
         let outcome = self.delivery.request_shutdown(&mut self.guard, until).await;
-        let happened = self.happened(outcome, Call::ShutdownRequested, 1);
+        let mut happened = self.happened(outcome, Call::ShutdownRequested, 1);
         self.tell_failure(None);
+        if matches!(happened, Happened::Succeeded | Happened::Failed) {
+            happened = self.acknowledged(Patience::UntilTimeUp(until)).await;
+            self.tell_failure(None);
+        }
         happened
     }
 
@@ -254,7 +270,7 @@ impl Consumer {
                 self.failure = Some(Failure { call, attempt, error });
                 Happened::Failed
             }
-            Outcome::Panicked(error) => {
+            Outcome::Broken(Mishap { error, .. }) => {
                 self.failure = Some(Failure { call, attempt, error });
                 self.start_over();
                 Happened::Panicked
@@ -264,8 +280,7 @@ impl Consumer {
 
     /// Makes sure that a new processor gets everything that the former one has not done.
     pub(super) fn start_over(&mut self) {
-        let marks = self.delivery.marks();
-        if let Some(checkpoint) = marks.restart() {
+        if let Some(checkpoint) = self.delivery.reached().restart {
             self.hand.clear();
             self.read_after(checkpoint);
         }
@@ -273,7 +288,7 @@ impl Consumer {
 
     fn read_after(&mut self, checkpoint: Checkpoint) {
         let initial = self.parts.config.retrieval.initial_position;
-        let caught_up_at = self.progress.borrow().caught_up_at;
+        let caught_up_at = self.delivery.progress.borrow().caught_up_at;
         self.fetch = resume(&self.parts.lease, checkpoint, initial).map(|mut resume| {
             if let Some(seam) = &mut resume.seam {
                 seam.caught_up_at = seam.caught_up_at.max(caught_up_at);
@@ -298,7 +313,8 @@ impl Consumer {
             }
         };
         self.parts.events.emit(&match (call, pause) {
-            (Call::ProcessRecords, Some(retry_in)) => {
+            (Call::ProcessRecords, retry_in) => {
+                let retry_in = retry_in.unwrap_or_default();
                 Event::BatchFailed { shard, attempt, error, retry_in }
             }
             (_, retry_in) => Event::ProcessorFailed { shard, call: name, attempt, error, retry_in },

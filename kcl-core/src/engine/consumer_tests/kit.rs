@@ -20,14 +20,14 @@ use crate::engine::side::Chance;
 use crate::event::{Event, Observer};
 use crate::model::{
     Checkpoint, ChildShard, HashKeyRange, Lease, LeaseCounter, LeaseKey, Moment, Position, Record,
-    RecordBatch, Shard, ShardId, StreamDescription, WriteStamp,
+    Shard, ShardId, StreamDescription, WriteStamp,
 };
 use crate::processor::RecordProcessor;
 use crate::record_source::{
     Fetched, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
 };
 use crate::telemetry::Events;
-use crate::{BoxError, Checkpointer, PartialFailure};
+use crate::{Ack, BoxError, Checkpointer, PartialFailure, RecordBatch};
 
 pub(super) const MILLI: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -56,6 +56,8 @@ struct State {
     reads: usize,
     events: Vec<Event>,
     letters: VecDeque<Act>,
+    detaches: bool,
+    acks: Vec<Ack>,
     poison: Vec<(u128, Act)>,
     checkpointer: Option<Checkpointer>,
 }
@@ -119,6 +121,23 @@ impl World {
     pub(super) fn with_plan(self, acts: impl IntoIterator<Item = Act>) -> Self {
         self.state().plan.extend(acts);
         self
+    }
+
+    /// Its processors detach every acknowledgement, for the test to [take](Self::ack).
+    pub(super) fn detaching(self) -> Self {
+        self.state().detaches = true;
+        self
+    }
+
+    /// The newest acknowledgement of a record.
+    pub(super) fn ack(&self, number: u128) -> Ack {
+        let mut state = self.state();
+        let index = state.acks.iter().rposition(|ack| ack.position() == at(number)).unwrap();
+        state.acks.swap_remove(index)
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     pub(super) fn put(&self, positions: impl IntoIterator<Item = Position>) {
@@ -360,6 +379,10 @@ impl RecordProcessor for Scripted {
             let mut poison = self.world.state().poison.clone().into_iter();
             poison.find(|(number, _)| batch.iter().any(|record| record.position == at(*number)))
         };
+        if self.world.state().detaches {
+            let acks: Vec<_> = batch.into_acks().into_iter().map(|(_, ack)| ack).collect();
+            self.world.state().acks.extend(acks);
+        }
         match poison {
             Some((_, act)) => self.world.carry_out(act, shard, Some(first)).await,
             None => self.world.act(shard, Some(first)).await,

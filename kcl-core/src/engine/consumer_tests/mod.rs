@@ -1,5 +1,6 @@
 //! One consumer against a shard in memory, a scripted processor and a holder that does as told.
 
+mod acks;
 mod clock;
 mod deadline;
 mod delivery;
