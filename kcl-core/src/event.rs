@@ -75,6 +75,20 @@ pub enum Event {
         /// When it comes again.
         retry_in: Duration,
     },
+    /// A record that is processed on its own failed, and will be tried again. Records of other
+    /// partition keys go on.
+    RecordFailed {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which record.
+        position: Position,
+        /// How often it was tried so far.
+        attempt: u32,
+        /// What the handler said.
+        error: String,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
     /// A record used up its attempts and is stored in the dead letter. Its shard goes on.
     DeadLettered {
         /// Of which shard.

@@ -70,6 +70,9 @@ fn log(event: &Event) {
         Event::BatchFailed { shard, attempt, error, retry_in } => {
             warn!(shard_id = %shard, attempt, error, ?retry_in, "batch failed");
         }
+        Event::RecordFailed { shard, position, attempt, error, retry_in } => {
+            warn!(shard_id = %shard, %position, attempt, error, ?retry_in, "record failed");
+        }
         Event::DeadLettered { shard, position, attempts, error } => {
             warn!(shard_id = %shard, %position, attempts, error, "record stored in the dead letter");
         }

@@ -19,8 +19,6 @@ use crate::model::{Position, Record, Timestamp};
 pub(super) struct Hand {
     batch: Option<Batch>,
     trouble: Trouble,
-    /// How many records were passed over in this ownership.
-    skipped: u64,
     /// Whether something in hand failed, and the pause after that is over.
     is_again: bool,
 }
@@ -242,12 +240,11 @@ impl Consumer {
             OnExhausted::StopShard => return self.stop_at(position, error, false),
             OnExhausted::StopWorker => return self.stop_at(position, error, true),
             OnExhausted::Skip => {
-                self.hand.skipped = self.hand.skipped.saturating_add(1);
-                let skipped = self.hand.skipped;
+                let skipped = self.delivery.desk().skip();
                 Event::Skipped { shard, position, attempts, error, skipped }
             }
             OnExhausted::DeadLetter => {
-                let from = (self.delivery.info().stream.clone(), shard.clone());
+                let from = (self.delivery.desk().info.stream.clone(), shard.clone());
                 let failed = FailedRecord::new(from, record, error.clone(), attempts);
                 match self.delivery.set_aside(&mut self.guard, &failed).await {
                     Outcome::Succeeded => Event::DeadLettered { shard, position, attempts, error },

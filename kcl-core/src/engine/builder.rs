@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::BoxError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
     ConfigError, DeliveryConfig, LeaseConfig, Mistake, OnExhausted, RetrievalConfig,
@@ -11,7 +12,9 @@ use crate::dead_letter::DeadLetter;
 use crate::engine::erase::ErasedFactory;
 use crate::engine::worker::{Placement, Worker, WorkerParts};
 use crate::event::Observer;
+use crate::for_each::for_each;
 use crate::lease_store::LeaseStore;
+use crate::model::Record;
 use crate::processor::ProcessorFactory;
 use crate::record_source::RecordSource;
 use crate::telemetry::Events;
@@ -71,6 +74,17 @@ impl WorkerBuilder {
     pub fn processor(mut self, factory: impl ProcessorFactory) -> Self {
         self.factory = Some(Arc::new(factory));
         self
+    }
+
+    /// What to do with each record: a closure. Records of a shard are processed concurrently, in
+    /// order within each partition key. Short for `.processor(for_each(handler))`; see
+    /// [`for_each`](crate::for_each()).
+    pub fn for_each<F, Fut>(self, handler: F) -> Self
+    where
+        F: Fn(Record) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.processor(for_each(handler))
     }
 
     /// Where records go that used up their attempts, such as

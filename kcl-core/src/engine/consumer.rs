@@ -4,6 +4,7 @@
 //! carries out its actions, each of which ends with the next event.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -14,11 +15,11 @@ use crate::context::ShardInfo;
 use crate::dead_letter::DeadLetter;
 use crate::decide::lifecycle::{Action, Event as Happened, LastWord, State};
 use crate::decide::resume::resume;
-use crate::decide::retry;
 use crate::engine::attend::Patience;
 use crate::engine::batch::Hand;
 use crate::engine::children;
 use crate::engine::delivery::{Delivery, Mishap, Outcome};
+use crate::engine::desk::Desk;
 use crate::engine::erase::ErasedFactory;
 use crate::engine::fetch::{Fetch, FetchParts, Next};
 use crate::engine::guard::Guard;
@@ -96,14 +97,17 @@ impl Consumer {
         let info = ShardInfo { stream, shard_id: lease.key.shard(), token: token.into() };
         let delivery = &config.delivery;
         let guard = Guard::new(Arc::clone(&clock), deadline, order, delivery.cancel_grace);
-        let delivery = Delivery::new(
-            factory,
-            delivery.checkpoints,
+        let desk = Desk {
             info,
-            &lease,
-            (holder.downgrade(), progress),
-        )
-        .with_dead_letter(dead_letter);
+            config: Arc::clone(&config),
+            clock: Arc::clone(&clock),
+            events: events.clone(),
+            chance: Arc::clone(&chance),
+            dead_letter,
+            skipped: AtomicU64::new(0),
+        };
+        let to_holder = (holder.downgrade(), progress);
+        let delivery = Delivery::new(factory, delivery.checkpoints, desk, &lease, to_holder);
         let lease = Arc::new(lease);
         let checkpoint = lease.checkpoint;
         let parts = FetchParts { source, clock, events, chance, config, lease, retention };
@@ -176,10 +180,7 @@ impl Consumer {
 
     /// Tells what failed, and waits before it is tried again.
     async fn pause(&mut self) -> Happened {
-        let config = &self.parts.config.delivery;
-        let limits = (config.retry_min, config.retry_max);
-        let failures = self.failures.max(self.failed_starts);
-        let pause = retry::pause(failures, limits, self.parts.chance.draw());
+        let pause = self.delivery.desk().pause(self.failures.max(self.failed_starts));
         self.tell_failure(Some(pause));
         match self.guard.pause(pause).await {
             Ok(()) => {

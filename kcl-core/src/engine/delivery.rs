@@ -17,10 +17,11 @@ use crate::ack::Ledger;
 use crate::batch::RecordBatch;
 use crate::checkpointer::Checkpointer;
 use crate::config::CheckpointPolicy;
-use crate::context::{ShardContext, ShardInfo};
-use crate::dead_letter::{DeadLetter, FailedRecord};
+use crate::context::ShardContext;
+use crate::dead_letter::FailedRecord;
 use crate::decide::checkpointing::{Marks, Reached};
 use crate::engine::attend::watch_acks;
+use crate::engine::desk::Desk;
 use crate::engine::erase::{ErasedFactory, ErasedProcessor};
 use crate::engine::guard::{Call, Guard, Stop};
 use crate::engine::link::{Done, FromConsumer};
@@ -68,10 +69,9 @@ impl From<String> for Mishap {
 pub(super) struct Delivery {
     factory: Arc<dyn ErasedFactory>,
     policy: CheckpointPolicy,
-    info: ShardInfo,
     pending: Option<PendingCheckpoint>,
     holder: mpsc::WeakSender<FromConsumer>,
-    dead_letter: Option<Arc<dyn DeadLetter>>,
+    desk: Arc<Desk>,
     pub(super) progress: watch::Sender<Done>,
     /// How far the last processor had come when it was dropped.
     last: Reached,
@@ -90,18 +90,13 @@ impl Delivery {
     pub(super) fn new(
         factory: Arc<dyn ErasedFactory>,
         policy: CheckpointPolicy,
-        info: ShardInfo,
+        desk: Desk,
         lease: &Lease,
         (holder, progress): (mpsc::WeakSender<FromConsumer>, watch::Sender<Done>),
     ) -> Self {
         let last = Marks::new(policy, lease.checkpoint).reached();
-        let (pending, dead_letter, current) = (lease.pending.clone(), None, None);
-        Self { factory, policy, info, pending, holder, dead_letter, progress, last, current }
-    }
-
-    /// Stores records here that have used up their attempts.
-    pub(super) fn with_dead_letter(self, dead_letter: Option<Arc<dyn DeadLetter>>) -> Self {
-        Self { dead_letter, ..self }
+        let (pending, desk) = (lease.pending.clone(), Arc::new(desk));
+        Self { factory, policy, pending, holder, desk, progress, last, current: None }
     }
 
     /// Makes a processor and initializes it.
@@ -179,7 +174,7 @@ impl Delivery {
         guard: &'a mut Guard,
         failed: &'a FailedRecord,
     ) -> impl Future<Output = Outcome> + Send + 'a {
-        let dead_letter = self.dead_letter.clone();
+        let dead_letter = self.desk.dead_letter.clone();
         let cancelled = self.current.as_ref().map(|current| current.context.cancelled.clone());
         let cancelled = cancelled.unwrap_or_default();
         async move {
@@ -256,8 +251,9 @@ impl Delivery {
         }
     }
 
-    pub(super) const fn info(&self) -> &ShardInfo {
-        &self.info
+    /// What becomes of records that fail.
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// How far the current processor has come, or the last one had.
@@ -281,7 +277,8 @@ impl Delivery {
     fn context(&self) -> ShardContext {
         let marks = watch::Sender::new(Marks::new(self.policy, self.last.done));
         ShardContext {
-            info: self.info.clone(),
+            info: self.desk.info.clone(),
+            desk: Arc::clone(&self.desk),
             resume: self.last.done,
             pending: self.pending.clone(),
             cancelled: CancellationToken::new(),
@@ -310,7 +307,7 @@ fn mishap(error: &BoxError) -> Mishap {
 impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Delivery")
-            .field("shard", &self.info)
+            .field("shard", &self.desk.info)
             .field("last", &self.last)
             .finish_non_exhaustive()
     }

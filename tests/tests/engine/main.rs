@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod failing;
+#[cfg(test)]
 mod losing;
+#[cfg(test)]
+mod per_key;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]
