@@ -6,7 +6,7 @@ use kcl_core::config::{FailurePolicy, OnExhausted};
 use kcl_core::error::RunError;
 use kcl_core::event::{Event, LeaseEnd};
 use kcl_core::model::{Checkpoint, Position};
-use kcl_tests::world::{Act, Call, World};
+use kcl_tests::world::{Act, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -147,9 +147,9 @@ async fn a_processor_that_fails_only_for_a_while_gives_nothing_up() {
     world.config.delivery.failure = FailurePolicy::retry_for(SECOND * 60, OnExhausted::Skip);
     world.put(0, ["a", "b"]);
     let clock = world.clock;
-    world.script(move |asked| match asked.call {
-        Call::Process { .. } if clock.elapsed() < SECOND * 45 => Act::Fail,
-        _ => Act::Succeed,
+    world.script(move |asked| {
+        let is_early = clock.elapsed() < SECOND * 45;
+        if is_early && asked.delivers("a") { Act::Fail } else { Act::Succeed }
     });
     let worker = world.start("w");
     world

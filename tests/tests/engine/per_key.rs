@@ -1,14 +1,16 @@
 //! Records of a shard under way at the same time, in order within each partition key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kcl_core::config::{FailurePolicy, OnExhausted};
+use kcl_core::context::ShardContext;
 use kcl_core::event::{Event, LeaseEnd};
-use kcl_core::for_each::{ForEach, for_each};
-use kcl_core::{BoxError, Record};
-use kcl_tests::world::{TestClock, World};
+use kcl_core::for_each::{ForEach, PerKey, for_each};
+use kcl_core::{BoxError, ProcessorFactory, Record};
+use kcl_tests::world::{Member, TestClock, World};
 use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -135,49 +137,51 @@ fn check_order(seed: u64, notes: &[Note], is_set_aside: impl Fn(&str, usize) -> 
     }
 }
 
+/// Makes processors of which each knows which one it is.
+fn lives(notes: &Notes, seed: u64) -> impl ProcessorFactory<Processor = PerKey> + use<> {
+    let (notes, lives) = (notes.clone(), AtomicUsize::new(0));
+    move |shard: &ShardContext| {
+        let (notes, token) = (notes.clone(), shard.token().get());
+        let life = lives.fetch_add(1, Ordering::Relaxed);
+        let who = usize::try_from(token).unwrap() * 1_000 + life;
+        for_each(move |record| troubled(notes.clone(), who, record, seed))
+            .concurrency(5)
+            .create(shard)
+    }
+}
+
+/// Ends a worker by a crash or in good order, or takes its lease away.
+async fn strike(world: &World, workers: &mut Vec<Member>, kind: u64) {
+    match kind {
+        0 => workers.remove(0).crash(),
+        1 => {
+            workers.remove(0).stop().await.unwrap();
+        }
+        _ if world.find(0).is_some_and(|lease| lease.owner.is_some()) => world.usurp(0, "thief"),
+        _ => {}
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_key_is_in_order_whatever_fails_and_whoever_owns_the_shard() {
     for seed in 0..12_u64 {
         let mut world = World::new(1);
         world.config.delivery.in_flight_max = 40;
         world.config.retrieval.records_max = 17;
-        put(&world, 9, 12);
+        put(&world, 9, 40);
         let notes = Notes::new(&world);
-        let starts = Arc::new(Mutex::new(0_usize));
-        let factory = |notes: &Notes| {
-            let (notes, starts) = (notes.clone(), Arc::clone(&starts));
-            move |shard: &kcl_core::context::ShardContext| {
-                use kcl_core::ProcessorFactory as _;
-                let who = {
-                    let mut starts = starts.lock().unwrap();
-                    *starts += 1;
-                    *starts
-                };
-                let notes = notes.clone();
-                for_each(move |record| troubled(notes.clone(), who, record, seed))
-                    .concurrency(5)
-                    .create(shard)
-            }
-        };
-        let mut workers = vec![world.start_processor("a", world.stream.clone(), factory(&notes))];
-        for strike in 0..4 {
-            world.pass(MILLI * (200 + u32::try_from(chance(seed, strike) % 4_000).unwrap())).await;
-            match chance(seed, strike + 100) % 3 {
-                0 => workers.pop().unwrap().crash(),
-                1 => {
-                    workers.pop().unwrap().stop().await.unwrap();
-                }
-                _ => {
-                    if world.find(0).is_some_and(|lease| lease.owner.is_some()) {
-                        world.usurp(0, "thief");
-                    }
-                    workers.pop().unwrap().crash();
-                }
-            }
-            workers.push(world.start_processor("b", world.stream.clone(), factory(&notes)));
+        let start = |name| world.start_processor(name, world.stream.clone(), lives(&notes, seed));
+        let mut workers = vec![start("a")];
+        for number in 0..4 {
+            let pause = u32::try_from(chance(seed, number) % 4_000).unwrap();
+            world.pass(MILLI * (200 + pause)).await;
+            strike(&world, &mut workers, chance(seed, number + 100) % 3).await;
+            workers.push(start("b"));
         }
-        world.until("all done", SECOND * 600, |_| notes.done().len() == 9 * 12).await;
+        world.until("all done", SECOND * 600, |_| notes.done().len() == 9 * 40).await;
         check_order(seed, &notes.all(), |_, _| false);
+        let lives: BTreeSet<_> = notes.all().into_iter().map(|note| note.who).collect();
+        assert!(lives.len() > 1, "seed {seed}: one life only");
     }
 }
 
