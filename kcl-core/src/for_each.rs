@@ -18,10 +18,10 @@ const CONCURRENCY: usize = 64;
 ///
 /// A record that fails is tried again by the [policy](crate::config::FailurePolicy), while records of
 /// other keys go on and those of its own key wait. Checkpoints follow the oldest record that is not
-/// done, so after a crash up to
-/// [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max) records may come again: a later
-/// record of a key may then come before an earlier one comes a *second* time, but never before it
-/// was done for the first time.
+/// done, so after a crash those after it come again, up to
+/// [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max) and a batch, in order. On a clean
+/// stop records under way are finished, while there is time; keys that wait before they try again are
+/// left to the next owner.
 ///
 /// All calls for one shard run in one task. A handler that keeps a processor busy for long belongs on
 /// threads of its own.

@@ -31,7 +31,11 @@ impl Services {
     }
 
     /// A page of a scan as it was `stale` writes ago.
-    pub(super) fn scan(&self, from: Option<PageToken>, stale: usize) -> Result<Page, LeaseStoreError> {
+    pub(super) fn scan(
+        &self,
+        from: Option<PageToken>,
+        stale: usize,
+    ) -> Result<Page, LeaseStoreError> {
         let unavailable = super::call::ClientError::unavailable;
         match stale {
             0 => at_once(self.table.scan(from), unavailable),

@@ -16,3 +16,5 @@ mod shards;
 mod sharing;
 #[cfg(test)]
 mod starting;
+#[cfg(test)]
+mod streamed;

@@ -103,7 +103,8 @@ impl Facts {
             format!("{key} is taken though its shard is finished")
         });
         let robbed = before.owner.as_ref().filter(|owner| **owner != landing.write.worker);
-        let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000 / u32::try_from(fastest).unwrap_or(1_000);
+        let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000
+            / u32::try_from(fastest).unwrap_or(1_000);
         let may = robbed.is_none() || silent + Duration::from_millis(2) >= due;
         self.check(at, Oracle::LiveOwnersKept, may, || {
             format!("{key} is taken from {robbed:?}, silent for {silent:?}, not {due:?}")
@@ -137,7 +138,10 @@ impl Facts {
         let before_sent = owner.history.iter().rev().find(|(when, _)| *when < sent);
         let due = before_sent.map_or(0, |(_, processed)| *processed);
         self.check(at, oracle, place >= due, || {
-            format!("{} stores place {place}, processed when it was sent ({sent} s): {due}", after.key)
+            format!(
+                "{} stores place {place}, processed when it was sent ({sent} s): {due}",
+                after.key
+            )
         });
     }
 
