@@ -72,8 +72,7 @@ impl ProcessorFactory for ForEach {
     type Processor = PerKey;
 
     fn create(&self, shard: &ShardContext) -> PerKey {
-        let desk = Arc::clone(&shard.desk);
-        PerKey { lanes: Lanes::new(Arc::clone(&self.handler), desk, self.concurrency) }
+        PerKey { lanes: Lanes::new(Arc::clone(&self.handler), shard, self.concurrency) }
     }
 }
 

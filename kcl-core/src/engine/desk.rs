@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::time::sleep;
 
 use crate::clock::Clock;
 use crate::config::{OnExhausted, WorkerConfig};
@@ -31,6 +30,16 @@ pub(crate) struct Desk {
     pub(super) dead_letter: Option<Arc<dyn DeadLetter>>,
     /// How many records were passed over in this ownership.
     pub(super) skipped: AtomicU64,
+}
+
+/// A record that used up its attempts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GivenUp<'a> {
+    pub(crate) record: &'a Record,
+    /// What was said last.
+    pub(crate) error: &'a str,
+    /// How often it was tried.
+    pub(crate) attempts: u32,
 }
 
 /// What to do with a record that failed.
@@ -73,37 +82,38 @@ impl Desk {
         }
     }
 
-    /// Stores a record in the dead letter, as often as it takes, or passes it over.
-    pub(crate) async fn set_aside(&self, record: &Record, error: String, attempts: u32) {
+    /// Stores a record in the dead letter, or passes it over; returns after which pause it is to be
+    /// tried again, if it is.
+    pub(crate) async fn set_aside(&self, given_up: &GivenUp<'_>, attempt: u32) -> Option<Duration> {
+        let GivenUp { record, error, attempts } = *given_up;
         let (shard, position) = (self.info.shard_id.clone(), record.position);
+        let error = error.to_owned();
         if self.config.delivery.failure.then != OnExhausted::DeadLetter {
             let skipped = self.skip();
             self.events.emit(&Event::Skipped { shard, position, attempts, error, skipped });
-            return;
+            return None;
         }
         let from = (self.info.stream.clone(), shard.clone());
         let failed = FailedRecord::new(from, record.clone(), error.clone(), attempts);
-        for attempt in 1.. {
-            let Some(dead_letter) = &self.dead_letter else { return std::future::pending().await };
-            let stored = AssertUnwindSafe(dead_letter.store(&failed)).catch_unwind().await;
-            let error = match stored {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => chain(&*error),
-                Err(panic) => format!("panicked: {}", said(&*panic)),
-            };
-            let shard = shard.clone();
-            let pause = self.pause(attempt);
-            let retry_in = Some(pause);
-            self.events.emit(&Event::DeadLetterFailed {
-                shard,
-                position,
-                attempt,
-                error,
-                retry_in,
-            });
-            sleep(pause).await;
+        let Err(error) = self.store(&failed).await else {
+            self.events.emit(&Event::DeadLettered { shard, position, attempts, error });
+            return None;
+        };
+        let pause = self.pause(attempt);
+        let retry_in = Some(pause);
+        self.events.emit(&Event::DeadLetterFailed { shard, position, attempt, error, retry_in });
+        Some(pause)
+    }
+
+    async fn store(&self, failed: &FailedRecord) -> Result<(), String> {
+        let Some(dead_letter) = &self.dead_letter else {
+            return Err("there is no dead letter".to_owned());
+        };
+        match AssertUnwindSafe(dead_letter.store(failed)).catch_unwind().await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(chain(&*error)),
+            Err(panic) => Err(format!("panicked: {}", said(&*panic))),
         }
-        self.events.emit(&Event::DeadLettered { shard, position, attempts, error });
     }
 
     /// Counts a record that is passed over.

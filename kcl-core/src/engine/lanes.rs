@@ -1,22 +1,25 @@
 //! Records under way at the same time, in order within each partition key: a lane for each key.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::BoxError;
 use crate::ack::Ack;
+use crate::context::ShardContext;
 use crate::decide::failure::Trouble;
-use crate::engine::desk::{Advice, Desk};
+use crate::engine::desk::{Advice, Desk, GivenUp};
 use crate::engine::supervisor::said;
 use crate::model::{PartitionKey, Record};
 use crate::telemetry::chain;
@@ -38,6 +41,8 @@ pub(crate) struct Lanes {
 struct Shared {
     handler: Handler,
     desk: Arc<Desk>,
+    /// Set once this ownership is over.
+    over: CancellationToken,
     /// How many calls of the handler may run at once.
     permits: Semaphore,
     /// How many lanes wait before they try again.
@@ -45,9 +50,11 @@ struct Shared {
 }
 
 impl Lanes {
-    pub(crate) fn new(handler: Handler, desk: Arc<Desk>, concurrency: usize) -> Self {
+    pub(crate) fn new(handler: Handler, shard: &ShardContext, concurrency: usize) -> Self {
         let permits = Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS));
-        let shared = Arc::new(Shared { handler, desk, permits, resting: AtomicUsize::new(0) });
+        let (desk, over) = (Arc::clone(&shard.desk), shard.cancelled.clone());
+        let resting = AtomicUsize::new(0);
+        let shared = Arc::new(Shared { handler, desk, over, permits, resting });
         Self { shared, waiting: BTreeMap::new(), at_work: FuturesUnordered::new() }
     }
 
@@ -116,13 +123,10 @@ impl Shared {
         for attempt in 1.. {
             let Err(error) = self.handle(record.clone()).await else { break };
             match self.desk.failed(&mut trouble, &record, &error, attempt) {
-                Advice::Again(pause) => {
-                    self.resting.fetch_add(1, Ordering::Relaxed);
-                    sleep(pause).await;
-                    self.resting.fetch_sub(1, Ordering::Relaxed);
-                }
+                Advice::Again(pause) => self.rest(pause).await,
                 Advice::SetAside => {
-                    self.desk.set_aside(&record, error, attempt).await;
+                    let given_up = GivenUp { record: &record, error: &error, attempts: attempt };
+                    self.set_aside(given_up).await;
                     break;
                 }
                 Advice::Stop => return ack.give_up(error),
@@ -131,9 +135,25 @@ impl Shared {
         ack.done();
     }
 
+    async fn set_aside(&self, given_up: GivenUp<'_>) {
+        for attempt in 1.. {
+            let Some(pause) = self.desk.set_aside(&given_up, attempt).await else { return };
+            self.rest(pause).await;
+        }
+    }
+
+    async fn rest(&self, pause: Duration) {
+        self.resting.fetch_add(1, Ordering::Relaxed);
+        let _over = Over(&self.resting);
+        sleep(pause).await;
+    }
+
     async fn handle(&self, record: Record) -> Result<(), String> {
         // A semaphore that is never closed always gives a permit in the end.
         let _permit = self.permits.acquire().await;
+        if self.over.is_cancelled() {
+            pending::<()>().await; // The lease is lost: nothing is begun any more.
+        }
         // What a handler panics in is its own future, which is gone afterwards.
         let call = AssertUnwindSafe(async { (self.handler)(record).await });
         match call.catch_unwind().await {
@@ -141,6 +161,15 @@ impl Shared {
             Ok(Err(error)) => Err(chain(&*error)),
             Err(panic) => Err(format!("panicked: {}", said(&*panic))),
         }
+    }
+}
+
+/// One lane less that rests, even if its future is dropped.
+struct Over<'a>(&'a AtomicUsize);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

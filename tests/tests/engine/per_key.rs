@@ -10,7 +10,7 @@ use kcl_core::context::ShardContext;
 use kcl_core::event::{Event, LeaseEnd};
 use kcl_core::for_each::{ForEach, PerKey, for_each};
 use kcl_core::{BoxError, ProcessorFactory, Record};
-use kcl_tests::world::{Member, TestClock, World};
+use kcl_tests::world::{Member, StoreFault, TestClock, World};
 use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -294,4 +294,64 @@ async fn a_clean_stop_finishes_what_is_under_way_and_repeats_nothing() {
     next.stop().await.unwrap();
     let done = notes.all().into_iter().filter(|note| note.is_done).count();
     assert_eq!((done, before), (240, before));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_keeps_failing_does_not_hold_a_clean_stop_up() {
+    let mut world = World::new(1);
+    world.config.delivery.failure = FailurePolicy::attempts(1, OnExhausted::DeadLetter);
+    put(&world, 4, 5);
+    world.letters.fail_next(usize::MAX);
+    let notes = Notes::new(&world);
+    let worker = world.start_processor("w", world.stream.clone(), failing(&notes, ("k1", 2)));
+    world.until("others done", SOON, |_| notes.done().len() == 17).await;
+    world.pass(SECOND * 30).await;
+    let began = world.clock.elapsed();
+    worker.stop().await.unwrap();
+    assert!(world.clock.elapsed() - began < SECOND * 2);
+    assert_eq!(world.letters.stored(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_handler_runs_after_the_deadline_and_none_begins_after_a_loss() {
+    let mut world = World::new(1);
+    // More work than there is time for.
+    put(&world, 64, 100);
+    world.config.delivery.cancel_grace = SECOND * 5;
+    let slow = |notes: &Notes| {
+        let notes = notes.clone();
+        for_each(move |record| {
+            let notes = notes.clone();
+            async move {
+                notes.note(0, &record, false);
+                sleep(MILLI * 500).await;
+                notes.note(0, &record, true);
+                Ok(())
+            }
+        })
+    };
+    let notes = Notes::new(&world);
+    let worker = world.start_processor("w", world.stream.clone(), slow(&notes).concurrency(8));
+    world.until("begun", SOON, |_| notes.len() > 20).await;
+    worker.faults.store(StoreFault::Silent);
+    let silent_at = world.clock.elapsed();
+    world.pass(SECOND * 30).await;
+    let last = notes.all().last().unwrap().at;
+    assert!(last < silent_at + SECOND * 9, "{last:?} after {silent_at:?}");
+    assert!(last > silent_at + SECOND * 4, "{last:?} after {silent_at:?}");
+    worker.crash();
+
+    let notes = Notes::new(&world);
+    let _next = world.start_processor("next", world.stream.clone(), slow(&notes).concurrency(8));
+    world.until("begun", SECOND * 40, |_| notes.len() > 20).await;
+    world.usurp(0, "thief");
+    let lost = |event: &Event| {
+        let is_lost = matches!(event, Event::LeaseEnded { how: LeaseEnd::Lost, .. });
+        is_lost.then_some(())
+    };
+    world.until("lost", SOON, |world| world.journal.event(lost).is_some()).await;
+    let lost_at = world.journal.event(lost).unwrap().0;
+    world.pass(SECOND * 4).await;
+    let begun = notes.all().into_iter().filter(|note| !note.is_done && note.at > lost_at).count();
+    assert_eq!(begun, 0);
 }
