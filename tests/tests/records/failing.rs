@@ -15,7 +15,7 @@ use kcl_core::{BoxError, for_each};
 use kcl_kinesis::KinesisDeadLetter;
 use serde_json::Value;
 
-use crate::stage::{Done, Fussy, Poison, Stage, run_until};
+use crate::stage::{Done, Fussy, Poison, Stage, crash_once, run_until};
 
 const RECORDS: [&str; 7] = ["a", "b", "c", "poison", "d", "e", "f"];
 const NEIGHBOURS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -98,17 +98,17 @@ async fn a_dead_letter_that_fails_is_tried_again_and_the_record_is_written_once(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_ends_while_it_searches_leaves_what_it_did_and_the_next_goes_on() {
+async fn a_worker_that_crashes_while_it_searches_leaves_what_it_did_and_the_next_goes_on() {
     let stage = Stage::with(&RECORDS).await;
     let done = Done::default();
     let processor = |done: &Done| {
         let done = done.clone();
         move |_: &ShardContext| Fussy { done: done.clone(), poison: Poison::Fail }
     };
-    // A dead letter that never takes the record: the worker stops in the middle.
+    // A dead letter that never takes the record: the worker crashes in the middle.
     let never = Reluctant { left: AtomicUsize::new(usize::MAX), file: FileDeadLetter::new("/") };
     let worker = stage.worker(dead_letter()).dead_letter(never).processor(processor(&done));
-    run_until(worker.build().unwrap(), || done.all().len() >= 3).await;
+    crash_once(worker.build().unwrap(), || done.all().len() >= 3).await;
     assert_eq!(done.all(), ["a", "b", "c"]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dead.jsonl");

@@ -49,6 +49,7 @@ impl Stage {
     pub(crate) fn worker(&self, failure: FailurePolicy) -> WorkerBuilder {
         let mut config = WorkerConfig::default();
         config.retrieval.initial_position = InitialPosition::TrimHorizon;
+        config.lease.expiry = Duration::from_secs(2);
         config.retrieval.poll_every = Duration::from_millis(200);
         config.delivery.retry_min = Duration::from_millis(10);
         config.delivery.failure = failure;
@@ -113,6 +114,21 @@ impl RecordProcessor for Fussy {
             self.done.note(&record.data);
         }
         Ok(())
+    }
+}
+
+/// Runs a worker until `condition` holds and what was done then is stored, then drops it, as a crash
+/// would.
+pub(crate) async fn crash_once(worker: Worker, mut condition: impl FnMut() -> bool + Send) {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await; // Some renewals.
+    };
+    tokio::select! {
+        end = worker.run() => panic!("the worker ended by itself: {end:?}"),
+        met = tokio::time::timeout(LIMIT, met) => met.expect("in time"),
     }
 }
 
