@@ -42,7 +42,9 @@ run_tests() {
 
 ensure_java() {
   command -v mvn >/dev/null && command -v jlink >/dev/null && return
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || die "java 17 (JDK) and mvn are needed"
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    die "java 17 (JDK) and mvn are needed"
+  fi
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jdk-headless maven
 }

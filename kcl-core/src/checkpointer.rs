@@ -3,7 +3,6 @@
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::BoxError;
 use crate::decide::checkpointing::{Marks, Refusal};
 use crate::engine::link::FromConsumer;
 use crate::model::Position;
@@ -23,6 +22,9 @@ pub struct Checkpointer {
 impl Checkpointer {
     /// Stores that all records up to `position`, itself included, are done, and returns when that is
     /// stored. It counts as a renewal of the lease.
+    ///
+    /// While the store does not answer, it is asked again and again. That ends with the lease, which
+    /// is lost nine tenths of an expiry after its last renewal: there is nothing to try again here.
     ///
     /// [`RecordBatch::last_position`](crate::RecordBatch::last_position) names a whole batch.
     ///
@@ -66,7 +68,4 @@ pub enum CheckpointError {
         /// The position.
         position: Position,
     },
-    /// The store failed. The lease may still be held: try again.
-    #[error("lease store did not accept the checkpoint")]
-    Store(#[source] BoxError),
 }

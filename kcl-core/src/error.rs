@@ -18,7 +18,7 @@ pub enum RunError {
     #[error("stream cannot be read")]
     Stream(#[source] SourceError),
     /// The stream was deleted. If that was meant, stop the fleet.
-    #[error("stream {stream} is being deleted")]
+    #[error("stream {stream} is being deleted: stop the fleet if that was meant")]
     StreamDeleted {
         /// The stream.
         stream: StreamName,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::context::FencingToken;
-use crate::model::{Checkpoint, LeaseKey, Position, ShardId, Timestamp, WorkerId};
+use crate::model::{Checkpoint, HashKeyRange, LeaseKey, Position, ShardId, Timestamp, WorkerId};
 
 /// Gets every event of a worker. Called on the worker's own threads: return at once.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
@@ -187,6 +187,22 @@ pub enum Event {
     LeaseDeleted {
         /// Which.
         key: LeaseKey,
+    },
+    /// Hash keys have no lease, twice in a row: their records are not processed. Shard sync could not
+    /// heal that.
+    HashKeysUncovered {
+        /// Which.
+        range: HashKeyRange,
+    },
+    /// A call of the processor has not ended for `delivery.slow_after` or longer. It goes on, and is
+    /// told again with growing pauses.
+    ProcessorSlow {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which call, such as `process_records`.
+        call: &'static str,
+        /// How long it has taken so far.
+        taken: Duration,
     },
     /// A processor hung past its time, and its shard was given up.
     Stalled {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::BoxError;
+use crate::config::Mistake;
 use crate::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStart, WorkerId};
 
 /// A table of leases, with the few other rows that a fleet needs.
@@ -17,7 +18,8 @@ use crate::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStar
 ///    ([`LeaseWrite::precondition`], [`LeaseWrite::effect`]) are evaluated on one row at one moment.
 /// 2. A lost condition returns the row as it was found at that moment.
 /// 3. [`get`](Self::get) sees every write that was answered before it was called.
-/// 4. [`scan`](Self::scan) may be stale and is no snapshot; each row is one that once existed.
+/// 4. [`scan`](Self::scan) is no snapshot; each row is one that once existed. An eventual one may be
+///    stale; a consistent one sees, in each page, every write that was answered before.
 /// 5. An `Err` says that the outcome is unknown: the write may have been made, or may still be.
 /// 6. Attributes and rows that the library does not know are kept.
 /// 7. Every call ends within a bounded time of the store's own choosing.
@@ -25,6 +27,13 @@ use crate::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStar
 /// `kcl_core::testing::lease_store` (feature `test-util`) checks all of it but 7.
 #[async_trait]
 pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
+    /// The store's own settings that cannot work. [`WorkerBuilder::build`] tells them with all others.
+    ///
+    /// [`WorkerBuilder::build`]: crate::engine::WorkerBuilder::build
+    fn mistakes(&self) -> Vec<Mistake> {
+        Vec::new()
+    }
+
     /// Makes sure that the table can be used: that it exists and has the right key; creates it if
     /// the store was told to. Called once, first; an error that [is retryable] means "not yet".
     ///
@@ -32,7 +41,11 @@ pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
     async fn prepare(&self) -> Result<(), LeaseStoreError>;
 
     /// Reads a page of the table: the first one, or the one that `from` names.
-    async fn scan(&self, from: Option<PageToken>) -> Result<Page, LeaseStoreError>;
+    async fn scan(
+        &self,
+        from: Option<PageToken>,
+        reading: Reading,
+    ) -> Result<Page, LeaseStoreError>;
 
     /// Reads one lease, consistently.
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError>;
@@ -75,6 +88,16 @@ pub enum Conditional {
         /// The row found.
         found: Option<Lease>,
     },
+}
+
+/// How fresh a scan must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the two that DynamoDB has")]
+pub enum Reading {
+    /// It may be stale, by a second or so, and costs half.
+    Eventual,
+    /// Every write that was answered before is seen.
+    Consistent,
 }
 
 /// Where the next page of a scan begins. Opaque.
@@ -153,7 +176,7 @@ impl UnreadableRow {
 pub enum LeaseStoreError {
     /// The store limits the rate of calls, and its retries ran out. Try again later; if it lasts,
     /// raise the table's capacity.
-    #[error("lease table {table:?} is throttled")]
+    #[error("lease table {table:?} is throttled: raise its capacity, or bill it by request")]
     Throttled {
         /// The table.
         table: String,
@@ -162,7 +185,9 @@ pub enum LeaseStoreError {
         source: BoxError,
     },
     /// The store could not be reached, did not answer in time, or failed. Try again later.
-    #[error("lease table {table:?} did not answer")]
+    #[error(
+        "lease table {table:?} did not answer: look at the network and the endpoint if it lasts"
+    )]
     Unavailable {
         /// The table.
         table: String,
@@ -190,7 +215,7 @@ pub enum LeaseStoreError {
     /// The table is not a lease table. Name another one.
     #[error(
         "table {table:?} is no lease table: its key is {found}, not the string hash key \
-         \"leaseKey\" alone"
+         \"leaseKey\" alone; name another table"
     )]
     WrongKey {
         /// The table.
@@ -210,7 +235,10 @@ pub enum LeaseStoreError {
         source: BoxError,
     },
     /// No credentials were found, or they are not valid (any more).
-    #[error("no valid credentials for lease table {table:?}")]
+    #[error(
+        "no valid credentials for lease table {table:?}: look at this worker's role, its environment and the \
+         machine's clock"
+    )]
     Credentials {
         /// The table.
         table: String,

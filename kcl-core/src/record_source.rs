@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::BoxError;
+use crate::config::Mistake;
 use crate::model::{
     ChildShard, Record, SequenceNumber, Shard, ShardId, StreamDescription, Timestamp,
 };
@@ -24,6 +25,14 @@ use crate::model::{
 /// `kcl_core::testing::record_source` (feature `test-util`) checks all of it but 4.
 #[async_trait]
 pub trait RecordSource: fmt::Debug + Send + Sync + 'static {
+    /// The source's own settings that cannot work. [`WorkerBuilder::build`] tells them with all
+    /// others.
+    ///
+    /// [`WorkerBuilder::build`]: crate::engine::WorkerBuilder::build
+    fn mistakes(&self) -> Vec<Mistake> {
+        Vec::new()
+    }
+
     /// Asks the service about the stream.
     async fn describe(&self) -> Result<StreamDescription, SourceError>;
 
@@ -125,7 +134,7 @@ impl ShardClosed {
 #[non_exhaustive]
 pub enum SourceError {
     /// The service limits the rate of calls on this shard. Wait, then read again.
-    #[error("reading is throttled")]
+    #[error("reading is throttled: the shard's limits are shared by all who read it")]
     Throttled {
         /// What the service said.
         #[source]
@@ -135,7 +144,7 @@ pub enum SourceError {
     #[error("shard iterator expired")]
     Expired,
     /// The service could not be reached, did not answer in time, or failed. Try again later.
-    #[error("stream {stream:?} did not answer")]
+    #[error("stream {stream:?} did not answer: look at the network and the endpoint if it lasts")]
     Unavailable {
         /// The stream.
         stream: String,
@@ -180,7 +189,10 @@ pub enum SourceError {
         source: BoxError,
     },
     /// No credentials were found, or they are not valid (any more).
-    #[error("no valid credentials for stream {stream:?}")]
+    #[error(
+        "no valid credentials for stream {stream:?}: look at this worker's role, its environment and the \
+         machine's clock"
+    )]
     Credentials {
         /// The stream.
         stream: String,

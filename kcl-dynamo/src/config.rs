@@ -12,6 +12,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryPartition;
 use aws_sdk_dynamodb::config::{Builder, IdentityCache};
+use kcl_core::config::Mistake;
 
 /// Settings of a [`DynamoLeaseStore`](crate::DynamoLeaseStore). A table's name is one already.
 ///
@@ -102,6 +103,24 @@ impl DynamoLeaseStoreConfig {
     pub const fn with_prepare_timeout(mut self, timeout: Duration) -> Self {
         self.prepare_timeout = timeout;
         self
+    }
+
+    /// What cannot work.
+    pub(crate) fn mistakes(&self) -> Vec<Mistake> {
+        let times = [
+            ("leases.connect_timeout", self.connect_timeout),
+            ("leases.attempt_timeout", self.attempt_timeout),
+            ("leases.operation_timeout", self.operation_timeout),
+            ("leases.prepare_timeout", self.prepare_timeout),
+        ];
+        let mut mistakes: Vec<_> = Mistake::of_zero_times(times).collect();
+        if self.attempts_max == 0 {
+            mistakes.push(Mistake::new("leases.attempts_max", "must be at least 1"));
+        }
+        if self.table.is_empty() {
+            mistakes.push(Mistake::new("leases.table", "is empty: name the lease table"));
+        }
+        mistakes
     }
 
     /// The store's own client: nothing of it is shared with other clients but what `sdk` itself

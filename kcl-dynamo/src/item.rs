@@ -218,7 +218,7 @@ mod tests {
         ]
     }
 
-    fn pendings() -> impl Strategy<Value = PendingCheckpoint> {
+    fn pending_checkpoints() -> impl Strategy<Value = PendingCheckpoint> {
         (checkpoints(), option::of(vec(any::<u8>(), 0..9))).prop_map(|(checkpoint, state)| {
             PendingCheckpoint { checkpoint, state: state.map(Bytes::from) }
         })
@@ -258,7 +258,7 @@ mod tests {
         let family = (shard_sets(), shard_sets(), option::of(ranges));
         let progress = (
             checkpoints(),
-            option::of(pendings()),
+            option::of(pending_checkpoints()),
             option::of(times()),
             option::of(any::<u64>()),
             option::of(times()),

@@ -12,6 +12,7 @@ use aws_sdk_kinesis::config::timeout::TimeoutConfig;
 use aws_sdk_kinesis::config::{Builder, IdentityCache};
 use aws_smithy_runtime_api::client::retries::classifiers::{RetryClassifierPriority, RetryReason};
 use aws_smithy_types::retry::ErrorKind;
+use kcl_core::config::Mistake;
 use kcl_core::model::{StreamArn, StreamName};
 
 /// How often the SDK tries what the lease side asks: the next turn to ask comes late.
@@ -86,6 +87,19 @@ impl KinesisSourceConfig {
     pub const fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
         self
+    }
+
+    /// What cannot work.
+    pub(crate) fn mistakes(&self) -> Vec<Mistake> {
+        let times = [
+            ("records.connect_timeout", self.connect_timeout),
+            ("records.attempt_timeout", self.attempt_timeout),
+        ];
+        let mut mistakes: Vec<_> = Mistake::of_zero_times(times).collect();
+        if self.stream.as_str().is_empty() {
+            mistakes.push(Mistake::new("records.stream", "is empty: name the stream"));
+        }
+        mistakes
     }
 
     /// The client that describes and lists.

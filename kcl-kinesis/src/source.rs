@@ -13,6 +13,7 @@ use aws_sdk_kinesis::types;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use kcl_core::BoxError;
+use kcl_core::config::Mistake;
 use kcl_core::model::{
     Shard, ShardId, StreamArn, StreamDescription, StreamName, StreamStatus, Timestamp,
 };
@@ -39,6 +40,7 @@ pub struct KinesisSource {
     stream: Arc<StreamId>,
     control: Client,
     reading: Client,
+    mistakes: Vec<Mistake>,
 }
 
 impl KinesisSource {
@@ -60,6 +62,7 @@ impl KinesisSource {
         Self {
             control: config.control_client(sdk),
             reading: config.read_client(sdk),
+            mistakes: config.mistakes(),
             stream: Arc::new(config.stream),
         }
     }
@@ -67,6 +70,10 @@ impl KinesisSource {
 
 #[async_trait]
 impl RecordSource for KinesisSource {
+    fn mistakes(&self) -> Vec<Mistake> {
+        self.mistakes.clone()
+    }
+
     async fn describe(&self) -> Result<StreamDescription, SourceError> {
         let clock = ServiceClock::default();
         let reply = describe(&self.control, &self.stream)

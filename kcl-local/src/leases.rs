@@ -6,7 +6,9 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use kcl_core::lease_store::{Conditional, JavaRow, LeaseStore, LeaseStoreError, Page, PageToken};
+use kcl_core::lease_store::{
+    Conditional, JavaRow, LeaseStore, LeaseStoreError, Page, PageToken, Reading,
+};
 use kcl_core::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStart, WorkerId};
 
 /// The name under which its errors speak of the table.
@@ -57,7 +59,7 @@ impl MemoryLeaseStore {
         self
     }
 
-    /// This handle, with scans that do not show the last `writes` writes to the table. Default: 0.
+    /// This handle, with eventual scans that do not show the last `writes` writes to the table. Default: 0.
     ///
     /// The table remembers as many writes as any of its handles was ever told to leave out.
     #[must_use]
@@ -197,11 +199,15 @@ impl LeaseStore for MemoryLeaseStore {
         Ok(())
     }
 
-    async fn scan(&self, from: Option<PageToken>) -> Result<Page, LeaseStoreError> {
+    async fn scan(
+        &self,
+        from: Option<PageToken>,
+        reading: Reading,
+    ) -> Result<Page, LeaseStoreError> {
         let table = self.lock();
-        let page = match self.scans_lag {
-            0 => page(&table.rows, from, self.page_rows_max),
-            lag => page(&table.before(lag), from, self.page_rows_max),
+        let page = match (self.scans_lag, reading) {
+            (0, _) | (_, Reading::Consistent) => page(&table.rows, from, self.page_rows_max),
+            (lag, Reading::Eventual) => page(&table.before(lag), from, self.page_rows_max),
         };
         drop(table);
         Ok(page)
@@ -285,7 +291,7 @@ mod tests {
     }
 
     async fn beats(store: &MemoryLeaseStore) -> Vec<u64> {
-        let page = store.scan(None).await.unwrap();
+        let page = store.scan(None, Reading::Eventual).await.unwrap();
         page.presence.iter().map(|presence| presence.beat).collect()
     }
 
@@ -308,12 +314,12 @@ mod tests {
         for worker in ["a", "b", "c"] {
             store.put_presence(&presence(worker, 1)).await.unwrap();
         }
-        let first = store.scan(None).await.unwrap();
+        let first = store.scan(None, Reading::Eventual).await.unwrap();
         assert_eq!(first.presence, [presence("a", 1)]);
         store.put_presence(&presence("a", 2)).await.unwrap();
         store.put_presence(&presence("b", 2)).await.unwrap();
         store.delete_presence(&WorkerId::from("c")).await.unwrap();
-        let second = store.scan(first.next).await.unwrap();
+        let second = store.scan(first.next, Reading::Eventual).await.unwrap();
         assert_eq!((second.presence, second.next), (vec![presence("b", 2)], None));
     }
 }

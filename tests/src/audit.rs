@@ -66,6 +66,20 @@ impl Audit {
         self.deliveries.len() - self.ids().len()
     }
 
+    /// The first delivery of each record that was delivered again.
+    #[must_use]
+    pub fn came_again(&self) -> Vec<&Delivery> {
+        let (mut first, mut again) = (BTreeMap::new(), BTreeMap::new());
+        for delivery in &self.deliveries {
+            let id = delivery.id.as_str();
+            let known = *first.entry(id).or_insert(delivery);
+            if known != delivery {
+                again.insert(id, known);
+            }
+        }
+        again.into_values().collect()
+    }
+
     /// Deliveries by `worker`.
     pub fn by<'a>(&'a self, worker: &'a str) -> impl Iterator<Item = &'a Delivery> {
         self.deliveries.iter().filter(move |delivery| delivery.worker == worker)
@@ -163,7 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn repeats_are_counted() {
-        assert_eq!(audit(&["1 a s 10 k.1", "2 b s 10 k.1", "3 b s 11 k.2"]).repeated(), 1);
+    fn repeats_are_counted_and_their_first_deliveries_known() {
+        let audit = audit(&["1 a s 10 k.1", "2 b s 10 k.1", "3 b s 11 k.2", "4 c s 10 k.1"]);
+        assert_eq!(audit.repeated(), 2);
+        assert_eq!(audit.came_again(), [&audit.deliveries[0]]);
     }
 }

@@ -1,6 +1,7 @@
 //! A fleet of real worker processes on the embedded stack: started, struck with real signals, audited.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use aws_sdk_kinesis::Client;
 use kcl_core::clock::{Clock as _, SystemClock};
-use kcl_core::lease_store::LeaseStore as _;
+use kcl_core::lease_store::{LeaseStore as _, Reading};
 use kcl_core::model::Lease;
 use kcl_dynamo::DynamoLeaseStore;
 use kcl_local::LocalStack;
@@ -36,6 +37,7 @@ pub struct Fleet {
     binary: PathBuf,
     workers: BTreeMap<String, Child>,
     extra: Vec<String>,
+    environment: BTreeMap<String, OsString>,
 }
 
 impl Fleet {
@@ -52,6 +54,7 @@ impl Fleet {
             binary: binary.to_owned(),
             workers: BTreeMap::new(),
             extra: extra.iter().map(|word| (*word).to_owned()).collect(),
+            environment: BTreeMap::new(),
         };
         let client = fleet.kinesis();
         client.create_stream().stream_name(STREAM).shard_count(shards).send().await?;
@@ -127,6 +130,11 @@ impl Fleet {
         until("the stream is active", Duration::from_secs(5), active).await
     }
 
+    /// Sets a variable of the environment of worker processes that start from now on.
+    pub fn set_environment(&mut self, name: &str, value: impl Into<OsString>) {
+        self.environment.insert(name.to_owned(), value.into());
+    }
+
     /// Starts a worker process.
     ///
     /// # Errors
@@ -139,6 +147,7 @@ impl Fleet {
             .args(["--app", APPLICATION, "--worker", name, "--log"])
             .arg(log)
             .args(&self.extra)
+            .envs(&self.environment)
             .stdout(Stdio::null())
             .stderr(errors)
             .spawn()?;
@@ -218,7 +227,7 @@ impl Fleet {
     /// If the table cannot be read.
     pub async fn leases(&self) -> anyhow::Result<Vec<Lease>> {
         let store = DynamoLeaseStore::new(&self.stack.sdk_config(), APPLICATION);
-        Ok(store.scan(None).await.map(|page| page.leases).unwrap_or_default())
+        Ok(store.scan(None, Reading::Eventual).await.map(|page| page.leases).unwrap_or_default())
     }
 
     /// How many unended leases each worker's name owns, hand-overs being settled; none while some

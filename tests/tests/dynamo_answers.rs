@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError};
+use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Reading};
 use kcl_core::model::{LeaseCounter, LeaseKey, LeaseWrite, Presence, Timestamp, WriteKind};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_tests::dynamodb::sdk;
@@ -65,22 +65,26 @@ async fn every_code_of_the_service_is_sorted() {
 
 /// What concludes a loss must not be stale; what only hints may be.
 #[tokio::test]
-async fn rows_are_read_consistently_and_scans_are_not() {
+async fn rows_are_read_consistently_and_scans_as_they_are_asked_for() {
     let item = format!("{{\"Item\":{LEASE}}}");
     let page = format!("{{\"Items\":[{LEASE},{LEASE}],\"Count\":2,\"ScannedCount\":2}}");
-    let answers = vec![(200, item), (200, "{}".to_owned()), (200, page)];
+    let answers = vec![(200, item), (200, "{}".to_owned()), (200, page.clone()), (200, page)];
     let server = Scripted::answering(answers).await;
     let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
     assert!(store.get(&key()).await.unwrap().is_some());
     assert!(store.stream_start(&"orders".into()).await.unwrap().is_none());
-    let page = store.scan(None).await.unwrap();
+    let page = store.scan(None, Reading::Eventual).await.unwrap();
     assert_eq!(page.leases.len(), 2);
     assert!((page.read_units - 0.5).abs() < 0.01, "estimated: {}", page.read_units);
-    let [get, start, scan] = &server.requests()[..] else { panic!("{:?}", server.requests()) };
-    for consistent in [get, start] {
+    let page = store.scan(None, Reading::Consistent).await.unwrap();
+    assert!((page.read_units - 1.0).abs() < 0.01, "estimated: {}", page.read_units);
+    let [get, start, scan, fresh] = &server.requests()[..] else {
+        panic!("{:?}", server.requests())
+    };
+    for consistent in [get, start, fresh] {
         assert!(consistent.contains("\"ConsistentRead\":true"), "{consistent}");
     }
-    assert!(!scan.contains("ConsistentRead"), "{scan}");
+    assert!(scan.contains("\"ConsistentRead\":false"), "{scan}");
     assert!(scan.contains("\"ReturnConsumedCapacity\":\"TOTAL\""), "{scan}");
 }
 

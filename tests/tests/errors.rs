@@ -164,11 +164,7 @@ mod tests {
     fn errors_of_checkpoints_read_well() {
         let sequence: SequenceNumber = "17".parse().unwrap();
         let position = Position { sequence, sub_sequence: 0 };
-        let errors = [
-            CheckpointError::LeaseLost,
-            CheckpointError::OutOfRange { position },
-            CheckpointError::Store(cause()),
-        ];
+        let errors = [CheckpointError::LeaseLost, CheckpointError::OutOfRange { position }];
         check_all("kcl-core/src/checkpointer.rs", "CheckpointError", &errors);
     }
 

@@ -2,11 +2,14 @@
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::Path;
     use std::time::Duration;
 
+    use kcl_core::clock::{Clock as _, SystemClock};
     use kcl_tests::fleet::Fleet;
     use rustix::process::Signal;
+    use tokio::time::{Instant, sleep};
 
     const WORKER: &str = env!("CARGO_BIN_EXE_fleet_worker");
 
@@ -34,6 +37,47 @@ mod tests {
         fleet.balanced(&["a", "c"], 3, LIMIT).await.unwrap();
         let produced = producer.stop().await.unwrap();
         fleet.delivered(&produced, LIMIT).await.unwrap();
+    }
+
+    fn now() -> i64 {
+        SystemClock.time_of_day().epoch_millis()
+    }
+
+    /// Watches all leases for so long. Returns when each was last seen before its last renewal.
+    async fn last_renewals(fleet: &Fleet, time: Duration) -> BTreeMap<String, i64> {
+        let (mut renewals, mut looked_at) = (BTreeMap::new(), now());
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            let before = looked_at;
+            looked_at = now();
+            for lease in fleet.leases().await.unwrap() {
+                let known =
+                    renewals.entry(lease.key.to_string()).or_insert((lease.counter, before));
+                if known.0 != lease.counter {
+                    *known = (lease.counter, before);
+                }
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        renewals.into_iter().map(|(shard, (_, before))| (shard, before)).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_crash_repeats_no_more_than_came_since_the_last_renewal() {
+        let mut fleet = fleet(6, &["a", "b", "c"]).await;
+        let producer = fleet.produce(200);
+        let renewed_after = last_renewals(&fleet, Duration::from_millis(2_900)).await;
+        fleet.signal("b", Signal::KILL).unwrap();
+        fleet.gone("b", LIMIT).await.unwrap();
+        fleet.balanced(&["a", "c"], 3, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        for delivery in audit.came_again() {
+            assert_eq!(delivery.worker, "b");
+            // From a batch in hand to the renewal that stores it, on a busy machine.
+            let bound = renewed_after[&delivery.shard] - 300;
+            assert!(delivery.at >= bound, "{delivery:?} before {bound}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use kcl_core::lease_store::{Conditional, LeaseStore, Page};
+use kcl_core::lease_store::{Conditional, LeaseStore, Page, Reading};
 use kcl_core::model::{
     Checkpoint, Lease, LeaseCounter, LeaseKey, LeaseWrite, Position, Progress, SequenceNumber,
     ShardId, Timestamp, WorkerId, WriteKind,
@@ -27,7 +27,7 @@ async fn every_lease_of_java_is_read_as_java_wrote_it() {
     for path in fixtures("lease-") {
         let json = json(&path);
         let (store, _) = table_with(&server, &[item(&json)]).await;
-        let page = store.scan(None).await.unwrap();
+        let page = store.scan(None, Reading::Eventual).await.unwrap();
         assert_eq!(page.unreadable, [], "{}", path.display());
         let [lease] = &page.leases[..] else { panic!("{}: {page:?}", path.display()) };
         assert_reads(lease, &json, &path);
@@ -75,7 +75,7 @@ async fn whole_tables_of_java_are_read_without_a_rest() {
         let items: Vec<Item> = json.as_array().unwrap().iter().map(item).collect();
         let (store, _) = table_with(&server, &items).await;
         let Page { leases, presence, stream_starts, java, unreadable, next, .. } =
-            store.scan(None).await.unwrap();
+            store.scan(None, Reading::Eventual).await.unwrap();
         assert_eq!(unreadable, [], "{}", path.display());
         assert_eq!((presence, stream_starts, next), (vec![], vec![], None), "{}", path.display());
         assert_eq!(leases.len() + java.len(), items.len(), "{}", path.display());
@@ -108,11 +108,15 @@ async fn a_row_of_java_that_changes_changes_its_fingerprint() {
     ] {
         let row = item(&json(&root().join("kcl-3.5.1").join(name).with_extension("json")));
         let (store, client) = table_with(&server, std::slice::from_ref(&row)).await;
-        let before = store.scan(None).await.unwrap().java;
-        assert_eq!(before, store.scan(None).await.unwrap().java, "{name} stands still");
+        let before = store.scan(None, Reading::Eventual).await.unwrap().java;
+        assert_eq!(
+            before,
+            store.scan(None, Reading::Eventual).await.unwrap().java,
+            "{name} stands still"
+        );
         let changed = row.into_iter().chain([(attribute.to_owned(), moved)]).collect();
         put(&client, store.table(), &changed).await;
-        let after = store.scan(None).await.unwrap().java;
+        let after = store.scan(None, Reading::Eventual).await.unwrap().java;
         assert_ne!(before[0].fingerprint, after[0].fingerprint, "{name}");
         assert_eq!(before[0].key, after[0].key);
     }
@@ -126,7 +130,7 @@ async fn our_writes_leave_the_rest_of_a_row_alone() {
     for path in fixtures("lease-") {
         let before = item(&json(&path));
         let (store, client) = table_with(&server, std::slice::from_ref(&before)).await;
-        let lease = store.scan(None).await.unwrap().leases.swap_remove(0);
+        let lease = store.scan(None, Reading::Eventual).await.unwrap().leases.swap_remove(0);
         let position = Position::of(SequenceNumber::from(7));
         let progress = Some(Progress::to(Checkpoint::After(position), None));
         let taken = counter_after(&store, &lease.key, 1, |counter| WriteKind::Take {

@@ -42,6 +42,12 @@ pub struct DeliveryConfig {
     ///
     /// Default: 1 s. At most 1 minute.
     pub cancel_grace: Duration,
+    /// After what time a call of the processor that has not ended is told. It is told again each time
+    /// that it has doubled, and each hour. Nothing else happens: a processor may take as long as it
+    /// likes while nobody asks for its shard.
+    ///
+    /// Default: 1 minute. From 1 s to 1 day.
+    pub slow_after: Duration,
 }
 
 /// Who stores how far a shard is done.
@@ -76,6 +82,7 @@ impl Default for DeliveryConfig {
             failure: FailurePolicy::default(),
             lost_data: LostDataPolicy::default(),
             cancel_grace: Duration::from_secs(1),
+            slow_after: Duration::from_mins(1),
         }
     }
 }
@@ -91,5 +98,7 @@ impl DeliveryConfig {
         check_duration(mistakes, "delivery.retry_max", self.retry_max, range);
         let range = (Duration::ZERO, Duration::from_mins(1));
         check_duration(mistakes, "delivery.cancel_grace", self.cancel_grace, range);
+        let range = (Duration::from_secs(1), Duration::from_hours(24));
+        check_duration(mistakes, "delivery.slow_after", self.slow_after, range);
     }
 }

@@ -21,6 +21,22 @@ pub struct Mistake {
     pub problem: String,
 }
 
+impl Mistake {
+    /// A setting, and what it must be. Both together read as a sentence.
+    #[must_use]
+    pub fn new(setting: &'static str, problem: impl Into<String>) -> Self {
+        Self { setting, problem: problem.into() }
+    }
+
+    /// A mistake for each of these times that is zero.
+    pub fn of_zero_times(
+        times: impl IntoIterator<Item = (&'static str, Duration)>,
+    ) -> impl Iterator<Item = Self> {
+        let zero = times.into_iter().filter(|(_, time)| time.is_zero());
+        zero.map(|(setting, _)| Self::new(setting, "must be more than 0"))
+    }
+}
+
 impl ConfigError {
     /// The settings that must change.
     #[must_use]

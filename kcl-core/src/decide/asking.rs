@@ -146,6 +146,9 @@ impl Asking {
 
     fn read(&mut self, row: Option<Lease>, now: Moment) -> Option<AskingEffect> {
         let Some(row) = row else { return Some(ended("the row is gone")) };
+        if row.is_ended() {
+            return Some(ended("the shard is finished"));
+        }
         let is_mine = row.owner.as_ref() == Some(&self.me);
         let is_asked = is_mine && row.checkpoint_owner.as_ref() == Some(&self.victim);
         if is_mine && row.checkpoint_owner.is_none() {
@@ -166,7 +169,7 @@ impl Asking {
             row.owner.as_ref() == Some(&self.victim) && row.checkpoint_owner.is_none();
         match self.state {
             State::Looking if self.stopping => Some(AskingEffect::Ended(AskEnd::Withdrawn)),
-            State::Looking if is_free_to_ask && !row.is_ended() && self.begins < BEGINS_MAX => {
+            State::Looking if is_free_to_ask && self.begins < BEGINS_MAX => {
                 let (counter, victim) = (row.counter, self.victim.clone());
                 self.begins += 1;
                 self.state = State::Beginning;

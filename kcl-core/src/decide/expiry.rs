@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{Lease, LeaseCounter, LeaseKey, Moment};
+use crate::model::{Lease, LeaseCounter, LeaseKey, Moment, WorkerId};
 
 /// When each lease was first seen with the counter that it has now.
 ///
@@ -96,6 +96,22 @@ impl CounterWatch {
 /// Whether somebody must renew a lease: it is owned, and its shard is not finished.
 const fn is_awaited(lease: &Lease) -> bool {
     lease.owner.is_some() && !lease.is_ended()
+}
+
+/// From whom a lease was taken because it was expired, by two looks at its row; none if it was not,
+/// or that cannot be seen.
+///
+/// Every way from one holder to another that is not by force has a write of the former holder in
+/// between. So a taker's write right after the counter of another holder says that this one is dead,
+/// to whoever came too late to see it by itself.
+#[must_use]
+pub fn taken_from<'a>(before: &'a Lease, after: &Lease) -> Option<&'a WorkerId> {
+    let former = before.holder()?;
+    let taker =
+        after.owner.as_ref().filter(|_| after.checkpoint_owner.is_none() && after.is_ours());
+    let writer = after.last_write.as_ref().map(|stamp| &stamp.worker);
+    let is_taken = after.counter == before.counter.next() && taker == writer;
+    (is_taken && taker.is_some_and(|taker| taker != former)).then_some(former)
 }
 
 #[cfg(test)]
@@ -200,6 +216,58 @@ mod tests {
         let finished = end.apply(Some(&row(1, None))).unwrap().unwrap();
         assert_eq!(finished.owner, Some("other".into()));
         assert!(!watch(&[(5, finished.clone())]).is_expired(&finished, at(100)));
+    }
+
+    /// Rows of a lease that `other` holds, one after the other, as these writes make them.
+    fn history<const N: usize>(writes: [(&str, WriteKind); N]) -> Vec<Lease> {
+        let mut rows = vec![row(1, Some(10))];
+        for (number, (worker, kind)) in (1..).zip(writes) {
+            let write = LeaseWrite { key: "shard".into(), worker: worker.into(), number, kind };
+            let made = write.apply(rows.last()).expect("its precondition holds");
+            rows.push(made.expect("it leaves a row"));
+        }
+        rows
+    }
+
+    fn take(counter: u64) -> WriteKind {
+        let expiry = Duration::from_secs(10);
+        WriteKind::Take { counter: LeaseCounter(counter), expiry, owner_switches: 1 }
+    }
+
+    /// Whether `other` is taken for dead by two looks, at the first row and at the last one.
+    fn is_dead(rows: &[Lease]) -> bool {
+        let (before, after) = (rows.first().unwrap(), rows.last().unwrap());
+        let from = taken_from(before, after);
+        assert!(from.is_none_or(|from| from.as_str() == "other"));
+        from.is_some()
+    }
+
+    #[test]
+    fn a_take_right_after_the_holders_counter_says_that_it_is_dead() {
+        assert!(is_dead(&history([("me", take(1))])));
+        let renewal = || WriteKind::Renew { counter: LeaseCounter(2), next: None, progress: None };
+        assert!(!is_dead(&history([("me", take(1)), ("me", renewal())])), "seen too late");
+        let renewal = WriteKind::Renew { counter: LeaseCounter(1), next: None, progress: None };
+        assert!(!is_dead(&history([("other", renewal)])));
+        assert!(!is_dead(&history([])));
+    }
+
+    #[test]
+    fn a_holder_that_let_go_is_not_dead() {
+        let counter = LeaseCounter(1);
+        let release = WriteKind::Release { counter, progress: None };
+        assert!(!is_dead(&history([("other", release), ("me", take(2))])));
+        let begin = || WriteKind::BeginHandOver { counter, victim: "other".into() };
+        let next = || "me".into();
+        let complete = || WriteKind::CompleteHandOver { counter, next: next(), progress: None };
+        assert!(!is_dead(&history([("me", begin())])));
+        assert!(!is_dead(&history([("me", begin()), ("other", complete())])));
+        let taken = history([("me", begin()), ("other", complete()), ("me", take(2))]);
+        assert!(!is_dead(&taken));
+        let withdrawn = WriteKind::Withdraw { counter, victim: "other".into() };
+        assert!(!is_dead(&history([("me", begin()), ("me", withdrawn)])));
+        let cancelled = WriteKind::CancelHandOver { counter };
+        assert!(!is_dead(&history([("me", begin()), ("other", cancelled)])));
     }
 
     #[test]

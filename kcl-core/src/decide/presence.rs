@@ -78,6 +78,16 @@ impl PresenceWatch {
         present.map(|(worker, _)| worker.clone()).collect()
     }
 
+    /// Takes in that leases of these workers were expired for others, who took them: they are absent
+    /// until their beats move.
+    pub fn dead_for_others<'a>(&mut self, workers: impl IntoIterator<Item = &'a WorkerId>) {
+        for worker in workers {
+            if let Some(sighting) = self.seen.get_mut(worker) {
+                sighting.silenced_at = Some(sighting.beat);
+            }
+        }
+    }
+
     /// When a worker's beat last moved or was first seen; none if there is no row of it.
     #[must_use]
     pub fn last_moved(&self, worker: &WorkerId) -> Option<Moment> {
@@ -172,6 +182,18 @@ mod tests {
         check(&mut watch, &["a"], 9, &["a"]);
         check(&mut watch, &[], 9, &["a"]);
         check(&mut watch, &["a"], 10, &[]); // A later lease of it expired.
+    }
+
+    #[test]
+    fn a_worker_whose_lease_was_expired_for_others_is_absent_until_its_beat_moves() {
+        let mut watch = PresenceWatch::default();
+        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
+        watch.dead_for_others(&["a".into(), "stranger".into()]);
+        check(&mut watch, &[], 5, &["b"]);
+        scan(&mut watch, &[("a", 1), ("b", 2)], 6);
+        check(&mut watch, &[], 6, &["b"]);
+        scan(&mut watch, &[("a", 2), ("b", 2)], 7);
+        check(&mut watch, &[], 7, &["a", "b"]);
     }
 
     #[test]

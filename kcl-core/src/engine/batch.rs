@@ -1,5 +1,7 @@
 //! What a consumer does with the batch in hand: deliver it in portions, try again, set aside.
 
+use std::time::Duration;
+
 use crate::batch::RecordBatch;
 use crate::config::OnExhausted;
 use crate::dead_letter::FailedRecord;
@@ -78,8 +80,10 @@ impl Consumer {
         }
         let in_flight_max = self.parts.config.delivery.in_flight_max;
         if self.delivery.reached().in_flight >= in_flight_max {
+            self.calls(Call::Acknowledgements);
             let (guard, room) = (&mut self.guard, self.delivery.room(in_flight_max));
             let attended = self.delivery.attend(guard, Patience::UntilAsked, room).await;
+            self.call_is_over();
             if let Err(happened) = self.attended(attended) {
                 return happened;
             }
@@ -102,8 +106,16 @@ impl Consumer {
             }
             let Some(fetch) = &mut self.fetch else { return Err(Happened::EndReached) };
             match fetch.take() {
-                Some(Next::Batch(batch)) => return Ok(batch),
-                Some(Next::CaughtUp(at)) => self.delivery.publish(Some(at)),
+                Some(Next::Batch(batch)) => {
+                    let behind_latest = batch.records.behind_latest();
+                    self.vitals.send_modify(|vitals| vitals.behind_latest = behind_latest);
+                    return Ok(batch);
+                }
+                Some(Next::CaughtUp(at)) => {
+                    let behind_latest = Some(Duration::ZERO);
+                    self.vitals.send_modify(|vitals| vitals.behind_latest = behind_latest);
+                    self.delivery.publish(Some(at));
+                }
                 Some(Next::End(_)) => return Err(Happened::EndReached),
                 Some(Next::Hopeless) => return Err(Happened::Hopeless),
                 None if self.delivery.reached().in_flight == 0 => {
@@ -121,12 +133,15 @@ impl Consumer {
     async fn deliver_portion(&mut self, count: usize, attempt: u32) -> Happened {
         let Some(Batch { records, .. }) = &self.hand.batch else { return Happened::Succeeded };
         let portion = records.portion(count, attempt);
+        self.calls(Call::ProcessRecords);
         let ahead = async {
             if let Some(fetch) = &mut self.fetch {
                 Fetch::fill(fetch).await;
             }
         };
-        match self.delivery.process(&mut self.guard, portion.clone(), ahead).await {
+        let outcome = self.delivery.process(&mut self.guard, portion.clone(), ahead).await;
+        self.call_is_over();
+        match outcome {
             Outcome::Succeeded => self.portion_done(portion.last_position()),
             Outcome::Stopped(stop) => stop.into(),
             Outcome::Failed(mishap) => self.portion_failed(&portion, mishap, Happened::Failed),
@@ -143,8 +158,10 @@ impl Consumer {
         if self.delivery.reached().in_flight == 0 {
             return Happened::Succeeded;
         }
+        self.calls(Call::Acknowledgements);
         let acknowledged = self.delivery.room(1);
         let attended = self.delivery.attend(&mut self.guard, patience, acknowledged).await;
+        self.call_is_over();
         self.attended(attended).map_or_else(|happened| happened, |()| Happened::Succeeded)
     }
 
@@ -246,7 +263,10 @@ impl Consumer {
             OnExhausted::DeadLetter => {
                 let from = (self.delivery.desk().info.stream.clone(), shard.clone());
                 let failed = FailedRecord::new(from, record, error.clone(), attempts);
-                match self.delivery.set_aside(&mut self.guard, &failed).await {
+                self.calls(Call::DeadLetter(position));
+                let outcome = self.delivery.set_aside(&mut self.guard, &failed).await;
+                self.call_is_over();
+                match outcome {
                     Outcome::Succeeded => Event::DeadLettered { shard, position, attempts, error },
                     Outcome::Stopped(stop) => return stop.into(),
                     Outcome::Failed(Mishap { error, .. })

@@ -161,6 +161,8 @@ impl WorkerBuilder {
             Ok(()) => Vec::new(),
             Err(error) => error.mistakes().to_vec(),
         };
+        mistakes.extend(self.source.iter().flat_map(|source| source.mistakes()));
+        mistakes.extend(self.store.iter().flat_map(|store| store.mistakes()));
         let mut missing = |setting, problem: &str| {
             mistakes.push(Mistake { setting, problem: problem.to_owned() });
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::WorkerConfig;
@@ -23,7 +23,7 @@ use crate::engine::desk::Desk;
 use crate::engine::erase::ErasedFactory;
 use crate::engine::fetch::{Fetch, FetchParts, Next};
 use crate::engine::guard::Guard;
-use crate::engine::link::{FromConsumer, Grant};
+use crate::engine::link::{Calling, FromConsumer, Grant, Vitals};
 use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::Event;
@@ -66,6 +66,7 @@ pub(super) struct Consumer {
     /// How often in a row the processor failed: at its beginning, and at its work.
     failed_starts: u32,
     pub(super) failures: u32,
+    pub(super) vitals: watch::Sender<Vitals>,
     holder: mpsc::Sender<FromConsumer>,
     /// Tells the holder, by being dropped, that this consumer is gone.
     _alive: oneshot::Sender<()>,
@@ -86,12 +87,27 @@ pub(super) enum Call {
     ShutdownRequested,
     /// The dead letter, with this record.
     DeadLetter(Position),
+    /// None: acknowledgements are waited for.
+    Acknowledgements,
+}
+
+impl Call {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Initialize => "initialize",
+            Self::ProcessRecords => "process_records",
+            Self::ShardEnded => "shard_ended",
+            Self::ShutdownRequested => "shutdown_requested",
+            Self::DeadLetter(_) => "dead letter",
+            Self::Acknowledgements => "acknowledgements",
+        }
+    }
 }
 
 impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Self {
-        let Grant { stream, retention, lease, token, deadline, order, progress, holder, alive } =
-            grant;
+        let Grant { stream, retention, lease, token, deadline, order, .. } = grant;
+        let Grant { progress, vitals, holder, alive, .. } = grant;
         let ConsumerParts { source, factory, dead_letter, config, clock, events, chance, refusals } =
             parts;
         let info = ShardInfo { stream, shard_id: lease.key.shard(), token: token.into() };
@@ -122,6 +138,7 @@ impl Consumer {
             failure: None,
             failed_starts: 0,
             failures: 0,
+            vitals,
             holder,
             _alive: alive,
         };
@@ -172,6 +189,7 @@ impl Consumer {
     }
 
     async fn initialize(&mut self) -> Happened {
+        self.calls(Call::Initialize);
         let outcome = self.delivery.initialize(&mut self.guard).await;
         self.failed_starts =
             if outcome == Outcome::Succeeded { 0 } else { self.failed_starts.saturating_add(1) };
@@ -195,6 +213,7 @@ impl Consumer {
         if let Err(happened) = self.prove_children().await {
             return happened;
         }
+        self.calls(Call::ShardEnded);
         let outcome = self.delivery.end_shard(&mut self.guard).await;
         self.failures =
             if outcome == Outcome::Succeeded { 0 } else { self.failures.saturating_add(1) };
@@ -223,6 +242,7 @@ impl Consumer {
         // An order to let go names its own time.
         let time = self.parts.config.shutdown.drain;
         let until = (state == State::GivingUp).then(|| self.parts.clock.now() + time);
+        self.calls(Call::ShutdownRequested);
         let outcome = self.delivery.request_shutdown(&mut self.guard, until).await;
         let mut happened = self.happened(outcome, Call::ShutdownRequested, 1);
         self.tell_failure(None);
@@ -263,7 +283,19 @@ impl Consumer {
         Happened::Succeeded
     }
 
+    /// Notes that a call begins; [`happened`](Self::happened) notes its end.
+    pub(super) fn calls(&self, call: Call) {
+        let since = self.parts.clock.now();
+        let calling = Calling { name: call.name(), since };
+        self.vitals.send_modify(|vitals| vitals.call = Some(calling));
+    }
+
+    pub(super) fn call_is_over(&self) {
+        self.vitals.send_modify(|vitals| vitals.call = None);
+    }
+
     fn happened(&mut self, outcome: Outcome, call: Call, attempt: u32) -> Happened {
+        self.call_is_over();
         match outcome {
             Outcome::Succeeded => Happened::Succeeded,
             Outcome::Stopped(stop) => stop.into(),
@@ -301,24 +333,18 @@ impl Consumer {
     fn tell_failure(&mut self, pause: Option<Duration>) {
         let Some(Failure { call, attempt, error }) = self.failure.take() else { return };
         let shard = self.parts.lease.key.shard();
-        let name = match call {
-            Call::Initialize => "initialize",
-            Call::ProcessRecords => "process_records",
-            Call::ShardEnded => "shard_ended",
-            Call::ShutdownRequested => "shutdown_requested",
-            Call::DeadLetter(position) => {
-                let told =
-                    Event::DeadLetterFailed { shard, position, attempt, error, retry_in: pause };
-                self.parts.events.emit(&told);
-                return;
-            }
-        };
         self.parts.events.emit(&match (call, pause) {
             (Call::ProcessRecords, retry_in) => {
                 let retry_in = retry_in.unwrap_or_default();
                 Event::BatchFailed { shard, attempt, error, retry_in }
             }
-            (_, retry_in) => Event::ProcessorFailed { shard, call: name, attempt, error, retry_in },
+            (Call::DeadLetter(position), retry_in) => {
+                Event::DeadLetterFailed { shard, position, attempt, error, retry_in }
+            }
+            (_, retry_in) => {
+                let call = call.name();
+                Event::ProcessorFailed { shard, call, attempt, error, retry_in }
+            }
         });
     }
 }

@@ -15,7 +15,7 @@ use crate::checkpointer::CheckpointError;
 use crate::clock::Clock;
 use crate::decide::holding::{DoneSoFar, Holding, HoldingEffect, HoldingInput};
 use crate::decide::write_numbers::WriteNumbers;
-use crate::engine::link::{Done, FROM_CONSUMER_MAX, FromConsumer, Grant, Order};
+use crate::engine::link::{Done, FROM_CONSUMER_MAX, FromConsumer, Grant, Order, Vitals};
 use crate::engine::timer::sleep_until;
 use crate::event::{Event, LeaseEnd};
 use crate::lease_store::{Conditional, LeaseStore, LeaseStoreError};
@@ -106,6 +106,7 @@ impl Holder {
             deadline: deadline_seen,
             order: orders,
             progress,
+            vitals: watch::Sender::new(Vitals::default()),
             holder: to_holder,
             alive,
         };

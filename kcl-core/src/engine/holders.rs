@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::decide::holding::{Holding, HoldingTimes};
+use crate::decide::slow::SlowWatch;
 use crate::engine::holder::{FromHolder, Holder, HolderParts, TO_HOLDER_MAX, ToHolder};
-use crate::engine::link::Grant;
+use crate::engine::link::{Calling, Grant, Vitals};
 use crate::engine::side::Side;
+use crate::engine::status::{HeldShard, SlowCall};
 use crate::engine::supervisor::{TaskEnd, Tasks};
 use crate::engine::view::View;
+use crate::event::Event;
 use crate::model::{Lease, LeaseKey, Moment, StreamName, WorkerId};
 use crate::telemetry::shard_span;
 
@@ -21,6 +24,8 @@ use crate::telemetry::shard_span;
 struct Held {
     to_holder: mpsc::Sender<ToHolder>,
     next: Option<WorkerId>,
+    vitals: watch::Receiver<Vitals>,
+    slow: SlowWatch,
     has_ended: bool,
 }
 
@@ -71,7 +76,8 @@ impl Holders {
         let (holder, grant) = Holder::new(parts, holding, self.side.write_numbers(), inbox);
         let span = shard_span(&self.stream, &key.shard());
         self.tasks.spawn("holder", span, holder.run());
-        self.held.insert(key, Held { to_holder, next: None, has_ended: false });
+        let (vitals, slow) = (grant.vitals.subscribe(), SlowWatch::default());
+        self.held.insert(key, Held { to_holder, next: None, vitals, slow, has_ended: false });
         grant
     }
 
@@ -89,6 +95,28 @@ impl Holders {
     pub(super) fn keys(&self) -> BTreeSet<LeaseKey> {
         let held = self.held.iter().filter(|(_, held)| !held.has_ended);
         held.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Looks how the consumers of the held leases are doing, and tells of calls that do not end.
+    pub(super) fn look(&mut self, view: &View, now: Moment) -> Vec<HeldShard> {
+        let slow_after = self.side.config.delivery.slow_after;
+        let mut shards = Vec::new();
+        for (key, held) in self.held.iter_mut().filter(|(_, held)| !held.has_ended) {
+            let Vitals { behind_latest, call } = *held.vitals.borrow();
+            let taken = held.slow.observe(call.map(|call| call.since), slow_after, now);
+            if let (Some(taken), Some(Calling { name, .. })) = (taken, call) {
+                let shard = key.shard();
+                self.side.events.emit(&Event::ProcessorSlow { shard, call: name, taken });
+            }
+            let slow = held.slow.told().zip(call);
+            shards.push(HeldShard {
+                key: key.clone(),
+                checkpoint: view.row(key).map(|row| row.checkpoint),
+                behind_latest,
+                slow: slow.map(|(taken, call)| SlowCall { call: call.name, taken }),
+            });
+        }
+        shards
     }
 
     /// The leases that are held no longer, whose consumers are still here.

@@ -27,6 +27,8 @@ pub(crate) struct Grant {
     pub(crate) order: watch::Receiver<Order>,
     /// What the consumer has done, for the next renewal to store. Only the newest counts.
     pub(crate) progress: watch::Sender<Done>,
+    /// How the consumer is doing, for whoever asks. Only the newest counts.
+    pub(crate) vitals: watch::Sender<Vitals>,
     /// What the consumer asks for or reports.
     pub(crate) holder: mpsc::Sender<FromConsumer>,
     /// Dropped when the consumer is gone, whatever the reason. Nothing is ever sent.
@@ -55,6 +57,24 @@ pub(crate) struct Done {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// When the consumer was last at the end of its shard.
     pub(crate) caught_up_at: Option<Timestamp>,
+}
+
+/// How a consumer is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Vitals {
+    /// How far its last read was behind the end of the shard, if that is known.
+    pub(crate) behind_latest: Option<Duration>,
+    /// The call of the application's code that has not ended yet.
+    pub(crate) call: Option<Calling>,
+}
+
+/// A call of the application's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Calling {
+    /// Which, such as `process_records`.
+    pub(crate) name: &'static str,
+    /// Since when.
+    pub(crate) since: Moment,
 }
 
 /// What a consumer asks of its holder or tells it.

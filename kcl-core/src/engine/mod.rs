@@ -48,5 +48,5 @@ mod view;
 mod worker;
 
 pub use builder::WorkerBuilder;
-pub use status::{ShardReport, ShutdownReport, WorkerState, WorkerStatus};
+pub use status::{HeldShard, ShardReport, ShutdownReport, SlowCall, WorkerState, WorkerStatus};
 pub use worker::{Worker, WorkerHandle};

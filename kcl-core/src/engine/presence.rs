@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::side::Side;
 use crate::event::Event;
+use crate::lease_store::LeaseStoreError;
 use crate::model::Presence;
 use crate::telemetry::chain;
 
@@ -22,20 +23,14 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How often the removal is tried: a row that stays is only judged absent later.
 const REMOVALS_MAX: u32 = 3;
 
-/// Writes the row with `beat`. True if it is stored.
-pub(super) async fn write(side: &Side, beat: u64) -> bool {
+/// Writes the row with `beat`.
+pub(super) async fn write(side: &Side, beat: u64) -> Result<(), LeaseStoreError> {
     let presence = Presence {
         worker: side.me.clone(),
         beat,
         last_update: side.clock.time_of_day().before(LAST_UPDATE_AGE),
     };
-    match side.store.put_presence(&presence).await {
-        Ok(()) => true,
-        Err(error) => {
-            report(side, "write this worker's presence", &error);
-            false
-        }
-    }
+    side.store.put_presence(&presence).await
 }
 
 /// Keeps the row moving until `stop`, then removes it and says so by dropping `removed`.
@@ -49,8 +44,13 @@ pub(super) async fn run(side: Arc<Side>, stop: CancellationToken, removed: onesh
             () = sleep(pause) => {}
         }
         beat += 1;
-        let is_stored = write(&side, beat).await;
-        pause = if is_stored { side.config.lease.expiry / 3 } else { RETRY_AFTER };
+        pause = match write(&side, beat).await {
+            Ok(()) => side.config.lease.expiry / 3,
+            Err(error) => {
+                report(&side, "write this worker's presence", &error);
+                RETRY_AFTER
+            }
+        };
     }
     for _ in 0..REMOVALS_MAX {
         match side.store.delete_presence(&side.me).await {
@@ -61,7 +61,7 @@ pub(super) async fn run(side: Arc<Side>, stop: CancellationToken, removed: onesh
     drop(removed);
 }
 
-fn report(side: &Side, doing: &'static str, error: &crate::lease_store::LeaseStoreError) {
+fn report(side: &Side, doing: &'static str, error: &LeaseStoreError) {
     let retry_in = RETRY_AFTER;
     side.events.emit(&Event::CallFailed { doing, error: chain(error), retry_in });
 }

@@ -1,7 +1,7 @@
 //! Reads the whole table once.
 
 use crate::engine::side::Side;
-use crate::lease_store::{JavaRow, LeaseStoreError, UnreadableRow};
+use crate::lease_store::{JavaRow, LeaseStoreError, Reading, UnreadableRow};
 use crate::model::{Lease, Presence, StreamStart};
 
 /// The most pages of one scan: 1 MiB each, so some millions of leases.
@@ -19,11 +19,11 @@ pub(super) struct Table {
 }
 
 /// Reads all pages.
-pub(super) async fn run(side: &Side) -> Result<Table, LeaseStoreError> {
+pub(super) async fn run(side: &Side, reading: Reading) -> Result<Table, LeaseStoreError> {
     let mut table = Table::default();
     let mut from = None;
     for _ in 0..PAGES_MAX {
-        let page = side.store.scan(from).await?;
+        let page = side.store.scan(from, reading).await?;
         table.leases.extend(page.leases);
         table.presence.extend(page.presence);
         table.stream_starts.extend(page.stream_starts);

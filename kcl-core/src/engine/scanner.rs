@@ -15,21 +15,22 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::asking::AskEnd;
 use crate::decide::balance::{Ask, Take};
 use crate::decide::turn;
+use crate::engine::asker::{self, Request};
 use crate::engine::holder::FromHolder;
 use crate::engine::holders::Holders;
 use crate::engine::link::Grant;
+use crate::engine::presence;
 use crate::engine::scan::{self, Table};
-use crate::engine::shard_sync::{self, Turn};
+use crate::engine::shard_sync::{self, Synced, Turn};
 use crate::engine::side::Side;
 use crate::engine::status::{ShardReport, WorkerState, WorkerStatus};
 use crate::engine::supervisor::Tasks;
 use crate::engine::take::{self, Taken};
 use crate::engine::timer::sleep_until;
 use crate::engine::view::View;
-use crate::engine::{asker, presence};
 use crate::error::RunError;
 use crate::event::{Event, LeaseEnd, TakeReason};
-use crate::lease_store::LeaseStoreError;
+use crate::lease_store::{LeaseStoreError, Reading};
 use crate::model::{Lease, LeaseKey, LeaseWrite, Moment, StreamStart, WriteKind};
 use crate::telemetry::chain;
 
@@ -41,6 +42,9 @@ const SCAN_GAP_MIN: Duration = Duration::from_millis(100);
 
 /// How often a turn of housekeeping comes, over the whole fleet.
 const TURN_EVERY: Duration = Duration::from_secs(10);
+
+/// What a turn does, for people.
+const SYNC: &str = "sync shards and leases";
 
 /// How often a plan is made at least.
 const PLAN_EVERY: Duration = Duration::from_secs(5);
@@ -59,15 +63,6 @@ enum Job {
     Turned(Turn),
     PresenceRemoved,
     Told,
-}
-
-/// An open request for another worker's lease.
-#[derive(Clone, Debug, Default)]
-struct Request {
-    /// Leave nothing of it behind, then end.
-    stop: CancellationToken,
-    /// End at once.
-    abandon: CancellationToken,
 }
 
 /// The lease side's main loop.
@@ -203,7 +198,9 @@ impl Scanner {
         if !self.scanning && now >= self.next_scan {
             self.scanning = true;
             let side = Arc::clone(&self.side);
-            self.jobs.push(Box::pin(async move { Job::Scanned(scan::run(&side).await) }));
+            self.jobs.push(Box::pin(async move {
+                Job::Scanned(scan::run(&side, Reading::Eventual).await)
+            }));
         }
         if !self.turning && now >= self.next_turn {
             self.turning = true;
@@ -275,7 +272,7 @@ impl Scanner {
         for ask in plan.ask {
             self.ask(ask);
         }
-        let (held, leases) = (held.into_iter().collect(), self.view.len());
+        let (held, leases) = (self.holders.look(&self.view, now), self.view.len());
         self.status.send_if_modified(|status| {
             let differs = status.held != held || status.leases != leases;
             status.held = held;
@@ -433,15 +430,14 @@ impl Scanner {
 
     fn turned(&mut self, turn: Turn, now: Moment) -> Option<RunError> {
         match turn {
-            Turn::Done { listed, changes } => {
-                self.view.saw_shards(listed);
+            Turn::Done(Synced { listed, holes, changes, error }) => {
+                self.view.saw_shards(listed, &holes);
                 if changes > 0 {
                     self.next_scan = now;
                 }
+                error.into_iter().for_each(|error| self.failed(SYNC, error, TURN_EVERY));
             }
-            Turn::Failed { error } => {
-                self.failed("sync shards and leases", error, TURN_EVERY);
-            }
+            Turn::Failed { error } => self.failed(SYNC, error, TURN_EVERY),
             Turn::Fatal(error) => return Some(error),
         }
         self.turning = false;

@@ -8,28 +8,42 @@ use crate::engine::side::Side;
 use crate::engine::start;
 use crate::error::RunError;
 use crate::event::Event;
-use crate::lease_store::{Conditional, LeaseStoreError};
-use crate::model::{LeaseKey, LeaseWrite, ShardId, StreamStart, StreamStatus, WriteKind};
+use crate::lease_store::{Conditional, LeaseStoreError, Reading};
+use crate::model::{
+    HashKeyRange, LeaseKey, LeaseWrite, ShardId, StreamStart, StreamStatus, WriteKind,
+};
 use crate::record_source::{ShardFilter, SourceError};
 use crate::telemetry::chain;
 
-/// What a turn found out.
+/// What a turn came to.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// These shards are listed; so many rows were created or deleted.
-    Done { listed: BTreeSet<ShardId>, changes: usize },
+    /// It was carried out, as far as that went.
+    Done(Synced),
     /// It did not work; the next turn tries again.
     Failed { error: String },
     /// The worker cannot go on.
     Fatal(RunError),
 }
 
+/// What a turn found out and did.
+#[derive(Debug)]
+pub(super) struct Synced {
+    /// These shards are listed.
+    pub(super) listed: BTreeSet<ShardId>,
+    /// These hash keys had no lease.
+    pub(super) holes: Vec<HashKeyRange>,
+    /// So many rows were created or deleted.
+    pub(super) changes: usize,
+    /// What the first of the writes that failed said, if any did.
+    pub(super) error: Option<String>,
+}
+
 /// Takes a turn. Whoever does it at the same time does the same; every write is conditional.
 pub(super) async fn run(side: &Side, start: &StreamStart) -> Turn {
     match turn(side, start).await {
-        Ok((listed, changes)) => Turn::Done { listed, changes },
+        Ok(synced) => Turn::Done(synced),
         Err(Failed::Fatal(error)) => Turn::Fatal(error),
-        Err(Failed::Late) => Turn::Failed { error: "it took longer than an expiry".to_owned() },
         Err(Failed::Store(error)) => Turn::Failed { error: chain(&error) },
         Err(Failed::Source(error @ SourceError::StreamMissing { .. })) => {
             Turn::Fatal(RunError::Stream(error))
@@ -39,13 +53,12 @@ pub(super) async fn run(side: &Side, start: &StreamStart) -> Turn {
 }
 
 enum Failed {
-    Late,
     Fatal(RunError),
     Store(LeaseStoreError),
     Source(SourceError),
 }
 
-async fn turn(side: &Side, start: &StreamStart) -> Result<(BTreeSet<ShardId>, usize), Failed> {
+async fn turn(side: &Side, start: &StreamStart) -> Result<Synced, Failed> {
     let description = side.source.describe().await.map_err(Failed::Source)?;
     bootstrap::check(start, &description).map_err(Failed::Fatal)?;
     if description.status == StreamStatus::Deleting {
@@ -55,7 +68,7 @@ async fn turn(side: &Side, start: &StreamStart) -> Result<(BTreeSet<ShardId>, us
     // First the shards, then the leases: a shard that is listed and has no lease had none later.
     let shards = side.source.list_shards(ShardFilter::All).await.map_err(Failed::Source)?;
     let seen_at = side.clock.now();
-    let leases: BTreeMap<LeaseKey, _> = scan::run(side)
+    let leases: BTreeMap<LeaseKey, _> = scan::run(side, Reading::Eventual)
         .await
         .map_err(Failed::Store)?
         .leases
@@ -64,14 +77,19 @@ async fn turn(side: &Side, start: &StreamStart) -> Result<(BTreeSet<ShardId>, us
         .collect();
     let listed = shards.iter().map(|shard| shard.id.clone()).collect();
     let plan = shard_sync::plan(&shards, &leases, start);
+    let mut synced = Synced { listed, holes: plan.holes, changes: 0, error: None };
     let mut numbers = side.write_numbers();
-    let mut changes = plan.create.len();
     for new in plan.create {
         // A lease that was finished and deleted since the scan must not come back.
         if side.clock.now().since(seen_at) > side.config.lease.expiry {
-            return Err(Failed::Late);
+            synced.failed("it took longer than an expiry".to_owned());
+            return Ok(synced);
         }
-        start::create(side, new, numbers.draw()).await.map_err(Failed::Store)?;
+        match start::create(side, new, numbers.draw()).await {
+            Ok(()) => synced.changes += 1,
+            // One row that is in the way must not keep other shards from having theirs.
+            Err(error) => synced.failed(chain(&error)),
+        }
     }
     let ended = cleanup::deletable(&leases)
         .into_iter()
@@ -80,11 +98,20 @@ async fn turn(side: &Side, start: &StreamStart) -> Result<(BTreeSet<ShardId>, us
     for (key, kind) in ended.chain(untouched) {
         let (worker, number) = (side.me.clone(), numbers.draw());
         let write = LeaseWrite { key, worker, number, kind };
-        let outcome = side.store.write(&write).await.map_err(Failed::Store)?;
-        if let Conditional::Applied(lease) = outcome {
-            changes += 1;
-            side.events.emit(&Event::LeaseDeleted { key: lease.key });
+        match side.store.write(&write).await {
+            Ok(Conditional::Applied(lease)) => {
+                synced.changes += 1;
+                side.events.emit(&Event::LeaseDeleted { key: lease.key });
+            }
+            Ok(Conditional::Lost { .. }) => {} // Somebody else did it, or it changed meanwhile.
+            Err(error) => synced.failed(chain(&error)),
         }
     }
-    Ok((listed, changes))
+    Ok(synced)
+}
+
+impl Synced {
+    fn failed(&mut self, error: String) {
+        self.error.get_or_insert(error);
+    }
 }

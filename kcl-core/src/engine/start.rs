@@ -15,7 +15,7 @@ use crate::engine::scan;
 use crate::engine::side::Side;
 use crate::error::RunError;
 use crate::event::Event;
-use crate::lease_store::{Conditional, LeaseStoreError};
+use crate::lease_store::{Conditional, LeaseStoreError, Reading};
 use crate::model::{LeaseWrite, NewLease, StreamDescription, StreamStart, StreamStatus, WriteKind};
 use crate::record_source::SourceError;
 use crate::telemetry::chain;
@@ -34,9 +34,7 @@ pub(super) async fn run(side: &Arc<Side>) -> Result<(StreamStart, StreamDescript
     prepare(side).await?;
     let description = describe(side).await?;
     let has_leases = watch_for_java(side, &description).await?;
-    while !presence::write(side, 1).await {
-        sleep(PAUSES.0).await;
-    }
+    announce(side).await?;
     side.events.emit(&Event::Started { worker: side.me.clone() });
     let mut attempt = 0;
     loop {
@@ -122,7 +120,8 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
     let mut attempt = 0;
     let mut told = false;
     loop {
-        let table = match scan::run(side).await.map_err(Failure::from) {
+        // A stale scan that misses fresh rows of Java's would clear the table.
+        let table = match scan::run(side, Reading::Consistent).await.map_err(Failure::from) {
             Ok(table) => table,
             Err(Failure::Fatal(error)) => return Err(error),
             Err(Failure::Again(error)) => {
@@ -144,6 +143,20 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
                     side.events.emit(&Event::WaitingForJava { seen, at_least });
                 }
                 sleep(WATCH_EVERY).await;
+            }
+        }
+    }
+}
+
+/// Writes this worker's presence, before anything else is written.
+async fn announce(side: &Side) -> Result<(), RunError> {
+    let mut attempt = 0;
+    loop {
+        match presence::write(side, 1).await.map_err(Failure::from) {
+            Ok(()) => return Ok(()),
+            Err(Failure::Fatal(error)) => return Err(error),
+            Err(Failure::Again(error)) => {
+                pause(side, "write this worker's presence", error, &mut attempt).await;
             }
         }
     }

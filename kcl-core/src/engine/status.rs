@@ -1,5 +1,7 @@
 //! What a worker says of itself: its status while it runs, its report when it stopped.
 
+use std::time::Duration;
+
 use crate::event::LeaseEnd;
 use crate::model::{Checkpoint, LeaseKey, WorkerId};
 
@@ -11,12 +13,37 @@ pub struct WorkerStatus {
     pub worker: WorkerId,
     /// What it is doing.
     pub state: WorkerState,
-    /// The leases that it holds, in order.
-    pub held: Vec<LeaseKey>,
+    /// The shards whose leases it holds, in order, and how each is doing. Looked at about every second.
+    pub held: Vec<HeldShard>,
     /// How many leases the table has, ended ones included.
     pub leases: usize,
     /// What failed last, causes included.
     pub last_error: Option<String>,
+}
+
+/// A shard whose lease a worker holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldShard {
+    /// Which lease.
+    pub key: LeaseKey,
+    /// What is stored of its progress, as far as this worker knows.
+    pub checkpoint: Option<Checkpoint>,
+    /// How far the read that brought the batch in hand, or else the last read, was behind the end of
+    /// the shard: its lag. None before the first read, or if the source does not tell.
+    pub behind_latest: Option<Duration>,
+    /// The call of its processor that has not ended for longer than `delivery.slow_after`.
+    pub slow: Option<SlowCall>,
+}
+
+/// A call of a processor that has not ended for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlowCall {
+    /// Which call, such as `process_records`.
+    pub call: &'static str,
+    /// How long it had taken when it was told last.
+    pub taken: Duration,
 }
 
 /// What a worker is doing.

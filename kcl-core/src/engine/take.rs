@@ -32,7 +32,7 @@ pub(super) async fn run(side: &Side, write: &LeaseWrite) -> Taken {
         match side.store.write(write).await {
             Ok(Conditional::Applied(row)) => return Taken::Held { row: Box::new(row), sent },
             Ok(Conditional::Lost { found: Some(row) }) if write.made(&row) => {
-                return Taken::Held { row: Box::new(row), sent };
+                return Taken::Held { row: Box::new(as_taken(row, side)), sent };
             }
             Ok(Conditional::Lost { found }) => return Taken::Lost(found.map(Box::new)),
             Err(error) => {
@@ -45,4 +45,10 @@ pub(super) async fn run(side: &Side, write: &LeaseWrite) -> Taken {
         }
         sleep(RESEND_AFTER).await;
     }
+}
+
+/// The row as the take left it: somebody may have asked for the lease since, which the holder learns
+/// from its next write.
+fn as_taken(row: Lease, side: &Side) -> Lease {
+    Lease { owner: Some(side.me.clone()), checkpoint_owner: None, ..row }
 }

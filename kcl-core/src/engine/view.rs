@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crate::decide::balance::{self, BalancePlan, Fleet, Limits};
 use crate::decide::expiry::CounterWatch;
+use crate::decide::holes::HoleWatch;
 use crate::decide::presence::PresenceWatch;
-use crate::decide::{parents, scan_budget};
+use crate::decide::{expiry, parents, scan_budget};
 use crate::engine::scan::Table;
 use crate::engine::side::Side;
 use crate::event::Event;
-use crate::model::{Lease, LeaseKey, Moment, ShardId, WorkerId};
+use crate::model::{HashKeyRange, Lease, LeaseKey, Moment, ShardId, WorkerId};
 
 /// For how many scans a worker whose beat stands still counts as present, where scans are rare.
 const SCANS_PRESENT: u32 = 3;
@@ -24,6 +25,7 @@ pub(super) struct View {
     presence: PresenceWatch,
     leases: BTreeMap<LeaseKey, Lease>,
     listed: Option<BTreeSet<ShardId>>,
+    holes: HoleWatch,
     /// Leases that anybody could have taken at the last scan, and at the one before too.
     free: BTreeSet<LeaseKey>,
     leftover: BTreeSet<LeaseKey>,
@@ -40,6 +42,7 @@ impl View {
             presence: PresenceWatch::default(),
             leases: BTreeMap::new(),
             listed: None,
+            holes: HoleWatch::default(),
             free: BTreeSet::new(),
             leftover: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -53,6 +56,11 @@ impl View {
         self.scan_units = table.read_units;
         self.watch.observe_scan(&table.leases, self.side.config.lease.expiry, now);
         self.presence.observe_scan(&table.presence, now);
+        let dead = table.leases.iter().filter_map(|lease| {
+            let before = self.leases.get(&lease.key)?;
+            expiry::taken_from(before, lease)
+        });
+        self.presence.dead_for_others(dead);
         self.leases = table.leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect();
         let free: BTreeSet<_> = self
             .leases
@@ -88,9 +96,12 @@ impl View {
         self.leases.remove(key);
     }
 
-    /// Takes in which shards the stream lists.
-    pub(super) fn saw_shards(&mut self, listed: BTreeSet<ShardId>) {
+    /// Takes in which shards the stream lists, and which hash keys have no lease.
+    pub(super) fn saw_shards(&mut self, listed: BTreeSet<ShardId>, holes: &[HashKeyRange]) {
         self.listed = Some(listed);
+        for range in self.holes.observe(holes) {
+            self.side.events.emit(&Event::HashKeysUncovered { range });
+        }
     }
 
     /// The row as it was last seen.

@@ -23,6 +23,12 @@ pub struct HashKeyRange {
     pub end: u128,
 }
 
+impl fmt::Display for HashKeyRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.start, self.end)
+    }
+}
+
 impl HashKeyRange {
     /// All hash keys: the range of a stream.
     pub const FULL: Self = Self { start: 0, end: u128::MAX };

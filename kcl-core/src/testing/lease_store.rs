@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::sleep;
 
-use crate::lease_store::{Conditional, LeaseStore, Page};
+use crate::lease_store::{Conditional, LeaseStore, Page, Reading};
 use crate::model::{
     Lease, LeaseKey, LeaseWrite, Presence, StartPosition, StreamName, StreamStart, Timestamp,
     WorkerId, WriteKind,
@@ -280,13 +280,13 @@ pub async fn a_stream_is_marked_as_bootstrapped(store: &dyn LeaseStore) {
     assert_eq!(again, marked, "a late first worker learns that all is done");
 }
 
-/// All pages of one scan.
+/// All pages of one scan, which sees all that was answered before.
 pub async fn pages(store: &dyn LeaseStore) -> Vec<Page> {
-    let mut pages = vec![store.scan(None).await.expect("scan")];
+    let mut pages = vec![store.scan(None, Reading::Consistent).await.expect("scan")];
     while let Some(from) = pages.last().and_then(|page| page.next.clone()) {
         let seen = pages.iter().filter(|page| page.next.as_ref() == Some(&from)).count();
         assert_eq!(seen, 1, "a scan must go on: {from:?} came twice");
-        pages.push(store.scan(Some(from)).await.expect("scan on"));
+        pages.push(store.scan(Some(from), Reading::Consistent).await.expect("scan on"));
     }
     for page in &pages {
         assert!(page.read_units.is_finite() && page.read_units >= 0.0, "{}", page.read_units);

@@ -74,7 +74,8 @@ fn work(args: &Args, next: &AtomicU64, total: &Mutex<Total>) {
         }
         let seed = args.base + nth;
         let scenario = args.scenario.unwrap_or_else(|| Scenario::of_turn(seed));
-        let outcome = if args.trace { scenario.run_traced(seed) } else { scenario.run(seed) };
+        let outcome =
+            if args.trace { scenario.run_traced(seed) } else { scenario.run(seed) };
         count(&outcome, &mut total.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

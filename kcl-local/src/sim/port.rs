@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken};
+use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::model::{
     Lease, LeaseKey, LeaseWrite, Presence, Shard, ShardId, StreamDescription, StreamName,
     StreamStart, WorkerId,
@@ -85,8 +85,13 @@ impl LeaseStore for Port {
         self.call(What::Prepare, |_, _| Ok(())).await
     }
 
-    async fn scan(&self, from: Option<PageToken>) -> Result<Page, LeaseStoreError> {
-        self.call(What::Scan, move |services, stale| services.scan(from.clone(), stale)).await
+    async fn scan(
+        &self,
+        from: Option<PageToken>,
+        reading: Reading,
+    ) -> Result<Page, LeaseStoreError> {
+        let work = move |services: &Services, stale| services.scan(from.clone(), reading, stale);
+        self.call(What::Scan, work).await
     }
 
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
@@ -154,8 +159,9 @@ impl LeaseStore for Port {
 #[async_trait]
 impl RecordSource for Port {
     async fn describe(&self) -> Result<StreamDescription, SourceError> {
-        let work =
-            |services: &Services, _| at_once(services.stream.describe(), ClientError::unavailable);
+        let work = |services: &Services, _| {
+            at_once(services.stream.describe(), ClientError::unavailable)
+        };
         self.call(What::Describe, work).await
     }
 

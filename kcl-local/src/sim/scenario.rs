@@ -84,7 +84,8 @@ impl Scenario {
             &[(Act::Crash, 4), (Act::Stop, 3), (Act::Freeze, 3), (Act::Suspend, 1), (Act::Join, 1)];
         const CUTS: &[(Act, u64)] =
             &[(Act::CutLeases, 3), (Act::CutRecords, 2), (Act::CutBoth, 2), (Act::Throttle, 2)];
-        const RESHARDS: &[(Act, u64)] = &[(Act::Split, 3), (Act::Merge, 3), (Act::StaleLists, 1)];
+        const RESHARDS: &[(Act, u64)] =
+            &[(Act::Split, 3), (Act::Merge, 3), (Act::StaleLists, 1)];
         let fair = Plan::fair(chance);
         match self {
             Self::Mixed => {
@@ -205,6 +206,9 @@ pub struct Outcome {
     pub error: Option<SimError>,
 }
 
+/// How many workers a fleet grows to at most.
+const WORKERS_MAX: usize = 8;
+
 /// A world on its way through its plan.
 struct Storm {
     world: World,
@@ -222,8 +226,15 @@ impl Storm {
         let world = World::new(seed, plan.shards)?;
         let processors = Unruly::new(seed, plan.temper, plan.checkpoints);
         let (expiry, joined) = (plan.expiry, plan.workers);
-        let mut storm =
-            Self { world, plan, chance, processors, starts: BTreeSet::new(), expiry, joined };
+        let mut storm = Self {
+            world,
+            plan,
+            chance,
+            processors,
+            starts: BTreeSet::new(),
+            expiry,
+            joined,
+        };
         for nth in 0..joined {
             let most = if storm.plan.starts_together { 1_000 } else { 40_000 };
             let at = Time::from_millis(storm.chance.between(0, most));
@@ -344,11 +355,12 @@ impl Storm {
                 let page = self.chance.between(1, 6);
                 self.world.stream().set_page_shards(usize::try_from(page).unwrap_or(1));
             }
-            Act::Join => {
-                self.joined += 1;
+            Act::Join if self.joined < WORKERS_MAX => {
                 let name = format!("w{}", self.joined);
+                self.joined += 1;
                 self.start_later(name, 1_000);
             }
+            Act::Join => {}
         }
     }
 
@@ -357,7 +369,7 @@ impl Storm {
             Act::Split if self.world.open_shards().len() < 16 => self.world.split(shard),
             Act::Merge => self.world.merge(shard),
             Act::Trim => self.world.trim(shard),
-            Act::DeleteRow => self.world.delete_row(shard, self.plan.expiry * 2),
+            Act::DeleteRow => self.world.delete_row(shard, Duration::from_mins(1)),
             _ => {}
         }
     }

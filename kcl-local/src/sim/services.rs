@@ -1,7 +1,7 @@
 //! The table and the stream, as the world holds them.
 
 use futures::FutureExt;
-use kcl_core::lease_store::{LeaseStore, LeaseStoreError, Page, PageToken};
+use kcl_core::lease_store::{LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::model::{Lease, LeaseKey};
 
 use crate::kinesis::MemoryStream;
@@ -30,16 +30,14 @@ impl Services {
         self.table.get(key).now_or_never().and_then(Result::ok).flatten()
     }
 
-    /// A page of a scan as it was `stale` writes ago.
+    /// A page of a scan; an eventual one as it was `stale` writes ago.
     pub(super) fn scan(
         &self,
         from: Option<PageToken>,
+        reading: Reading,
         stale: usize,
     ) -> Result<Page, LeaseStoreError> {
-        let unavailable = super::call::ClientError::unavailable;
-        match stale {
-            0 => at_once(self.table.scan(from), unavailable),
-            writes => at_once(self.table.clone().with_stale_scans(writes).scan(from), unavailable),
-        }
+        let table = self.table.clone().with_stale_scans(stale);
+        at_once(table.scan(from, reading), super::call::ClientError::unavailable)
     }
 }

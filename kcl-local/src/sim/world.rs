@@ -8,7 +8,7 @@ use std::time::Duration;
 use kcl_core::clock::Clock;
 use kcl_core::config::{CheckpointPolicy, ConfigError, WorkerConfig};
 use kcl_core::engine::WorkerStatus;
-use kcl_core::model::{InitialPosition, Lease, Shard, ShardId};
+use kcl_core::model::{InitialPosition, Lease, Shard, ShardId, WorkerId};
 use kcl_core::{ProcessorFactory, RecordProcessor};
 use thiserror::Error;
 
@@ -33,6 +33,9 @@ pub(super) const HEAL_MAX: Duration = Duration::from_mins(3);
 
 /// How long a worker that was asked to stop may take.
 const STOP_MAX: Duration = Duration::from_secs(45);
+
+/// How many calls of one worker within a second are a loop that nothing bounds.
+const CALLS_MAX: u64 = 1_000;
 
 /// How often the world looks whether a fleet has healed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -72,9 +75,11 @@ pub struct World {
     calls: BTreeMap<u64, InFlight>,
     calls_made: u64,
     answers: BTreeMap<(String, Time), usize>,
-    said: Merge<(String, Said)>,
+    said: Merge<(WorkerId, Said)>,
     weather: Weather,
     cuts: BTreeMap<String, Cut>,
+    /// The second in which each worker made its last call, and how many it made in it.
+    busy: BTreeMap<String, (u64, u64)>,
     throttled_until: Time,
     traffic: Option<(Duration, Chance)>,
     facts: Facts,
@@ -135,6 +140,7 @@ impl World {
             said: Merge::default(),
             weather: Weather::default(),
             cuts: BTreeMap::new(),
+            busy: BTreeMap::new(),
             throttled_until: Time::default(),
             traffic: None,
             facts,
@@ -303,22 +309,38 @@ impl World {
     /// Runs one worker ahead, until its next call or the next answer to it.
     fn step(&mut self, nth: usize, end: Time) -> Result<(), SimError> {
         let Some(member) = self.members.get_mut(nth) else { return Ok(()) };
-        let name = member.name.clone();
+        let (name, id) = (member.name.clone(), member.id.clone());
         let answered = self.answers.range((name.clone(), Time::default())..).next();
         let until = answered.filter(|((who, _), _)| *who == name).map_or(end, |((_, at), _)| *at);
         let until = until.min(end).max(member.time);
         let step = member.step(until);
         let (time, ended) = (member.time, member.end());
         for (at, said) in step.said {
-            self.said.push(at, (name.clone(), said));
+            self.said.push(at, (id.clone(), said));
         }
         for (at, call) in step.calls {
+            self.count_call(at, &name, call.what())?;
             self.send(nth, at, call);
         }
         if let Some(end) = ended {
             self.ended(nth, time, end)?;
         }
         Ok(())
+    }
+
+    /// Counts a worker's calls within each second.
+    fn count_call(&mut self, at: Time, who: &str, what: &What) -> Result<(), SimError> {
+        let second = at.millis() / 1_000;
+        let (counted, calls) = self.busy.entry(who.to_owned()).or_default();
+        if *counted != second {
+            (*counted, *calls) = (second, 0);
+        }
+        *calls += 1;
+        if *calls < CALLS_MAX {
+            return Ok(());
+        }
+        let seen = format!("{who} makes {calls} calls within a second, the last one: {what}");
+        Err(self.broken(Violation { at, oracle: Oracle::CallsBounded, seen }))
     }
 
     /// Draws what becomes of a call.
@@ -393,7 +415,8 @@ impl World {
             }
             _ => flight.call.land(&self.services, flight.stale),
         };
-        if self.trace.is_on() {
+        let is_long = matches!(what, What::Scan | What::ListShards | What::Read(_));
+        if self.trace.is_on() && !is_long {
             self.trace.line(self.now, &flight.who, format_args!("  landed: {what} = {said}"));
         }
         self.keep(id, flight);
@@ -423,9 +446,9 @@ impl World {
     /// Hears what everybody said until `until`.
     fn listen(&mut self, until: Time) -> Result<(), SimError> {
         while let Some((at, (who, said))) = self.said.pop(until) {
-            self.facts.said(at, &said);
+            self.facts.said(at, &who, &said);
             if self.trace.is_on() && !matches!(said, Said::Polled { .. }) {
-                self.trace.line(at, &who, &said);
+                self.trace.line(at, who.name(), &said);
             }
         }
         let late = self.stopping.iter().find(|(_, by)| **by < until);
@@ -471,8 +494,10 @@ impl World {
 
     /// Asks a worker to shut down.
     pub fn stop(&mut self, name: &str) {
-        let by = self.now + STOP_MAX;
-        if let Some(member) = self.member(name) {
+        let member = self.members.iter().find(|member| member.name == name);
+        if let Some(member) = member {
+            // One that is frozen hears of it when it goes on.
+            let by = member.time.max(self.now) + STOP_MAX;
             member.shut_down();
             self.trace.line(self.now, name, "is asked to stop");
             self.tally.count(Fault::CleanStop);
@@ -641,6 +666,10 @@ impl World {
         let began = self.now;
         loop {
             self.run_for(LOOK_EVERY)?;
+            let is_awake = self.members.iter().all(|member| member.time <= self.now);
+            if !is_awake {
+                continue; // A frozen one cannot heal.
+            }
             match is_healthy(&self.facts, &self.leases(), &self.statuses()) {
                 Ok(()) => return Ok(self.now - began),
                 Err((oracle, seen)) if self.now - began > HEAL_MAX => {

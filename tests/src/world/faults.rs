@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken};
+use kcl_core::config::Mistake;
+use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::model::{
     Lease, LeaseKey, LeaseWrite, Presence, Shard, ShardId, StreamDescription, StreamName,
     StreamStart, WorkerId,
@@ -107,14 +108,22 @@ impl FaultyStore {
 
 #[async_trait]
 impl LeaseStore for FaultyStore {
+    fn mistakes(&self) -> Vec<Mistake> {
+        self.inner.mistakes()
+    }
+
     async fn prepare(&self) -> Result<(), LeaseStoreError> {
         self.faults.before_call().await?;
         self.inner.prepare().await
     }
 
-    async fn scan(&self, from: Option<PageToken>) -> Result<Page, LeaseStoreError> {
+    async fn scan(
+        &self,
+        from: Option<PageToken>,
+        reading: Reading,
+    ) -> Result<Page, LeaseStoreError> {
         self.faults.before_call().await?;
-        self.inner.scan(from).await
+        self.inner.scan(from, reading).await
     }
 
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
@@ -178,6 +187,10 @@ impl FaultySource {
 
 #[async_trait]
 impl RecordSource for FaultySource {
+    fn mistakes(&self) -> Vec<Mistake> {
+        self.inner.mistakes()
+    }
+
     async fn describe(&self) -> Result<StreamDescription, SourceError> {
         self.inner.describe().await
     }

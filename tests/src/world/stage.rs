@@ -15,7 +15,7 @@ use kcl_core::{ProcessorFactory, Worker};
 use kcl_local::kinesis::MemoryStream;
 use kcl_local::leases::MemoryLeaseStore;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::clock::TestClock;
 use super::faults::{Faults, FaultySource, FaultyStore};
@@ -25,6 +25,9 @@ use super::script::{Act, Asked, Script, Scripted, number};
 
 /// How often a condition is looked at, in virtual time.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How long a worker that is to end may take, in virtual time: without a limit it would pass for ever.
+const ENDS_WITHIN: Duration = Duration::from_mins(10);
 
 /// A stream and a lease table in memory.
 #[derive(Debug)]
@@ -271,8 +274,8 @@ impl Member {
     /// What ended it.
     #[expect(clippy::missing_panics_doc, reason = "a panic of the engine ends the test")]
     pub async fn ended(mut self) -> Result<ShutdownReport, RunError> {
-        let end = self.run.join_next().await.expect("it runs until it ended");
-        end.expect("the engine does not panic")
+        let end = timeout(ENDS_WITHIN, self.run.join_next()).await.expect("it ends");
+        end.expect("it was started").expect("the engine does not panic")
     }
 
     /// Shuts it down, and waits for that.

@@ -203,3 +203,67 @@ async fn a_drain_past_its_time_drops_the_batch_and_the_next_owner_gets_it() {
     world.until("again", SOON, |world| world.journal.delivered().len() == 2).await;
     assert_eq!(world.journal.who_got("a"), ["stuck", "next"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_processor_that_hangs_is_told_and_told_again_and_its_lease_is_kept() {
+    let world = World::new(2);
+    world.put(0, ["a"]);
+    world.script(|asked| if asked.delivers("a") { Act::Take(SECOND * 300) } else { Act::Succeed });
+    let worker = world.start("w");
+    world.until("begun", SOON, |world| world.journal.has("a")).await;
+    let began = world.clock.elapsed();
+    let slow = |world: &World| {
+        world.journal.events(|event| {
+            if let Event::ProcessorSlow { shard, call, .. } = event {
+                Some((shard.clone(), *call))
+            } else {
+                None
+            }
+        })
+    };
+    let held = || worker.handle.status().held;
+    world.pass(SECOND * 59).await;
+    assert_eq!(slow(&world), []);
+    assert!(held().iter().all(|shard| shard.slow.is_none()));
+    world.until("told", SECOND * 7, |world| !slow(world).is_empty()).await;
+    world.pass(SECOND * 2).await;
+    let shown = held()[0].slow.clone().unwrap();
+    assert_eq!(shown.call, "process_records");
+    assert!((SECOND * 60..SECOND * 67).contains(&shown.taken), "{shown:?}");
+    assert_eq!(held()[1].slow, None);
+    world.pass(began + SECOND * 290 - world.clock.elapsed()).await;
+    let told = slow(&world);
+    assert!(told.iter().all(|(_, _, what)| *what == (world.shard(0), "process_records")));
+    assert_eq!(told.len(), 3, "after one minute, two and four: {told:?}");
+    assert_eq!(world.owned_by("w"), Some(2));
+    world.put(0, ["b"]);
+    world.until("delivered", SECOND * 15, |world| world.journal.has("b")).await;
+    world.pass(SECOND * 6).await;
+    assert_eq!(held()[0].slow, None);
+    assert_eq!(world.journal.delivered(), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_tells_how_far_each_shard_is_done_and_behind() {
+    let mut world = World::new(2);
+    world.config.retrieval.records_max = 2;
+    let done = world.put(0, ["a", "b"]);
+    world.pass(SECOND * 10).await;
+    world.put(0, ["c", "d"]);
+    world.put(0, ["e"]);
+    world.script(|asked| if asked.delivers("d") { Act::Take(SECOND * 30) } else { Act::Succeed });
+    let worker = world.start("w");
+    world.until("begun", SOON, |world| world.journal.has("d")).await;
+    world.pass(SECOND * 10).await;
+    let held = worker.handle.status().held;
+    assert_eq!(held[0].key, world.key(0));
+    assert_eq!(held[0].checkpoint, Some(Checkpoint::After(Position::of(done))));
+    assert!(held[0].behind_latest > Some(Duration::ZERO), "{held:?}");
+    assert_eq!(held[1].checkpoint, Some(Checkpoint::TrimHorizon));
+    assert_eq!(held[1].behind_latest, Some(Duration::ZERO));
+    world.until("delivered", SECOND * 40, |world| world.journal.has("e")).await;
+    world.pass(SECOND * 10).await;
+    let held = worker.handle.status().held;
+    assert_eq!(held[0].checkpoint, Some(world.lease(0).checkpoint));
+    assert_eq!(held[0].behind_latest, Some(Duration::ZERO));
+}

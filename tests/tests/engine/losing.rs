@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kcl_core::event::{Event, LeaseEnd};
-use kcl_core::model::WorkerId;
+use kcl_core::model::{Checkpoint, Position, WorkerId};
 use kcl_tests::world::{Act, Call, StoreFault, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -105,4 +105,24 @@ async fn writes_whose_replies_are_lost_are_settled_and_the_lease_is_kept() {
     assert_eq!(ends(&world), []);
     world.put(0, ["a"]);
     world.until("delivered", SOON, |world| world.journal.has("a")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_explicit_checkpoint_waits_for_the_store_as_long_as_the_lease_lasts() {
+    for (outage, is_back_in_time) in [(5, true), (20, false)] {
+        let world = World::new(1);
+        let worker = world.start("w");
+        world.until("held", SOON, |world| world.owned_by("w") == Some(1)).await;
+        world.script(|asked| if asked.delivers("a") { Act::Checkpoint(0) } else { Act::Succeed });
+        worker.faults.store(StoreFault::Refuse);
+        let at = Checkpoint::After(Position::of(world.put(0, ["a"])));
+        world.until("begun", SOON, |world| world.journal.has("a")).await;
+        world.pass(SECOND * outage).await;
+        assert_ne!(world.lease(0).checkpoint, at);
+        worker.faults.store(StoreFault::None);
+        world.until("stored", SECOND * 30, |world| world.lease(0).checkpoint == at).await;
+        let end = if is_back_in_time { "done" } else { "dropped" };
+        assert_eq!(world.journal.calls(0)[3..5], ["process a #1", end], "{outage} s");
+        assert_eq!(ends(&world).is_empty(), is_back_in_time);
+    }
 }

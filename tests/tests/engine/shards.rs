@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kcl_core::event::Event;
+use kcl_core::lease_store::JavaRow;
 use kcl_core::model::Checkpoint;
 use kcl_tests::world::{Act, Call, World};
 
@@ -123,4 +125,32 @@ async fn a_list_of_shards_that_lags_behind_delays_children_and_loses_none() {
     let both = |world: &World| world.journal.has("a") && world.journal.has("b");
     world.until("delivered", SECOND * 40, both).await;
     assert_eq!(world.journal.delivered().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_in_a_leases_place_is_reported_as_a_hole_and_holds_up_no_other_shard() {
+    let world = World::new(3);
+    let _worker = world.start("w");
+    world.until("held", SOON, |world| world.owned_by("w") == Some(3)).await;
+    let (key, range) = (world.key(0).to_string(), world.hash_range(0));
+    world.store.remove(&key);
+    world.store.remove(world.key(2).as_str());
+    let row = JavaRow::new(key.clone(), "ODD".to_owned(), String::new(), None);
+    world.store.insert_java_row(row);
+    let holes = |world: &World| {
+        world.journal.events(|event| {
+            if let Event::HashKeysUncovered { range } = event { Some(*range) } else { None }
+        })
+    };
+    world.until("healed", SECOND * 15, |world| world.find(2).is_some()).await;
+    assert_eq!(holes(&world), [], "one look may be torn");
+    world.put(0, ["a"]);
+    world.put(2, ["b"]);
+    world.until("delivered", SOON, |world| world.journal.has("b")).await;
+    world.pass(SECOND * 60).await;
+    let told: Vec<_> = holes(&world).into_iter().map(|(_, _, range)| range).collect();
+    assert_eq!(told, [range], "told once, and only what was not healed");
+    assert!(!world.journal.has("a"));
+    world.store.remove(&key);
+    world.until("healed", SECOND * 20, |world| world.journal.has("a")).await;
 }

@@ -126,6 +126,22 @@ async fn a_java_row_that_changes_refuses_the_start_and_nothing_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn java_rows_that_a_stale_scan_misses_are_waited_for() {
+    let mut world = World::new(1);
+    java_leases(&world).await;
+    let lease = world.lease(0);
+    world.store.remove(world.key(0).as_str());
+    world.store = world.store.clone().with_stale_scans(1);
+    world.store.remove("nothing");
+    world.store.insert_lease(lease);
+    let _worker = world.start("w");
+    world.pass(SECOND * 30).await;
+    assert_eq!(world.owned_by("java"), Some(1));
+    let waits = |event: &Event| matches!(event, Event::WaitingForJava { .. }).then_some(());
+    assert_eq!(world.journal.events(waits).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn still_java_rows_are_taken_over_after_ninety_seconds() {
     let world = World::new(2);
     world.put(0, ["a"]);

@@ -24,6 +24,6 @@ async fn the_stream_in_memory_keeps_the_contract_when_ends_come_apart_and_reads_
 
 #[tokio::test]
 async fn the_source_keeps_the_contract_on_the_embedded_server() {
-    let endpoint = endpoint().await;
+    let endpoint = endpoint();
     check_all(|| ServerStream::create(&endpoint)).await;
 }

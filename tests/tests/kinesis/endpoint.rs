@@ -1,4 +1,4 @@
-//! A Kinesis server in this process, and streams on it.
+//! The embedded Kinesis, and streams on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,43 +9,23 @@ use aws_config::SdkConfig;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::StreamStatus;
-use ferrokinesis::create_app;
-use ferrokinesis::store::StoreOptions;
 use kcl_core::model::{SequenceNumber, ShardId};
 use kcl_core::record_source::RecordSource;
-use kcl_core::testing::record_source::{Feature, SourceUnderTest};
+use kcl_core::testing::record_source::SourceUnderTest;
 use kcl_kinesis::KinesisSource;
-use tokio::net::TcpListener;
+use kcl_local::LocalStack;
 
-use crate::wire::sdk_for;
-
-/// Where Kinesis is, and what it cannot do. The server lives as long as the test's runtime.
+/// Where Kinesis is.
 pub(crate) struct Endpoint {
     pub(crate) sdk: SdkConfig,
-    lacks: &'static [Feature],
     streams: AtomicU32,
+    _stack: LocalStack,
 }
 
 /// Starts a server.
-#[expect(clippy::disallowed_methods, reason = "the test's runtime owns the server")]
-pub(crate) async fn endpoint() -> Endpoint {
-    let options = StoreOptions {
-        create_stream_ms: 0,
-        update_stream_ms: 0,
-        shard_limit: 1_000,
-        ..StoreOptions::default()
-    };
-    let (app, _) = create_app(options);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    let lacks = &[
-        Feature::ChildShards,
-        Feature::BehindLatest,
-        Feature::ShardFilters,
-        Feature::TimesAfterTheLast,
-    ];
-    Endpoint { sdk: sdk_for(address), lacks, streams: AtomicU32::new(0) }
+pub(crate) fn endpoint() -> Endpoint {
+    let stack = LocalStack::start().unwrap();
+    Endpoint { sdk: stack.sdk_config(), streams: AtomicU32::new(0), _stack: stack }
 }
 
 /// A stream of its own on a server.
@@ -53,7 +33,6 @@ pub(crate) struct ServerStream {
     client: Client,
     sdk: SdkConfig,
     name: String,
-    lacks: &'static [Feature],
 }
 
 impl ServerStream {
@@ -64,7 +43,6 @@ impl ServerStream {
             client: Client::new(&endpoint.sdk),
             sdk: endpoint.sdk.clone(),
             name: format!("stream-{number}"),
-            lacks: endpoint.lacks,
         };
         let create = stream.client.create_stream().stream_name(&stream.name).shard_count(2);
         create.send().await.unwrap();
@@ -132,9 +110,5 @@ impl SourceUnderTest for ServerStream {
 
     async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
-    }
-
-    fn supports(&self, feature: Feature) -> bool {
-        !self.lacks.contains(&feature)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use kcl_core::clock::{Clock as _, SystemClock};
-use kcl_core::lease_store::{LeaseStore as _, LeaseStoreError};
+use kcl_core::lease_store::{LeaseStore as _, LeaseStoreError, Reading};
 use kcl_core::model::{Lease, Moment, ShardId};
 use kcl_dynamo::DynamoLeaseStore;
 use tempfile::TempDir;
@@ -158,7 +158,7 @@ impl Stage {
         let mut leases = Vec::new();
         let mut from = None;
         loop {
-            let page = match self.store.scan(from).await {
+            let page = match self.store.scan(from, Reading::Eventual).await {
                 Ok(page) => page,
                 // A table that is not there yet, or is busy, will be looked at again.
                 Err(LeaseStoreError::TableMissing { .. }) => return Ok(()),

@@ -3,7 +3,8 @@
 use tokio::join;
 
 use crate::config::{CheckpointPolicy, FailurePolicy, OnExhausted};
-use crate::engine::consumer_tests::kit::{Act, Held, MILLI, SECOND, World, after, child};
+use crate::engine::consumer_tests::held::Held;
+use crate::engine::consumer_tests::kit::{Act, MILLI, SECOND, World, after, child};
 use crate::engine::link::{FromConsumer, Order};
 use crate::event::Event;
 use crate::model::Checkpoint;

@@ -14,7 +14,8 @@ use crate::context::{ShardContext, ShardInfo};
 use crate::dead_letter::{DeadLetter, FailedRecord};
 use crate::engine::consumer::{self, ConsumerParts};
 use crate::engine::consumer_tests::clock::TestClock;
-use crate::engine::link::{Done, FromConsumer, Grant, Order};
+use crate::engine::consumer_tests::held::Held;
+use crate::engine::link::{Done, Grant, Order, Vitals};
 use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::{Event, Observer};
@@ -187,6 +188,7 @@ impl World {
             deadline: deadline_seen,
             order: orders,
             progress,
+            vitals: watch::Sender::new(Vitals::default()),
             holder,
             alive,
         };
@@ -304,55 +306,6 @@ impl World {
             Act::Block(time) => tokio::time::advance(time).await,
         }
         Ok(())
-    }
-}
-
-/// The holder's end of a grant.
-#[derive(Debug)]
-pub(super) struct Held {
-    /// When it was granted.
-    pub(super) now: Moment,
-    pub(super) deadline: watch::Sender<Moment>,
-    pub(super) order: watch::Sender<Order>,
-    pub(super) progress: watch::Receiver<Done>,
-    from_consumer: mpsc::Receiver<FromConsumer>,
-    gone: oneshot::Receiver<()>,
-    /// What the application checkpointed.
-    pub(super) stored: Vec<Checkpoint>,
-}
-
-impl Held {
-    pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
-        self.progress.borrow().checkpoint
-    }
-
-    /// Stores what the consumer asks for until it says its last word; none if it goes without one.
-    pub(super) async fn last_word(&mut self) -> Option<FromConsumer> {
-        loop {
-            match self.from_consumer.recv().await? {
-                FromConsumer::Checkpoint { checkpoint, reply } => {
-                    self.stored.push(checkpoint);
-                    reply.send(Ok(())).unwrap();
-                }
-                word @ (FromConsumer::ShardEnded { .. }
-                | FromConsumer::Drained
-                | FromConsumer::GaveUp) => return Some(word),
-            }
-        }
-    }
-
-    /// Serves the consumer for a time in which it says no last word.
-    pub(super) async fn serve(&mut self, time: Duration) {
-        if let Ok(word) = tokio::time::timeout(time, self.last_word()).await {
-            panic!("the consumer said {word:?}");
-        }
-    }
-
-    /// Lets the lease go, as a holder does once everything is stored.
-    pub(super) async fn let_go(mut self) {
-        self.from_consumer.close();
-        // The order still stands: that the channel is closed is the whole message.
-        (&mut self.gone).await.unwrap_err();
     }
 }
 

@@ -6,6 +6,7 @@ mod deadline;
 mod delivery;
 mod ending;
 mod failing;
+mod held;
 mod histories;
 mod kit;
 mod reading;

@@ -49,8 +49,10 @@ pub(super) struct ShardFacts {
 }
 
 /// What is known of one ownership.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct OwnerFacts {
+    /// Who it is. Tokens begin anew when somebody deletes a row.
+    pub(super) worker: Option<WorkerId>,
     /// The place of the next record that it must be handed.
     pub(super) next: usize,
     /// The records before this place are processed by it, or were done when it began.
@@ -61,6 +63,12 @@ pub(super) struct OwnerFacts {
     pub(super) in_hand: (usize, usize),
 }
 
+impl OwnerFacts {
+    pub(super) fn is(&self, who: &WorkerId) -> bool {
+        self.worker.as_ref() == Some(who)
+    }
+}
+
 impl ShardFacts {
     /// The place of a record.
     pub(super) fn place(&self, position: Position) -> Option<usize> {
@@ -68,11 +76,7 @@ impl ShardFacts {
     }
 
     /// The place of the first record after a checkpoint; none if the checkpoint is no place here.
-    pub(super) fn after(
-        &self,
-        checkpoint: Checkpoint,
-        start_at: Option<Timestamp>,
-    ) -> Option<usize> {
+    pub(super) fn after(&self, checkpoint: Checkpoint, start_at: Option<Timestamp>) -> Option<usize> {
         match checkpoint {
             Checkpoint::TrimHorizon => Some(0),
             Checkpoint::AtTimestamp => {
@@ -159,13 +163,19 @@ impl Facts {
         facts.records.get(facts.done()).map(|record| record.0)
     }
 
-    /// Somebody deleted a lease's row.
+    /// Somebody deleted a lease's row: what proved that its ancestors are finished may be gone with
+    /// it.
     pub(in super::super) fn row_deleted(&mut self, shard: &ShardId, calm_at: Time) {
-        if let Some(facts) = self.shards.get_mut(shard) {
-            facts.polled = None;
-            facts.owners.clear();
-            facts.is_ended = false;
-            facts.disturbed_until = calm_at;
+        let Some(facts) = self.shards.get_mut(shard) else { return };
+        facts.polled = None;
+        facts.owners.clear();
+        facts.disturbed_until = calm_at;
+        let mut lineage = vec![shard.clone()];
+        while let Some(shard) = lineage.pop() {
+            if let Some(facts) = self.shards.get_mut(&shard) {
+                facts.is_ended = false;
+                lineage.extend(facts.parents.iter().cloned());
+            }
         }
     }
 
@@ -175,11 +185,11 @@ impl Facts {
     }
 
     /// A worker or its processor said something.
-    pub(in super::super) fn said(&mut self, at: Time, said: &Said) {
+    pub(in super::super) fn said(&mut self, at: Time, who: &WorkerId, said: &Said) {
         match said {
-            Said::Polled { of } => self.polled(at, of),
-            Said::Delivered { of, records, .. } => self.delivered(at, of, records),
-            Said::Processed { of } => self.processed(at, of),
+            Said::Polled { of } => self.polled(at, who, of),
+            Said::Delivered { of, records, .. } => self.delivered(at, (who, of), records),
+            Said::Processed { of } => self.processed(at, (who, of)),
             Said::Made { .. } | Said::Called { .. } | Said::Event(_) => {}
         }
     }
@@ -189,9 +199,13 @@ impl Facts {
         self.violation.as_ref()
     }
 
-    pub(super) fn ownership(&mut self, of: &Ownership) -> (&mut ShardFacts, Option<OwnerFacts>) {
+    /// What is known of an ownership; none for one whose row was deleted.
+    pub(super) fn ownership(
+        &mut self,
+        (who, of): (&WorkerId, &Ownership),
+    ) -> (&mut ShardFacts, Option<OwnerFacts>) {
         let facts = self.shards.entry(of.shard.clone()).or_default();
-        let owner = facts.owners.remove(&of.token);
+        let owner = facts.owners.get(&of.token).filter(|owner| owner.is(who)).cloned();
         (facts, owner)
     }
 

@@ -61,11 +61,16 @@ impl Facts {
         self.check(at, Oracle::HolderWrites, before.holder() == Some(&write.worker), || {
             format!("{} by {}, held by {:?}", change(), write.worker, before.holder())
         });
-        let Some(facts) = self.shards.get(&key.shard()) else { return };
+        let is_automatic = self.is_automatic;
+        let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
         let (place, done) = (facts.after(after.checkpoint, after.start_at), facts.done());
         let delivered = facts.owners.values().map(|owner| owner.next).max().unwrap_or(0);
-        let bound = if self.is_automatic { done } else { done.max(delivered) };
+        let bound = if is_automatic { done } else { done.max(delivered) };
         let is_due = place.is_some_and(|place| place <= bound);
+        if let Some(place) = place.filter(|_| is_due && !is_automatic) {
+            // The application itself said that these are done.
+            facts.set_done(done..place);
+        }
         self.check(at, Oracle::NoSkip, is_due, || {
             format!("{} is place {place:?}, done are {done}", change())
         });
@@ -97,14 +102,14 @@ impl Facts {
         let facts = self.shards.entry(key.shard()).or_default();
         let (is_ended, silent) = (facts.is_ended, at - facts.moved);
         let next = place.unwrap_or(0);
-        let owner = OwnerFacts { next, processed: next, ..OwnerFacts::default() };
+        let worker = Some(landing.write.worker.clone());
+        let owner = OwnerFacts { worker, next, processed: next, ..OwnerFacts::default() };
         facts.owners.insert(after.counter.0, owner);
         self.check(at, Oracle::NoResurrection, !is_ended, || {
             format!("{key} is taken though its shard is finished")
         });
-        let robbed = before.owner.as_ref().filter(|owner| **owner != landing.write.worker);
-        let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000
-            / u32::try_from(fastest).unwrap_or(1_000);
+        let robbed = before.holder().filter(|holder| **holder != landing.write.worker);
+        let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000 / u32::try_from(fastest).unwrap_or(1_000);
         let may = robbed.is_none() || silent + Duration::from_millis(2) >= due;
         self.check(at, Oracle::LiveOwnersKept, may, || {
             format!("{key} is taken from {robbed:?}, silent for {silent:?}, not {due:?}")
@@ -138,10 +143,7 @@ impl Facts {
         let before_sent = owner.history.iter().rev().find(|(when, _)| *when < sent);
         let due = before_sent.map_or(0, |(_, processed)| *processed);
         self.check(at, oracle, place >= due, || {
-            format!(
-                "{} stores place {place}, processed when it was sent ({sent} s): {due}",
-                after.key
-            )
+            format!("{} stores place {place}, processed when it was sent ({sent} s): {due}", after.key)
         });
     }
 

@@ -46,6 +46,8 @@ pub enum Oracle {
     /// A renewal stores all that was processed before it was sent: so a crash repeats no more than
     /// what came after.
     RepeatsBounded,
+    /// No loop calls the table or the stream without a pause.
+    CallsBounded,
     /// After the faults: every shard that can be worked on is held by a live worker.
     AllHeld,
     /// After the faults: every record is processed and checkpointed.

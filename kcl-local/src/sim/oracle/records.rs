@@ -1,31 +1,45 @@
 //! Promises about records: order, parents first, one deliverer.
 
-use kcl_core::model::Position;
+use kcl_core::model::{Position, WorkerId};
 
 use super::super::journal::Ownership;
 use super::super::time::Time;
 use super::{Facts, Oracle};
 
 impl Facts {
-    pub(super) fn polled(&mut self, at: Time, of: &Ownership) {
+    pub(super) fn polled(&mut self, at: Time, who: &WorkerId, of: &Ownership) {
         let is_exclusive = self.is_exclusive();
         let facts = self.shards.entry(of.shard.clone()).or_default();
+        let is_owner = facts.owners.get(&of.token).is_some_and(|owner| owner.is(who));
+        if facts.disturbed_until > Time::default() && !is_owner {
+            // An owner of the row that somebody deleted.
+            let is_late = is_exclusive && at > facts.disturbed_until;
+            self.check(at, Oracle::OneDeliverer, !is_late, || {
+                format!("{of} is polled long after its row was deleted")
+            });
+            return;
+        }
         let (last, since) = facts.polled.unwrap_or((0, at));
         if of.token >= last {
             let since = if of.token == last { since } else { at };
             facts.polled = Some((of.token, since));
             return;
         }
-        let overlaps = at > since && at > facts.disturbed_until;
+        let overlaps = at > since;
         self.check(at, Oracle::OneDeliverer, !overlaps || !is_exclusive, || {
             format!("{of} is polled, though owner @{last} has been since {since} s")
         });
     }
 
-    pub(super) fn delivered(&mut self, at: Time, of: &Ownership, records: &[Position]) {
+    pub(super) fn delivered(
+        &mut self,
+        at: Time,
+        (who, of): (&WorkerId, &Ownership),
+        records: &[Position],
+    ) {
         self.parents_first(at, of);
         let is_automatic = self.is_automatic;
-        let (facts, owner) = self.ownership(of);
+        let (facts, owner) = self.ownership((who, of));
         let is_ended = facts.is_ended;
         // An ownership that was never seen to begin: its row was deleted meanwhile.
         let Some(mut owner) = owner else { return };
@@ -37,8 +51,7 @@ impl Facts {
         });
         let (expected, trimmed) = (owner.next.max(facts.trimmed), facts.trimmed);
         let oldest = if is_automatic { owner.processed } else { 0 };
-        let fits =
-            first.is_some_and(|first| first <= expected && (first >= oldest || first >= trimmed));
+        let fits = first.is_some_and(|first| first <= expected && (first >= oldest || first >= trimmed));
         if let Some(first) = first {
             owner.in_hand = (first, first + places.len());
             owner.next = owner.next.max(first + places.len());
@@ -52,8 +65,8 @@ impl Facts {
         });
     }
 
-    pub(super) fn processed(&mut self, at: Time, of: &Ownership) {
-        let (facts, owner) = self.ownership(of);
+    pub(super) fn processed(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
+        let (facts, owner) = self.ownership((who, of));
         let Some(mut owner) = owner else { return };
         let (from, to) = owner.in_hand;
         facts.set_done(from..to);

@@ -1,0 +1,270 @@
+//! A stack, a gate before it, and whole workers that call through the gate.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_kinesis::primitives::Blob;
+use kcl_core::config::WorkerConfig;
+use kcl_core::context::ShardContext;
+use kcl_core::engine::{ShutdownReport, WorkerBuilder, WorkerHandle};
+use kcl_core::error::RunError;
+use kcl_core::event::{Event, Observer};
+use kcl_core::lease_store::{LeaseStore as _, Reading};
+use kcl_core::model::{InitialPosition, Lease};
+use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
+use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
+use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
+use kcl_local::{LocalStack, sdk_config};
+use kcl_tests::errors::chain;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::gate::Gate;
+
+/// The stream of every scene.
+pub(crate) const STREAM: &str = "orders";
+
+/// The lease table of workers for whom none is named.
+pub(crate) const TABLE: &str = "leases";
+
+/// The lease expiry of all workers here.
+pub(crate) const EXPIRY: Duration = Duration::from_secs(2);
+
+/// Long enough for anything that must come, with a machine that has other things to do.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A stack, and what happened to workers on it.
+pub(crate) struct Scene {
+    pub(crate) stack: LocalStack,
+    pub(crate) gate: Gate,
+    pub(crate) kinesis: aws_sdk_kinesis::Client,
+    pub(crate) dynamo: aws_sdk_dynamodb::Client,
+    seen: Seen,
+}
+
+impl Scene {
+    /// A stack without a stream.
+    pub(crate) async fn empty() -> Self {
+        let stack = LocalStack::start().unwrap();
+        let gate = Gate::before(&stack.endpoint_url()).await;
+        let aws = stack.sdk_config();
+        let (kinesis, dynamo) =
+            (aws_sdk_kinesis::Client::new(&aws), aws_sdk_dynamodb::Client::new(&aws));
+        Self { stack, gate, kinesis, dynamo, seen: Seen::default() }
+    }
+
+    /// A stack with a stream of so many shards.
+    pub(crate) async fn new(shards: i32) -> Self {
+        let scene = Self::empty().await;
+        scene.create_stream(STREAM, shards).await;
+        scene
+    }
+
+    pub(crate) async fn create_stream(&self, name: &str, shards: i32) {
+        let create = self.kinesis.create_stream().stream_name(name).shard_count(shards);
+        create.send().await.unwrap();
+    }
+
+    /// Puts a record into the shard that has the middle of the stream's keys, or the only one.
+    pub(crate) async fn put(&self, record: &str) {
+        self.put_to(STREAM, record).await;
+    }
+
+    pub(crate) async fn put_to(&self, stream: &str, record: &str) {
+        let put = self.kinesis.put_record().stream_name(stream).partition_key(record);
+        put.data(Blob::new(record)).send().await.unwrap();
+    }
+
+    /// What SDK clients that go through the gate are made with.
+    pub(crate) fn aws(&self) -> SdkConfig {
+        sdk_config(self.gate.endpoint())
+    }
+
+    /// The leases of the default table.
+    pub(crate) async fn leases(&self) -> Vec<Lease> {
+        let store = DynamoLeaseStore::new(&self.stack.sdk_config(), TABLE);
+        store.scan(None, Reading::Eventual).await.unwrap().leases
+    }
+
+    /// Starts a worker in the default table, which it creates.
+    pub(crate) fn start(&self, name: &str) -> Running {
+        self.start_in(TABLE, name)
+    }
+
+    /// Starts a worker in this table, which it creates.
+    pub(crate) fn start_in(&self, table: &str, name: &str) -> Running {
+        let leases = DynamoLeaseStore::new(&self.aws(), created(table));
+        self.run(name, self.builder(name).leases(leases))
+    }
+
+    /// A worker of this name that lacks its lease store.
+    pub(crate) fn builder(&self, name: &str) -> WorkerBuilder {
+        let seen = self.seen.clone();
+        Worker::builder(name)
+            .records(records(&self.aws(), STREAM))
+            .processor(move |_: &ShardContext| Listener(seen.clone()))
+            .observer(self.seen.clone())
+            .config(settings())
+    }
+
+    #[expect(clippy::unused_self, reason = "a worker runs in its scene")]
+    pub(crate) fn run(&self, name: &str, builder: WorkerBuilder) -> Running {
+        let worker = builder.build().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let handle = worker.handle();
+        let mut run = JoinSet::new();
+        run.spawn(worker.run());
+        Running { handle, run }
+    }
+
+    /// The records that were delivered so far, in order.
+    pub(crate) fn delivered(&self) -> Vec<String> {
+        self.seen.lock().records.clone()
+    }
+
+    /// What `wanted` chooses of all events so far.
+    pub(crate) fn events<T>(&self, wanted: impl Fn(&Event) -> Option<T>) -> Vec<T> {
+        self.seen.lock().events.iter().filter_map(wanted).collect()
+    }
+
+    /// Whether a failed call or a failed read said all these words.
+    pub(crate) fn has_said(&self, words: &[&str]) -> bool {
+        let failures = self.events(|event| {
+            if let Event::CallFailed { error, .. } | Event::FetchFailed { error, .. } = event {
+                Some(error.clone())
+            } else {
+                None
+            }
+        });
+        failures.iter().any(|said| words.iter().all(|word| said.contains(word)))
+    }
+
+    /// Waits until a condition holds.
+    pub(crate) async fn until(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self).await {
+            assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}\n{}", self.seen);
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until a record was delivered.
+    pub(crate) async fn until_delivered(&self, record: &str) {
+        let has = async |scene: &Self| scene.delivered().iter().any(|got| got == record);
+        self.until(&format!("{record} is delivered"), has).await;
+    }
+
+    /// Waits until a failed call or a failed read says all these words.
+    pub(crate) async fn until_said(&self, words: &[&str]) {
+        self.until(&format!("{words:?} are said"), async |scene| scene.has_said(words)).await;
+    }
+}
+
+/// The settings of workers in this test: a crash is noticed soon, everything is read.
+pub(crate) fn settings() -> WorkerConfig {
+    let mut config = WorkerConfig::default();
+    config.lease.expiry = EXPIRY;
+    config.retrieval.initial_position = InitialPosition::TrimHorizon;
+    config.retrieval.poll_every = Duration::from_millis(200);
+    config
+}
+
+/// A table that workers create, and that is waited for no longer than they can wait.
+pub(crate) fn created(table: &str) -> DynamoLeaseStoreConfig {
+    hasty(table).with_setup(TableSetup::CreateIfMissing(NewTable::default()))
+}
+
+/// A table that must exist.
+pub(crate) fn hasty(table: &str) -> DynamoLeaseStoreConfig {
+    DynamoLeaseStoreConfig::new(table)
+        .with_attempt_timeout(Duration::from_millis(500))
+        .with_operation_timeout(Duration::from_millis(600))
+}
+
+/// A stream that is asked impatiently.
+pub(crate) fn records(aws: &SdkConfig, stream: &str) -> KinesisSource {
+    let config = KinesisSourceConfig::new(StreamId::Name(stream.into()));
+    KinesisSource::with_config(aws, config.with_attempt_timeout(Duration::from_millis(500)))
+}
+
+#[track_caller]
+pub(crate) fn check(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in {text:?}");
+    }
+}
+
+/// A worker at work. Dropping it is a crash.
+pub(crate) struct Running {
+    pub(crate) handle: WorkerHandle,
+    run: JoinSet<Result<ShutdownReport, RunError>>,
+}
+
+impl Running {
+    /// Waits until the worker has ended.
+    pub(crate) async fn ended(mut self) -> Result<ShutdownReport, RunError> {
+        let end = timeout(LIMIT, self.run.join_next()).await.expect("it ends in time");
+        end.expect("it was started").expect("it does not panic")
+    }
+
+    /// What a worker says, with all causes, when it cannot work.
+    pub(crate) async fn refusal(self) -> String {
+        chain(&self.ended().await.expect_err("it cannot work"))
+    }
+
+    /// Shuts it down, and waits for that.
+    pub(crate) async fn stop(self) -> ShutdownReport {
+        self.handle.shut_down();
+        self.ended().await.expect("nothing keeps it from stopping well")
+    }
+}
+
+/// What all workers of a scene saw. Clones are the same.
+#[derive(Clone, Debug, Default)]
+struct Seen(Arc<Mutex<Everything>>);
+
+#[derive(Debug, Default)]
+struct Everything {
+    events: Vec<Event>,
+    records: Vec<String>,
+}
+
+impl Seen {
+    fn lock(&self) -> MutexGuard<'_, Everything> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Seen {
+    fn on_event(&self, event: &Event) {
+        self.lock().events.push(event.clone());
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let everything = self.lock();
+        for event in &everything.events {
+            writeln!(f, "{event:?}")?;
+        }
+        writeln!(f, "{:?}", everything.records)
+    }
+}
+
+/// Writes down what it gets.
+struct Listener(Seen);
+
+impl RecordProcessor for Listener {
+    async fn process_records(
+        &mut self,
+        batch: RecordBatch,
+        _: &ShardContext,
+    ) -> Result<(), BoxError> {
+        let text = |data: &[u8]| String::from_utf8_lossy(data).into_owned();
+        self.0.lock().records.extend(batch.iter().map(|record| text(&record.data)));
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! Settings that cannot work.
+
+use std::time::Duration;
+
+use kcl_core::Worker;
+use kcl_core::config::WorkerConfig;
+use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
+use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
+
+use crate::scene::check;
+
+#[test]
+fn every_setting_out_of_its_range_is_named_in_one_error() {
+    let mut config = WorkerConfig::default();
+    config.lease.expiry = Duration::from_millis(500);
+    config.lease.renew_every = Some(Duration::from_millis(400));
+    config.lease.leases_max = Some(0);
+    config.lease.hand_over = Duration::ZERO;
+    config.lease.hand_overs_max = 0;
+    config.lease.scan_units = 0;
+    config.retrieval.poll_every = Duration::ZERO;
+    config.retrieval.records_max = 0;
+    config.delivery.retry_min = Duration::ZERO;
+    config.delivery.retry_max = Duration::from_hours(2);
+    config.delivery.cancel_grace = Duration::from_hours(1);
+    config.delivery.slow_after = Duration::ZERO;
+    config.shutdown.drain = Duration::ZERO;
+    let error = Worker::builder("").config(config).build().unwrap_err();
+    let text = error.to_string();
+    check(&text, &["lease.expiry (500ms) must be at least 3 x lease.renew_every (400ms)"]);
+    check(&text, &["lease.expiry (500ms) must be between 1s and", "lease.leases_max (0)"]);
+    check(&text, &["lease.hand_over (0ns)", "lease.hand_overs_max (0)", "lease.scan_units (0)"]);
+    check(&text, &["retrieval.poll_every (0ns)", "retrieval.records_max (0)"]);
+    check(&text, &["delivery.retry_min (0ns)", "delivery.retry_max (7200s)"]);
+    check(&text, &["delivery.cancel_grace (3600s)", "shutdown.drain (0ns)"]);
+    check(&text, &["delivery.slow_after (0ns)"]);
+    check(&text, &["worker name must", "records is missing", "leases is missing"]);
+    check(&text, &["processor is missing"]);
+}
+
+#[test]
+fn settings_of_the_table_and_the_stream_are_named_with_the_workers() {
+    let aws = kcl_local::sdk_config("http://127.0.0.1:1");
+    let leases = DynamoLeaseStoreConfig::new("")
+        .with_connect_timeout(Duration::ZERO)
+        .with_attempt_timeout(Duration::ZERO)
+        .with_operation_timeout(Duration::ZERO)
+        .with_prepare_timeout(Duration::ZERO)
+        .with_attempts_max(0);
+    let records = KinesisSourceConfig::new(StreamId::Name("".into()))
+        .with_connect_timeout(Duration::ZERO)
+        .with_attempt_timeout(Duration::ZERO);
+    let error = Worker::builder("")
+        .leases(DynamoLeaseStore::new(&aws, leases))
+        .records(KinesisSource::with_config(&aws, records))
+        .build()
+        .unwrap_err();
+    let text = error.to_string();
+    check(&text, &["leases.connect_timeout must be more than 0", "leases.attempt_timeout"]);
+    check(&text, &["leases.operation_timeout", "leases.prepare_timeout"]);
+    check(&text, &["leases.attempts_max must be at least 1", "leases.table is empty"]);
+    check(
+        &text,
+        &["records.connect_timeout", "records.attempt_timeout", "records.stream is empty"],
+    );
+    check(&text, &["worker name must"]);
+}

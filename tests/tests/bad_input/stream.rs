@@ -1,0 +1,142 @@
+//! Streams that are missing, not ready, gone, another one, or trimmed.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use kcl_core::event::{Event, LeaseEnd};
+use kcl_core::model::{Checkpoint, Position, SequenceNumber};
+use kcl_dynamo::DynamoLeaseStore;
+use tokio::time::sleep;
+
+use crate::gate::Verdict;
+use crate::scene::{Running, STREAM, Scene, TABLE, check, created, records};
+
+#[tokio::test]
+async fn a_missing_stream_is_named_and_read_from_its_beginning_once_it_is_there() {
+    let scene = Scene::empty().await;
+    let text = scene.start("w").refusal().await;
+    check(&text, &["\"orders\" does not exist", "check its name and the region"]);
+    scene.create_stream(STREAM, 1).await;
+    scene.put("a").await;
+    let worker = scene.start("w");
+    scene.until_delivered("a").await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_being_created_is_waited_for() {
+    let scene = Scene::new(1).await;
+    scene.put("a").await;
+    let creating = Verdict::Reword("\"ACTIVE\"", "\"CREATING\"");
+    scene.gate.only("kinesis:DescribeStreamSummary", creating);
+    let worker = scene.start("w");
+    scene.until_said(&["stream orders is being created"]).await;
+    assert!(scene.delivered().is_empty());
+    scene.gate.open();
+    scene.until_delivered("a").await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_deleted_while_it_is_consumed_ends_the_worker_in_good_order() {
+    let scene = Scene::new(2).await;
+    let worker = scene.start("w");
+    let mut handle = worker.handle.clone();
+    while handle.changed().await.held.len() < 2 {}
+    scene.kinesis.delete_stream().stream_name(STREAM).send().await.unwrap();
+    let text = worker.refusal().await;
+    check(&text, &["\"orders\" does not exist", "check its name and the region"]);
+    let ends = scene
+        .events(|event| if let Event::LeaseEnded { how, .. } = event { Some(*how) } else { None });
+    assert_eq!(ends, [LeaseEnd::Released; 2]);
+    assert!(scene.leases().await.iter().all(|lease| lease.owner.is_none()));
+}
+
+#[tokio::test]
+async fn a_stream_created_again_while_it_is_consumed_ends_the_worker_and_is_left_to_another_table()
+{
+    let scene = Scene::new(1).await;
+    scene.put("of the former stream").await;
+    let worker = scene.start("w");
+    scene.until_delivered("of the former stream").await;
+    // Streams are told apart by the second in which they were created.
+    sleep(Duration::from_millis(2_500)).await;
+    scene.kinesis.delete_stream().stream_name(STREAM).send().await.unwrap();
+    scene.create_stream(STREAM, 1).await;
+    scene.put("a").await;
+    let text = worker.refusal().await;
+    check(&text, &["stream orders was created again", "another application name"]);
+    check(&scene.start("w").refusal().await, &["was created again", "delete the lease table"]);
+    let worker = scene.start_in("new-leases", "w");
+    scene.put("b").await;
+    scene.until_delivered("a").await;
+    scene.until_delivered("b").await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn an_application_moved_to_another_stream_is_refused_and_works_in_a_table_of_its_own() {
+    let scene = Scene::new(1).await;
+    scene.create_stream("returns", 1).await;
+    scene.put("of orders").await;
+    scene.put_to("returns", "of returns").await;
+    let worker = scene.start("w");
+    scene.until_delivered("of orders").await;
+    worker.stop().await;
+    let before = scene.leases().await;
+    let moved = |table: &str| -> Running {
+        let leases = DynamoLeaseStore::new(&scene.aws(), created(table));
+        let builder = scene.builder("w").records(records(&scene.aws(), "returns"));
+        scene.run("w", builder.leases(leases))
+    };
+    let text = moved(TABLE).refusal().await;
+    check(&text, &["stream/orders", "stream/returns", "another application name"]);
+    assert_eq!(scene.leases().await, before);
+    let worker = moved("returns-leases");
+    scene.until_delivered("of returns").await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn records_that_were_trimmed_before_they_were_read_are_reported() {
+    let scene = Scene::new(1).await;
+    scene.put("a").await;
+    let worker = scene.start("w");
+    scene.until_delivered("a").await;
+    worker.stop().await;
+    let first = scene.leases().await.remove(0).checkpoint;
+    // As a worker finds it that was away for longer than the retention: nothing is left where its
+    // checkpoint is. No record lies where a shard starts.
+    let gone = beginning(&scene).await;
+    checkpoint(&scene, gone).await;
+    scene.put("b").await;
+    let worker = scene.start("w");
+    scene.until_delivered("b").await;
+    worker.stop().await;
+    let lost = scene.events(|event| {
+        if let Event::DataLost { from, to, .. } = event { Some((*from, *to)) } else { None }
+    });
+    assert_eq!(lost, [(Checkpoint::After(Position::of(gone)), first)]);
+}
+
+/// The sequence number at which the one shard starts.
+async fn beginning(scene: &Scene) -> SequenceNumber {
+    let shards = scene.kinesis.list_shards().stream_name(STREAM).send().await.unwrap();
+    let range = shards.shards()[0].sequence_number_range().unwrap();
+    range.starting_sequence_number().parse().unwrap()
+}
+
+async fn checkpoint(scene: &Scene, sequence: SequenceNumber) {
+    let caught_up_at = "1700000000000";
+    scene
+        .dynamo
+        .update_item()
+        .table_name(TABLE)
+        .key("leaseKey", AttributeValue::S("shardId-000000000000".to_owned()))
+        .update_expression("SET checkpoint = :checkpoint, caughtUpAt = :at")
+        .expression_attribute_values(":checkpoint", AttributeValue::S(sequence.to_string()))
+        .expression_attribute_values(":at", AttributeValue::N(caught_up_at.to_owned()))
+        .send()
+        .await
+        .unwrap();
+}

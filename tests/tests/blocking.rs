@@ -1,0 +1,139 @@
+//! A processor that blocks every thread of the application's runtime: real threads, the real SDK.
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex, PoisonError};
+    use std::time::Duration;
+
+    use aws_sdk_kinesis::primitives::Blob;
+    use kcl_core::config::WorkerConfig;
+    use kcl_core::context::ShardContext;
+    use kcl_core::event::{Event, Observer};
+    use kcl_core::lease_store::{LeaseStore as _, Reading};
+    use kcl_core::model::{InitialPosition, LeaseCounter, LeaseKey};
+    use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
+    use kcl_dynamo::DynamoLeaseStore;
+    use kcl_kinesis::KinesisSource;
+    use kcl_local::LocalStack;
+    use kcl_tests::fleet::until;
+    use tokio::runtime::{Builder, Runtime};
+
+    /// Three expiries.
+    const BLOCKED_FOR: Duration = Duration::from_secs(6);
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// What happened, in order. Clones are the same.
+    #[derive(Clone, Debug, Default)]
+    struct Journal(Arc<Mutex<Vec<Said>>>);
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    enum Said {
+        Event(Event),
+        Blocked,
+        Released,
+    }
+
+    impl Journal {
+        fn note(&self, said: Said) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+        }
+
+        fn count(&self, wanted: impl Fn(&Said) -> bool) -> usize {
+            let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            entries.iter().filter(|said| wanted(said)).count()
+        }
+    }
+
+    impl Observer for Journal {
+        fn on_event(&self, event: &Event) {
+            self.note(Said::Event(event.clone()));
+        }
+    }
+
+    struct Blocker(Journal);
+
+    impl RecordProcessor for Blocker {
+        #[expect(clippy::disallowed_methods, reason = "to block a thread is what is tested")]
+        async fn process_records(
+            &mut self,
+            _: RecordBatch,
+            _: &ShardContext,
+        ) -> Result<(), BoxError> {
+            self.0.note(Said::Blocked);
+            std::thread::sleep(BLOCKED_FOR);
+            self.0.note(Said::Released);
+            Ok(())
+        }
+    }
+
+    fn worker(stack: &LocalStack, journal: &Journal) -> Worker {
+        let aws = stack.sdk_config();
+        let mut config = WorkerConfig::default();
+        config.lease.expiry = Duration::from_secs(2);
+        config.retrieval.initial_position = InitialPosition::TrimHorizon;
+        config.delivery.slow_after = Duration::from_secs(1);
+        let processors = journal.clone();
+        Worker::builder("w")
+            .records(KinesisSource::new(&aws, "orders"))
+            .leases(DynamoLeaseStore::new(&aws, "leases").create_if_missing())
+            .processor(move |_: &ShardContext| Blocker(processors.clone()))
+            .config(config)
+            .observer(journal.clone())
+            .build()
+            .unwrap()
+    }
+
+    async fn stream_with_a_record_in_each_of_two_shards(stack: &LocalStack) {
+        let kinesis = aws_sdk_kinesis::Client::new(&stack.sdk_config());
+        kinesis.create_stream().stream_name("orders").shard_count(2).send().await.unwrap();
+        for hash_key in ["0", "340282366920938463463374607431768211455"] {
+            let put = kinesis.put_record().stream_name("orders").partition_key("key");
+            let put = put.explicit_hash_key(hash_key).data(Blob::new("a"));
+            put.send().await.unwrap();
+        }
+    }
+
+    async fn counters(stack: &LocalStack) -> BTreeMap<LeaseKey, LeaseCounter> {
+        let store = DynamoLeaseStore::new(&stack.sdk_config(), "leases");
+        let leases = store.scan(None, Reading::Eventual).await.unwrap().leases;
+        leases.into_iter().map(|lease| (lease.key, lease.counter)).collect()
+    }
+
+    /// The application's runtime: as many threads as there are shards.
+    fn application() -> Runtime {
+        Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_processor_that_blocks_every_thread_does_not_stop_renewals_and_is_told() {
+        let stack = LocalStack::start().unwrap();
+        stream_with_a_record_in_each_of_two_shards(&stack).await;
+        let journal = Journal::default();
+        let (application, worker) = (application(), worker(&stack, &journal));
+        let handle = worker.handle();
+        let run = application.spawn(worker.run());
+        let blocked = async || Ok(journal.count(|said| *said == Said::Blocked) == 2);
+        until("both threads are blocked", LIMIT, blocked).await.unwrap();
+        let before = counters(&stack).await;
+        let slow = |said: &Said| matches!(said, Said::Event(Event::ProcessorSlow { .. }));
+        let told = async || Ok(journal.count(slow) >= 2);
+        until("both are told while they block", LIMIT, told).await.unwrap();
+        tokio::time::sleep(BLOCKED_FOR / 2).await;
+        assert_eq!(journal.count(|said| *said == Said::Released), 0, "they still block");
+        let after = counters(&stack).await;
+        for (key, counter) in before {
+            assert!(after[&key].0 >= counter.0 + 3, "{key}: {counter} then {after:?}");
+        }
+        handle.shut_down();
+        run.await.unwrap().unwrap();
+        let ended = journal.count(|said| {
+            let Said::Event(Event::LeaseEnded { how, .. }) = said else { return false };
+            *how != kcl_core::event::LeaseEnd::Released
+        });
+        assert_eq!(ended, 0, "no lease was lost");
+        assert_eq!(journal.count(|said| *said == Said::Blocked), 2, "each record came once");
+        application.shutdown_background();
+    }
+}
