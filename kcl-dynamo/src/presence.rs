@@ -1,10 +1,12 @@
 //! A worker's own row ⇄ item: Java's row of worker metrics, with a beat of ours.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use kcl_core::model::{Presence, Timestamp, WorkerId};
 
 use crate::attributes::{Attributes, Item, Problem, number, text};
-use crate::item::{ENTITY_TYPE, LEASE_KEY};
+use crate::item::{ENTITY_TYPE, EXPIRY_MILLIS, LEASE_KEY, millis};
 
 /// The `entityType` of a worker's row. Java: `WorkerMetricStats`, since 3.5 in the lease table.
 pub(crate) const ENTITY_WORKER: &str = "WORKER_METRIC_STATS";
@@ -18,13 +20,14 @@ pub(crate) const OPERATING_RANGE: &str = "opr";
 pub(crate) const BEAT: &str = "beat";
 
 /// The attributes of the row, its key excepted.
-pub(crate) fn attributes(presence: &Presence) -> [(&'static str, AttributeValue); 5] {
+pub(crate) fn attributes(presence: &Presence) -> [(&'static str, AttributeValue); 6] {
     [
         (ENTITY_TYPE, text(ENTITY_WORKER)),
         (LAST_UPDATE, number(presence.last_update.epoch_seconds())),
         (METRIC_STATS, AttributeValue::M(Item::new())),
         (OPERATING_RANGE, AttributeValue::M(Item::new())),
         (BEAT, number(presence.beat)),
+        (EXPIRY_MILLIS, millis(presence.expiry)),
     ]
 }
 
@@ -35,6 +38,7 @@ pub(crate) fn decode(row: Attributes<'_>) -> Result<Option<Presence>, Problem> {
     Ok(Some(Presence {
         worker: WorkerId::from(row.required_text(LEASE_KEY)?),
         beat,
+        expiry: Duration::from_millis(row.number(EXPIRY_MILLIS)?.unwrap_or(0)),
         last_update: Timestamp::from_epoch_millis(seconds.saturating_mul(1_000)),
     }))
 }
@@ -47,7 +51,7 @@ mod tests {
     fn the_row_has_javas_shape_and_a_beat() {
         let worker = WorkerId::from("host-a:00000000000000ff");
         let last_update = Timestamp::from_epoch_millis(1_767_225_630_000);
-        let presence = Presence { worker, beat: 7, last_update };
+        let presence = Presence { worker, beat: 7, expiry: Duration::from_secs(10), last_update };
         let mut item = Item::from(attributes(&presence).map(|(name, it)| (name.to_owned(), it)));
         item.insert(LEASE_KEY.to_owned(), text("host-a:00000000000000ff"));
         assert_eq!(item.get("lut"), Some(&number("1767225630")));

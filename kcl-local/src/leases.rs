@@ -282,12 +282,15 @@ fn unreadable(key: &str, problem: &str) -> LeaseStoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use kcl_core::model::{Timestamp, WorkerId};
 
     use super::*;
 
     fn presence(worker: &str, beat: u64) -> Presence {
-        Presence { worker: WorkerId::from(worker), beat, last_update: Timestamp::default() }
+        let expiry = Duration::from_secs(10);
+        Presence { worker: WorkerId::from(worker), beat, expiry, last_update: Timestamp::default() }
     }
 
     async fn beats(store: &MemoryLeaseStore) -> Vec<u64> {

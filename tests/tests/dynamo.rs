@@ -164,7 +164,12 @@ async fn a_worker_named_like_a_shard_harms_no_lease(server: &DynamoDb) {
     let write = LeaseWrite { key: key.clone(), worker: "a".into(), number: 1, kind };
     let Conditional::Applied(lease) = store.write(&write).await.unwrap() else { panic!("lost") };
     let worker = WorkerId::from(key.as_str());
-    let presence = Presence { worker: worker.clone(), beat: 1, last_update: Timestamp::default() };
+    let presence = Presence {
+        worker: worker.clone(),
+        beat: 1,
+        expiry: Duration::from_secs(10),
+        last_update: Timestamp::default(),
+    };
     for refused in [store.put_presence(&presence).await, store.delete_presence(&worker).await] {
         assert!(matches!(refused, Err(LeaseStoreError::Unreadable { .. })), "{refused:?}");
     }

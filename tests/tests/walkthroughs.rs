@@ -133,7 +133,7 @@ mod tests {
         assert!(world.find(0).is_some(), "the children have not progressed");
         world.put(low, ["c1"]);
         world.put(high, ["c2"]);
-        world.until("deleted", SECOND * 40, |world| world.find(0).is_none()).await;
+        world.until("deleted", SECOND * 160, |world| world.find(0).is_none()).await;
         one.stop().await.unwrap();
         assert_eq!(world.journal.delivered()[..2], ["p1", "p2"]);
         assert_eq!(world.journal.delivered().len(), 4);

@@ -196,7 +196,14 @@ fn a_row_that_is_gone_or_ended_or_another_workers_is_not_asked_for() {
     let mut story = Story::begin();
     let row = story.row.clone().unwrap();
     story.row = Some(Lease { checkpoint: Checkpoint::ShardEnd, ..row });
-    assert_eq!(story.read(0), refused("the owner changed, or renewed too fast"));
+    assert_eq!(story.read(0), refused("the shard is finished"));
+
+    let mut story = Story::waiting();
+    let row = story.row.clone().unwrap();
+    let owner = Some("me".into());
+    story.row =
+        Some(Lease { owner, checkpoint_owner: None, checkpoint: Checkpoint::ShardEnd, ..row });
+    assert_eq!(story.read(300), refused("the shard is finished"));
 
     let mut story = Story::begin();
     let row = story.row.clone().unwrap();

@@ -1,9 +1,39 @@
 //! Which finished leases may be deleted?
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::decide::parents::Lineage;
-use crate::model::{Lease, LeaseCounter, LeaseKey, ShardId};
+use crate::model::{Lease, LeaseCounter, LeaseKey, Moment, ShardId};
+
+/// For how long a lease is seen to be finished before it is deleted.
+///
+/// A create that somebody planned when the lease did not exist yet fails while the row is there. It
+/// must not succeed afterwards: the shard would be processed again.
+pub const REST: Duration = Duration::from_mins(2);
+
+/// Since when each lease has been seen to be finished.
+#[derive(Clone, Debug, Default)]
+pub struct CleanupWatch {
+    ended: BTreeMap<LeaseKey, Moment>,
+}
+
+impl CleanupWatch {
+    /// Takes in a whole scan.
+    pub fn observe_scan(&mut self, leases: &[Lease], now: Moment) {
+        let earlier = std::mem::take(&mut self.ended);
+        let since = |key: &LeaseKey| earlier.get(key).copied().unwrap_or(now);
+        let ended = leases.iter().filter(|lease| lease.is_ended());
+        self.ended = ended.map(|lease| (lease.key.clone(), since(&lease.key))).collect();
+    }
+
+    /// The leases that have been finished for long enough.
+    #[must_use]
+    pub fn rested(&self, now: Moment) -> BTreeSet<LeaseKey> {
+        let rested = self.ended.iter().filter(|(_, since)| now.since(**since) >= REST);
+        rested.map(|(key, _)| key.clone()).collect()
+    }
+}
 
 /// The leases of finished shards that nothing depends on any more, with their counters as read.
 ///
@@ -54,6 +84,20 @@ mod tests {
         assert!(found.iter().all(|(_, counter)| *counter == LeaseCounter(5)));
         let names: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(names.join(" "), expected);
+    }
+
+    #[test]
+    fn a_finished_lease_rests_before_it_goes() {
+        let at = |seconds| Moment::from_origin(Duration::from_secs(seconds));
+        let table = |text| leases(text).into_values().collect::<Vec<_>>();
+        let mut watch = CleanupWatch::default();
+        watch.observe_scan(&table("0>1:end 1<0:on"), at(5));
+        watch.observe_scan(&table("0>1:end 1<0:end"), at(60));
+        assert_eq!(watch.rested(at(124)), BTreeSet::new());
+        assert_eq!(watch.rested(at(125)), ["0"].map(LeaseKey::new).into());
+        watch.observe_scan(&table("1<0:end"), at(130));
+        watch.observe_scan(&table("0>1:end 1<0:end"), at(140));
+        assert_eq!(watch.rested(at(200)), ["1"].map(LeaseKey::new).into(), "it began anew");
     }
 
     #[test]

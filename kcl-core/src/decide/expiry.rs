@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{Lease, LeaseCounter, LeaseKey, Moment, WorkerId};
+use crate::model::{Lease, LeaseCounter, LeaseKey, Moment, WorkerId, WriteStamp};
 
 /// When each lease was first seen with the counter that it has now.
 ///
@@ -14,9 +14,12 @@ pub struct CounterWatch {
 }
 
 /// A row as it was seen last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Sighting {
     counter: LeaseCounter,
+    /// Who set it with which write: tells it from the same counter of a row that was deleted by
+    /// hand and created again.
+    written: Option<WriteStamp>,
     /// When it was first seen with this counter.
     first: Moment,
     /// How long it must stand still to be expired.
@@ -28,19 +31,24 @@ struct Sighting {
 impl Sighting {
     fn of(lease: &Lease, earlier: Option<&Self>, own_expiry: Duration, now: Moment) -> Self {
         let first = match earlier {
-            Some(earlier) if earlier.counter == lease.counter => earlier.first,
+            Some(earlier) if earlier.shows(lease) => earlier.first,
             Some(_) | None => now,
         };
         let stated = lease.expiry.filter(|_| lease.is_ours()).unwrap_or_default();
         Self {
             counter: lease.counter,
+            written: lease.last_write.clone(),
             first,
             expiry: stated.max(own_expiry),
             is_awaited: is_awaited(lease),
         }
     }
 
-    fn expires_at(self) -> Moment {
+    fn shows(&self, lease: &Lease) -> bool {
+        self.counter == lease.counter && self.written == lease.last_write
+    }
+
+    fn expires_at(&self) -> Moment {
         self.first + self.expiry
     }
 }
@@ -75,9 +83,10 @@ impl CounterWatch {
     #[must_use]
     pub fn is_expired(&self, lease: &Lease, now: Moment) -> bool {
         is_awaited(lease)
-            && self.seen.get(&lease.key).is_some_and(|sighting| {
-                sighting.counter == lease.counter && sighting.expires_at() <= now
-            })
+            && self
+                .seen
+                .get(&lease.key)
+                .is_some_and(|sighting| sighting.shows(lease) && sighting.expires_at() <= now)
     }
 
     /// The next moment after `now` at which an owned lease of an unfinished shard will be expired,
@@ -87,7 +96,7 @@ impl CounterWatch {
         self.seen
             .values()
             .filter(|sighting| sighting.is_awaited)
-            .map(|sighting| sighting.expires_at())
+            .map(Sighting::expires_at)
             .filter(|at| *at > now)
             .min()
     }

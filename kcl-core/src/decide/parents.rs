@@ -26,10 +26,9 @@ pub enum Readiness {
 pub fn readiness(
     lease: &Lease,
     leases: &BTreeMap<LeaseKey, Lease>,
-    listed: Option<&BTreeSet<ShardId>>,
+    listed: Option<&[Shard]>,
 ) -> Readiness {
-    let finished = Lineage::of(leases, &[]).finished(leases);
-    View { leases, listed, finished }.readiness(lease)
+    View::of(leases, listed).readiness(lease)
 }
 
 /// The leases that can be worked on: not ended, all parents settled, not left over.
@@ -38,10 +37,9 @@ pub fn readiness(
 #[must_use]
 pub fn workable(
     leases: &BTreeMap<LeaseKey, Lease>,
-    listed: Option<&BTreeSet<ShardId>>,
+    listed: Option<&[Shard]>,
 ) -> BTreeSet<LeaseKey> {
-    let finished = Lineage::of(leases, &[]).finished(leases);
-    let view = View { leases, listed, finished };
+    let view = View::of(leases, listed);
     let is_workable = |lease: &&Lease| {
         !lease.is_ended()
             && !is_leftover(lease, &view.finished)
@@ -152,11 +150,17 @@ fn flood(family: &Family, mut from: Vec<ShardId>) -> BTreeSet<ShardId> {
 #[derive(Debug)]
 struct View<'a> {
     leases: &'a BTreeMap<LeaseKey, Lease>,
-    listed: Option<&'a BTreeSet<ShardId>>,
+    listed: Option<BTreeSet<&'a ShardId>>,
     finished: BTreeSet<ShardId>,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    fn of(leases: &'a BTreeMap<LeaseKey, Lease>, listed: Option<&'a [Shard]>) -> Self {
+        let finished = Lineage::of(leases, listed.unwrap_or_default()).finished(leases);
+        let listed = listed.map(|listed| listed.iter().map(|shard| &shard.id).collect());
+        Self { leases, listed, finished }
+    }
+
     fn readiness(&self, lease: &Lease) -> Readiness {
         let mut readiness = Readiness::Ready;
         for parent in &lease.parents {
@@ -172,7 +176,7 @@ impl View<'_> {
     fn parent(&self, parent: &ShardId, child: &Lease) -> Readiness {
         let waiting = || Readiness::Waiting { on: parent.clone() };
         let found = self.leases.get(&LeaseKey::from(parent));
-        match (found, self.listed) {
+        match (found, &self.listed) {
             (Some(found), _) if found.is_ended() || is_leftover(found, &self.finished) => {
                 Readiness::Ready
             }
@@ -190,8 +194,8 @@ impl View<'_> {
 /// A list that is older than the child may lack the parent because neither existed. Kinesis numbers
 /// shards as it creates them, so a list with a greater id is not older; the child itself need not be
 /// in it, for it may have been trimmed too.
-fn is_newer(listed: &BTreeSet<ShardId>, shard: &ShardId) -> bool {
-    listed.last().is_some_and(|last| last >= shard)
+fn is_newer(listed: &BTreeSet<&ShardId>, shard: &ShardId) -> bool {
+    listed.last().is_some_and(|last| *last >= shard)
 }
 
 /// Families of shards and leases, written as `id<parents>children#range:state`.
@@ -285,24 +289,20 @@ mod tests {
     use super::families::{leases, shards};
     use super::*;
 
-    fn ids(text: &str) -> BTreeSet<ShardId> {
-        text.split_whitespace().map(ShardId::from).collect()
-    }
-
     /// Of the lease `of`: ready, waiting on the shard named, or unknown (`?`). `-`: nothing is
     /// known of the shard list.
     #[track_caller]
     fn check(table: &str, listed: &str, of: &str, expected: &str) {
         let leases = leases(table);
-        let listed = (listed != "-").then(|| ids(listed));
-        let found = readiness(&leases[&LeaseKey::new(of)], &leases, listed.as_ref());
+        let listed = (listed != "-").then(|| shards(listed));
+        let found = readiness(&leases[&LeaseKey::new(of)], &leases, listed.as_deref());
         let expected = match expected {
             "ready" => Readiness::Ready,
             "?" => Readiness::Unknown,
             on => Readiness::Waiting { on: on.into() },
         };
         assert_eq!(found, expected);
-        let is_workable = workable(&leases, listed.as_ref()).contains(&LeaseKey::new(of));
+        let is_workable = workable(&leases, listed.as_deref()).contains(&LeaseKey::new(of));
         assert_eq!(is_workable, expected == Readiness::Ready);
     }
 
@@ -348,6 +348,8 @@ mod tests {
     #[test]
     fn the_progress_of_a_sibling_proves_the_parent_finished() {
         check("1<0:on 2<0:new", "0 1 2", "2", "ready");
+        // Its own row may be gone: then the list tells who descends from whom.
+        check("2<0:new 3<1:on", "0:closed 1<0:closed 2<0 3<1", "2", "ready");
     }
 
     #[test]
@@ -368,7 +370,7 @@ mod tests {
         let found = leftovers(&leases, &shards(listed));
         let names: Vec<_> = found.iter().map(LeaseKey::as_str).collect();
         assert_eq!(names.join(" "), expected);
-        let workable = workable(&leases, Some(&BTreeSet::new()));
+        let workable = workable(&leases, Some(&[]));
         if listed.is_empty() {
             assert!(found.iter().all(|key| !workable.contains(key)));
         }

@@ -15,6 +15,8 @@ pub struct PresenceWatch {
 #[derive(Clone, Copy, Debug)]
 struct Sighting {
     beat: u64,
+    /// The worker's own expiry, by which it paces its beat.
+    expiry: Duration,
     /// When the beat was first seen as it is.
     since: Moment,
     /// Whether the beat moved since the row was first seen: somebody is there, and not only a row.
@@ -30,13 +32,16 @@ impl Sighting {
         match earlier {
             None => Self {
                 beat: row.beat,
+                expiry: row.expiry,
                 since: now,
                 has_moved: false,
                 is_silenced: false,
                 silenced_at: None,
             },
-            Some(earlier) if earlier.beat == row.beat => *earlier,
-            Some(earlier) => Self { beat: row.beat, since: now, has_moved: true, ..*earlier },
+            Some(earlier) if earlier.beat == row.beat => Self { expiry: row.expiry, ..*earlier },
+            Some(earlier) => {
+                Self { beat: row.beat, expiry: row.expiry, since: now, has_moved: true, ..*earlier }
+            }
         }
     }
 
@@ -48,7 +53,7 @@ impl Sighting {
     }
 
     fn is_present(&self, expiry: Duration, now: Moment) -> bool {
-        self.silenced_at != Some(self.beat) && now.since(self.since) < expiry
+        self.silenced_at != Some(self.beat) && now.since(self.since) < expiry.max(self.expiry)
     }
 }
 
@@ -61,7 +66,8 @@ impl PresenceWatch {
         self.seen = rows.iter().map(sight).collect();
     }
 
-    /// The workers whose beat moved, or was first seen, within `expiry`.
+    /// The workers whose beat moved, or was first seen, within `expiry` or their own, whichever is
+    /// longer.
     ///
     /// `silenced` are those of whom a lease is expired now. Whoever gets in there is absent until
     /// its beat moves, even if it gets out of there before.
@@ -89,9 +95,13 @@ impl PresenceWatch {
     }
 
     /// When a worker's beat last moved or was first seen; none if there is no row of it.
+    ///
+    /// For one whose own expiry is longer than `expiry` it is later by the difference, so that who
+    /// waits for `expiry` from then on waits for the longer one.
     #[must_use]
-    pub fn last_moved(&self, worker: &WorkerId) -> Option<Moment> {
-        self.seen.get(worker).map(|sighting| sighting.since)
+    pub fn last_moved(&self, worker: &WorkerId, expiry: Duration) -> Option<Moment> {
+        let sighting = self.seen.get(worker)?;
+        Some(sighting.since + sighting.expiry.saturating_sub(expiry))
     }
 
     /// Another live incarnation of the same stable name: its beat moves, so it is no leftover row.
@@ -121,6 +131,7 @@ mod tests {
         let row = |(worker, beat): &(&str, u64)| Presence {
             worker: WorkerId::new(*worker),
             beat: *beat,
+            expiry: EXPIRY,
             last_update,
         };
         watch.observe_scan(&rows.iter().map(row).collect::<Vec<_>>(), at(second));
@@ -143,13 +154,29 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_with_a_longer_expiry_is_present_for_that_long() {
+        let mut watch = PresenceWatch::default();
+        let row = Presence {
+            worker: "a".into(),
+            beat: 1,
+            expiry: EXPIRY * 3,
+            last_update: Timestamp::default(),
+        };
+        watch.observe_scan(&[row], at(5));
+        check(&mut watch, &[], 34, &["a"]);
+        check(&mut watch, &[], 35, &[]);
+        assert_eq!(watch.last_moved(&"a".into(), EXPIRY), Some(at(25)));
+        assert_eq!(watch.last_moved(&"a".into(), EXPIRY * 4), Some(at(5)));
+    }
+
+    #[test]
     fn a_beat_that_moves_keeps_a_worker_present() {
         let mut watch = PresenceWatch::default();
         scan(&mut watch, &[("a", 1), ("b", 1)], 5);
         scan(&mut watch, &[("a", 2), ("b", 1)], 9);
-        assert_eq!(watch.last_moved(&"a".into()), Some(at(9)));
-        assert_eq!(watch.last_moved(&"b".into()), Some(at(5)));
-        assert_eq!(watch.last_moved(&"c".into()), None);
+        assert_eq!(watch.last_moved(&"a".into(), EXPIRY), Some(at(9)));
+        assert_eq!(watch.last_moved(&"b".into(), EXPIRY), Some(at(5)));
+        assert_eq!(watch.last_moved(&"c".into(), EXPIRY), None);
         check(&mut watch, &[], 18, &["a"]);
     }
 

@@ -28,6 +28,7 @@ pub(super) async fn write(side: &Side, beat: u64) -> Result<(), LeaseStoreError>
     let presence = Presence {
         worker: side.me.clone(),
         beat,
+        expiry: side.config.lease.expiry,
         last_update: side.clock.time_of_day().before(LAST_UPDATE_AGE),
     };
     side.store.put_presence(&presence).await

@@ -205,8 +205,10 @@ impl Scanner {
         if !self.turning && now >= self.next_turn {
             self.turning = true;
             let (side, start) = (Arc::clone(&self.side), self.start.clone());
-            self.jobs
-                .push(Box::pin(async move { Job::Turned(shard_sync::run(&side, &start).await) }));
+            let rested = self.view.rested(now);
+            self.jobs.push(Box::pin(async move {
+                Job::Turned(shard_sync::run(&side, &start, &rested).await)
+            }));
         }
         if self.plan_due || now >= self.plan_at {
             self.balance(now);

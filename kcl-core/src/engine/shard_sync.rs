@@ -1,6 +1,7 @@
 //! One turn of housekeeping: list the shards, look at the table, create and delete leases.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::decide::{bootstrap, cleanup, shard_sync};
 use crate::engine::scan;
@@ -10,10 +11,14 @@ use crate::error::RunError;
 use crate::event::Event;
 use crate::lease_store::{Conditional, LeaseStoreError, Reading};
 use crate::model::{
-    HashKeyRange, LeaseKey, LeaseWrite, ShardId, StreamStart, StreamStatus, WriteKind,
+    HashKeyRange, LeaseKey, LeaseWrite, Shard, StreamStart, StreamStatus, WriteKind,
 };
 use crate::record_source::{ShardFilter, SourceError};
 use crate::telemetry::chain;
+
+/// How old what a lease is created from may be: well below [`cleanup::REST`], after which a lease
+/// that was finished meanwhile may be gone, and would come back.
+pub(super) const PLAN_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// What a turn came to.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ pub(super) enum Turn {
 #[derive(Debug)]
 pub(super) struct Synced {
     /// These shards are listed.
-    pub(super) listed: BTreeSet<ShardId>,
+    pub(super) listed: Vec<Shard>,
     /// These hash keys had no lease.
     pub(super) holes: Vec<HashKeyRange>,
     /// So many rows were created or deleted.
@@ -40,8 +45,10 @@ pub(super) struct Synced {
 }
 
 /// Takes a turn. Whoever does it at the same time does the same; every write is conditional.
-pub(super) async fn run(side: &Side, start: &StreamStart) -> Turn {
-    match turn(side, start).await {
+///
+/// Of the finished leases only the `rested` ones are deleted.
+pub(super) async fn run(side: &Side, start: &StreamStart, rested: &BTreeSet<LeaseKey>) -> Turn {
+    match turn(side, start, rested).await {
         Ok(synced) => Turn::Done(synced),
         Err(Failed::Fatal(error)) => Turn::Fatal(error),
         Err(Failed::Store(error)) => Turn::Failed { error: chain(&error) },
@@ -58,7 +65,11 @@ enum Failed {
     Source(SourceError),
 }
 
-async fn turn(side: &Side, start: &StreamStart) -> Result<Synced, Failed> {
+async fn turn(
+    side: &Side,
+    start: &StreamStart,
+    rested: &BTreeSet<LeaseKey>,
+) -> Result<Synced, Failed> {
     let description = side.source.describe().await.map_err(Failed::Source)?;
     bootstrap::check(start, &description).map_err(Failed::Fatal)?;
     if description.status == StreamStatus::Deleting {
@@ -75,14 +86,13 @@ async fn turn(side: &Side, start: &StreamStart) -> Result<Synced, Failed> {
         .into_iter()
         .map(|lease| (lease.key.clone(), lease))
         .collect();
-    let listed = shards.iter().map(|shard| shard.id.clone()).collect();
     let plan = shard_sync::plan(&shards, &leases, start);
-    let mut synced = Synced { listed, holes: plan.holes, changes: 0, error: None };
+    let mut synced = Synced { listed: shards, holes: plan.holes, changes: 0, error: None };
     let mut numbers = side.write_numbers();
     for new in plan.create {
         // A lease that was finished and deleted since the scan must not come back.
-        if side.clock.now().since(seen_at) > side.config.lease.expiry {
-            synced.failed("it took longer than an expiry".to_owned());
+        if side.clock.now().since(seen_at) > PLAN_AGE_MAX {
+            synced.failed(format!("it took longer than {PLAN_AGE_MAX:?}"));
             return Ok(synced);
         }
         match start::create(side, new, numbers.draw()).await {
@@ -93,6 +103,7 @@ async fn turn(side: &Side, start: &StreamStart) -> Result<Synced, Failed> {
     }
     let ended = cleanup::deletable(&leases)
         .into_iter()
+        .filter(|(key, _)| rested.contains(key))
         .map(|(key, counter)| (key, WriteKind::DeleteEnded { counter }));
     let untouched = plan.delete_untouched.into_iter().map(|key| (key, WriteKind::DeleteUntouched));
     for (key, kind) in ended.chain(untouched) {

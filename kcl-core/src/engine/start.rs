@@ -12,11 +12,14 @@ use crate::decide::retry;
 use crate::decide::tenancy::{Tenancy, TenancyWatch};
 use crate::engine::presence;
 use crate::engine::scan;
+use crate::engine::shard_sync::PLAN_AGE_MAX;
 use crate::engine::side::Side;
 use crate::error::RunError;
 use crate::event::Event;
 use crate::lease_store::{Conditional, LeaseStoreError, Reading};
-use crate::model::{LeaseWrite, NewLease, StreamDescription, StreamStart, StreamStatus, WriteKind};
+use crate::model::{
+    LeaseWrite, Moment, NewLease, StreamDescription, StreamStart, StreamStatus, WriteKind,
+};
 use crate::record_source::SourceError;
 use crate::telemetry::chain;
 
@@ -173,6 +176,7 @@ async fn bootstrap(
     } else {
         bootstrap::start(side.config.retrieval.initial_position, description)
     };
+    let asked_at = side.clock.now();
     let start = side.store.create_stream_start(&start).await?;
     bootstrap::check(&start, description).map_err(Failure::Fatal)?;
     if start.bootstrapped {
@@ -182,11 +186,23 @@ async fn bootstrap(
     let mut numbers = side.write_numbers();
     let writes = bootstrap::first_leases(&start, &shards)
         .into_iter()
-        .map(|new| create(side, new, numbers.draw()))
+        .map(|new| first_lease(side, (new, asked_at), numbers.draw()))
         .collect::<Vec<_>>();
     stream::iter(writes).buffer_unordered(CREATES_MAX).try_collect::<Vec<()>>().await?;
     side.store.mark_bootstrapped(&start.stream).await?;
     Ok(StreamStart { bootstrapped: true, ..start })
+}
+
+/// Creates one of the first leases, unless the bootstrap may be long over.
+async fn first_lease(
+    side: &Side,
+    (new, asked_at): (NewLease, Moment),
+    number: u64,
+) -> Result<(), Failure> {
+    if side.clock.now().since(asked_at) > PLAN_AGE_MAX {
+        return Err(Failure::Again(format!("it took longer than {PLAN_AGE_MAX:?}")));
+    }
+    Ok(create(side, new, number).await?)
 }
 
 /// Creates a lease, unless it exists.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::balance::{self, BalancePlan, Fleet, Limits};
+use crate::decide::cleanup::CleanupWatch;
 use crate::decide::expiry::CounterWatch;
 use crate::decide::holes::HoleWatch;
 use crate::decide::presence::PresenceWatch;
@@ -12,7 +13,7 @@ use crate::decide::{expiry, parents, scan_budget};
 use crate::engine::scan::Table;
 use crate::engine::side::Side;
 use crate::event::Event;
-use crate::model::{HashKeyRange, Lease, LeaseKey, Moment, ShardId, WorkerId};
+use crate::model::{HashKeyRange, Lease, LeaseKey, Moment, Shard, WorkerId};
 
 /// For how many scans a worker whose beat stands still counts as present, where scans are rare.
 const SCANS_PRESENT: u32 = 3;
@@ -24,7 +25,8 @@ pub(super) struct View {
     watch: CounterWatch,
     presence: PresenceWatch,
     leases: BTreeMap<LeaseKey, Lease>,
-    listed: Option<BTreeSet<ShardId>>,
+    listed: Option<Vec<Shard>>,
+    finished: CleanupWatch,
     holes: HoleWatch,
     /// Leases that anybody could have taken at the last scan, and at the one before too.
     free: BTreeSet<LeaseKey>,
@@ -42,6 +44,7 @@ impl View {
             presence: PresenceWatch::default(),
             leases: BTreeMap::new(),
             listed: None,
+            finished: CleanupWatch::default(),
             holes: HoleWatch::default(),
             free: BTreeSet::new(),
             leftover: BTreeSet::new(),
@@ -56,6 +59,7 @@ impl View {
         self.scan_units = table.read_units;
         self.watch.observe_scan(&table.leases, self.side.config.lease.expiry, now);
         self.presence.observe_scan(&table.presence, now);
+        self.finished.observe_scan(&table.leases, now);
         let dead = table.leases.iter().filter_map(|lease| {
             let before = self.leases.get(&lease.key)?;
             expiry::taken_from(before, lease)
@@ -97,11 +101,16 @@ impl View {
     }
 
     /// Takes in which shards the stream lists, and which hash keys have no lease.
-    pub(super) fn saw_shards(&mut self, listed: BTreeSet<ShardId>, holes: &[HashKeyRange]) {
+    pub(super) fn saw_shards(&mut self, listed: Vec<Shard>, holes: &[HashKeyRange]) {
         self.listed = Some(listed);
         for range in self.holes.observe(holes) {
             self.side.events.emit(&Event::HashKeysUncovered { range });
         }
+    }
+
+    /// The leases of finished shards that have rested for long enough to be deleted.
+    pub(super) fn rested(&self, now: Moment) -> BTreeSet<LeaseKey> {
+        self.finished.rested(now)
     }
 
     /// The row as it was last seen.
@@ -114,9 +123,9 @@ impl View {
         self.leases.len()
     }
 
-    /// When a worker's beat last moved.
+    /// When a worker's beat last moved, or later if it paces itself by a longer expiry.
     pub(super) fn last_moved(&self, worker: &WorkerId) -> Option<Moment> {
-        self.presence.last_moved(worker)
+        self.presence.last_moved(worker, self.side.config.lease.expiry)
     }
 
     /// When the next silent lease will be expired.
@@ -165,7 +174,7 @@ impl View {
         let fleet = Fleet {
             me: &self.side.me,
             leases: &rows,
-            workable: &parents::workable(&self.leases, self.listed.as_ref()),
+            workable: &parents::workable(&self.leases, self.listed.as_deref()),
             expired: &expired,
             present: &present,
             held,

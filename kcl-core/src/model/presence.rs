@@ -1,5 +1,7 @@
 //! A worker's own row: the sign that it is there.
 
+use std::time::Duration;
+
 use crate::model::{Timestamp, WorkerId};
 
 /// A worker's own row, written every third of an expiry before it takes anything.
@@ -13,6 +15,8 @@ pub struct Presence {
     pub worker: WorkerId,
     /// Grows with each write.
     pub beat: u64,
+    /// The worker's lease expiry, by which it paces its beat: others must not be more impatient.
+    pub expiry: Duration,
     /// Java's `lut`: a time of day an hour before the write.
     pub last_update: Timestamp,
 }

@@ -342,7 +342,7 @@ async fn until_scanned(store: &dyn LeaseStore, shown: impl Fn(&[Page]) -> bool +
 
 fn presence(worker: &str, beat: u64) -> Presence {
     let last_update = Timestamp::from_epoch_millis(1_767_225_630_000);
-    Presence { worker: WorkerId::from(worker), beat, last_update }
+    Presence { worker: WorkerId::from(worker), beat, expiry: Duration::from_secs(10), last_update }
 }
 
 fn start(id: Option<&str>) -> StreamStart {

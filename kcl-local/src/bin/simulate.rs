@@ -34,7 +34,8 @@ struct Args {
 struct Total {
     tally: Tally,
     simulated: Duration,
-    healed_in: Duration,
+    /// How long the slowest fleet took to heal, and which it was.
+    healed_in: (Duration, Option<(Scenario, u64)>),
     broken: Vec<(Scenario, u64, String)>,
 }
 
@@ -50,13 +51,15 @@ fn main() -> ExitCode {
     });
     let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!(
-        "{} worlds from seed {}, {:.1} simulated hours, {:.1} CPU seconds, slowest healed in {:?}",
+        "{} worlds from seed {}, {:.1} simulated hours, {:.1} CPU seconds",
         args.seeds,
         args.base,
         total.simulated.as_secs_f64() / 3_600.0,
         cpu_seconds(),
-        total.healed_in,
     );
+    if let (time, Some((scenario, seed))) = total.healed_in {
+        println!("slowest to heal: {scenario} {seed} in {time:?}");
+    }
     for fault in Fault::ALL {
         println!("{fault:<28} {:>10}", total.tally.of(fault));
     }
@@ -74,8 +77,7 @@ fn work(args: &Args, next: &AtomicU64, total: &Mutex<Total>) {
         }
         let seed = args.base + nth;
         let scenario = args.scenario.unwrap_or_else(|| Scenario::of_turn(seed));
-        let outcome =
-            if args.trace { scenario.run_traced(seed) } else { scenario.run(seed) };
+        let outcome = if args.trace { scenario.run_traced(seed) } else { scenario.run(seed) };
         count(&outcome, &mut total.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -87,7 +89,9 @@ fn count(outcome: &Outcome, total: &mut Total) {
     }
     total.tally.add(&outcome.tally);
     total.simulated += outcome.simulated;
-    total.healed_in = total.healed_in.max(outcome.healed_in);
+    if outcome.healed_in > total.healed_in.0 {
+        total.healed_in = (outcome.healed_in, Some((outcome.scenario, outcome.seed)));
+    }
     if let Some(error) = &outcome.error {
         let error: &dyn std::error::Error = error;
         let mut text = error.to_string();

@@ -147,8 +147,13 @@ impl ShardMap {
             ShardFilter::OpenAt(time) => log.is_open_at((*time).max(horizon)),
             ShardFilter::AtTrimHorizon => log.is_open_at(horizon),
         };
-        let listed = self.logs.iter().filter(is_listed).enumerate();
-        listed.filter_map(|(nth, log)| log.as_of(as_of(nth).max(self.created))).collect()
+        // A shard is on a later page only if the earlier ones are full: shards are listed as they
+        // were created.
+        let mut shown = Vec::new();
+        for log in self.logs.iter().filter(is_listed) {
+            shown.extend(log.as_of(as_of(shown.len()).max(self.created)));
+        }
+        shown
     }
 
     /// The oldest time from which there can be records.

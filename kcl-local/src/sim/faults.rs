@@ -235,7 +235,10 @@ impl Weather {
         if chance.hits(self.slow) {
             let request = chance.between(1, timeout / 2);
             let answered = request + chance.between(1, timeout / 2);
-            return with(Fault::SlowReply, Fate { landings: [Some(request), None], answered, ..well });
+            return with(
+                Fault::SlowReply,
+                Fate { landings: [Some(request), None], answered, ..well },
+            );
         }
         if chance.hits(self.lost_request) {
             return with(Fault::LostRequest, Fate::silent([None, None]));
@@ -250,7 +253,10 @@ impl Weather {
         if chance.hits(self.duplicate) {
             let again = request + chance.between(1, 1_500);
             let answered = chance.between(request + 1, again + 20);
-            return with(Fault::Duplicate, Fate { landings: [Some(request), Some(again)], answered, ..well });
+            return with(
+                Fault::Duplicate,
+                Fate { landings: [Some(request), Some(again)], answered, ..well },
+            );
         }
         if chance.hits(self.throttled) {
             return with(Fault::Throttled, Fate::told(request + reply, Answer::Throttled));

@@ -91,8 +91,7 @@ impl Plan {
             stale_scan: rate(500),
             expired: rate(30),
         };
-        self.temper =
-            Temper { slow: rate(60), fails: rate(60), panics: rate(30), hangs: rate(15) };
+        self.temper = Temper { slow: rate(60), fails: rate(60), panics: rate(30), hangs: rate(15) };
         self
     }
 

@@ -159,9 +159,8 @@ impl LeaseStore for Port {
 #[async_trait]
 impl RecordSource for Port {
     async fn describe(&self) -> Result<StreamDescription, SourceError> {
-        let work = |services: &Services, _| {
-            at_once(services.stream.describe(), ClientError::unavailable)
-        };
+        let work =
+            |services: &Services, _| at_once(services.stream.describe(), ClientError::unavailable);
         self.call(What::Describe, work).await
     }
 

@@ -84,8 +84,7 @@ impl Scenario {
             &[(Act::Crash, 4), (Act::Stop, 3), (Act::Freeze, 3), (Act::Suspend, 1), (Act::Join, 1)];
         const CUTS: &[(Act, u64)] =
             &[(Act::CutLeases, 3), (Act::CutRecords, 2), (Act::CutBoth, 2), (Act::Throttle, 2)];
-        const RESHARDS: &[(Act, u64)] =
-            &[(Act::Split, 3), (Act::Merge, 3), (Act::StaleLists, 1)];
+        const RESHARDS: &[(Act, u64)] = &[(Act::Split, 3), (Act::Merge, 3), (Act::StaleLists, 1)];
         let fair = Plan::fair(chance);
         match self {
             Self::Mixed => {
@@ -226,15 +225,8 @@ impl Storm {
         let world = World::new(seed, plan.shards)?;
         let processors = Unruly::new(seed, plan.temper, plan.checkpoints);
         let (expiry, joined) = (plan.expiry, plan.workers);
-        let mut storm = Self {
-            world,
-            plan,
-            chance,
-            processors,
-            starts: BTreeSet::new(),
-            expiry,
-            joined,
-        };
+        let mut storm =
+            Self { world, plan, chance, processors, starts: BTreeSet::new(), expiry, joined };
         for nth in 0..joined {
             let most = if storm.plan.starts_together { 1_000 } else { 40_000 };
             let at = Time::from_millis(storm.chance.between(0, most));

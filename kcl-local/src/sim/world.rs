@@ -37,6 +37,9 @@ const STOP_MAX: Duration = Duration::from_secs(45);
 /// How many calls of one worker within a second are a loop that nothing bounds.
 const CALLS_MAX: u64 = 1_000;
 
+/// How long it takes until no call from before the calm is on its way any more.
+const SETTLE: Duration = Duration::from_secs(20);
+
 /// How often the world looks whether a fleet has healed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -686,6 +689,7 @@ impl World {
     /// # Errors
     /// If one does not stop in time, or leaves something behind.
     pub fn shut_down(&mut self) -> Result<(), SimError> {
+        self.run_for(SETTLE)?;
         for name in self.workers() {
             self.stop(&name);
         }

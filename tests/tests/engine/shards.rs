@@ -39,7 +39,7 @@ async fn the_children_of_a_split_start_after_their_parent_ended() {
     world.until("children delivered", SECOND, both).await;
     assert_eq!(world.journal.delivered().len(), 4);
     // The parent's row goes once both children have progressed.
-    world.until("deleted", SECOND * 40, |world| world.find(0).is_none()).await;
+    world.until("deleted", SECOND * 160, |world| world.find(0).is_none()).await;
     for child in [low, high] {
         assert!(world.lease(child).checkpoint.has_progressed());
         assert_eq!(world.lease(child).parents, BTreeSet::from([world.shard(0)]));
@@ -59,7 +59,7 @@ async fn a_parent_stays_until_all_its_children_have_progressed() {
     world.pass(SECOND * 60).await;
     assert!(world.lease(0).is_ended());
     world.put(high, ["b"]);
-    world.until("deleted", SECOND * 40, |world| world.find(0).is_none()).await;
+    world.until("deleted", SECOND * 160, |world| world.find(0).is_none()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,7 +76,11 @@ impl ShardFacts {
     }
 
     /// The place of the first record after a checkpoint; none if the checkpoint is no place here.
-    pub(super) fn after(&self, checkpoint: Checkpoint, start_at: Option<Timestamp>) -> Option<usize> {
+    pub(super) fn after(
+        &self,
+        checkpoint: Checkpoint,
+        start_at: Option<Timestamp>,
+    ) -> Option<usize> {
         match checkpoint {
             Checkpoint::TrimHorizon => Some(0),
             Checkpoint::AtTimestamp => {

@@ -43,8 +43,7 @@ fn held(
     leases: &[Lease],
     workers: &[WorkerStatus],
 ) -> Result<Held, (Oracle, String)> {
-    let mut held: Held =
-        workers.iter().map(|worker| (worker.worker.clone(), Vec::new())).collect();
+    let mut held: Held = workers.iter().map(|worker| (worker.worker.clone(), Vec::new())).collect();
     for lease in leases.iter().filter(|lease| !lease.is_ended()) {
         if lease.checkpoint_owner.is_some() {
             return Err((Oracle::HandOversEnd, format!("{} is between owners", lease.key)));

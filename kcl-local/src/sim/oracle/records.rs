@@ -51,7 +51,8 @@ impl Facts {
         });
         let (expected, trimmed) = (owner.next.max(facts.trimmed), facts.trimmed);
         let oldest = if is_automatic { owner.processed } else { 0 };
-        let fits = first.is_some_and(|first| first <= expected && (first >= oldest || first >= trimmed));
+        let fits =
+            first.is_some_and(|first| first <= expected && (first >= oldest || first >= trimmed));
         if let Some(first) = first {
             owner.in_hand = (first, first + places.len());
             owner.next = owner.next.max(first + places.len());
