@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 const STREAM: &str = "demo";
 /// How many shards it has.
 const SHARDS: i32 = 2;
+/// How many partition keys its records have.
+const KEYS: u64 = 8;
 /// How often a record is put into it.
 const PUT_EVERY: Duration = Duration::from_millis(200);
 
@@ -90,7 +92,8 @@ impl Demo {
 /// Puts numbered greetings for as long as the stream takes them.
 async fn produce(client: Client) {
     for number in 1_u64.. {
-        let put = client.put_record().stream_name(STREAM).partition_key(number.to_string());
+        let put =
+            client.put_record().stream_name(STREAM).partition_key(format!("key {}", number % KEYS));
         if put.data(Blob::new(format!("hello {number}"))).send().await.is_err() {
             return;
         }

@@ -1,10 +1,12 @@
 //! What a processor is told about its shard, and what it can ask.
 
 use std::fmt;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpointer::Checkpointer;
+use crate::engine::desk::Desk;
 use crate::model::{Checkpoint, LeaseCounter, PendingCheckpoint, ShardId, StreamName};
 
 /// A number that only grows over the owners of a shard: the counter that the owner's first write set.
@@ -60,6 +62,7 @@ pub struct ShardContext {
     pub(crate) pending: Option<PendingCheckpoint>,
     pub(crate) cancelled: CancellationToken,
     pub(crate) checkpointer: Checkpointer,
+    pub(crate) desk: Arc<Desk>,
 }
 
 impl ShardContext {

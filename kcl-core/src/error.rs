@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::BoxError;
 use crate::lease_store::LeaseStoreError;
-use crate::model::{StreamArn, StreamName};
+use crate::model::{Position, ShardId, StreamArn, StreamName};
 use crate::record_source::SourceError;
 
 /// Why a worker stopped without being asked to.
@@ -56,6 +56,17 @@ pub enum RunError {
     JavaFleetAlive {
         /// What changed while it was watched.
         seen: String,
+    },
+    /// Records used up their attempts, and the [policy](crate::config::FailurePolicy) is to stop the
+    /// worker. Mend the processor, or the records.
+    #[error("records of shard {shard} from {position} on failed too often: {error}")]
+    RecordsFailed {
+        /// The shard.
+        shard: ShardId,
+        /// The first record that failed.
+        position: Position,
+        /// What the processor said last.
+        error: String,
     },
     /// A part of the lease side panicked. A bug in this library: please report it.
     #[error("task {task} panicked: {message}")]

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::context::FencingToken;
-use crate::model::{Checkpoint, HashKeyRange, LeaseKey, ShardId, Timestamp, WorkerId};
+use crate::model::{Checkpoint, HashKeyRange, LeaseKey, Position, ShardId, Timestamp, WorkerId};
 
 /// Gets every event of a worker. Called on the worker's own threads: return at once.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
@@ -74,6 +74,69 @@ pub enum Event {
         error: String,
         /// When it comes again.
         retry_in: Duration,
+    },
+    /// A record that is processed on its own failed, and will be tried again. Records of other
+    /// partition keys go on.
+    RecordFailed {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which record.
+        position: Position,
+        /// How often it was tried so far.
+        attempt: u32,
+        /// What the handler said.
+        error: String,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// A record used up its attempts and is stored in the dead letter. Its shard goes on.
+    DeadLettered {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which record.
+        position: Position,
+        /// How often it was delivered.
+        attempts: u32,
+        /// What the processor said last.
+        error: String,
+    },
+    /// The dead letter did not take a record. It is tried again: its shard waits.
+    DeadLetterFailed {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which record.
+        position: Position,
+        /// How often it was tried so far.
+        attempt: u32,
+        /// What the dead letter said.
+        error: String,
+        /// When it is tried again, if it is.
+        retry_in: Option<Duration>,
+    },
+    /// A record used up its attempts and is passed over, as the policy says. It is lost.
+    Skipped {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which record.
+        position: Position,
+        /// How often it was delivered.
+        attempts: u32,
+        /// What the processor said last.
+        error: String,
+        /// How many records of this shard were skipped in this ownership, this one included.
+        skipped: u64,
+    },
+    /// Records used up their attempts, and their shard is given up, as the policy says. This worker
+    /// does not take it again until it is started anew.
+    ShardStopped {
+        /// Which shard.
+        shard: ShardId,
+        /// The first record that failed.
+        position: Position,
+        /// What the processor said last.
+        error: String,
+        /// Whether the whole worker stops.
+        stops_worker: bool,
     },
     /// A call of the processor other than that for a batch failed or panicked.
     ProcessorFailed {

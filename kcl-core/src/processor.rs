@@ -1,8 +1,8 @@
 //! The application's code: [`RecordProcessor`], and who makes one.
 
 use crate::BoxError;
+use crate::batch::RecordBatch;
 use crate::context::{ShardContext, ShardInfo};
-use crate::model::RecordBatch;
 
 /// What a service does with the records of one shard.
 ///
@@ -44,8 +44,10 @@ pub trait RecordProcessor: Send + 'static {
     ///
     /// `Ok` says that all of them are done: with automatic checkpoints the library stores that. An
     /// error, or a panic, brings the records again that are not checkpointed, as the same batch
-    /// with a higher [attempt](RecordBatch::attempt), after a growing pause, until it works. No
-    /// record is ever skipped. After a panic a new processor gets them; with manual checkpoints it
+    /// with a higher [attempt](RecordBatch::attempt), after a growing pause, until it works or the
+    /// [policy](crate::config::FailurePolicy) gives them up. [`PartialFailure`](crate::PartialFailure)
+    /// names the records that failed. [`RecordBatch::into_acks`] acknowledges records one by one,
+    /// after this has returned. After a panic a new processor gets them; with manual checkpoints it
     /// gets all records after the last stored checkpoint, since the memory of the former processor
     /// is gone.
     fn process_records(
@@ -54,10 +56,28 @@ pub trait RecordProcessor: Send + 'static {
         shard: &ShardContext,
     ) -> impl Future<Output = Result<(), BoxError>> + Send;
 
+    /// Goes on with records whose acknowledgements were [detached](RecordBatch::into_acks).
+    ///
+    /// Polled while such records are under way and no other method runs, and bounded by the lease
+    /// as all of them are. It is dropped at any of its await points when there is something else to
+    /// do, and called again afterwards: keep the work itself in `self`, for example in a
+    /// `FuturesUnordered`. After `Ok` it is called again after the next batch; an error is a failure
+    /// of all records under way. Tasks that you spawn yourself need none of this, but nothing ends
+    /// them in time: have them look at [`ShardContext::cancelled`].
+    fn background(
+        &mut self,
+        shard: &ShardContext,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send {
+        let _ = shard;
+        std::future::pending()
+    }
+
     /// Called after the last record of a shard that was closed by a split or merge.
     ///
-    /// After `Ok` the library itself stores the shard's end, and its children start. An error is
-    /// retried. With manual checkpoints, finish what is pending here.
+    /// After `Ok` the library waits for the acknowledgements that are outstanding. Then it stores the
+    /// shard's end itself, and its children start. An error is retried. With manual checkpoints,
+    /// finish what is pending here. If a record under way fails after all, or the worker is asked
+    /// for the shard meanwhile, this is not the last call.
     fn shard_ended(
         &mut self,
         shard: &ShardContext,
@@ -67,7 +87,8 @@ pub trait RecordProcessor: Send + 'static {
     }
 
     /// Called before the shard goes to another worker, on shutdown or to balance load, while the
-    /// lease is still held: the last chance to checkpoint. An error is reported, not retried.
+    /// lease is still held: the last chance to checkpoint. An error is reported, not retried. The
+    /// library then waits for the acknowledgements that are outstanding, as long as there is time.
     fn shutdown_requested(
         &mut self,
         shard: &ShardContext,

@@ -70,6 +70,11 @@ fn log(event: &Event) {
         Event::BatchFailed { shard, attempt, error, retry_in } => {
             warn!(shard_id = %shard, attempt, error, ?retry_in, "batch failed");
         }
+        Event::RecordFailed { .. }
+        | Event::DeadLettered { .. }
+        | Event::DeadLetterFailed { .. }
+        | Event::Skipped { .. }
+        | Event::ShardStopped { .. } => log_record(event),
         Event::ProcessorFailed { shard, call, attempt, error, retry_in } => {
             warn!(shard_id = %shard, operation = call, attempt, error, ?retry_in, "processor failed");
         }
@@ -105,5 +110,20 @@ fn log(event: &Event) {
         Event::WaitingForJava { seen, at_least } => {
             warn!(reason = seen, retry_in = ?at_least, "waiting for Java workers to be gone");
         }
+    }
+}
+
+/// The line of an event about a single record.
+fn log_record(event: &Event) {
+    if let Event::RecordFailed { shard, position, attempt, error, retry_in } = event {
+        warn!(shard_id = %shard, %position, attempt, error, ?retry_in, "record failed");
+    } else if let Event::DeadLettered { shard, position, attempts, error } = event {
+        warn!(shard_id = %shard, %position, attempts, error, "record stored in the dead letter");
+    } else if let Event::DeadLetterFailed { shard, position, attempt, error, retry_in } = event {
+        error!(shard_id = %shard, %position, attempt, error, ?retry_in, "dead letter failed");
+    } else if let Event::Skipped { shard, position, attempts, error, skipped } = event {
+        error!(shard_id = %shard, %position, attempts, error, skipped, "record skipped");
+    } else if let Event::ShardStopped { shard, position, error, stops_worker } = event {
+        error!(shard_id = %shard, %position, error, stops_worker, "shard stopped at a record");
     }
 }

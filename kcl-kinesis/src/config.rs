@@ -113,6 +113,11 @@ impl KinesisSourceConfig {
         Client::from_conf(client.retry_classifier(ThrottledReadsWait).build())
     }
 
+    /// The client that writes dead letters.
+    pub(crate) fn write_client(&self, sdk: &SdkConfig) -> Client {
+        Client::from_conf(self.client(sdk, CONTROL_ATTEMPTS, "kcl-write").build())
+    }
+
     fn client(&self, sdk: &SdkConfig, attempts: u32, partition: &'static str) -> Builder {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.connect_timeout)

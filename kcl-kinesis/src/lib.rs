@@ -13,9 +13,10 @@
 //!
 //! `kinesis:DescribeStreamSummary`, `kinesis:ListShards`, `kinesis:GetShardIterator` and
 //! `kinesis:GetRecords` on the stream, and `kms:Decrypt` on its key if it is encrypted with one of
-//! your own.
+//! your own. [`KinesisDeadLetter`] needs its own.
 
 mod config;
+mod dead_letter;
 mod error;
 mod polling;
 mod record;
@@ -23,4 +24,5 @@ mod shards;
 mod source;
 
 pub use config::{KinesisSourceConfig, StreamId};
+pub use dead_letter::KinesisDeadLetter;
 pub use source::KinesisSource;

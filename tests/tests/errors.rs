@@ -131,6 +131,11 @@ mod tests {
             },
             RunError::OtherStream { stored: "arn:one".into(), found: "arn:other".into() },
             RunError::JavaFleetAlive { seen: "LEADER row \"Leader\" changed".to_owned() },
+            RunError::RecordsFailed {
+                shard: "shardId-000000000000".into(),
+                position: Position { sequence: SequenceNumber::from(7), sub_sequence: 0 },
+                error: "connection refused".to_owned(),
+            },
             RunError::TaskPanicked { task: "holder", message: "boom".to_owned() },
             RunError::Thread(cause()),
         ];

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::error::{Mistake, check_duration};
+use crate::config::error::{Mistake, check_count, check_duration};
+use crate::config::failure::FailurePolicy;
 
 /// How records are handed over, and what happens when that fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,16 @@ pub struct DeliveryConfig {
     ///
     /// Default: 10 s. At most 1 h.
     pub retry_max: Duration,
+    /// How many records may lie above the last position up to which all are acknowledged, before the
+    /// next batch waits; it counts where a processor [detaches](crate::RecordBatch::into_acks)
+    /// acknowledgements. A batch that was begun may exceed it.
+    ///
+    /// Default: 10,000. At least 1.
+    pub in_flight_max: usize,
+    /// What becomes of records that fail again and again.
+    ///
+    /// Default: they come again for ever.
+    pub failure: FailurePolicy,
     /// What to do when records were trimmed before they were processed.
     ///
     /// Default: [`LostDataPolicy::Continue`], with an error in the log and an event.
@@ -67,6 +78,8 @@ impl Default for DeliveryConfig {
             checkpoints: CheckpointPolicy::default(),
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(10),
+            in_flight_max: 10_000,
+            failure: FailurePolicy::default(),
             lost_data: LostDataPolicy::default(),
             cancel_grace: Duration::from_secs(1),
             slow_after: Duration::from_mins(1),
@@ -76,6 +89,9 @@ impl Default for DeliveryConfig {
 
 impl DeliveryConfig {
     pub(super) fn check(&self, mistakes: &mut Vec<Mistake>) {
+        self.failure.check(mistakes);
+        let range = (1, usize::MAX);
+        check_count(mistakes, "delivery.in_flight_max", self.in_flight_max, range);
         let range = (Duration::from_millis(1), self.retry_max);
         check_duration(mistakes, "delivery.retry_min", self.retry_min, range);
         let range = (Duration::from_millis(1), Duration::from_hours(1));

@@ -2,12 +2,14 @@
 
 mod delivery;
 mod error;
+mod failure;
 mod lease;
 mod retrieval;
 mod shutdown;
 
 pub use delivery::{CheckpointPolicy, DeliveryConfig, LostDataPolicy};
 pub use error::{ConfigError, Mistake};
+pub use failure::{FailurePolicy, OnExhausted};
 pub use lease::LeaseConfig;
 pub use retrieval::RetrievalConfig;
 pub use shutdown::ShutdownConfig;

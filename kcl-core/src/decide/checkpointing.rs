@@ -1,22 +1,50 @@
 //! How far a shard is done, and which checkpoints are allowed.
 
 use crate::config::CheckpointPolicy;
-use crate::model::{Checkpoint, Position};
+use crate::model::{Checkpoint, Position, Watermark};
 
 /// How far one processor has come with its shard.
 ///
 /// A processor that takes over after a panic gets marks of its own: what the former one was given
 /// and did not finish, it was never given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks {
     policy: CheckpointPolicy,
     /// What was stored before: where the shard was resumed, then each checkpoint of the application.
     stored: Checkpoint,
     /// Up to where records were handed over.
     delivered: Option<Position>,
-    /// Up to where the processor returned `Ok`.
-    processed: Option<Position>,
+    /// Up to where the processor returned `Ok`, or acknowledged each record.
+    processed: Watermark,
+    failure: Option<AckFailure>,
     is_over: bool,
+}
+
+/// An acknowledgement that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AckFailure {
+    /// Of which record.
+    pub position: Position,
+    /// Why.
+    pub error: String,
+    /// Whether its attempts are used up.
+    pub is_final: bool,
+}
+
+/// How far a processor has come, as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// What the library stores by itself.
+    pub automatic: Option<Checkpoint>,
+    /// Up to where everything is done for good.
+    pub done: Checkpoint,
+    /// After which checkpoint the shard has to be read once more for another processor; none if
+    /// reading can go on.
+    pub restart: Option<Checkpoint>,
+    /// Whether everything that was delivered is done.
+    pub is_all_done: bool,
+    /// How many records lie above the last position up to which all are acknowledged.
+    pub in_flight: usize,
 }
 
 /// Why a checkpoint is not allowed.
@@ -31,8 +59,9 @@ pub enum Refusal {
 impl Marks {
     /// The marks of a processor that starts after `stored`.
     #[must_use]
-    pub const fn new(policy: CheckpointPolicy, stored: Checkpoint) -> Self {
-        Self { policy, stored, delivered: None, processed: None, is_over: false }
+    pub fn new(policy: CheckpointPolicy, stored: Checkpoint) -> Self {
+        let (delivered, processed, failure) = (None, Watermark::default(), None);
+        Self { policy, stored, delivered, processed, failure, is_over: false }
     }
 
     /// Judges a checkpoint of the application at `position`; returns what to store.
@@ -62,12 +91,77 @@ impl Marks {
 
     /// Notes that the processor returned `Ok` for records up to `last`.
     pub fn process(&mut self, last: Position) {
-        self.processed = self.processed.max(Some(last));
+        self.processed.finish(last);
+    }
+
+    /// Notes that records are acknowledged one by one from now on. Says whether they are.
+    pub fn detach(&mut self, positions: impl IntoIterator<Item = Position>) -> bool {
+        !self.is_over && self.processed.detach(positions)
+    }
+
+    /// Whether this record was detached, and is not known to be done with all before it.
+    #[must_use]
+    pub fn is_detached(&self, position: Position) -> bool {
+        self.processed.has(position)
+    }
+
+    /// Whether this record waits for its acknowledgement.
+    #[must_use]
+    pub fn is_outstanding(&self, position: Position) -> bool {
+        self.processed.is_outstanding(position)
+    }
+
+    /// The records that wait for their acknowledgements, in order.
+    pub fn outstanding(&self) -> impl Iterator<Item = Position> {
+        self.processed.outstanding()
+    }
+
+    /// Notes that a record is done. Says whether anybody has to know.
+    pub fn acknowledge(&mut self, position: Position) -> bool {
+        !self.is_over && self.processed.acknowledge(position)
+    }
+
+    /// Notes that a record will not be acknowledged. Says whether anybody has to know: only of the
+    /// first.
+    pub fn fail(&mut self, failure: AckFailure) -> bool {
+        let counts = !self.is_over && self.is_outstanding(failure.position);
+        if !counts || self.failure.is_some() {
+            return false;
+        }
+        self.failure = Some(failure);
+        true
+    }
+
+    /// The acknowledgement that failed first.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&AckFailure> {
+        self.failure.as_ref()
+    }
+
+    /// How many records lie above the last position up to which all are acknowledged.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.processed.len()
+    }
+
+    /// All of it as a value.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        Reached {
+            automatic: self.automatic(),
+            done: self.done(),
+            restart: self.restart(),
+            is_all_done: self.is_all_done(),
+            in_flight: self.in_flight(),
+        }
     }
 
     /// Notes that a checkpoint of the application is stored.
     pub fn store(&mut self, checkpoint: Checkpoint) {
         self.stored = self.stored.max(checkpoint);
+        if let Some(position) = checkpoint.position() {
+            self.processed.pass(position); // The application says so for all of them.
+        }
     }
 
     /// Notes that nothing may be checkpointed any more.
@@ -79,7 +173,7 @@ impl Marks {
     #[must_use]
     pub fn automatic(&self) -> Option<Checkpoint> {
         match self.policy {
-            CheckpointPolicy::Automatic => self.processed.map(Checkpoint::After),
+            CheckpointPolicy::Automatic => self.processed.low().map(Checkpoint::After),
             CheckpointPolicy::Manual => None,
         }
     }
@@ -96,11 +190,12 @@ impl Marks {
     /// reading can go on, since whatever is not done is in hand.
     ///
     /// With manual checkpoints, what the former processor returned `Ok` for may have lived in its
-    /// memory only.
+    /// memory only, and so may records that it had not acknowledged.
     #[must_use]
-    pub const fn restart(&self) -> Option<Checkpoint> {
+    pub fn restart(&self) -> Option<Checkpoint> {
         match self.policy {
-            CheckpointPolicy::Automatic => None,
+            CheckpointPolicy::Automatic if self.processed.is_empty() => None,
+            CheckpointPolicy::Automatic => Some(self.done()),
             CheckpointPolicy::Manual => Some(self.stored),
         }
     }

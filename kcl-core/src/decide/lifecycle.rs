@@ -32,7 +32,8 @@ pub enum Event {
     Succeeded,
     /// The processor said that it failed.
     Failed,
-    /// The processor panicked: it is gone, and another one has to take over.
+    /// The processor panicked, or a record under way will not be acknowledged: it is gone, and another
+    /// one has to take over.
     Panicked,
     /// The pause after a failure is over.
     PauseOver,
@@ -41,7 +42,8 @@ pub enum Event {
     /// The holder asks to let go. A batch in hand is finished, or fails and there is no time to try
     /// it again, before this is noticed.
     DrainAsked,
-    /// The shard cannot be read, or must not be read on.
+    /// The shard cannot be read, or must not be read on; or records used up their attempts, and the
+    /// policy is to stop.
     Hopeless,
     /// The time to let go is up, and the application's future was dropped.
     TimeUp,

@@ -16,6 +16,7 @@ pub mod children;
 pub mod cleanup;
 pub mod coverage;
 pub mod expiry;
+pub mod failure;
 pub mod holding;
 pub mod holes;
 pub mod lifecycle;

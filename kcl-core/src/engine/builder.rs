@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::BoxError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    ConfigError, DeliveryConfig, LeaseConfig, Mistake, RetrievalConfig, ShutdownConfig,
-    WorkerConfig,
+    ConfigError, DeliveryConfig, LeaseConfig, Mistake, OnExhausted, RetrievalConfig,
+    ShutdownConfig, WorkerConfig,
 };
+use crate::dead_letter::DeadLetter;
 use crate::engine::erase::ErasedFactory;
 use crate::engine::worker::{Placement, Worker, WorkerParts};
 use crate::event::Observer;
+use crate::for_each::for_each;
 use crate::lease_store::LeaseStore;
+use crate::model::Record;
 use crate::processor::ProcessorFactory;
 use crate::record_source::RecordSource;
 use crate::telemetry::Events;
@@ -27,6 +31,7 @@ pub struct WorkerBuilder {
     source: Option<Arc<dyn RecordSource>>,
     store: Option<Arc<dyn LeaseStore>>,
     factory: Option<Arc<dyn ErasedFactory>>,
+    dead_letter: Option<Arc<dyn DeadLetter>>,
     config: WorkerConfig,
     clock: Arc<dyn Clock>,
     observer: Option<Arc<dyn Observer>>,
@@ -44,6 +49,7 @@ impl WorkerBuilder {
             source: None,
             store: None,
             factory: None,
+            dead_letter: None,
             config: WorkerConfig::default(),
             clock: Arc::new(SystemClock),
             observer: None,
@@ -67,6 +73,26 @@ impl WorkerBuilder {
     /// factory.
     pub fn processor(mut self, factory: impl ProcessorFactory) -> Self {
         self.factory = Some(Arc::new(factory));
+        self
+    }
+
+    /// What to do with each record: a closure. Records of a shard are processed concurrently, in
+    /// order within each partition key. Short for `.processor(for_each(handler))`; see
+    /// [`for_each`](crate::for_each()).
+    pub fn for_each<F, Fut>(self, handler: F) -> Self
+    where
+        F: Fn(Record) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.processor(for_each(handler))
+    }
+
+    /// Where records go that used up their attempts, such as
+    /// [`FileDeadLetter`](crate::dead_letter::FileDeadLetter). Needed, and used, where
+    /// [`FailurePolicy::then`](crate::config::FailurePolicy::then) is
+    /// [`OnExhausted::DeadLetter`].
+    pub fn dead_letter(mut self, dead_letter: impl DeadLetter) -> Self {
+        self.dead_letter = Some(Arc::new(dead_letter));
         self
     }
 
@@ -152,6 +178,14 @@ impl WorkerBuilder {
         if self.factory.is_none() {
             missing("processor", "is missing: say what to do with the records");
         }
+        let wants_dead_letter = self.config.delivery.failure.then == OnExhausted::DeadLetter;
+        match (wants_dead_letter, &self.dead_letter) {
+            (true, None) => missing("dead_letter", "is missing: delivery.failure.then wants one"),
+            (false, Some(_)) => {
+                missing("delivery.failure.then", "must be DeadLetter where a dead letter is given");
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
         ConfigError::unless_empty(mistakes)?;
         let (Some(source), Some(store), Some(factory)) = (self.source, self.store, self.factory)
         else {
@@ -163,6 +197,7 @@ impl WorkerBuilder {
             source,
             store,
             factory,
+            dead_letter: self.dead_letter,
             config: Arc::new(self.config),
             clock: self.clock,
             events: Events::new(self.observer),

@@ -4,6 +4,7 @@
 //! carries out its actions, each of which ends with the next event.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -11,18 +12,22 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::config::WorkerConfig;
 use crate::context::ShardInfo;
+use crate::dead_letter::DeadLetter;
 use crate::decide::lifecycle::{Action, Event as Happened, LastWord, State};
 use crate::decide::resume::resume;
-use crate::decide::retry;
+use crate::engine::attend::Patience;
+use crate::engine::batch::Hand;
 use crate::engine::children;
-use crate::engine::delivery::{Delivery, Outcome};
+use crate::engine::delivery::{Delivery, Mishap, Outcome};
+use crate::engine::desk::Desk;
 use crate::engine::erase::ErasedFactory;
-use crate::engine::fetch::{Batch, Fetch, FetchParts, Next};
+use crate::engine::fetch::{Fetch, FetchParts, Next};
 use crate::engine::guard::Guard;
-use crate::engine::link::{Calling, Done, FromConsumer, Grant, Order, Vitals};
+use crate::engine::link::{Calling, FromConsumer, Grant, Vitals};
+use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::Event;
-use crate::model::{Checkpoint, ChildShard, Timestamp};
+use crate::model::{Checkpoint, ChildShard, Position};
 use crate::record_source::RecordSource;
 use crate::telemetry::Events;
 
@@ -31,10 +36,12 @@ use crate::telemetry::Events;
 pub(crate) struct ConsumerParts {
     pub(crate) source: Arc<dyn RecordSource>,
     pub(crate) factory: Arc<dyn ErasedFactory>,
+    pub(crate) dead_letter: Option<Arc<dyn DeadLetter>>,
     pub(crate) config: Arc<WorkerConfig>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) events: Events,
     pub(crate) chance: Arc<Chance>,
+    pub(crate) refusals: Refusals,
 }
 
 /// Consumes a shard for as long as its lease is held.
@@ -45,40 +52,43 @@ pub(crate) async fn run(grant: Grant, parts: ConsumerParts) {
     Consumer::new(grant, parts).run().await;
 }
 
-struct Consumer {
-    parts: FetchParts,
-    guard: Guard,
-    delivery: Delivery,
+pub(super) struct Consumer {
+    pub(super) parts: FetchParts,
+    pub(super) guard: Guard,
+    pub(super) delivery: Delivery,
     /// None for a shard that is finished.
-    fetch: Option<Fetch>,
-    /// What was delivered and failed.
-    in_hand: Option<Batch>,
+    pub(super) fetch: Option<Fetch>,
+    pub(super) hand: Hand,
+    pub(super) refusals: Refusals,
     /// Proven to cover the shard.
     children: Option<Vec<ChildShard>>,
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     /// How often in a row the processor failed: at its beginning, and at its work.
     failed_starts: u32,
-    failures: u32,
-    progress: watch::Sender<Done>,
-    vitals: watch::Sender<Vitals>,
+    pub(super) failures: u32,
+    pub(super) vitals: watch::Sender<Vitals>,
     holder: mpsc::Sender<FromConsumer>,
     /// Tells the holder, by being dropped, that this consumer is gone.
     _alive: oneshot::Sender<()>,
 }
 
 /// What failed last and is to be told once it is known when it comes again.
-struct Failure {
-    call: Call,
-    attempt: u32,
-    error: String,
+pub(super) struct Failure {
+    pub(super) call: Call,
+    pub(super) attempt: u32,
+    pub(super) error: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+pub(super) enum Call {
     Initialize,
     ProcessRecords,
     ShardEnded,
     ShutdownRequested,
+    /// The dead letter, with this record.
+    DeadLetter(Position),
+    /// None: acknowledgements are waited for.
+    Acknowledgements,
 }
 
 impl Call {
@@ -88,6 +98,8 @@ impl Call {
             Self::ProcessRecords => "process_records",
             Self::ShardEnded => "shard_ended",
             Self::ShutdownRequested => "shutdown_requested",
+            Self::DeadLetter(_) => "dead letter",
+            Self::Acknowledgements => "acknowledgements",
         }
     }
 }
@@ -96,12 +108,22 @@ impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Self {
         let Grant { stream, retention, lease, token, deadline, order, .. } = grant;
         let Grant { progress, vitals, holder, alive, .. } = grant;
-        let ConsumerParts { source, factory, config, clock, events, chance } = parts;
+        let ConsumerParts { source, factory, dead_letter, config, clock, events, chance, refusals } =
+            parts;
         let info = ShardInfo { stream, shard_id: lease.key.shard(), token: token.into() };
         let delivery = &config.delivery;
         let guard = Guard::new(Arc::clone(&clock), deadline, order, delivery.cancel_grace);
-        let delivery = Delivery::new(factory, delivery.checkpoints, info, holder.downgrade())
-            .resuming(lease.checkpoint, lease.pending.clone());
+        let desk = Desk {
+            info,
+            config: Arc::clone(&config),
+            clock: Arc::clone(&clock),
+            events: events.clone(),
+            chance: Arc::clone(&chance),
+            dead_letter,
+            skipped: AtomicU64::new(0),
+        };
+        let to_holder = (holder.downgrade(), progress);
+        let delivery = Delivery::new(factory, delivery.checkpoints, desk, &lease, to_holder);
         let lease = Arc::new(lease);
         let checkpoint = lease.checkpoint;
         let parts = FetchParts { source, clock, events, chance, config, lease, retention };
@@ -110,12 +132,12 @@ impl Consumer {
             guard,
             delivery,
             fetch: None,
-            in_hand: None,
+            hand: Hand::default(),
+            refusals,
             children: None,
             failure: None,
             failed_starts: 0,
             failures: 0,
-            progress,
             vitals,
             holder,
             _alive: alive,
@@ -144,11 +166,15 @@ impl Consumer {
             Action::EndShard => self.end_shard().await,
             Action::RequestShutdown => self.request_shutdown(state).await,
             Action::Leave(word) => {
+                self.delivery.publish(None);
                 self.delivery.close();
                 self.tell(word).await;
                 self.settled().await
             }
             Action::Abandon(word) => {
+                if word == LastWord::Drained {
+                    self.delivery.publish(None);
+                }
                 self.delivery.close();
                 self.tell(word).await;
                 self.delivery.announce_loss().await;
@@ -170,85 +196,15 @@ impl Consumer {
         self.happened(outcome, Call::Initialize, self.failed_starts)
     }
 
-    /// Delivers the batch that failed, or the next one.
-    async fn deliver(&mut self) -> Happened {
-        let batch = match self.in_hand.take() {
-            Some(Batch { records, caught_up_at }) => {
-                let done = self.delivery.marks().done().position();
-                Batch { records: records.again_after(done), caught_up_at }
-            }
-            None => match self.next().await {
-                Ok(batch) => batch,
-                Err(happened) => return happened,
-            },
-        };
-        self.calls(Call::ProcessRecords);
-        // The application may have checkpointed all of it before it failed.
-        let outcome = match &mut self.fetch {
-            Some(fetch) if !batch.records.is_empty() => {
-                let (records, ahead) = (batch.records.clone(), fetch.fill());
-                self.delivery.process(&mut self.guard, records, ahead).await
-            }
-            Some(_) | None => Outcome::Succeeded,
-        };
-        let attempt = batch.records.attempt();
-        if outcome == Outcome::Succeeded {
-            self.failures = 0;
-            self.processed(batch.caught_up_at);
-        } else {
-            self.failures = self.failures.saturating_add(1);
-            self.in_hand = Some(batch);
-        }
-        self.happened(outcome, Call::ProcessRecords, attempt)
-    }
-
-    /// Waits for the next batch.
-    async fn next(&mut self) -> Result<Batch, Happened> {
-        loop {
-            // No batch is begun once the holder asks to let go.
-            if let Order::Drain { .. } = self.guard.standing()? {
-                return Err(Happened::DrainAsked);
-            }
-            let Some(fetch) = &mut self.fetch else { return Err(Happened::EndReached) };
-            match fetch.take() {
-                Some(Next::Batch(batch)) => {
-                    let behind_latest = batch.records.behind_latest();
-                    self.vitals.send_modify(|vitals| vitals.behind_latest = behind_latest);
-                    return Ok(batch);
-                }
-                Some(Next::CaughtUp(at)) => {
-                    let behind_latest = Some(Duration::ZERO);
-                    self.vitals.send_modify(|vitals| vitals.behind_latest = behind_latest);
-                    self.processed(Some(at));
-                }
-                Some(Next::End(_)) => return Err(Happened::EndReached),
-                Some(Next::Hopeless) => return Err(Happened::Hopeless),
-                None => self.guard.wait(fetch.step()).await?,
-            }
-        }
-    }
-
-    /// Notes what may be stored by the way.
-    fn processed(&self, caught_up_at: Option<Timestamp>) {
-        let marks = self.delivery.marks();
-        let caught_up_at = caught_up_at.filter(|_| marks.is_all_done());
-        self.progress.send_if_modified(|done| {
-            let before = *done;
-            done.checkpoint = done.checkpoint.max(marks.automatic());
-            done.caught_up_at = done.caught_up_at.max(caught_up_at);
-            *done != before
-        });
-    }
-
     /// Tells what failed, and waits before it is tried again.
     async fn pause(&mut self) -> Happened {
-        let config = &self.parts.config.delivery;
-        let limits = (config.retry_min, config.retry_max);
-        let failures = self.failures.max(self.failed_starts);
-        let pause = retry::pause(failures, limits, self.parts.chance.draw());
+        let pause = self.delivery.desk().pause(self.failures.max(self.failed_starts));
         self.tell_failure(Some(pause));
         match self.guard.pause(pause).await {
-            Ok(()) => Happened::PauseOver,
+            Ok(()) => {
+                self.hand.try_again();
+                Happened::PauseOver
+            }
             Err(happened) => happened,
         }
     }
@@ -261,7 +217,11 @@ impl Consumer {
         let outcome = self.delivery.end_shard(&mut self.guard).await;
         self.failures =
             if outcome == Outcome::Succeeded { 0 } else { self.failures.saturating_add(1) };
-        self.happened(outcome, Call::ShardEnded, self.failures)
+        let happened = self.happened(outcome, Call::ShardEnded, self.failures);
+        if happened != Happened::Succeeded {
+            return happened;
+        }
+        self.acknowledged(Patience::UntilAsked).await
     }
 
     /// Finds the shards that go on with this one's hash keys: only then it has ended for certain.
@@ -273,7 +233,7 @@ impl Consumer {
             Some(Next::End(children)) => children,
             Some(Next::Batch(_) | Next::CaughtUp(_) | Next::Hopeless) | None => Vec::new(),
         };
-        let done = self.delivery.marks().done();
+        let done = self.delivery.reached().done;
         self.children = Some(children::prove(&mut self.guard, &self.parts, &told, done).await?);
         Ok(())
     }
@@ -284,8 +244,12 @@ impl Consumer {
         let until = (state == State::GivingUp).then(|| self.parts.clock.now() + time);
         self.calls(Call::ShutdownRequested);
         let outcome = self.delivery.request_shutdown(&mut self.guard, until).await;
-        let happened = self.happened(outcome, Call::ShutdownRequested, 1);
+        let mut happened = self.happened(outcome, Call::ShutdownRequested, 1);
         self.tell_failure(None);
+        if matches!(happened, Happened::Succeeded | Happened::Failed) {
+            happened = self.acknowledged(Patience::UntilTimeUp(until)).await;
+            self.tell_failure(None);
+        }
         happened
     }
 
@@ -320,22 +284,26 @@ impl Consumer {
     }
 
     /// Notes that a call begins; [`happened`](Self::happened) notes its end.
-    fn calls(&self, call: Call) {
+    pub(super) fn calls(&self, call: Call) {
         let since = self.parts.clock.now();
         let calling = Calling { name: call.name(), since };
         self.vitals.send_modify(|vitals| vitals.call = Some(calling));
     }
 
-    fn happened(&mut self, outcome: Outcome, call: Call, attempt: u32) -> Happened {
+    pub(super) fn call_is_over(&self) {
         self.vitals.send_modify(|vitals| vitals.call = None);
+    }
+
+    fn happened(&mut self, outcome: Outcome, call: Call, attempt: u32) -> Happened {
+        self.call_is_over();
         match outcome {
             Outcome::Succeeded => Happened::Succeeded,
             Outcome::Stopped(stop) => stop.into(),
-            Outcome::Failed(error) => {
+            Outcome::Failed(Mishap { error, .. }) => {
                 self.failure = Some(Failure { call, attempt, error });
                 Happened::Failed
             }
-            Outcome::Panicked(error) => {
+            Outcome::Broken(Mishap { error, .. }) => {
                 self.failure = Some(Failure { call, attempt, error });
                 self.start_over();
                 Happened::Panicked
@@ -344,17 +312,16 @@ impl Consumer {
     }
 
     /// Makes sure that a new processor gets everything that the former one has not done.
-    fn start_over(&mut self) {
-        let marks = self.delivery.marks();
-        if let Some(checkpoint) = marks.restart() {
-            self.in_hand = None;
+    pub(super) fn start_over(&mut self) {
+        if let Some(checkpoint) = self.delivery.reached().restart {
+            self.hand.clear();
             self.read_after(checkpoint);
         }
     }
 
     fn read_after(&mut self, checkpoint: Checkpoint) {
         let initial = self.parts.config.retrieval.initial_position;
-        let caught_up_at = self.progress.borrow().caught_up_at;
+        let caught_up_at = self.delivery.progress.borrow().caught_up_at;
         self.fetch = resume(&self.parts.lease, checkpoint, initial).map(|mut resume| {
             if let Some(seam) = &mut resume.seam {
                 seam.caught_up_at = seam.caught_up_at.max(caught_up_at);
@@ -367,8 +334,12 @@ impl Consumer {
         let Some(Failure { call, attempt, error }) = self.failure.take() else { return };
         let shard = self.parts.lease.key.shard();
         self.parts.events.emit(&match (call, pause) {
-            (Call::ProcessRecords, Some(retry_in)) => {
+            (Call::ProcessRecords, retry_in) => {
+                let retry_in = retry_in.unwrap_or_default();
                 Event::BatchFailed { shard, attempt, error, retry_in }
+            }
+            (Call::DeadLetter(position), retry_in) => {
+                Event::DeadLetterFailed { shard, position, attempt, error, retry_in }
             }
             (_, retry_in) => {
                 let call = call.name();

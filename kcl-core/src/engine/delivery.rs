@@ -13,15 +13,21 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::BoxError;
+use crate::ack::Ledger;
+use crate::batch::RecordBatch;
 use crate::checkpointer::Checkpointer;
 use crate::config::CheckpointPolicy;
-use crate::context::{ShardContext, ShardInfo};
-use crate::decide::checkpointing::Marks;
+use crate::context::ShardContext;
+use crate::dead_letter::FailedRecord;
+use crate::decide::checkpointing::{Marks, Reached};
+use crate::engine::attend::watch_acks;
+use crate::engine::desk::Desk;
 use crate::engine::erase::{ErasedFactory, ErasedProcessor};
 use crate::engine::guard::{Call, Guard, Stop};
-use crate::engine::link::FromConsumer;
+use crate::engine::link::{Done, FromConsumer};
 use crate::engine::supervisor::said;
-use crate::model::{Checkpoint, Moment, PendingCheckpoint, RecordBatch};
+use crate::model::{Lease, Moment, PendingCheckpoint, Position};
+use crate::partial_failure;
 use crate::telemetry::chain;
 
 /// How long the processor may take to hear that the lease is lost.
@@ -33,46 +39,64 @@ pub(super) enum Outcome {
     /// Well.
     Succeeded,
     /// With an error.
-    Failed(String),
-    /// With a panic. There is no processor any more.
-    Panicked(String),
+    Failed(Mishap),
+    /// With a panic, or with records that will not be acknowledged. There is no processor any more.
+    Broken(Mishap),
     /// It may not run any more.
     Stopped(Stop),
+}
+
+/// What an error said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mishap {
+    /// All of it, as one line.
+    pub(super) error: String,
+    /// The records that it names.
+    pub(super) named: Vec<Position>,
+    /// The records at fault, if they were under way since an earlier call.
+    pub(super) in_flight: Option<Vec<Position>>,
+    /// Whether their attempts are used up.
+    pub(super) is_final: bool,
+}
+
+impl From<String> for Mishap {
+    fn from(error: String) -> Self {
+        Self { error, named: Vec::new(), in_flight: None, is_final: false }
+    }
 }
 
 /// Makes processors for one ownership of one shard, and calls them.
 pub(super) struct Delivery {
     factory: Arc<dyn ErasedFactory>,
     policy: CheckpointPolicy,
-    info: ShardInfo,
     pending: Option<PendingCheckpoint>,
     holder: mpsc::WeakSender<FromConsumer>,
-    /// After what the next processor goes on.
-    done: Checkpoint,
-    current: Option<Current>,
+    desk: Arc<Desk>,
+    pub(super) progress: watch::Sender<Done>,
+    /// How far the last processor had come when it was dropped.
+    last: Reached,
+    pub(super) current: Option<Current>,
 }
 
-struct Current {
-    processor: Box<dyn ErasedProcessor>,
-    context: ShardContext,
+pub(super) struct Current {
+    pub(super) processor: Box<dyn ErasedProcessor>,
+    pub(super) context: ShardContext,
     /// Whoever waits for the end of this ownership hears of it, even if the task is dropped.
     _over: DropGuard,
 }
 
 impl Delivery {
-    pub(super) const fn new(
+    /// Goes on from what the lease says.
+    pub(super) fn new(
         factory: Arc<dyn ErasedFactory>,
         policy: CheckpointPolicy,
-        info: ShardInfo,
-        holder: mpsc::WeakSender<FromConsumer>,
+        desk: Desk,
+        lease: &Lease,
+        (holder, progress): (mpsc::WeakSender<FromConsumer>, watch::Sender<Done>),
     ) -> Self {
-        let (done, pending, current) = (Checkpoint::TrimHorizon, None, None);
-        Self { factory, policy, info, pending, holder, done, current }
-    }
-
-    /// Goes on from what the lease says.
-    pub(super) fn resuming(self, done: Checkpoint, pending: Option<PendingCheckpoint>) -> Self {
-        Self { done, pending, ..self }
+        let last = Marks::new(policy, lease.checkpoint).reached();
+        let (pending, desk) = (lease.pending.clone(), Arc::new(desk));
+        Self { factory, policy, pending, holder, desk, progress, last, current: None }
     }
 
     /// Makes a processor and initializes it.
@@ -87,7 +111,7 @@ impl Delivery {
         let made = catch_unwind(AssertUnwindSafe(|| self.factory.create(&context)));
         let processor = match made {
             Ok(processor) => processor,
-            Err(panic) => return Outcome::Panicked(said(&*panic)),
+            Err(panic) => return Outcome::Broken(said(&*panic).into()),
         };
         let current = self.current.insert(Current { processor, context, _over: over });
         let Current { processor, context, .. } = current;
@@ -107,11 +131,14 @@ impl Delivery {
         batch: RecordBatch,
         beside: impl Future<Output = ()> + Send,
     ) -> Outcome {
+        let progress = self.progress.clone();
         let Some(Current { processor, context, .. }) = &mut self.current else {
-            return Outcome::Failed("there is no processor".to_owned());
+            return Outcome::Failed("there is no processor".to_owned().into());
         };
         let Some(last) = batch.last_position() else { return Outcome::Succeeded };
-        context.checkpointer.marks.send_modify(|marks| marks.deliver(last));
+        let marks = context.checkpointer.marks.clone();
+        marks.send_modify(|marks| marks.deliver(last));
+        let batch = batch.recorded_in(Arc::new(Ledger::new(marks.clone())));
         let work = async {
             let beside = async {
                 beside.await;
@@ -119,15 +146,49 @@ impl Delivery {
             };
             tokio::select! {
                 biased;
-                done = processor.process_records(batch, context) => done,
+                done = processor.process_records(batch, context) => Ok(done),
+                failure = watch_acks(marks.clone(), progress) => Err(failure),
                 never = beside => match never {},
             }
         };
-        let call = guard.call(&context.cancelled, None, work).await;
-        if matches!(call, Call::Done(Ok(()))) {
-            context.checkpointer.marks.send_modify(|marks| marks.process(last));
+        match guard.call(&context.cancelled, None, work).await {
+            Call::Done(Err(failure)) => Outcome::Broken(self.unacknowledged(failure)),
+            Call::Done(Ok(Err(error))) if marks.borrow().is_detached(last) => {
+                self.retire(); // Nobody knows what becomes of the acknowledgements that it gave away.
+                Outcome::Broken(mishap(&error))
+            }
+            Call::Done(Ok(done)) => {
+                if done.is_ok() {
+                    marks.send_modify(|marks| marks.process(last));
+                }
+                self.outcome(Call::Done(done))
+            }
+            Call::Panicked(said) => self.outcome(Call::Panicked(said)),
+            Call::Stopped(stop) => Outcome::Stopped(stop),
         }
-        self.outcome(call)
+    }
+
+    /// Stores a record in the dead letter.
+    pub(super) fn set_aside<'a>(
+        &'a self,
+        guard: &'a mut Guard,
+        failed: &'a FailedRecord,
+    ) -> impl Future<Output = Outcome> + Send + 'a {
+        let dead_letter = self.desk.dead_letter.clone();
+        let cancelled = self.current.as_ref().map(|current| current.context.cancelled.clone());
+        let cancelled = cancelled.unwrap_or_default();
+        async move {
+            let Some(dead_letter) = dead_letter else {
+                return Outcome::Failed("there is no dead letter".to_owned().into());
+            };
+            let work = async { dead_letter.store(failed).await };
+            match guard.call(&cancelled, None, work).await {
+                Call::Done(Ok(())) => Outcome::Succeeded,
+                Call::Done(Err(error)) => Outcome::Failed(chain(&*error).into()),
+                Call::Panicked(said) => Outcome::Failed(format!("panicked: {said}").into()),
+                Call::Stopped(stop) => Outcome::Stopped(stop),
+            }
+        }
     }
 
     /// Tells the processor that the shard ended.
@@ -155,7 +216,7 @@ impl Delivery {
         + Send,
     ) -> Outcome {
         let Some(Current { processor, context, .. }) = &mut self.current else {
-            return Outcome::Failed("there is no processor".to_owned());
+            return Outcome::Succeeded; // It panicked, and hears nothing any more.
         };
         let work = async { ask(&mut **processor, context).await };
         let call = guard.call(&context.cancelled, until, work).await;
@@ -180,18 +241,33 @@ impl Delivery {
         }
     }
 
-    /// How far the current processor has come.
-    pub(super) fn marks(&self) -> Marks {
+    /// Notes that records up to `position` are done, whoever says so.
+    pub(super) fn acknowledge(&self, position: Position) {
+        if let Some(current) = &self.current {
+            current.context.checkpointer.marks.send_modify(|marks| {
+                marks.deliver(position);
+                marks.process(position);
+            });
+        }
+    }
+
+    /// What becomes of records that fail.
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// How far the current processor has come, or the last one had.
+    pub(super) fn reached(&self) -> Reached {
         match &self.current {
-            Some(current) => *current.context.checkpointer.marks.borrow(),
-            None => Marks::new(self.policy, self.done),
+            Some(current) => current.context.checkpointer.marks.borrow().reached(),
+            None => self.last,
         }
     }
 
     /// Drops the processor, and remembers after what another one goes on.
-    fn retire(&mut self) {
+    pub(super) fn retire(&mut self) {
+        self.last = Reached { in_flight: 0, ..self.reached() };
         self.close();
-        self.done = self.marks().done();
         if let Some(current) = self.current.take() {
             // What its destructor says adds nothing to the panic before.
             drop(catch_unwind(AssertUnwindSafe(|| drop(current))));
@@ -199,10 +275,11 @@ impl Delivery {
     }
 
     fn context(&self) -> ShardContext {
-        let marks = watch::Sender::new(Marks::new(self.policy, self.done));
+        let marks = watch::Sender::new(Marks::new(self.policy, self.last.done));
         ShardContext {
-            info: self.info.clone(),
-            resume: self.done,
+            info: self.desk.info.clone(),
+            desk: Arc::clone(&self.desk),
+            resume: self.last.done,
             pending: self.pending.clone(),
             cancelled: CancellationToken::new(),
             checkpointer: Checkpointer { marks, holder: self.holder.clone() },
@@ -212,21 +289,26 @@ impl Delivery {
     fn outcome(&mut self, call: Call<Result<(), BoxError>>) -> Outcome {
         match call {
             Call::Done(Ok(())) => Outcome::Succeeded,
-            Call::Done(Err(error)) => Outcome::Failed(chain(&*error)),
+            Call::Done(Err(error)) => Outcome::Failed(mishap(&error)),
             Call::Panicked(said) => {
                 self.retire(); // What it was doing may be half done.
-                Outcome::Panicked(format!("panicked: {said}"))
+                Outcome::Broken(format!("panicked: {said}").into())
             }
             Call::Stopped(stop) => Outcome::Stopped(stop),
         }
     }
 }
 
+fn mishap(error: &BoxError) -> Mishap {
+    let named = partial_failure::named(&**error).to_vec();
+    Mishap { named, ..chain(&**error).into() }
+}
+
 impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Delivery")
-            .field("shard", &self.info)
-            .field("done", &self.done)
+            .field("shard", &self.desk.info)
+            .field("last", &self.last)
             .finish_non_exhaustive()
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use futures::future::BoxFuture;
 
 use crate::BoxError;
+use crate::batch::RecordBatch;
 use crate::context::{ShardContext, ShardInfo};
-use crate::model::RecordBatch;
 use crate::processor::{ProcessorFactory, RecordProcessor};
 
 /// [`RecordProcessor`], object-safe.
@@ -18,6 +18,8 @@ pub(crate) trait ErasedProcessor: Send {
         batch: RecordBatch,
         shard: &'a ShardContext,
     ) -> BoxFuture<'a, Result<(), BoxError>>;
+    fn background<'a>(&'a mut self, shard: &'a ShardContext)
+    -> BoxFuture<'a, Result<(), BoxError>>;
     fn shard_ended<'a>(
         &'a mut self,
         shard: &'a ShardContext,
@@ -43,6 +45,13 @@ impl<P: RecordProcessor> ErasedProcessor for P {
         shard: &'a ShardContext,
     ) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(RecordProcessor::process_records(self, batch, shard))
+    }
+
+    fn background<'a>(
+        &'a mut self,
+        shard: &'a ShardContext,
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(RecordProcessor::background(self, shard))
     }
 
     fn shard_ended<'a>(

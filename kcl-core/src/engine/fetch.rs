@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use crate::batch::RecordBatch;
 use crate::clock::Clock;
 use crate::config::{LostDataPolicy, WorkerConfig};
 use crate::decide::children::{self, Ended, Successors};
@@ -14,7 +15,7 @@ use crate::decide::retry;
 use crate::engine::side::Chance;
 use crate::engine::timer::sleep_until;
 use crate::event::Event;
-use crate::model::{Checkpoint, ChildShard, Lease, Moment, Position, RecordBatch, Timestamp};
+use crate::model::{Checkpoint, ChildShard, Lease, Moment, Position, Timestamp};
 use crate::record_source::{Fetched, RecordSource, ShardFilter, ShardReader, SourceError};
 use crate::telemetry::{Events, chain};
 

@@ -157,6 +157,11 @@ impl Guard {
         }
     }
 
+    /// The orders, to be waited for.
+    pub(super) fn orders(&self) -> watch::Receiver<Order> {
+        self.order.clone()
+    }
+
     /// Waits until the lease is lost or its deadline has passed.
     pub(super) async fn lease_gone(&mut self) {
         while self.standing_of_lease().is_none() {

@@ -14,6 +14,8 @@
 //! Tasks share nothing that changes: they own their state and send messages. Every channel is bounded.
 
 mod asker;
+mod attend;
+mod batch;
 mod builder;
 mod children;
 mod consumer;
@@ -21,14 +23,18 @@ mod consumer;
 mod consumer_tests;
 mod data_side;
 mod delivery;
+pub(crate) mod desk;
 mod erase;
+pub(crate) mod feed;
 mod fetch;
 mod guard;
 mod holder;
 mod holders;
+pub(crate) mod lanes;
 mod lease_side;
 pub(crate) mod link;
 mod presence;
+mod refusal;
 mod scan;
 mod scanner;
 mod shard_sync;

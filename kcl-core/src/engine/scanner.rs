@@ -24,7 +24,7 @@ use crate::engine::scan::{self, Table};
 use crate::engine::shard_sync::{self, Synced, Turn};
 use crate::engine::side::Side;
 use crate::engine::status::{ShardReport, WorkerState, WorkerStatus};
-use crate::engine::supervisor::{TaskEnd, Tasks};
+use crate::engine::supervisor::Tasks;
 use crate::engine::take::{self, Taken};
 use crate::engine::timer::sleep_until;
 use crate::engine::view::View;
@@ -170,8 +170,8 @@ impl Scanner {
                         halt.cancel();
                     }
                 }
-                end = self.holders.task_ended() => check_end(&end)?,
-                end = tasks.ended() => check_end(&end)?,
+                end = self.holders.task_ended() => end.check()?,
+                end = tasks.ended() => end.check()?,
                 () = wake => {}
             }
         }
@@ -286,7 +286,8 @@ impl Scanner {
     /// What must not be taken: a former consumer is still here, a take is under way, or it rests.
     fn blocked_keys(&self, now: Moment) -> BTreeSet<LeaseKey> {
         let resting = self.cooling.iter().filter(|(_, until)| **until > now).map(|(key, _)| key);
-        self.holders.lingering().chain(&self.taking).chain(resting).cloned().collect()
+        let here = self.holders.lingering().chain(&self.taking).chain(resting).cloned();
+        here.chain(self.side.refusals.leases()).collect()
     }
 
     fn take(&mut self, take: Take) {
@@ -484,12 +485,5 @@ impl Scanner {
         let Some(until) = self.stopping else { return false };
         let is_empty = self.holders.is_empty() && self.taking.is_empty() && self.asks.is_empty();
         is_empty || self.now() >= until + STOP_GRACE
-    }
-}
-
-fn check_end(end: &TaskEnd) -> Result<(), RunError> {
-    match &end.panic {
-        None => Ok(()),
-        Some(message) => Err(RunError::TaskPanicked { task: end.task, message: message.clone() }),
     }
 }

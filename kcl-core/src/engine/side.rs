@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::clock::Clock;
 use crate::config::WorkerConfig;
 use crate::decide::write_numbers::WriteNumbers;
+use crate::engine::refusal::Refusals;
 use crate::lease_store::LeaseStore;
 use crate::model::WorkerId;
 use crate::record_source::RecordSource;
@@ -22,6 +23,7 @@ pub(super) struct Side {
     pub(super) events: Events,
     pub(super) lanes: AtomicU32,
     pub(super) chance: Chance,
+    pub(super) refusals: Refusals,
 }
 
 impl Side {

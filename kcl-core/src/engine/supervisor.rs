@@ -7,6 +7,8 @@ use futures::FutureExt;
 use tokio::task::JoinSet;
 use tracing::{Instrument, Span};
 
+use crate::error::RunError;
+
 /// A group of tasks. Dropping it ends them all at their next await point.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
@@ -20,6 +22,14 @@ pub(super) struct TaskEnd {
     pub(super) task: &'static str,
     /// What it panicked with, if it did.
     pub(super) panic: Option<String>,
+}
+
+impl TaskEnd {
+    /// An error if the task panicked.
+    pub(super) fn check(self) -> Result<(), RunError> {
+        let Self { task, panic } = self;
+        panic.map_or(Ok(()), |message| Err(RunError::TaskPanicked { task, message }))
+    }
 }
 
 impl Tasks {

@@ -9,11 +9,13 @@ use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::config::WorkerConfig;
+use crate::dead_letter::DeadLetter;
 use crate::engine::builder::WorkerBuilder;
 use crate::engine::consumer::ConsumerParts;
 use crate::engine::data_side;
 use crate::engine::erase::ErasedFactory;
 use crate::engine::lease_side::{self, Channels, LeaseSideEnd};
+use crate::engine::refusal::Refusals;
 use crate::engine::side::{Chance, Side};
 use crate::engine::status::{ShutdownReport, WorkerState, WorkerStatus};
 use crate::error::RunError;
@@ -41,6 +43,7 @@ pub(super) struct WorkerParts {
     pub(super) source: Arc<dyn RecordSource>,
     pub(super) store: Arc<dyn LeaseStore>,
     pub(super) factory: Arc<dyn ErasedFactory>,
+    pub(super) dead_letter: Option<Arc<dyn DeadLetter>>,
     pub(super) config: Arc<WorkerConfig>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: Events,
@@ -129,6 +132,7 @@ impl Worker {
         let Self { parts, id, status, stop } = self;
         // Whatever way this future ends, the lease side hears of it.
         let stop = stop.drop_guard();
+        let refusals = Refusals::new(stop.token().clone());
         let chance = Arc::new(Chance::seeded(parts.incarnation));
         let side = Arc::new(Side {
             me: id,
@@ -139,15 +143,18 @@ impl Worker {
             events: parts.events.clone(),
             lanes: AtomicU32::new(0),
             chance: Chance::seeded(parts.incarnation.rotate_left(32)),
+            refusals: refusals.clone(),
         });
         let (grants, granted) = mpsc::channel(GRANTS_MAX);
         let consumers = ConsumerParts {
             source: parts.source,
             factory: parts.factory,
+            dead_letter: parts.dead_letter,
             config: parts.config,
             clock: parts.clock,
             events: parts.events,
             chance,
+            refusals: refusals.clone(),
         };
         let channels = Channels { grants, status: status.clone(), stop: stop.token().clone() };
         let leases = async {
@@ -161,7 +168,8 @@ impl Worker {
             status.state = WorkerState::Stopped;
             status.held.clear();
         });
-        end.map(|shards| ShutdownReport { shards })
+        let shards = end?;
+        refusals.error().map_or(Ok(ShutdownReport { shards }), Err)
     }
 }
 

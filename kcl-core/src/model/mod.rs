@@ -11,6 +11,7 @@ mod record;
 mod shard;
 mod stream;
 mod time;
+mod watermark;
 mod worker;
 
 pub use checkpoint::{
@@ -22,11 +23,12 @@ pub use lease_write::{
     Change, Effect, Field, LeaseWrite, Precondition, Progress, Update, WriteKind,
 };
 pub use presence::Presence;
-pub use record::{PartitionKey, Record, RecordBatch};
+pub use record::{PartitionKey, Record};
 pub use shard::{ChildShard, HashKeyRange, ParseHashKeyRangeError, Shard, ShardId};
 pub use stream::{
     InitialPosition, StartPosition, StreamArn, StreamDescription, StreamName, StreamStart,
     StreamStatus,
 };
 pub use time::{Moment, Timestamp};
+pub use watermark::Watermark;
 pub use worker::WorkerId;

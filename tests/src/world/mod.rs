@@ -6,11 +6,13 @@
 mod clock;
 mod faults;
 mod journal;
+mod letters;
 mod script;
 mod stage;
 
 pub use clock::TestClock;
 pub use faults::{Faults, FaultySource, FaultyStore, StoreFault};
 pub use journal::{Call, Entry, Journal, Moment, Said};
+pub use letters::Letters;
 pub use script::{Act, Asked, Scripted};
 pub use stage::{Member, World};

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kcl_core::Worker;
-use kcl_core::config::WorkerConfig;
+use kcl_core::config::{OnExhausted, WorkerConfig};
 use kcl_core::context::ShardContext;
 use kcl_core::engine::{ShutdownReport, WorkerHandle};
 use kcl_core::error::RunError;
 use kcl_core::model::{
     HashKeyRange, InitialPosition, Lease, LeaseKey, SequenceNumber, ShardId, WorkerId,
 };
+use kcl_core::{ProcessorFactory, Worker};
 use kcl_local::kinesis::MemoryStream;
 use kcl_local::leases::MemoryLeaseStore;
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::clock::TestClock;
 use super::faults::{Faults, FaultySource, FaultyStore};
 use super::journal::Journal;
+use super::letters::Letters;
 use super::script::{Act, Asked, Script, Scripted, number};
 
 /// How often a condition is looked at, in virtual time.
@@ -42,6 +43,8 @@ pub struct World {
     pub journal: Journal,
     /// The settings of workers that start from now on. They begin at the trim horizon.
     pub config: WorkerConfig,
+    /// Where records go that are given up; used if the settings say so.
+    pub letters: Letters,
     script: Script,
     starts: AtomicU64,
 }
@@ -51,14 +54,16 @@ impl World {
     #[must_use]
     pub fn new(shards: usize) -> Self {
         let clock = TestClock::start();
+        let journal = Journal::new(clock);
         let mut config = WorkerConfig::default();
         config.retrieval.initial_position = InitialPosition::TrimHorizon;
         Self {
             clock,
             stream: MemoryStream::new("orders", shards, Arc::new(clock)),
             store: MemoryLeaseStore::new(),
-            journal: Journal::new(clock),
+            journal,
             config,
+            letters: Letters::new(),
             script: Script::default(),
             starts: AtomicU64::new(0),
         }
@@ -171,14 +176,29 @@ impl World {
 
     /// Starts a worker on a stream of its own.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "a mistake in a test ends the test")]
     pub fn start_on(&self, name: &str, stream: MemoryStream) -> Member {
-        let faults = Faults::default();
         let (journal, script, who) = (self.journal.clone(), self.script.clone(), name.to_owned());
         let factory = move |shard: &ShardContext| {
             Scripted::new(journal.clone(), script.clone(), who.clone(), shard)
         };
-        let worker = Worker::builder(name)
+        self.start_processor(name, stream, factory)
+    }
+
+    /// Starts a worker with a processor of the test's own.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "a mistake in a test ends the test")]
+    pub fn start_processor(
+        &self,
+        name: &str,
+        stream: MemoryStream,
+        factory: impl ProcessorFactory,
+    ) -> Member {
+        let faults = Faults::default();
+        let mut builder = Worker::builder(name);
+        if self.config.delivery.failure.then == OnExhausted::DeadLetter {
+            builder = builder.dead_letter(self.letters.clone());
+        }
+        let worker = builder
             .records(FaultySource::new(stream, faults.clone()))
             .leases(FaultyStore::new(self.store.clone(), faults.clone()))
             .processor(factory)

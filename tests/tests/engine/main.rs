@@ -5,7 +5,11 @@ mod crashing;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod failing;
+#[cfg(test)]
 mod losing;
+#[cfg(test)]
+mod per_key;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]
@@ -14,3 +18,5 @@ mod shards;
 mod sharing;
 #[cfg(test)]
 mod starting;
+#[cfg(test)]
+mod streamed;

@@ -4,7 +4,8 @@ use tokio::join;
 
 use crate::checkpointer::CheckpointError;
 use crate::config::CheckpointPolicy;
-use crate::engine::consumer_tests::kit::{Act, MILLI, SECOND, World, after, at, time_of_day};
+use crate::engine::consumer_tests::clock::time_of_day;
+use crate::engine::consumer_tests::kit::{Act, MILLI, SECOND, World, after, at};
 use crate::engine::consumer_tests::run_for;
 use crate::event::Event;
 
@@ -152,7 +153,7 @@ async fn with_manual_checkpoints_a_new_processor_gets_all_that_is_not_stored() {
         "3/0 to 4/0 try 1",
         "new after 3/0",
         "initialize",
-        "4/0 to 4/0 try 1",
+        "4/0 to 4/0 try 2",
         "5/0 to 6/0 try 1",
         "shutdown",
     ]);

@@ -2,12 +2,13 @@
 
 use tokio::time::timeout;
 
-use crate::config::CheckpointPolicy;
+use crate::config::{CheckpointPolicy, FailurePolicy, OnExhausted};
 use crate::engine::consumer_tests::kit::{
-    Act, MILLI, SECOND, World, after, throttled, unavailable,
+    Act, MILLI, SECOND, World, after, at, throttled, unavailable,
 };
 use crate::engine::consumer_tests::run_for;
 use crate::engine::side::Chance;
+use crate::event::Event;
 use crate::record_source::SourceError;
 
 const RECORDS: u128 = 30;
@@ -69,5 +70,66 @@ async fn whatever_fails_no_record_is_skipped() {
         if policy == CheckpointPolicy::Automatic {
             assert_eq!(checkpoint, Some(after(RECORDS)), "seed {seed}");
         }
+    }
+}
+
+/// Drawn from `seed`: records that cannot be processed, and how they show it.
+fn poison(seed: u64) -> Vec<(u128, Act)> {
+    let chance = Chance::seeded(seed);
+    let act = |number, draw| match draw {
+        draw if draw < 0.05 => Some((number, Act::Fail)),
+        draw if draw < 0.1 => Some((number, Act::Panic)),
+        draw if draw < 0.15 => Some((number, Act::FailAt(number))),
+        _ => None,
+    };
+    (1..=RECORDS).filter_map(|number| act(number, chance.draw())).collect()
+}
+
+/// The first and the last record of a delivery.
+fn delivery(line: &str) -> Option<(u128, u128)> {
+    let (first, rest) = line.split_once("/0 to ")?;
+    Some((first.parse().ok()?, rest.split('/').next()?.parse().ok()?))
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_fails_each_record_is_processed_in_order_or_set_aside_once() {
+    for (seed, policy) in (0..100)
+        .flat_map(|seed| [CheckpointPolicy::Automatic, CheckpointPolicy::Manual].map(|p| (seed, p)))
+    {
+        let mut world = World::new().with_records(1..=RECORDS);
+        let attempts = 1 + usize::try_from(seed % 3).unwrap();
+        world.config.delivery.checkpoints = policy;
+        world.config.delivery.failure = FailurePolicy::attempts(attempts, OnExhausted::DeadLetter);
+        world.config.retrieval.records_max = 1 + usize::try_from(seed % 11).unwrap();
+        let poison = poison(seed);
+        for (number, act) in &poison {
+            world.poison(*number, *act);
+        }
+        world.plan_letters((0..seed % 5).map(|_| Act::Fail));
+        timeout(SECOND * 10_000, run_for(&world, SECOND * 1_000)).await.unwrap();
+        let is_poison = |number: &u128| poison.iter().any(|(poison, _)| poison == number);
+        let set_aside = world.events().into_iter().filter_map(|event| {
+            if let Event::DeadLettered { position, .. } = event { Some(position) } else { None }
+        });
+        let expected = poison.iter().map(|(number, _)| at(*number));
+        assert!(set_aside.eq(expected), "seed {seed} {policy:?}: {:#?}", world.log());
+        // A new processor with manual checkpoints begins anew; nobody else goes back.
+        let mut furthest = 0;
+        for line in world.log() {
+            let resumed = line.starts_with("new after TRIM") && policy == CheckpointPolicy::Manual;
+            furthest = if resumed { 0 } else { furthest };
+            let Some((first, last)) = delivery(&line) else { continue };
+            let before = (furthest + 1..first).filter(|number| !is_poison(number)).count();
+            assert_eq!(before, 0, "seed {seed} {policy:?}: {line} in {:#?}", world.log());
+            if !(first..=last).any(|number| is_poison(&number)) {
+                furthest = furthest.max(last);
+            } else if let Some((named, Act::FailAt(_))) =
+                poison.iter().find(|(number, _)| (first..=last).contains(number))
+            {
+                furthest = furthest.max(named - 1);
+            }
+        }
+        let left = (furthest + 1..=RECORDS).filter(|number| !is_poison(number)).count();
+        assert_eq!(left, 0, "seed {seed} {policy:?}: {:#?}", world.log());
     }
 }

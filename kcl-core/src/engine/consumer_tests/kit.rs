@@ -6,30 +6,33 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::Clock as _;
 use crate::config::WorkerConfig;
 use crate::context::{ShardContext, ShardInfo};
+use crate::dead_letter::{DeadLetter, FailedRecord};
 use crate::engine::consumer::{self, ConsumerParts};
-use crate::engine::link::{Done, FromConsumer, Grant, Order, Vitals};
+use crate::engine::consumer_tests::clock::TestClock;
+use crate::engine::consumer_tests::held::Held;
+use crate::engine::link::{Done, Grant, Order, Vitals};
+use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::{Event, Observer};
 use crate::model::{
     Checkpoint, ChildShard, HashKeyRange, Lease, LeaseCounter, LeaseKey, Moment, Position, Record,
-    RecordBatch, Shard, ShardId, StreamDescription, Timestamp, WriteStamp,
+    Shard, ShardId, StreamDescription, WriteStamp,
 };
 use crate::processor::RecordProcessor;
 use crate::record_source::{
     Fetched, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
 };
 use crate::telemetry::Events;
-use crate::{BoxError, Checkpointer};
+use crate::{Ack, BoxError, Checkpointer, PartialFailure, RecordBatch};
 
 pub(super) const MILLI: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const RETENTION: Duration = Duration::from_hours(24);
-const TIME_OF_DAY: i64 = 1_000_000_000_000;
 
 /// Everything a test looks at and turns.
 #[derive(Clone, Debug)]
@@ -38,6 +41,7 @@ pub(super) struct World {
     state: Arc<Mutex<State>>,
     pub(super) config: WorkerConfig,
     pub(super) lease: Lease,
+    pub(super) refusals: Refusals,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +56,10 @@ struct State {
     opened: Vec<ReadFrom>,
     reads: usize,
     events: Vec<Event>,
+    letters: VecDeque<Act>,
+    detaches: bool,
+    acks: Vec<Ack>,
+    poison: Vec<(u128, Act)>,
     checkpointer: Option<Checkpointer>,
 }
 
@@ -75,6 +83,8 @@ pub(super) enum Act {
     Hang,
     /// Ends as soon as it is told that the ownership is over.
     UntilCancelled,
+    /// Fails, and names this record.
+    FailAt(u128),
     /// Blocks its thread for this long, then succeeds.
     Block(Duration),
 }
@@ -99,8 +109,9 @@ impl World {
             caught_up_at: None,
             last_write: Some(WriteStamp { counter, worker: "me".into(), number: 1 }),
         };
-        let clock = Arc::new(TestClock { start: Instant::now(), slept: Mutex::default() });
-        Self { clock, state: Arc::default(), config: WorkerConfig::default(), lease }
+        let clock = Arc::new(TestClock::start());
+        let refusals = Refusals::new(CancellationToken::new());
+        Self { clock, state: Arc::default(), config: WorkerConfig::default(), lease, refusals }
     }
 
     pub(super) fn with_records(self, numbers: impl IntoIterator<Item = u128>) -> Self {
@@ -111,6 +122,23 @@ impl World {
     pub(super) fn with_plan(self, acts: impl IntoIterator<Item = Act>) -> Self {
         self.state().plan.extend(acts);
         self
+    }
+
+    /// Its processors detach every acknowledgement, for the test to [take](Self::ack).
+    pub(super) fn detaching(self) -> Self {
+        self.state().detaches = true;
+        self
+    }
+
+    /// The newest acknowledgement of a record.
+    pub(super) fn ack(&self, number: u128) -> Ack {
+        let mut state = self.state();
+        let index = state.acks.iter().rposition(|ack| ack.position() == at(number)).unwrap();
+        state.acks.swap_remove(index)
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     pub(super) fn put(&self, positions: impl IntoIterator<Item = Position>) {
@@ -129,6 +157,16 @@ impl World {
 
     pub(super) fn fault(&self, faults: impl IntoIterator<Item = SourceError>) {
         self.state().faults.extend(faults);
+    }
+
+    /// Makes every batch with this record do so.
+    pub(super) fn poison(&self, number: u128, act: Act) {
+        self.state().poison.push((number, act));
+    }
+
+    /// How the dead letter does, call by call; well when nothing is planned.
+    pub(super) fn plan_letters(&self, acts: impl IntoIterator<Item = Act>) {
+        self.state().letters.extend(acts);
     }
 
     pub(super) fn remove_shard(&self) {
@@ -163,9 +201,18 @@ impl World {
             clock,
             events: Events::new(Some(Arc::new(self.clone()))),
             chance: Arc::new(Chance::seeded(7)),
+            dead_letter: Some(Arc::new(self.clone())),
+            refusals: self.refusals.clone(),
         };
-        let held =
-            Held { deadline, order, progress: done, from_consumer, gone, stored: Vec::new() };
+        let held = Held {
+            now: self.clock.now(),
+            deadline,
+            order,
+            progress: done,
+            from_consumer,
+            gone,
+            stored: Vec::new(),
+        };
         (held, consumer::run(grant, parts))
     }
 
@@ -221,7 +268,16 @@ impl World {
     }
 
     async fn act(&self, shard: &ShardContext, first: Option<Position>) -> Result<(), BoxError> {
-        let act = self.state().plan.pop_front().unwrap_or(Act::Ok);
+        let planned = self.state().plan.pop_front();
+        self.carry_out(planned.unwrap_or(Act::Ok), shard, first).await
+    }
+
+    async fn carry_out(
+        &self,
+        act: Act,
+        shard: &ShardContext,
+        first: Option<Position>,
+    ) -> Result<(), BoxError> {
         match act {
             Act::Ok | Act::FailToStart => {}
             Act::Fail => return Err("no".into()),
@@ -242,6 +298,7 @@ impl World {
             }
             Act::Take(time) => tokio::time::sleep(time).await,
             Act::Hang => std::future::pending().await,
+            Act::FailAt(number) => return Err(PartialFailure::new([at(number)], "no").into()),
             Act::UntilCancelled => {
                 shard.cancelled().await;
                 self.note("cancelled");
@@ -250,83 +307,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// The holder's end of a grant.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) deadline: watch::Sender<Moment>,
-    pub(super) order: watch::Sender<Order>,
-    pub(super) progress: watch::Receiver<Done>,
-    from_consumer: mpsc::Receiver<FromConsumer>,
-    gone: oneshot::Receiver<()>,
-    /// What the application checkpointed.
-    pub(super) stored: Vec<Checkpoint>,
-}
-
-impl Held {
-    pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
-        self.progress.borrow().checkpoint
-    }
-
-    /// Stores what the consumer asks for until it says its last word; none if it goes without one.
-    pub(super) async fn last_word(&mut self) -> Option<FromConsumer> {
-        loop {
-            match self.from_consumer.recv().await? {
-                FromConsumer::Checkpoint { checkpoint, reply } => {
-                    self.stored.push(checkpoint);
-                    reply.send(Ok(())).unwrap();
-                }
-                word @ (FromConsumer::ShardEnded { .. }
-                | FromConsumer::Drained
-                | FromConsumer::GaveUp) => return Some(word),
-            }
-        }
-    }
-
-    /// Serves the consumer for a time in which it says no last word.
-    pub(super) async fn serve(&mut self, time: Duration) {
-        if let Ok(word) = tokio::time::timeout(time, self.last_word()).await {
-            panic!("the consumer said {word:?}");
-        }
-    }
-
-    /// Lets the lease go, as a holder does once everything is stored.
-    pub(super) async fn let_go(mut self) {
-        self.from_consumer.close();
-        // The order still stands: that the channel is closed is the whole message.
-        (&mut self.gone).await.unwrap_err();
-    }
-}
-
-/// The fence clock on tokio's clock, and the times it slept through.
-#[derive(Debug)]
-pub(super) struct TestClock {
-    start: Instant,
-    slept: Mutex<Duration>,
-}
-
-impl TestClock {
-    /// Lets the fence clock jump while tokio's stands still, as in a suspended machine.
-    pub(super) fn suspend(&self, time: Duration) {
-        *self.slept.lock().unwrap() += time;
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Moment {
-        let slept = *self.slept.lock().unwrap();
-        Moment::from_origin(SECOND * 1_000 + self.start.elapsed() + slept)
-    }
-
-    fn time_of_day(&self) -> Timestamp {
-        let since = self.now().since(Moment::from_origin(SECOND * 1_000));
-        Timestamp::from_epoch_millis(TIME_OF_DAY + i64::try_from(since.as_millis()).unwrap())
-    }
-}
-
-pub(super) fn time_of_day(since: Duration) -> Timestamp {
-    Timestamp::from_epoch_millis(TIME_OF_DAY + i64::try_from(since.as_millis()).unwrap())
 }
 
 #[derive(Debug)]
@@ -348,7 +328,18 @@ impl RecordProcessor for Scripted {
     ) -> Result<(), BoxError> {
         let (first, last) = (batch.first().unwrap().position, batch.last().unwrap().position);
         self.world.note(format!("{first} to {last} try {}", batch.attempt()));
-        self.world.act(shard, Some(first)).await
+        let poison = {
+            let mut poison = self.world.state().poison.clone().into_iter();
+            poison.find(|(number, _)| batch.iter().any(|record| record.position == at(*number)))
+        };
+        if self.world.state().detaches {
+            let acks: Vec<_> = batch.into_acks().into_iter().map(|(_, ack)| ack).collect();
+            self.world.state().acks.extend(acks);
+        }
+        match poison {
+            Some((_, act)) => self.world.carry_out(act, shard, Some(first)).await,
+            None => self.world.act(shard, Some(first)).await,
+        }
     }
 
     async fn shard_ended(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
@@ -363,6 +354,21 @@ impl RecordProcessor for Scripted {
 
     async fn lease_lost(&mut self, _shard: &ShardInfo) {
         self.world.note("lost");
+    }
+}
+
+#[async_trait]
+impl DeadLetter for World {
+    async fn store(&self, failed: &FailedRecord) -> Result<(), BoxError> {
+        let FailedRecord { record, error, attempts, .. } = failed;
+        self.note(format!("letter {} after {attempts}: {error}", record.position));
+        let planned = self.state().letters.pop_front();
+        match planned {
+            Some(Act::Fail) => Err("full".into()),
+            Some(Act::Panic) => panic!("out of paper"),
+            Some(Act::Hang) => std::future::pending().await,
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,8 +1,12 @@
 //! One consumer against a shard in memory, a scripted processor and a holder that does as told.
 
+mod acks;
+mod clock;
 mod deadline;
 mod delivery;
 mod ending;
+mod failing;
+mod held;
 mod histories;
 mod kit;
 mod reading;

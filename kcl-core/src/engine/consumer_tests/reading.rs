@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::join;
 
 use crate::config::LostDataPolicy;
+use crate::engine::consumer_tests::clock::time_of_day;
 use crate::engine::consumer_tests::kit::{
-    Act, RETENTION, SECOND, World, after, at, denied, throttled, time_of_day, unavailable,
+    Act, RETENTION, SECOND, World, after, at, denied, throttled, unavailable,
 };
 use crate::engine::consumer_tests::run_for;
 use crate::engine::link::FromConsumer;

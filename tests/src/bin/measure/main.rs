@@ -1,9 +1,10 @@
-//! Measures a fleet of real processes, and prints one JSON line for each row of
-//! `docs/performance.md`. Run by `ci/measure.sh fleet`.
+//! Measures, and prints one JSON line for each row of `docs/performance.md`: a fleet of real
+//! processes, or records of many keys. Run by `ci/measure.sh`.
 //!
 //! Strikes come at random moments: a fixed delay would lock onto the periodic scans.
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
+mod per_key;
 mod rows;
 
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 
-/// Measures a fleet.
+/// Measures.
 #[derive(Debug, Parser)]
 struct Args {
     /// What to measure.
@@ -32,44 +33,42 @@ struct Args {
 enum What {
     /// Start, crash, stop, replacement, scale-out, reshard, steady state, idle cost.
     Fleet,
+    /// Records of many keys, one at a time and concurrently.
+    PerKey,
 }
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let What::Fleet = args.what;
+    match args.what {
+        What::Fleet => fleet(&args).await,
+        What::PerKey => per_key::measure(&args).await,
+    }
+}
+
+async fn fleet(args: &Args) -> anyhow::Result<()> {
     let wanted = |name: &str| name.contains(&args.only);
     if wanted("start") {
-        print(
-            "start",
-            "process start to first record, 4 shards, s",
-            1.0,
-            rows::start(&args).await?,
-        );
+        print("start", "process start to first record, 4 shards, s", 1.0, rows::start(args).await?);
     }
     if wanted("crash") {
-        print(
-            "crash",
-            "SIGKILL to the slowest shard delivered, s",
-            12.0,
-            rows::crash(&args).await?,
-        );
+        print("crash", "SIGKILL to the slowest shard delivered, s", 12.0, rows::crash(args).await?);
     }
     if wanted("stop") {
-        print("stop", "SIGTERM to the slowest shard delivered, s", 2.0, rows::stop(&args).await?);
+        print("stop", "SIGTERM to the slowest shard delivered, s", 2.0, rows::stop(args).await?);
     }
     if wanted("roll") {
-        print("roll", "longest gap while all three are replaced, s", 3.0, rows::roll(&args).await?);
+        print("roll", "longest gap while all three are replaced, s", 3.0, rows::roll(args).await?);
     }
     if wanted("scale") {
-        print("scale", "2 to 4 workers: each holds 3, s", 6.0, rows::scale(&args).await?);
+        print("scale", "2 to 4 workers: each holds 3, s", 6.0, rows::scale(args).await?);
     }
     if wanted("reshard") {
         print(
             "reshard",
             "last of the parent to first of each child, s",
             3.0,
-            rows::reshard(&args).await?,
+            rows::reshard(args).await?,
         );
     }
     if wanted("steady") {
@@ -77,13 +76,22 @@ async fn main() -> anyhow::Result<()> {
             "steady",
             "DynamoDB writes a minute, 12 shards, 3 workers",
             320.0,
-            rows::steady(&args).await?,
+            rows::steady(args).await?,
         );
     }
     if wanted("idle") {
-        print("idle", "resident MB of an idle worker of 12 shards", 25.0, rows::idle(&args).await?);
+        print("idle", "resident MB of an idle worker of 12 shards", 25.0, rows::idle(args).await?);
     }
     Ok(())
+}
+
+/// Prints a row whose figure must reach its floor.
+fn print_at_least(row: &str, what: &str, floor: f64, Row { worst, more }: Row) {
+    let holds = worst >= floor;
+    println!(
+        "{}",
+        json!({ "row": row, "what": what, "floor": floor, "worst": worst, "holds": holds, "more": more })
+    );
 }
 
 /// What a row came to: the figure that counts, and what else there is to say.

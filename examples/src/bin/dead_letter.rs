@@ -1,0 +1,69 @@
+//! Sets records aside that cannot be processed, and goes on with the rest of their shard.
+//!
+//! On screen: `processed hello 1`, `processed hello 2` and so on, without those that end in 5. These
+//! fail twice, are searched for in their batch, and end up in the dead letter: a file of JSON lines,
+//! which is printed in the end. It ends by itself once two records are there, or with Ctrl-C.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use kcl_core::config::{DeliveryConfig, FailurePolicy, OnExhausted};
+use kcl_core::context::ShardContext;
+use kcl_core::dead_letter::FileDeadLetter;
+use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
+use kcl_dynamo::DynamoLeaseStore;
+use kcl_examples::Demo;
+use kcl_kinesis::KinesisSource;
+
+struct Greeter;
+
+impl RecordProcessor for Greeter {
+    async fn process_records(
+        &mut self,
+        batch: RecordBatch,
+        _shard: &ShardContext,
+    ) -> Result<(), BoxError> {
+        let texts = batch.iter().map(|record| String::from_utf8_lossy(&record.data));
+        let texts: Vec<_> = texts.collect();
+        if let Some(text) = texts.iter().find(|text| text.ends_with('5')) {
+            return Err(format!("cannot process {text}").into());
+        }
+        for text in texts {
+            println!("processed {text}");
+        }
+        Ok(())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let demo = Demo::from_args().await?; // a stream on this machine; with `--aws STREAM`, yours
+    let folder = tempfile::tempdir()?;
+    let letters = folder.path().join("dead-letters.jsonl");
+    let mut delivery = DeliveryConfig::default();
+    delivery.failure = FailurePolicy::attempts(2, OnExhausted::DeadLetter);
+    let worker = Worker::builder("dead-letter")
+        .records(KinesisSource::new(demo.aws(), demo.stream()))
+        .leases(DynamoLeaseStore::new(demo.aws(), "dead-letter").create_if_missing())
+        .processor(|_: &ShardContext| Greeter)
+        .delivery_config(delivery)
+        .dead_letter(FileDeadLetter::new(&letters)) // or `kcl_kinesis::KinesisDeadLetter`
+        .build()?;
+    let enough = async {
+        tokio::select! {
+            () = demo.ctrl_c() => {}
+            () = lines(&letters, 2) => {}
+        }
+    };
+    worker.run_until(enough).await?;
+    print!("{}", std::fs::read_to_string(&letters).unwrap_or_default());
+    Ok(())
+}
+
+/// Ready when the file has so many lines.
+async fn lines(path: &Path, count: usize) {
+    while std::fs::read_to_string(path).map_or(0, |text| text.lines().count()) < count {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,6 @@
+//! Records that fail, on the embedded stack through the real SDK.
+
+#[cfg(test)]
+mod failing;
+#[cfg(test)]
+mod stage;
