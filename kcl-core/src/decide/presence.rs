@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::model::{Moment, Presence, WorkerId};
 
+/// How long a beat stands still at least before somebody removes the row.
+const GONE_AFTER: Duration = Duration::from_mins(2);
+
 /// When each worker's beat was last seen to move.
 #[derive(Clone, Debug, Default)]
 pub struct PresenceWatch {
@@ -104,6 +107,18 @@ impl PresenceWatch {
         Some(sighting.since + sighting.expiry.saturating_sub(expiry))
     }
 
+    /// The workers that have been silent for so long that their rows are only in the way: every
+    /// scan pays for them, and who starts counts them as present at first. One that is alive after
+    /// all writes its row again with its next beat.
+    #[must_use]
+    pub fn long_gone(&self, window: Duration, now: Moment) -> Vec<WorkerId> {
+        let is_gone = |sighting: &Sighting| {
+            now.since(sighting.since) >= GONE_AFTER.max(window * 2).max(sighting.expiry * 2)
+        };
+        let gone = self.seen.iter().filter(|(_, sighting)| is_gone(sighting));
+        gone.map(|(worker, _)| worker.clone()).collect()
+    }
+
     /// Another live incarnation of the same stable name: its beat moves, so it is no leftover row.
     #[must_use]
     pub fn same_name(&self, me: &WorkerId, expiry: Duration, now: Moment) -> Option<WorkerId> {
@@ -151,6 +166,16 @@ mod tests {
         scan(&mut watch, &[("a", 1)], 9);
         check(&mut watch, &[], 14, &["a"]);
         check(&mut watch, &[], 15, &[]);
+    }
+
+    #[test]
+    fn a_row_whose_beat_stood_still_for_long_is_in_the_way() {
+        let mut watch = PresenceWatch::default();
+        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
+        scan(&mut watch, &[("a", 1), ("b", 2)], 100);
+        assert_eq!(watch.long_gone(EXPIRY, at(124)), []);
+        assert_eq!(watch.long_gone(EXPIRY, at(125)), ["a".into()]);
+        assert_eq!(watch.long_gone(EXPIRY * 9, at(125)), [], "who scans rarely waits longer");
     }
 
     #[test]

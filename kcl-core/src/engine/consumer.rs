@@ -106,7 +106,7 @@ impl Call {
 
 impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Self {
-        let Grant { stream, retention, lease, token, deadline, order, .. } = grant;
+        let Grant { stream, start, retention, lease, token, deadline, order, .. } = grant;
         let Grant { progress, vitals, holder, alive, .. } = grant;
         let ConsumerParts { source, factory, dead_letter, config, clock, events, chance, refusals } =
             parts;
@@ -126,7 +126,7 @@ impl Consumer {
         let delivery = Delivery::new(factory, delivery.checkpoints, desk, &lease, to_holder);
         let lease = Arc::new(lease);
         let checkpoint = lease.checkpoint;
-        let parts = FetchParts { source, clock, events, chance, config, lease, retention };
+        let parts = FetchParts { source, clock, events, chance, config, lease, start, retention };
         let mut consumer = Self {
             parts,
             guard,

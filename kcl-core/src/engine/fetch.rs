@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use crate::batch::RecordBatch;
 use crate::clock::Clock;
 use crate::config::{LostDataPolicy, WorkerConfig};
+use crate::decide::bootstrap;
 use crate::decide::children::{self, Ended, Successors};
 use crate::decide::pace::{Pace, ReadDone};
 use crate::decide::resume::Resume;
@@ -15,7 +16,7 @@ use crate::decide::retry;
 use crate::engine::side::Chance;
 use crate::engine::timer::sleep_until;
 use crate::event::Event;
-use crate::model::{Checkpoint, ChildShard, Lease, Moment, Position, Timestamp};
+use crate::model::{Checkpoint, ChildShard, Lease, Moment, Position, StreamStart, Timestamp};
 use crate::record_source::{Fetched, RecordSource, ShardFilter, ShardReader, SourceError};
 use crate::telemetry::{Events, chain};
 
@@ -37,6 +38,7 @@ pub(super) struct FetchParts {
     pub(super) chance: Arc<Chance>,
     pub(super) config: Arc<WorkerConfig>,
     pub(super) lease: Arc<Lease>,
+    pub(super) start: Arc<StreamStart>,
     pub(super) retention: Duration,
 }
 
@@ -309,6 +311,9 @@ async fn read(
 
 /// Who goes on with a shard that does not exist any more, if the list of shards proves that.
 async fn successors(parts: &FetchParts, resume: Resume) -> Option<Successors> {
+    // In another stream under this name the shard has no successors, whatever is listed.
+    let description = parts.source.describe().await.ok()?;
+    bootstrap::check(&parts.start, &description).ok()?;
     let shards = parts.source.list_shards(ShardFilter::All).await.ok()?;
     let ended = Ended {
         id: &parts.lease.key.shard(),

@@ -20,8 +20,8 @@ use crate::engine::timer::sleep_until;
 use crate::event::{Event, LeaseEnd};
 use crate::lease_store::{Conditional, LeaseStore, LeaseStoreError};
 use crate::model::{
-    Checkpoint, ChildShard, Lease, LeaseKey, LeaseWrite, Moment, NewLease, StreamName, WorkerId,
-    WriteKind,
+    Checkpoint, ChildShard, Lease, LeaseKey, LeaseWrite, Moment, NewLease, StreamName, StreamStart,
+    WorkerId, WriteKind,
 };
 use crate::telemetry::{Events, chain};
 
@@ -64,6 +64,7 @@ pub(super) struct HolderParts {
     pub(super) events: Events,
     pub(super) scanner: mpsc::Sender<FromHolder>,
     pub(super) stream: StreamName,
+    pub(super) start: Arc<StreamStart>,
     pub(super) retention: Duration,
 }
 
@@ -100,6 +101,7 @@ impl Holder {
         let (alive, consumer_gone) = oneshot::channel();
         let grant = Grant {
             stream: parts.stream.clone(),
+            start: Arc::clone(&parts.start),
             retention: parts.retention,
             lease: holding.row().clone(),
             token: holding.row().counter,

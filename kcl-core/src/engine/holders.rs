@@ -16,7 +16,7 @@ use crate::engine::status::{HeldShard, SlowCall};
 use crate::engine::supervisor::{TaskEnd, Tasks};
 use crate::engine::view::View;
 use crate::event::Event;
-use crate::model::{Lease, LeaseKey, Moment, StreamName, WorkerId};
+use crate::model::{Lease, LeaseKey, Moment, StreamStart, WorkerId};
 use crate::telemetry::shard_span;
 
 /// A lease that this worker holds, or whose consumer is still here.
@@ -33,7 +33,7 @@ struct Held {
 #[derive(Debug)]
 pub(super) struct Holders {
     side: Arc<Side>,
-    stream: StreamName,
+    start: Arc<StreamStart>,
     retention: Duration,
     scanner: mpsc::Sender<FromHolder>,
     held: BTreeMap<LeaseKey, Held>,
@@ -44,11 +44,11 @@ impl Holders {
     /// No holder yet. `scanner` is where they report.
     pub(super) fn new(
         side: Arc<Side>,
-        (stream, retention): (StreamName, Duration),
+        (start, retention): (StreamStart, Duration),
         scanner: mpsc::Sender<FromHolder>,
     ) -> Self {
         let (held, tasks) = (BTreeMap::new(), Tasks::default());
-        Self { side, stream, retention, scanner, held, tasks }
+        Self { side, start: Arc::new(start), retention, scanner, held, tasks }
     }
 
     /// Starts the holder of a lease whose take was first sent at `sent`. Without a consumer for the
@@ -70,11 +70,12 @@ impl Holders {
             clock: Arc::clone(&self.side.clock),
             events: self.side.events.clone(),
             scanner: self.scanner.clone(),
-            stream: self.stream.clone(),
+            stream: self.start.stream.clone(),
+            start: Arc::clone(&self.start),
             retention: self.retention,
         };
         let (holder, grant) = Holder::new(parts, holding, self.side.write_numbers(), inbox);
-        let span = shard_span(&self.stream, &key.shard());
+        let span = shard_span(&self.start.stream, &key.shard());
         self.tasks.spawn("holder", span, holder.run());
         let (vitals, slow) = (grant.vitals.subscribe(), SlowWatch::default());
         self.held.insert(key, Held { to_holder, next: None, vitals, slow, has_ended: false });

@@ -1,11 +1,14 @@
 //! The messages between a lease's holder (lease side) and its consumer (data side).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::checkpointer::CheckpointError;
-use crate::model::{Checkpoint, ChildShard, Lease, LeaseCounter, Moment, StreamName, Timestamp};
+use crate::model::{
+    Checkpoint, ChildShard, Lease, LeaseCounter, Moment, StreamName, StreamStart, Timestamp,
+};
 
 /// How many messages a holder keeps waiting before senders wait.
 pub(crate) const FROM_CONSUMER_MAX: usize = 64;
@@ -15,6 +18,8 @@ pub(crate) const FROM_CONSUMER_MAX: usize = 64;
 pub(crate) struct Grant {
     /// The stream.
     pub(crate) stream: StreamName,
+    /// Which stream of that name, and how it began.
+    pub(crate) start: Arc<StreamStart>,
     /// How long the stream keeps records.
     pub(crate) retention: Duration,
     /// The row as the take left it.

@@ -106,7 +106,7 @@ impl Scanner {
         let (to_scanner, from_holders) = mpsc::channel(FROM_HOLDERS_MAX);
         let now = side.clock.now();
         let view = View::new(Arc::clone(&side));
-        let stream = (start.stream.clone(), retention);
+        let stream = (start.clone(), retention);
         let holders = Holders::new(Arc::clone(&side), stream, to_scanner.clone());
         Self {
             side,
@@ -205,9 +205,9 @@ impl Scanner {
         if !self.turning && now >= self.next_turn {
             self.turning = true;
             let (side, start) = (Arc::clone(&self.side), self.start.clone());
-            let rested = self.view.rested(now);
+            let litter = self.view.litter(now);
             self.jobs.push(Box::pin(async move {
-                Job::Turned(shard_sync::run(&side, &start, &rested).await)
+                Job::Turned(shard_sync::run(&side, &start, &litter).await)
             }));
         }
         if self.plan_due || now >= self.plan_at {

@@ -11,7 +11,7 @@ use crate::error::RunError;
 use crate::event::Event;
 use crate::lease_store::{Conditional, LeaseStoreError, Reading};
 use crate::model::{
-    HashKeyRange, LeaseKey, LeaseWrite, Shard, StreamStart, StreamStatus, WriteKind,
+    HashKeyRange, LeaseKey, LeaseWrite, Shard, StreamStart, StreamStatus, WorkerId, WriteKind,
 };
 use crate::record_source::{ShardFilter, SourceError};
 use crate::telemetry::chain;
@@ -19,6 +19,18 @@ use crate::telemetry::chain;
 /// How old what a lease is created from may be: well below [`cleanup::REST`], after which a lease
 /// that was finished meanwhile may be gone, and would come back.
 pub(super) const PLAN_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// How many rows of workers that are long gone one turn removes.
+const GONE_MAX: usize = 50;
+
+/// What nobody needs any more, as far as the scans of this worker tell.
+#[derive(Debug)]
+pub(super) struct Litter {
+    /// Leases of finished shards that may be deleted, if nothing depends on them.
+    pub(super) rested: BTreeSet<LeaseKey>,
+    /// Workers that are long gone.
+    pub(super) gone: Vec<WorkerId>,
+}
 
 /// What a turn came to.
 #[derive(Debug)]
@@ -45,10 +57,8 @@ pub(super) struct Synced {
 }
 
 /// Takes a turn. Whoever does it at the same time does the same; every write is conditional.
-///
-/// Of the finished leases only the `rested` ones are deleted.
-pub(super) async fn run(side: &Side, start: &StreamStart, rested: &BTreeSet<LeaseKey>) -> Turn {
-    match turn(side, start, rested).await {
+pub(super) async fn run(side: &Side, start: &StreamStart, litter: &Litter) -> Turn {
+    match turn(side, start, litter).await {
         Ok(synced) => Turn::Done(synced),
         Err(Failed::Fatal(error)) => Turn::Fatal(error),
         Err(Failed::Store(error)) => Turn::Failed { error: chain(&error) },
@@ -65,11 +75,7 @@ enum Failed {
     Source(SourceError),
 }
 
-async fn turn(
-    side: &Side,
-    start: &StreamStart,
-    rested: &BTreeSet<LeaseKey>,
-) -> Result<Synced, Failed> {
+async fn turn(side: &Side, start: &StreamStart, litter: &Litter) -> Result<Synced, Failed> {
     let description = side.source.describe().await.map_err(Failed::Source)?;
     bootstrap::check(start, &description).map_err(Failed::Fatal)?;
     if description.status == StreamStatus::Deleting {
@@ -103,7 +109,7 @@ async fn turn(
     }
     let ended = cleanup::deletable(&leases)
         .into_iter()
-        .filter(|(key, _)| rested.contains(key))
+        .filter(|(key, _)| litter.rested.contains(key))
         .map(|(key, counter)| (key, WriteKind::DeleteEnded { counter }));
     let untouched = plan.delete_untouched.into_iter().map(|key| (key, WriteKind::DeleteUntouched));
     for (key, kind) in ended.chain(untouched) {
@@ -116,6 +122,11 @@ async fn turn(
             }
             Ok(Conditional::Lost { .. }) => {} // Somebody else did it, or it changed meanwhile.
             Err(error) => synced.failed(chain(&error)),
+        }
+    }
+    for worker in litter.gone.iter().take(GONE_MAX) {
+        if let Err(error) = side.store.delete_presence(worker).await {
+            synced.failed(chain(&error));
         }
     }
     Ok(synced)

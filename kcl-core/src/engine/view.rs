@@ -11,6 +11,7 @@ use crate::decide::holes::HoleWatch;
 use crate::decide::presence::PresenceWatch;
 use crate::decide::{expiry, parents, scan_budget};
 use crate::engine::scan::Table;
+use crate::engine::shard_sync::Litter;
 use crate::engine::side::Side;
 use crate::event::Event;
 use crate::model::{HashKeyRange, Lease, LeaseKey, Moment, Shard, WorkerId};
@@ -108,9 +109,10 @@ impl View {
         }
     }
 
-    /// The leases of finished shards that have rested for long enough to be deleted.
-    pub(super) fn rested(&self, now: Moment) -> BTreeSet<LeaseKey> {
-        self.finished.rested(now)
+    /// What nobody needs any more.
+    pub(super) fn litter(&self, now: Moment) -> Litter {
+        let window = self.presence_window();
+        Litter { rested: self.finished.rested(now), gone: self.presence.long_gone(window, now) }
     }
 
     /// The row as it was last seen.

@@ -185,9 +185,9 @@ impl World {
     }
 
     /// Deletes a lease's row, as somebody at a console may.
-    pub fn delete_row(&mut self, shard: &ShardId, calm_after: Duration) {
+    pub fn delete_row(&mut self, shard: &ShardId) {
         self.services.table.remove(shard.as_str());
-        self.facts.row_deleted(shard, self.now + calm_after);
+        self.facts.row_deleted(shard);
         self.tally.count(Fault::DeletedRow);
         self.trace.line(self.now, "-", format_args!("deletes the row of {shard}"));
     }

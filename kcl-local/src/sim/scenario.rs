@@ -359,7 +359,7 @@ impl Storm {
             Act::Split => {}
             Act::Merge => self.world.merge(&shard),
             Act::Trim => self.world.trim(&shard),
-            Act::DeleteRow => self.world.delete_row(&shard, Duration::from_mins(1)),
+            Act::DeleteRow => self.world.delete_row(&shard),
             Act::StaleLists => {
                 let lag = time(20_000);
                 self.world.count(Fault::StaleList);

@@ -21,7 +21,8 @@ use crate::engine::side::Chance;
 use crate::event::{Event, Observer};
 use crate::model::{
     Checkpoint, ChildShard, HashKeyRange, Lease, LeaseCounter, LeaseKey, Moment, Position, Record,
-    Shard, ShardId, StreamDescription, WriteStamp,
+    Shard, ShardId, StartPosition, StreamDescription, StreamStart, StreamStatus, Timestamp,
+    WriteStamp,
 };
 use crate::processor::RecordProcessor;
 use crate::record_source::{
@@ -182,6 +183,14 @@ impl World {
         let (alive, gone) = oneshot::channel();
         let grant = Grant {
             stream: "stream".into(),
+            start: Arc::new(StreamStart {
+                stream: "stream".into(),
+                arn: "arn".into(),
+                id: None,
+                created: Timestamp::default(),
+                position: StartPosition::TrimHorizon,
+                bootstrapped: true,
+            }),
             retention: RETENTION,
             lease: self.lease.clone(),
             token: LeaseCounter(4),
@@ -381,7 +390,15 @@ impl Observer for World {
 #[async_trait]
 impl RecordSource for World {
     async fn describe(&self) -> Result<StreamDescription, SourceError> {
-        unreachable!("a consumer does not ask")
+        Ok(StreamDescription {
+            name: "stream".into(),
+            arn: "arn".into(),
+            id: None,
+            created: Timestamp::default(),
+            retention: RETENTION,
+            status: StreamStatus::Active,
+            now: Timestamp::default(),
+        })
     }
 
     async fn list_shards(&self, _filter: ShardFilter) -> Result<Vec<Shard>, SourceError> {

@@ -44,8 +44,9 @@ pub(super) struct ShardFacts {
     pub(super) is_ended: bool,
     /// When the lease's counter last moved.
     pub(super) moved: Time,
-    /// Until when nothing is asserted about who delivers: somebody deleted the row.
-    pub(super) disturbed_until: Time,
+    /// Whether somebody deleted the lease's row: its counters begin anew, so that late writes and
+    /// sleepers of the former row may count again, and only the records can be vouched for.
+    pub(super) is_disturbed: bool,
 }
 
 /// What is known of one ownership.
@@ -169,11 +170,11 @@ impl Facts {
 
     /// Somebody deleted a lease's row: what proved that its ancestors are finished may be gone with
     /// it.
-    pub(in super::super) fn row_deleted(&mut self, shard: &ShardId, calm_at: Time) {
+    pub(in super::super) fn row_deleted(&mut self, shard: &ShardId) {
         let Some(facts) = self.shards.get_mut(shard) else { return };
         facts.polled = None;
         facts.owners.clear();
-        facts.disturbed_until = calm_at;
+        facts.is_disturbed = true;
         let mut lineage = vec![shard.clone()];
         while let Some(shard) = lineage.pop() {
             if let Some(facts) = self.shards.get_mut(&shard) {
@@ -191,7 +192,7 @@ impl Facts {
     /// A worker or its processor said something.
     pub(in super::super) fn said(&mut self, at: Time, who: &WorkerId, said: &Said) {
         match said {
-            Said::Polled { of } => self.polled(at, who, of),
+            Said::Polled { of } => self.polled(at, of),
             Said::Delivered { of, records, .. } => self.delivered(at, (who, of), records),
             Said::Processed { of } => self.processed(at, (who, of)),
             Said::Made { .. } | Said::Called { .. } | Said::Event(_) => {}

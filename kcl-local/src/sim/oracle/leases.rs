@@ -57,7 +57,9 @@ impl Facts {
         }
         let (at, write, key) = (landing.at, landing.write, &after.key);
         let change = || format!("{key}: {:?} to {:?}", before.checkpoint, after.checkpoint);
-        self.check(at, Oracle::CheckpointsRise, after.checkpoint > before.checkpoint, change);
+        let is_disturbed = self.shards.get(&key.shard()).is_some_and(|facts| facts.is_disturbed);
+        let rises = after.checkpoint > before.checkpoint || is_disturbed;
+        self.check(at, Oracle::CheckpointsRise, rises, change);
         self.check(at, Oracle::HolderWrites, before.holder() == Some(&write.worker), || {
             format!("{} by {}, held by {:?}", change(), write.worker, before.holder())
         });
@@ -101,8 +103,7 @@ impl Facts {
         let fastest = self.fastest;
         let facts = self.shards.entry(key.shard()).or_default();
         let (is_ended, silent) = (facts.is_ended, at - facts.moved);
-        // The counters of a row that was deleted by hand come again: a sleeper takes them for its own.
-        let is_disturbed = facts.disturbed_until > Time::default();
+        let is_disturbed = facts.is_disturbed;
         let next = place.unwrap_or(0);
         let worker = Some(landing.write.worker.clone());
         let owner = OwnerFacts { worker, next, processed: next, ..OwnerFacts::default() };
@@ -130,7 +131,8 @@ impl Facts {
             facts.moved = at;
         }
         let owner = facts.owners.range(..=before.counter.0).next_back().map(|(_, owner)| owner);
-        let Some(owner) = owner.filter(|_| is_automatic) else { return };
+        let is_told = is_automatic && !facts.is_disturbed;
+        let Some(owner) = owner.filter(|_| is_told) else { return };
         let oracle = match write.kind {
             WriteKind::Release { .. } | WriteKind::CompleteHandOver { .. } => Oracle::CleanEnds,
             WriteKind::Renew { .. } => Oracle::RepeatsBounded,

@@ -7,17 +7,11 @@ use super::super::time::Time;
 use super::{Facts, Oracle};
 
 impl Facts {
-    pub(super) fn polled(&mut self, at: Time, who: &WorkerId, of: &Ownership) {
+    pub(super) fn polled(&mut self, at: Time, of: &Ownership) {
         let is_exclusive = self.is_exclusive();
         let facts = self.shards.entry(of.shard.clone()).or_default();
-        let is_owner = facts.owners.get(&of.token).is_some_and(|owner| owner.is(who));
-        if facts.disturbed_until > Time::default() && !is_owner {
-            // An owner of the row that somebody deleted.
-            let is_late = is_exclusive && at > facts.disturbed_until;
-            self.check(at, Oracle::OneDeliverer, !is_late, || {
-                format!("{of} is polled long after its row was deleted")
-            });
-            return;
+        if facts.is_disturbed {
+            return; // Tokens begin anew with a row that somebody deleted.
         }
         let (last, since) = facts.polled.unwrap_or((0, at));
         if of.token >= last {
