@@ -77,7 +77,7 @@ pub struct Holding {
 
 impl Holding {
     /// A lease that was just taken: `row` is what the take made of it, `sent` when the take's first
-    /// copy was sent.
+    /// copy was sent. Somebody may have asked for it meanwhile.
     #[must_use]
     pub fn new(
         me: WorkerId,
@@ -85,7 +85,7 @@ impl Holding {
         numbers: WriteNumbers,
         (row, sent): (Lease, Moment),
     ) -> Self {
-        debug_assert_eq!(row.owner.as_ref(), Some(&me), "a held lease is owned by its holder");
+        debug_assert_eq!(row.holder(), Some(&me), "the row of a take names its worker");
         Self {
             me,
             times,
@@ -275,7 +275,7 @@ impl Holding {
         match row {
             None => self.end(LeaseEnd::Lost, effects),
             Some(row) if row.counter < self.row.counter => {} // Read before the last write.
-            Some(row) if row == self.row => {}
+            Some(row) if row == self.row && row.checkpoint_owner.is_none() => {}
             Some(row) => self.learn(row, now, effects),
         }
     }

@@ -327,3 +327,17 @@ fn a_consumer_that_ended_its_shard_and_is_gone_does_not_give_the_lease_up() {
     let end = story.writes(120, HoldingInput::ChildrenCreated);
     assert!(matches!(end.kind, WriteKind::EndShard { .. }), "{end:?}");
 }
+
+#[test]
+fn a_lease_that_was_asked_for_before_its_take_was_answered_is_handed_over() {
+    let mut story = Story::begin();
+    let (counter, victim) = (story.counter(), "me".into());
+    story.other(WriteKind::BeginHandOver { counter, victim });
+    let lease = story.row.clone().unwrap();
+    story.holding = Holding::new("me".into(), TIMES, WriteNumbers::of_lane(9), (lease, at(0)));
+    assert_eq!(story.on(100, HoldingInput::HandOverHinted), [HoldingEffect::Read]);
+    let row = story.row.clone();
+    let effects = story.on(110, HoldingInput::Read(row));
+    assert_eq!(effects[0], HoldingEffect::HandOverAsked("other".into()));
+    assert!(matches!(effects[1], HoldingEffect::Drain { .. }), "{effects:?}");
+}
