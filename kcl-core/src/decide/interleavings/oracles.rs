@@ -1,11 +1,15 @@
 //! What must hold in every state, whatever happens.
 
 use super::explorer::Violation;
+use super::worker::position;
 use super::worker::{Call, Consumer, Worker};
 use crate::model::{Checkpoint, Lease, LeaseCounter, LeaseWrite, WorkerId};
-use super::worker::position;
 
-fn require(holds: bool, oracle: &'static str, what: impl FnOnce() -> String) -> Result<(), Violation> {
+fn require(
+    holds: bool,
+    oracle: &'static str,
+    what: impl FnOnce() -> String,
+) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { oracle, what: what() }) }
 }
 
@@ -33,9 +37,11 @@ impl Told {
                 require(newest <= token, "tokens_never_fall", || {
                     format!("{} runs under {token} after {newest}", worker.me)
                 })?;
-                require(newest != token || *whose == worker.me, "a_token_is_one_ownership", || {
-                    format!("{whose} and {} ran under {token}", worker.me)
-                })?;
+                require(
+                    newest != token || *whose == worker.me,
+                    "a_token_is_one_ownership",
+                    || format!("{whose} and {} ran under {token}", worker.me),
+                )?;
             }
             self.newest = Some((*token, worker.me.clone()));
         }

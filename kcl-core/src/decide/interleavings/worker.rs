@@ -75,7 +75,7 @@ pub(super) enum Read {
 pub(super) enum Order {
     Run,
     Drain { until: Moment },
-    Lost,
+    Lost { until: Option<Moment> },
 }
 
 /// The consumer of one ownership.
@@ -92,11 +92,12 @@ pub(super) struct Consumer {
 impl Consumer {
     /// Whether the application's code may run: what `engine/guard.rs` allows.
     pub(super) fn may_run(&self, now: Moment) -> bool {
-        let in_time = match self.order {
-            Order::Run | Order::Lost => true, // A loss leaves a grace, up to the deadline.
-            Order::Drain { until } => now < until,
+        let until = match self.order {
+            Order::Run | Order::Lost { until: None } => self.deadline,
+            // A loss leaves a grace.
+            Order::Drain { until } | Order::Lost { until: Some(until) } => until,
         };
-        self.is_there && now < self.deadline && in_time
+        self.is_there && now < self.deadline.min(until)
     }
 }
 
@@ -105,7 +106,9 @@ impl Consumer {
 pub(super) enum Role {
     Watching,
     Asking(Box<Asking>),
-    Taking { sent: Moment },
+    Taking {
+        sent: Moment,
+    },
     Holding(Box<(Holding, Consumer)>),
     /// The lease is held no longer, but its consumer is still here.
     Losing(Consumer),
@@ -125,7 +128,7 @@ pub(super) struct Worker {
     pub(super) watch: CounterWatch,
     pub(super) seen: Option<Arc<Lease>>,
     pub(super) is_stopping: bool,
-    }
+}
 
 /// Writes that go out.
 pub(super) type Sent = Vec<LeaseWrite>;
@@ -368,7 +371,7 @@ impl Worker {
                     consumer.deadline = deadline;
                 }
                 HoldingEffect::Drain { until } => consumer.drain(until),
-                HoldingEffect::Cancel => consumer.order = Order::Lost,
+                HoldingEffect::Cancel => consumer.lose(),
                 HoldingEffect::Ended(how) => ended = Some(how),
                 HoldingEffect::Stored(_)
                 | HoldingEffect::Refused(_)
@@ -418,7 +421,15 @@ impl Consumer {
             Order::Drain { until: earlier } if until < earlier => {
                 self.order = Order::Drain { until };
             }
-            Order::Drain { .. } | Order::Lost => {}
+            Order::Drain { .. } | Order::Lost { .. } => {}
         }
+    }
+
+    fn lose(&mut self) {
+        self.order = match self.order {
+            Order::Run => Order::Lost { until: None },
+            Order::Drain { until } => Order::Lost { until: Some(until) },
+            lost @ Order::Lost { .. } => lost,
+        };
     }
 }

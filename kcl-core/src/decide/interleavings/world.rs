@@ -12,9 +12,7 @@ use crate::decide::asking::AskingInput;
 use crate::decide::holding::HoldingInput;
 use crate::decide::write_numbers::WriteNumbers;
 use crate::lease_store::Conditional;
-use crate::model::{
-    HashKeyRange, Lease, LeaseKey, LeaseWrite, NewLease, Precondition, WriteKind,
-};
+use crate::model::{HashKeyRange, Lease, LeaseKey, LeaseWrite, NewLease, Precondition, WriteKind};
 
 /// Which worker.
 type Who = usize;
