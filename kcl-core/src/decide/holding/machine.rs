@@ -77,7 +77,7 @@ pub struct Holding {
 
 impl Holding {
     /// A lease that was just taken: `row` is what the take made of it, `sent` when the take's first
-    /// copy was sent. Somebody may have asked for it meanwhile.
+    /// copy was sent.
     #[must_use]
     pub fn new(
         me: WorkerId,
@@ -85,7 +85,7 @@ impl Holding {
         numbers: WriteNumbers,
         (row, sent): (Lease, Moment),
     ) -> Self {
-        debug_assert_eq!(row.holder(), Some(&me), "the row of a take names its worker");
+        debug_assert_eq!(row.owner.as_ref(), Some(&me), "a held lease is owned by its holder");
         Self {
             me,
             times,

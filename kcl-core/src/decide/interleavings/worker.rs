@@ -269,7 +269,9 @@ impl Worker {
                 return Ok(vec![call.write.clone()]);
             }
             Some(Conditional::Applied(row)) => row,
-            Some(Conditional::Lost { found: Some(row) }) if call.write.made(&row) => row,
+            Some(Conditional::Lost { found: Some(row) }) if call.write.made(&row) => {
+                Lease { owner: Some(self.me.clone()), checkpoint_owner: None, ..row }
+            }
             Some(Conditional::Lost { found }) => {
                 self.rest();
                 self.sees(found.map(Arc::new));
