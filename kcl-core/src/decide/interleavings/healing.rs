@@ -1,9 +1,87 @@
-//! No dead end: left in peace, any state leads to a lease that is held, or to a finished shard.
+//! No dead end: left in peace, every state leads to a lease that somebody works on, or to its end.
 
-use super::explorer::Violation;
-use super::world::World;
+use super::explorer::{Model, Violation};
+use super::oracles::require;
+use super::worker::Role;
+use super::world::{Step, World};
 
-/// Nothing yet.
-pub(super) fn heals(_world: &World) -> Result<(), Violation> {
+/// For how many ticks a state may need peace: an expiry, a hand-over and an expiry.
+const TICKS_MAX: usize = 12;
+
+/// How many steps a worker has to do between two ticks at most.
+const STEPS_MAX: usize = 64;
+
+/// Lets both workers do all they can, without faults and without new requests, until one works.
+pub(super) fn heals(world: &World) -> Result<(), Violation> {
+    let mut world = world.clone();
+    for worker in &mut world.workers {
+        let is_gone = worker.is_stopping && matches!(worker.role, Role::Watching);
+        worker.is_stopping &= !is_gone; // It is started anew.
+    }
+    for _ in 0..TICKS_MAX {
+        for _ in 0..STEPS_MAX {
+            let Some(step) = next(&world) else { break };
+            world.go(step)?;
+        }
+        if is_well(&world) {
+            return Ok(());
+        }
+        revive(&mut world)?;
+        world.left.ticks = world.left.ticks.saturating_add(1);
+        world.go(Step::Tick)?;
+    }
+    require(false, "no_dead_end", || format!("{world}"))
+}
+
+/// A worker delivers and nobody waits for it, or the shard is finished.
+fn is_well(world: &World) -> bool {
+    let Some(row) = &world.row else { return true };
+    let is_asked = row.checkpoint_owner.is_some();
+    row.is_ended() || (!is_asked && world.workers.iter().any(|worker| worker.may_run()))
+}
+
+/// Workers that have stopped are started anew; answers that will never come are given up.
+fn revive(world: &mut World) -> Result<(), Violation> {
+    for who in 0..world.workers.len() {
+        let worker = &mut world.workers[who];
+        worker.is_stopping &= !matches!(worker.role, Role::Watching);
+        let never = worker
+            .call
+            .as_ref()
+            .is_some_and(|call| call.is_waiting() && !world.network.contains(&call.write));
+        if never {
+            world.left.failures = world.left.failures.saturating_add(1);
+            world.go(Step::Fail(who))?;
+        }
+    }
     Ok(())
+}
+
+/// The first step that brings things to rest.
+fn next(world: &World) -> Option<Step> {
+    world.steps().into_iter().find(|step| match step {
+        Step::Land(_)
+        | Step::Answer(_)
+        | Step::Read(_)
+        | Step::Hear(_)
+        | Step::Scan(_)
+        | Step::Take(_)
+        | Step::Wake(_)
+        | Step::Drained(_)
+        | Step::ChildrenCreated(_)
+        | Step::Leave(_) => true,
+        Step::Tick
+        | Step::Copy(_)
+        | Step::Fail(_)
+        | Step::ScanStale(_)
+        | Step::Ask(_)
+        | Step::Process(_)
+        | Step::Checkpoint(_)
+        | Step::EndShard(_)
+        | Step::GiveUp(_)
+        | Step::Beat(_)
+        | Step::Stop(_)
+        | Step::Crash(_)
+        | Step::Clean => false,
+    })
 }

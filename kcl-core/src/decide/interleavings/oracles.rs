@@ -5,7 +5,7 @@ use super::worker::position;
 use super::worker::{Call, Consumer, Worker};
 use crate::model::{Checkpoint, Lease, LeaseCounter, LeaseWrite, WorkerId};
 
-fn require(
+pub(super) fn require(
     holds: bool,
     oracle: &'static str,
     what: impl FnOnce() -> String,

@@ -498,6 +498,10 @@ impl Model for World {
         self.told.looks(&self.workers)
     }
 
+    fn essence(&self) -> impl Hash {
+        (&self.row, &self.network, &self.workers)
+    }
+
     fn check(&self) -> Result<(), Violation> {
         super::healing::heals(self)
     }
