@@ -8,8 +8,8 @@ use super::world::{Step, World};
 /// For how many ticks a state may need peace: an expiry, a hand-over and an expiry.
 const TICKS_MAX: usize = 12;
 
-/// How many steps a worker has to do between two ticks at most.
-const STEPS_MAX: usize = 64;
+/// How often each worker does between two ticks all that it can: enough for a hand-over at once.
+const ROUNDS: usize = 8;
 
 /// Lets both workers do all they can, without faults and without new requests, until one works.
 pub(super) fn heals(world: &World) -> Result<(), Violation> {
@@ -19,9 +19,12 @@ pub(super) fn heals(world: &World) -> Result<(), Violation> {
         worker.is_stopping &= !is_gone; // It is started anew.
     }
     for _ in 0..TICKS_MAX {
-        for _ in 0..STEPS_MAX {
-            let Some(step) = next(&world) else { break };
-            world.go(step)?;
+        for _ in 0..ROUNDS {
+            for step in peaceful(&world) {
+                if world.steps().contains(&step) {
+                    world.go(step)?;
+                }
+            }
         }
         if is_well(&world) {
             return Ok(());
@@ -57,9 +60,10 @@ fn revive(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The first step that brings things to rest.
-fn next(world: &World) -> Option<Step> {
-    world.steps().into_iter().find(|step| match step {
+/// The steps that bring things to rest.
+fn peaceful(world: &World) -> Vec<Step> {
+    let mut steps = world.steps();
+    steps.retain(|step| match step {
         Step::Land(_)
         | Step::Answer(_)
         | Step::Read(_)
@@ -83,5 +87,6 @@ fn next(world: &World) -> Option<Step> {
         | Step::Stop(_)
         | Step::Crash(_)
         | Step::Clean => false,
-    })
+    });
+    steps
 }

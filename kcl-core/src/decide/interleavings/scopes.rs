@@ -123,7 +123,7 @@ fn drift() {
 fn ambiguity() {
     const PART: Scope = Scope {
         name: "ambiguity",
-        left: Left { ticks: 2, failures: 2, copies: 1, ..NOTHING },
+        left: Left { ticks: 3, failures: 2, copies: 1, ..NOTHING },
         ..HELD
     };
     const ALL: Scope = Scope { left: Left { ticks: 4, failures: 2, copies: 1, ..NOTHING }, ..PART };
@@ -163,7 +163,7 @@ fn silent_requester() {
     const PART: Scope = Scope {
         name: "silent requester",
         times: PATIENT,
-        left: Left { ticks: 4, asks: 1, ..NOTHING },
+        left: Left { ticks: 3, asks: 1, ..NOTHING },
         ..HELD
     };
     const ALL: Scope =

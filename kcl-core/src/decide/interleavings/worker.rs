@@ -128,6 +128,8 @@ pub(super) struct Worker {
     pub(super) watch: CounterWatch,
     pub(super) seen: Option<Arc<Lease>>,
     pub(super) is_stopping: bool,
+    /// The leases of the shard's children are being created.
+    pub(super) creates_children: bool,
 }
 
 /// Writes that go out.
@@ -147,6 +149,7 @@ impl Worker {
             watch: CounterWatch::default(),
             seen: None,
             is_stopping: false,
+            creates_children: false,
         }
     }
 
@@ -299,6 +302,7 @@ impl Worker {
     /// Nothing is under way any more.
     fn rest(&mut self) {
         self.role = Role::Watching;
+        self.creates_children = false;
         self.call = None;
         self.read = None;
     }
@@ -375,9 +379,9 @@ impl Worker {
                 HoldingEffect::Drain { until } => consumer.drain(until),
                 HoldingEffect::Cancel => consumer.lose(),
                 HoldingEffect::Ended(how) => ended = Some(how),
+                HoldingEffect::CreateChildren(_) => self.creates_children = true,
                 HoldingEffect::Stored(_)
                 | HoldingEffect::Refused(_)
-                | HoldingEffect::CreateChildren(_)
                 | HoldingEffect::HandOverAsked(_)
                 | HoldingEffect::HandOverEnded(_) => {}
             }

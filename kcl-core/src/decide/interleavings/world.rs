@@ -341,7 +341,10 @@ impl World {
                 self.told.is_finished = true;
                 self.workers[who].consumer_says(HoldingInput::ShardEnded(Vec::new()))
             }
-            Step::ChildrenCreated(who) => self.workers[who].holds(HoldingInput::ChildrenCreated),
+            Step::ChildrenCreated(who) => {
+                self.workers[who].creates_children = false;
+                self.workers[who].holds(HoldingInput::ChildrenCreated)
+            }
             Step::Drained(who) => self.workers[who].consumer_says(HoldingInput::Drained),
             Step::GiveUp(who) => self.workers[who].consumer_says(HoldingInput::GaveUp),
             Step::Leave(who) => {
@@ -390,7 +393,9 @@ impl World {
                     steps.push(Step::Drained(who));
                 }
             }
-            Role::Holding(_) => steps.push(Step::ChildrenCreated(who)),
+            Role::Holding(_) => {
+                steps.extend(worker.creates_children.then_some(Step::ChildrenCreated(who)));
+            }
             Role::Watching | Role::Asking(_) | Role::Taking { .. } => {}
         }
     }
