@@ -101,17 +101,18 @@ impl Hasher for Fingerprint {
         }
     }
 
-    fn write_u8(&mut self, number: u8) {
-        self.write_u64(number.into());
+    fn write_u8(&mut self, i: u8) {
+        self.write_u64(i.into());
     }
 
-    fn write_u64(&mut self, number: u64) {
-        let product = u128::from(self.0 ^ number ^ 0x9e37_79b9_7f4a_7c15) * 0xa076_1d64_78bd_642f;
-        self.0 = (product >> 64) as u64 ^ product as u64;
+    fn write_u64(&mut self, i: u64) {
+        let mixed = self.0 ^ i ^ 0x9e37_79b9_7f4a_7c15;
+        let (low, high) = mixed.carrying_mul(0xa076_1d64_78bd_642f, 0);
+        self.0 = low ^ high;
     }
 
-    fn write_usize(&mut self, number: usize) {
-        self.write_u64(number as u64);
+    fn write_usize(&mut self, i: usize) {
+        self.write_u64(i as u64);
     }
 
     fn finish(&self) -> u64 {

@@ -2,8 +2,9 @@
 
 use super::explorer::{Model, Violation};
 use super::oracles::require;
-use super::worker::Role;
-use super::world::{Step, World};
+use super::steps::Step;
+use super::worker::{Role, Worker};
+use super::world::World;
 
 /// For how many ticks a state may need peace: an expiry, a hand-over and an expiry.
 const TICKS_MAX: usize = 12;
@@ -40,7 +41,7 @@ pub(super) fn heals(world: &World) -> Result<(), Violation> {
 fn is_well(world: &World) -> bool {
     let Some(row) = &world.row else { return true };
     let is_asked = row.checkpoint_owner.is_some();
-    row.is_ended() || (!is_asked && world.workers.iter().any(|worker| worker.may_run()))
+    row.is_ended() || (!is_asked && world.workers.iter().any(Worker::may_run))
 }
 
 /// Workers that have stopped are started anew; answers that will never come are given up.

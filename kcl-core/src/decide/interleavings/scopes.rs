@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use super::explorer::{Visited, explore};
+use super::steps::Left;
 use super::worker::Times;
-use super::world::{Left, World};
+use super::world::World;
 
 /// The bounds of one exploration.
 #[derive(Debug)]

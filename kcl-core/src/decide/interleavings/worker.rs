@@ -47,7 +47,7 @@ pub(super) struct Call {
 #[derive(Clone, Debug, Hash)]
 pub(super) enum CallState {
     Waiting,
-    Answered(Conditional),
+    Answered(Box<Conditional>),
     Failed,
 }
 

@@ -1,92 +1,18 @@
 //! The row, the network, the clocks and two workers: all that can happen to them.
 
-use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::explorer::{Model, Violation};
 use super::oracles::{self, Told};
 use super::scopes::Scope;
-use super::worker::{Call, CallState, Order, Read, Role, Sent, Worker, position};
+use super::steps::{Left, Step, Tag, Who};
+use super::worker::{CallState, Read, Role, Sent, Worker, position};
 use crate::decide::asking::AskingInput;
 use crate::decide::holding::HoldingInput;
 use crate::decide::write_numbers::WriteNumbers;
 use crate::lease_store::Conditional;
 use crate::model::{HashKeyRange, Lease, LeaseKey, LeaseWrite, NewLease, Precondition, WriteKind};
-
-/// Which worker.
-type Who = usize;
-
-/// One thing that can happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// The clocks go on: both, or if they drift the one that is behind.
-    Tick,
-    /// A timer of the worker's machine fires.
-    Wake(Who),
-    /// A copy of a write reaches the table.
-    Land(Tag),
-    /// The client sends one more copy of a write.
-    Copy(Tag),
-    /// The answer to a write arrives.
-    Answer(Who),
-    /// A write fails, whatever became of it.
-    Fail(Who),
-    /// A scan shows the row as it is.
-    Scan(Who),
-    /// A scan shows the row as it was before the last write.
-    ScanStale(Who),
-    Take(Who),
-    Ask(Who),
-    /// A consistent read looks at the row.
-    Read(Who),
-    /// What was read arrives.
-    Hear(Who),
-    /// A batch is processed.
-    Process(Who),
-    /// The application wants a checkpoint stored.
-    Checkpoint(Who),
-    /// The shard's last record is processed.
-    EndShard(Who),
-    /// The children's leases exist.
-    ChildrenCreated(Who),
-    /// The consumer is done, as ordered.
-    Drained(Who),
-    /// The consumer cannot go on.
-    GiveUp(Who),
-    /// The consumer of a lost lease is gone.
-    Leave(Who),
-    /// The holder learns that the next owner gave a sign of life just now.
-    Beat(Who),
-    /// The worker is told to stop.
-    Stop(Who),
-    /// The worker dies, and is started anew.
-    Crash(Who),
-    /// The row of a finished shard is deleted.
-    Clean,
-}
-
-/// A write's stamp in short: the worker, its life, the lane and the number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag(Who, u8, u64);
-
-/// How much of what can still happen.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-pub(super) struct Left {
-    pub(super) ticks: u8,
-    pub(super) copies: u8,
-    pub(super) failures: u8,
-    pub(super) stale_scans: u8,
-    pub(super) asks: u8,
-    pub(super) batches: u8,
-    pub(super) checkpoints: u8,
-    pub(super) ends: u8,
-    pub(super) surrenders: u8,
-    pub(super) beats: u8,
-    pub(super) stops: u8,
-    pub(super) crashes: u8,
-    pub(super) cleanups: u8,
-}
 
 /// Two workers, one lease.
 #[derive(Clone)]
@@ -94,7 +20,7 @@ pub(super) struct World {
     pub(super) scope: &'static Scope,
     pub(super) left: Left,
     pub(super) row: Option<Arc<Lease>>,
-    before: Option<Arc<Lease>>,
+    pub(super) before: Option<Arc<Lease>>,
     /// Copies of writes that have not landed.
     pub(super) network: Vec<LeaseWrite>,
     pub(super) workers: [Worker; 2],
@@ -151,19 +77,19 @@ impl World {
         world
     }
 
-    fn tag(&self, write: &LeaseWrite) -> Tag {
+    pub(super) fn tag(write: &LeaseWrite) -> Tag {
         let name = write.worker.name();
         let who = NAMES.iter().position(|it| *it == name).unwrap_or(NAMES.len());
         let life = u8::from_str_radix(&write.worker.as_str()[name.len() + 1..], 16);
         Tag(who, life.unwrap_or(u8::MAX), write.number)
     }
 
-    fn is_waited_for(&self, write: &LeaseWrite) -> bool {
+    pub(super) fn is_waited_for(&self, write: &LeaseWrite) -> bool {
         let mut calls = self.workers.iter().filter_map(|worker| worker.call.as_ref());
         calls.any(|call| call.is_waiting() && call.write == *write)
     }
 
-    fn copies(&self, write: &LeaseWrite) -> usize {
+    pub(super) fn copies(&self, write: &LeaseWrite) -> usize {
         self.network.iter().filter(|it| *it == write).count()
     }
 
@@ -178,7 +104,7 @@ impl World {
     }
 
     fn land(&mut self, tag: Tag) -> Result<(), Violation> {
-        let Some(at) = self.network.iter().position(|it| self.tag(it) == tag) else {
+        let Some(at) = self.network.iter().position(|it| Self::tag(it) == tag) else {
             return Ok(());
         };
         let write = self.network.remove(at);
@@ -199,7 +125,7 @@ impl World {
             if call.write == write {
                 call.is_made |= is_made;
                 if call.is_waiting() {
-                    call.state = CallState::Answered(answer.clone());
+                    call.state = CallState::Answered(Box::new(answer.clone()));
                 }
             }
         }
@@ -253,7 +179,7 @@ impl World {
             Step::Answer(who) => {
                 let worker = &mut self.workers[who];
                 match worker.call.as_ref().map(|call| call.state.clone()) {
-                    Some(CallState::Answered(answer)) => worker.hears(Some(answer)),
+                    Some(CallState::Answered(answer)) => worker.hears(Some(*answer)),
                     Some(CallState::Waiting | CallState::Failed) | None => Ok(Sent::new()),
                 }
             }
@@ -354,129 +280,13 @@ impl World {
             _ => Ok(Sent::new()),
         }
     }
-
-    /// Takes one from what is left of what this step needs.
-    fn spend(&mut self, step: Step) {
-        let left = &mut self.left;
-        let budget = match step {
-            Step::Tick => &mut left.ticks,
-            Step::Copy(_) => &mut left.copies,
-            Step::Fail(_) => &mut left.failures,
-            Step::ScanStale(_) => &mut left.stale_scans,
-            Step::Ask(_) => &mut left.asks,
-            Step::Process(_) => &mut left.batches,
-            Step::Checkpoint(_) => &mut left.checkpoints,
-            Step::EndShard(_) => &mut left.ends,
-            Step::GiveUp(_) => &mut left.surrenders,
-            Step::Beat(_) => &mut left.beats,
-            Step::Stop(_) => &mut left.stops,
-            Step::Crash(_) => &mut left.crashes,
-            Step::Clean => &mut left.cleanups,
-            _ => return,
-        };
-        *budget -= 1;
-    }
-
-    fn steps_of_consumer(&self, who: Who, steps: &mut Vec<Step>) {
-        let (worker, left) = (&self.workers[who], &self.left);
-        let Some(consumer) = worker.consumer() else { return };
-        match &worker.role {
-            Role::Losing(_) => steps.push(Step::Leave(who)),
-            Role::Holding(_) if consumer.is_there => {
-                if worker.may_run() {
-                    steps.extend((left.batches > 0).then_some(Step::Process(who)));
-                    steps.extend((left.ends > 0).then_some(Step::EndShard(who)));
-                }
-                steps.extend((left.checkpoints > 0).then_some(Step::Checkpoint(who)));
-                steps.extend((left.surrenders > 0).then_some(Step::GiveUp(who)));
-                if matches!(consumer.order, Order::Drain { .. }) {
-                    steps.push(Step::Drained(who));
-                }
-            }
-            Role::Holding(_) => {
-                steps.extend(worker.creates_children.then_some(Step::ChildrenCreated(who)));
-            }
-            Role::Watching | Role::Asking(_) | Role::Taking { .. } => {}
-        }
-    }
-
-    fn steps_of(&self, who: Who, steps: &mut Vec<Step>) {
-        let (worker, left) = (&self.workers[who], &self.left);
-        let is_due = match &worker.role {
-            Role::Holding(held) => held.0.wake_at() <= worker.now(),
-            Role::Asking(asking) => {
-                let is_idle = worker.read.is_none()
-                    && worker.call.as_ref().is_none_or(|it| matches!(it.state, CallState::Failed));
-                is_idle && asking.wake_at() <= worker.now()
-            }
-            Role::Watching | Role::Taking { .. } | Role::Losing(_) => false,
-        };
-        steps.extend(is_due.then_some(Step::Wake(who)));
-        match worker.call.as_ref().map(|call| &call.state) {
-            Some(CallState::Answered(_)) => {
-                steps.push(Step::Answer(who));
-                steps.extend((left.failures > 0).then_some(Step::Fail(who)));
-            }
-            Some(CallState::Waiting) => {
-                steps.extend((left.failures > 0).then_some(Step::Fail(who)));
-            }
-            Some(CallState::Failed) | None => {}
-        }
-        match worker.read {
-            Some(Read::Sent) => steps.push(Step::Read(who)),
-            Some(Read::Served(_)) => steps.push(Step::Hear(who)),
-            None => {}
-        }
-        self.steps_of_scanner(who, steps);
-        self.steps_of_consumer(who, steps);
-        let is_holding = matches!(worker.role, Role::Holding(_));
-        steps.extend((is_holding && left.beats > 0).then_some(Step::Beat(who)));
-        steps.extend((left.stops > 0 && !worker.is_stopping).then_some(Step::Stop(who)));
-        steps.extend((left.crashes > 0).then_some(Step::Crash(who)));
-    }
-
-    fn steps_of_scanner(&self, who: Who, steps: &mut Vec<Step>) {
-        let (worker, left) = (&self.workers[who], &self.left);
-        let shows_request = |row: &Option<Arc<Lease>>| {
-            row.as_ref().is_some_and(|row| row.checkpoint_owner.as_ref() == Some(&worker.me))
-        };
-        let (now, stale) = match &worker.role {
-            Role::Holding(_) => (shows_request(&self.row), shows_request(&self.before)),
-            Role::Watching | Role::Asking(_) => {
-                (worker.seen != self.row, worker.seen != self.before && self.before.is_some())
-            }
-            Role::Taking { .. } | Role::Losing(_) => (false, false),
-        };
-        steps.extend(now.then_some(Step::Scan(who)));
-        steps.extend((stale && left.stale_scans > 0).then_some(Step::ScanStale(who)));
-        steps.extend(worker.takeable().map(|_| Step::Take(who)));
-        if left.asks > 0 {
-            steps.extend(worker.victim().map(|_| Step::Ask(who)));
-        }
-    }
 }
 
 impl Model for World {
     type Step = Step;
 
     fn steps(&self) -> Vec<Step> {
-        let mut steps = Vec::new();
-        if self.left.ticks > 0 {
-            steps.push(Step::Tick);
-        }
-        for write in &self.network {
-            steps.push(Step::Land(self.tag(write)));
-            if self.left.copies > 0 && self.is_waited_for(write) && self.copies(write) < 2 {
-                steps.push(Step::Copy(self.tag(write)));
-            }
-        }
-        for who in 0..self.workers.len() {
-            self.steps_of(who, &mut steps);
-        }
-        let is_ended = self.row.as_ref().is_some_and(|row| row.is_ended());
-        steps.extend((is_ended && self.left.cleanups > 0).then_some(Step::Clean));
-        steps.dedup();
-        steps
+        self.possible()
     }
 
     fn go(&mut self, step: Step) -> Result<(), Violation> {
@@ -485,7 +295,7 @@ impl Model for World {
             Step::Tick => self.tick(),
             Step::Land(tag) => self.land(tag)?,
             Step::Copy(tag) => {
-                if let Some(write) = self.network.iter().find(|it| self.tag(it) == tag).cloned() {
+                if let Some(write) = self.network.iter().find(|it| Self::tag(it) == tag).cloned() {
                     self.send(vec![write]);
                 }
             }
@@ -509,50 +319,5 @@ impl Model for World {
 
     fn check(&self) -> Result<(), Violation> {
         super::healing::heals(self)
-    }
-}
-
-impl fmt::Display for World {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.row {
-            None => write!(f, "[no row]")?,
-            Some(row) => {
-                let name = |id: Option<&crate::model::WorkerId>| {
-                    id.map_or_else(|| "-".to_owned(), |id| id.name().to_owned())
-                };
-                write!(
-                    f,
-                    "[{} owner {} from {} at {}]",
-                    row.counter,
-                    name(row.owner.as_ref()),
-                    name(row.checkpoint_owner.as_ref()),
-                    row.checkpoint
-                )?;
-            }
-        }
-        for worker in &self.workers {
-            let role = match &worker.role {
-                Role::Watching => "watches",
-                Role::Asking(_) => "asks",
-                Role::Taking { .. } => "takes",
-                Role::Holding(_) => "holds",
-                Role::Losing(_) => "loses",
-            };
-            let runs = if worker.may_run() { ", runs" } else { "" };
-            write!(f, " {} {role}@{}{runs}", worker.me.name(), worker.ticks)?;
-            if let Some(Call { write, state, .. }) = &worker.call {
-                let kind = format!("{:?}", write.kind);
-                let kind = kind.split([' ', '(']).next().unwrap_or_default();
-                let state = match state {
-                    CallState::Waiting => "?",
-                    CallState::Answered(Conditional::Applied(_)) => "made",
-                    CallState::Answered(Conditional::Lost { .. }) => "lost",
-                    CallState::Failed => "failed",
-                };
-                write!(f, ", {kind} {state}")?;
-            }
-            write!(f, ";")?;
-        }
-        write!(f, " {} under way", self.network.len())
     }
 }
