@@ -46,31 +46,35 @@ caught_by=''
 
 # Runs a stage; true if it fails, with what failed in `caught_by`.
 catches() {
-  local stage="$1" file="$2" command
+  local stage="$1" file="$2" build='' run
   case "$stage" in
-    unit) command='cargo test --locked -p kcl-core --lib -- --skip interleavings' ;;
-    exhaustive) command='cargo test --locked -p kcl-core --lib -- interleavings' ;;
+    unit) run='cargo test --locked -p kcl-core --lib -- --skip interleavings' ;;
+    exhaustive) run='cargo test --locked -p kcl-core --lib -- interleavings' ;;
     dynamo)
       [[ "$file" == kcl-dynamo/* ]] || return 1
-      command='cargo test --locked -p kcl-dynamo --lib && cargo test --locked -p kcl-tests --test dynamo'
+      run='cargo test --locked -p kcl-dynamo --lib && cargo test --locked -p kcl-tests --test dynamo'
+      build='cargo test --locked -p kcl-tests --test dynamo --no-run'
       ;;
-    engine) command='cargo test --locked -p kcl-tests --test engine' ;;
-    simulation) command="ci/simulate.sh $seeds $base" ;;
+    engine) run='cargo test --locked -p kcl-tests --test engine' ;;
+    simulation)
+      run="ci/simulate.sh $seeds $base"
+      build='ci/simulate.sh 0 1'
+      ;;
     *) echo "mutations: there is no stage $stage" >&2 && exit 2 ;;
   esac
-  # A test that does not end has noticed something, too.
-  if (cd "$copy" && timeout 300 sh -c "$command") >"$log" 2>&1; then
-    return 1
-  fi
-  if grep -q '^error: could not compile\|^error\[' "$log"; then
+  if ! (cd "$copy" && sh -c "${build:-${run%% -- *} --no-run}") >"$log" 2>&1; then
     cat "$log" >&2
     echo "mutations: $name does not compile" >&2
     exit 1
   fi
+  # A test that does not end has noticed something, too.
+  if (cd "$copy" && timeout 300 sh -c "$run") >"$log" 2>&1; then
+    return 1
+  fi
   if [ "$stage" = simulation ]; then
     caught_by="$(grep -m1 -oE 'seed [0-9]+' "$log" || echo 'a seed')"
   else
-    caught_by="$(grep -m1 -oE '^test .* \.\.\. FAILED|^    [a-z_]+(::[a-z_]+)+$' "$log" | sed -E 's/^test //; s/ \.\.\. FAILED//; s/.*:://; s/ //g')"
+    caught_by="$(sed -nE 's/^test (.*::)?([a-z_0-9]+) \.\.\. FAILED$/\2/p' "$log" | head -n 1)"
   fi
   [ -n "$caught_by" ] || caught_by='(did not end)'
 }

@@ -424,3 +424,7 @@ impl LeaseWrite {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lease_write_tests.rs"]
+mod tests;
