@@ -76,7 +76,7 @@ pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
 }
 
 /// What came of a conditional write.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use = "a lost write means the lease is not as you believe"]
 #[expect(clippy::exhaustive_enums, reason = "a condition holds or it does not")]
 pub enum Conditional {

@@ -58,7 +58,7 @@ pub enum AskEnd {
     Withdrawn,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// Reading the row, to begin.
     Looking,
@@ -71,7 +71,7 @@ enum State {
 }
 
 /// A request for one lease.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Asking {
     me: WorkerId,
     key: LeaseKey,

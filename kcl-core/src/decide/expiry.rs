@@ -8,13 +8,13 @@ use crate::model::{Lease, LeaseCounter, LeaseKey, Moment, WorkerId, WriteStamp};
 /// When each lease was first seen with the counter that it has now.
 ///
 /// Give it the moment *after* the reply that a row came with: a row counts from when it is here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct CounterWatch {
     seen: BTreeMap<LeaseKey, Sighting>,
 }
 
 /// A row as it was seen last.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sighting {
     counter: LeaseCounter,
     /// Who set it with which write: tells it from the same counter of a row that was deleted by

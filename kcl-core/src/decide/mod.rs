@@ -34,3 +34,5 @@ pub mod write_numbers;
 
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod interleavings;

@@ -4,7 +4,7 @@
 const LANE: u64 = 1 << 32;
 
 /// Numbers for the writes of one part of a worker, such as the holder of one lease.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WriteNumbers {
     next: u64,
 }

@@ -74,7 +74,7 @@ impl Consumer {
             // No portion is begun either once the holder asks to let go.
             match self.guard.standing() {
                 Ok(Order::Drain { .. }) => return Happened::DrainAsked,
-                Ok(Order::Run | Order::Lost) => {}
+                Ok(Order::Run | Order::Lost { .. }) => {}
                 Err(stop) => return stop.into(),
             }
         }

@@ -182,12 +182,12 @@ impl Guard {
         }
         match self.ordered() {
             Order::Drain { until } if self.clock.now() >= until => Err(Stop::TimeUp),
-            order @ (Order::Run | Order::Drain { .. } | Order::Lost) => Ok(order),
+            order @ (Order::Run | Order::Drain { .. } | Order::Lost { .. }) => Ok(order),
         }
     }
 
     fn standing_of_lease(&mut self) -> Option<Stop> {
-        if self.ordered() == Order::Lost {
+        if let Order::Lost { .. } = self.ordered() {
             return Some(Stop::Lost);
         }
         let deadline = *self.deadline.borrow_and_update();
@@ -199,10 +199,11 @@ impl Guard {
         let deadline = *self.deadline.borrow_and_update();
         let time_up = |until| (deadline.min(until), Stop::TimeUp);
         match (self.ordered(), until) {
-            (Order::Lost, _) => {
+            (Order::Lost { until: drained }, _) => {
                 let grace_until = self.clock.now() + self.grace;
                 let grace_until = *self.grace_until.get_or_insert(grace_until);
-                (deadline.min(grace_until), Stop::Lost)
+                let latest = drained.map_or(deadline, |drained| deadline.min(drained));
+                (latest.min(grace_until), Stop::Lost)
             }
             (Order::Drain { until: drain }, Some(until)) if drain.min(until) < deadline => {
                 time_up(drain.min(until))
@@ -217,7 +218,7 @@ impl Guard {
     /// The order as it stands. A holder that is gone holds nothing.
     fn ordered(&mut self) -> Order {
         let order = *self.order.borrow_and_update();
-        if self.order.has_changed().is_err() { Order::Lost } else { order }
+        if self.order.has_changed().is_err() { order.lost() } else { order }
     }
 }
 

@@ -215,7 +215,7 @@ impl Holder {
                 self.order.send_if_modified(|order| lower(order, Order::Drain { until }));
             }
             HoldingEffect::Cancel => {
-                self.order.send_if_modified(|order| lower(order, Order::Lost));
+                self.order.send_modify(|order| *order = order.lost());
             }
             HoldingEffect::Stored(stored) => self.answer_up_to(stored),
             HoldingEffect::Refused(refused) => self.refuse(refused),

@@ -52,7 +52,21 @@ pub(crate) enum Order {
         until: Moment,
     },
     /// The lease is gone: cancel the application's future, drop it, call `lease_lost`, end.
-    Lost,
+    Lost {
+        /// When the drain's time was up: from then on the lease may be another's.
+        until: Option<Moment>,
+    },
+}
+
+impl Order {
+    /// The order after a loss.
+    pub(crate) const fn lost(self) -> Self {
+        match self {
+            Self::Run => Self::Lost { until: None },
+            Self::Drain { until } => Self::Lost { until: Some(until) },
+            Self::Lost { .. } => self,
+        }
+    }
 }
 
 /// What is done and may be checkpointed by the way.

@@ -186,7 +186,7 @@ impl fmt::Display for Checkpoint {
 pub struct ParseCheckpointError(#[source] ParseSequenceNumberError);
 
 /// A checkpoint that was prepared and is not committed yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PendingCheckpoint {
     /// Up to where.
     pub checkpoint: Checkpoint,

@@ -56,7 +56,7 @@ impl fmt::Display for LeaseCounter {
 ///
 /// Never the same twice. A writer that got no reply finds its own stamp, or learns that its write
 /// did not count.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WriteStamp {
     /// The counter that the write set.
     pub counter: LeaseCounter,
@@ -87,7 +87,7 @@ impl fmt::Display for WriteStamp {
 }
 
 /// A lease as it was read or written. Never edited in place: a write returns the new row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The row's key.
     pub key: LeaseKey,
@@ -141,7 +141,7 @@ impl Lease {
 }
 
 /// What a new row starts with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NewLease {
     /// The row's key.
     pub key: LeaseKey,

@@ -16,7 +16,7 @@ use crate::model::{
 ///
 /// Sending the same value twice is harmless: once it counted, its precondition no longer holds, and
 /// the row found carries its stamp.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseWrite {
     /// The row.
     pub key: LeaseKey,
@@ -31,7 +31,7 @@ pub struct LeaseWrite {
 /// The writes of the lease protocol.
 ///
 /// `counter` is always the row's counter as the writer last saw it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the closed vocabulary of the lease protocol")]
 pub enum WriteKind {
     /// Makes the row, unowned.
@@ -108,7 +108,7 @@ pub enum WriteKind {
 }
 
 /// What a holder stores about its shard, along with a write that it makes anyway.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Progress {
     /// The new checkpoint; none leaves it as it is.
     pub checkpoint: Option<Checkpoint>,
@@ -176,7 +176,7 @@ impl<T: PartialEq> Field<T> {
 }
 
 /// What becomes of an attribute.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 #[expect(clippy::exhaustive_enums, reason = "stores translate every case")]
 pub enum Change<T> {
     /// It stays.
@@ -424,3 +424,7 @@ impl LeaseWrite {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lease_write_tests.rs"]
+mod tests;

@@ -91,7 +91,7 @@ impl Shard {
 }
 
 /// A child as the end of its parent announces it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChildShard {
     /// The child's id.
     pub id: ShardId,

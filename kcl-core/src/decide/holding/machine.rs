@@ -25,7 +25,7 @@ const RESEND_MAX: Duration = Duration::from_secs(1);
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
 /// A write whose outcome is not known yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct InFlight {
     write: LeaseWrite,
     /// When its first copy was sent. Deadlines count from here.
@@ -36,7 +36,7 @@ struct InFlight {
 }
 
 /// An open hand-over of this lease to another worker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct HandOver {
     next: WorkerId,
     learnt_at: Moment,
@@ -45,7 +45,7 @@ struct HandOver {
 }
 
 /// What the holder is up to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Goal {
     /// Hold the lease.
     Hold,
@@ -58,7 +58,7 @@ enum Goal {
 }
 
 /// A lease that this worker holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Holding {
     me: WorkerId,
     times: HoldingTimes,
@@ -275,7 +275,7 @@ impl Holding {
         match row {
             None => self.end(LeaseEnd::Lost, effects),
             Some(row) if row.counter < self.row.counter => {} // Read before the last write.
-            Some(row) if row == self.row => {}
+            Some(row) if row == self.row && row.checkpoint_owner.is_none() => {}
             Some(row) => self.learn(row, now, effects),
         }
     }

@@ -327,3 +327,19 @@ fn a_consumer_that_ended_its_shard_and_is_gone_does_not_give_the_lease_up() {
     let end = story.writes(120, HoldingInput::ChildrenCreated);
     assert!(matches!(end.kind, WriteKind::EndShard { .. }), "{end:?}");
 }
+
+#[test]
+fn a_request_that_the_answer_to_a_renewal_shows_is_heeded_when_it_is_read() {
+    let mut story = Story::begin();
+    let renewal = story.writes(3_000, HoldingInput::Tick);
+    drop(story.land(&renewal)); // The answer is lost.
+    story.on(3_010, HoldingInput::Unanswered);
+    let (counter, victim) = (story.counter(), "me".into());
+    story.other(WriteKind::BeginHandOver { counter, victim });
+    let again = story.writes(3_110, HoldingInput::Tick);
+    story.answer(3_120, &again);
+    let row = story.row.clone();
+    let effects = story.on(3_130, HoldingInput::Read(row));
+    assert_eq!(effects[0], HoldingEffect::HandOverAsked("other".into()));
+    assert!(matches!(effects[1], HoldingEffect::Drain { .. }), "{effects:?}");
+}

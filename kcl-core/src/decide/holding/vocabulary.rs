@@ -7,7 +7,7 @@ use crate::lease_store::Conditional;
 use crate::model::{Checkpoint, ChildShard, Lease, LeaseWrite, Moment, Timestamp, WorkerId};
 
 /// The times that a holder keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HoldingTimes {
     /// How long others must see the counter unchanged before they may take the lease.
     pub expiry: Duration,
@@ -60,7 +60,7 @@ pub enum HoldingInput {
 }
 
 /// What is done and not stored yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct DoneSoFar {
     /// Up to where.
     pub checkpoint: Option<Checkpoint>,

@@ -249,7 +249,7 @@ async fn after_a_loss_acknowledgements_do_nothing() {
     let (mut held, run) = world.start();
     let script = async {
         held.serve(SECOND * 3).await;
-        held.order.send_replace(Order::Lost);
+        held.order.send_replace(Order::Lost { until: None });
         assert!(held.last_word().await.is_none());
         for number in 1..=5 {
             world.ack(number).done();

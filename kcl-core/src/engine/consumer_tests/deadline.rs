@@ -71,7 +71,40 @@ async fn a_loss_gives_no_grace_beyond_the_deadline() {
     let begun = tokio::time::Instant::now();
     let script = async {
         held.serve(SECOND * 5).await;
-        held.order.send_replace(Order::Lost);
+        held.order.send_replace(Order::Lost { until: None });
+    };
+    join!(run, script);
+    assert_eq!(begun.elapsed().as_secs(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_gives_no_grace_beyond_the_end_of_the_drain() {
+    let mut world = World::new().with_records(1..=4).with_plan([Act::Hang]);
+    world.config.delivery.cancel_grace = SECOND * 60;
+    let (mut held, run) = world.start();
+    let until = world.clock.now() + SECOND * 7;
+    let begun = tokio::time::Instant::now();
+    let script = async {
+        held.serve(SECOND * 5).await;
+        // The consumer may see no order but the last.
+        held.order.send_replace(Order::Drain { until });
+        held.order.send_replace(Order::Lost { until: Some(until) });
+    };
+    join!(run, script);
+    assert_eq!(begun.elapsed().as_secs(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_is_gone_gives_no_grace_beyond_the_end_of_the_drain() {
+    let mut world = World::new().with_records(1..=4).with_plan([Act::Hang]);
+    world.config.delivery.cancel_grace = SECOND * 60;
+    let (mut held, run) = world.start();
+    let until = world.clock.now() + SECOND * 7;
+    let begun = tokio::time::Instant::now();
+    let script = async {
+        held.serve(SECOND * 5).await;
+        held.order.send_replace(Order::Drain { until });
+        drop(held);
     };
     join!(run, script);
     assert_eq!(begun.elapsed().as_secs(), 7);

@@ -53,7 +53,7 @@ async fn a_lost_lease_cancels_and_is_announced_and_nothing_is_delivered_after() 
     let (mut held, run) = world.start();
     let script = async {
         held.serve(SECOND * 2).await;
-        held.order.send_replace(Order::Lost);
+        held.order.send_replace(Order::Lost { until: None });
         assert!(held.last_word().await.is_none());
         held.checkpoint()
     };
@@ -76,7 +76,7 @@ async fn a_processor_that_ignores_a_loss_is_dropped_after_the_grace() {
     let begun = tokio::time::Instant::now();
     let script = async {
         held.serve(SECOND * 2).await;
-        held.order.send_replace(Order::Lost);
+        held.order.send_replace(Order::Lost { until: None });
     };
     join!(run, script);
     assert_eq!(begun.elapsed().as_secs(), 3);
@@ -92,7 +92,7 @@ async fn a_loss_ends_a_retry_pause_at_once() {
     let begun = tokio::time::Instant::now();
     let script = async {
         held.serve(SECOND * 2).await;
-        held.order.send_replace(Order::Lost);
+        held.order.send_replace(Order::Lost { until: None });
     };
     join!(run, script);
     assert_eq!(begun.elapsed().as_secs(), 2);
@@ -129,7 +129,7 @@ async fn a_processor_that_panicked_is_not_called_again() {
     let (mut held, run) = world.start();
     let script = async {
         held.serve(SECOND * 2).await;
-        held.order.send_replace(Order::Lost);
+        held.order.send_replace(Order::Lost { until: None });
     };
     join!(run, script);
     world.check_log(&["new after TRIM_HORIZON", "initialize", "1/0 to 4/0 try 1"]);

@@ -235,7 +235,7 @@ async fn a_lost_lease_interrupts_a_dead_letter() {
     let (mut held, run) = world.start();
     let script = async {
         held.serve(SECOND * 5).await;
-        held.order.send_replace(Order::Lost);
+        held.order.send_replace(Order::Lost { until: None });
         assert!(held.last_word().await.is_none());
     };
     join!(run, script);

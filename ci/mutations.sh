@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# Breaks the protocol on purpose, one bug after the other, and shows which test notices.
+#
+#   ci/mutations.sh                   all of ci/mutations.txt
+#   ci/mutations.sh --smoke           a few of them, by unit tests and the exhaustive check only
+#   ci/mutations.sh --only NAME       one of them
+#   ci/mutations.sh --stage STAGE     by this stage only: unit, exhaustive, dynamo, engine or simulation
+#
+# Prints a table: the mutation, the first stage that catches it, and by which test; for the simulation, how many
+# seeds it took. Fails if a mutation is caught by nothing, or if its text is not in the code any more.
+# Works on a copy of the checkout, in the build folder. SEEDS (500) bounds the simulation.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+seeds="${SEEDS:-500}"
+base="${BASE:-1}"
+stages=(unit exhaustive dynamo engine simulation)
+only='' smoke=''
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --smoke) smoke=1 stages=(unit exhaustive) ;;
+    --only) only="$2" && shift ;;
+    --stage) stages=("$2") && shift ;;
+    *) echo "mutations: what is $1?" >&2 && exit 2 ;;
+  esac
+  shift
+done
+
+# Those that `--smoke` runs: one of the writes, one of the machine, one of what is told from what.
+smoke_names=' settle-by-content renewal-forgets-progress-while-draining expiry-at-second-sighting '
+
+build="${CARGO_TARGET_DIR:-$PWD/target}/mutations"
+copy="$build/checkout"
+mkdir -p "$copy"
+# What is the same keeps its time, so that nothing is built twice.
+git ls-files -z --cached --others --exclude-standard | xargs -0 sh -c '
+  copy="$1"; shift
+  for file; do
+    [ -f "$file" ] || continue
+    cmp -s "$file" "$copy/$file" || { mkdir -p "$copy/$(dirname "$file")"; cp "$file" "$copy/$file"; }
+  done' sh "$copy"
+export CARGO_TARGET_DIR="$build/target"
+
+log="$build/log"
+caught_by=''
+
+# Runs a stage; true if it fails, with what failed in `caught_by`.
+catches() {
+  local stage="$1" file="$2" build='' run
+  case "$stage" in
+    unit) run='cargo test --locked -p kcl-core --lib -- --skip interleavings' ;;
+    exhaustive) run='cargo test --locked -p kcl-core --lib -- interleavings' ;;
+    dynamo)
+      [[ "$file" == kcl-dynamo/* ]] || return 1
+      run='cargo test --locked -p kcl-dynamo --lib && cargo test --locked -p kcl-tests --test dynamo'
+      build='cargo test --locked -p kcl-tests --test dynamo --no-run'
+      ;;
+    engine) run='cargo test --locked -p kcl-tests --test engine' ;;
+    simulation)
+      run="ci/simulate.sh $seeds $base"
+      build='ci/simulate.sh 0 1'
+      ;;
+    *) echo "mutations: there is no stage $stage" >&2 && exit 2 ;;
+  esac
+  if ! (cd "$copy" && sh -c "${build:-${run%% -- *} --no-run}") >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "mutations: $name does not compile" >&2
+    exit 1
+  fi
+  # A test that does not end has noticed something, too.
+  if (cd "$copy" && timeout 300 sh -c "$run") >"$log" 2>&1; then
+    return 1
+  fi
+  if [ "$stage" = simulation ]; then
+    caught_by="$(grep -m1 -oE 'seed [0-9]+' "$log" || echo 'a seed')"
+  else
+    caught_by="$(sed -nE 's/^test (.*::)?([a-z_0-9]+) \.\.\. FAILED$/\2/p' "$log" | head -n 1)"
+  fi
+  [ -n "$caught_by" ] || caught_by='(did not end)'
+}
+
+survivors=0
+apply_and_test() {
+  local text before="$copy/.mutated" stage
+  text="$(cat "$copy/$file"; echo x)" # The x keeps the newlines at the end.
+  text="${text%x}"
+  if [[ "$text" != *"$old"* ]]; then
+    echo "mutations: $name does not apply: $file no longer contains" >&2
+    printf '%s\n' "$old" >&2
+    exit 1
+  fi
+  cp -p "$copy/$file" "$before"
+  printf '%s' "${text/"$old"/"$new"}" >"$copy/$file"
+  local result=''
+  for stage in "${stages[@]}"; do
+    if catches "$stage" "$file"; then
+      result="$stage"
+      break
+    fi
+  done
+  cp "$before" "$copy/$file" # With a new time: it is to be built again.
+  rm -f "$before"
+  if [ -z "$result" ]; then
+    survivors=$((survivors + 1))
+    result='**nothing**'
+  fi
+  printf '| %s | %s | %s |\n' "\`$name\`: $what" "$result" "${caught_by:+\`$caught_by\`}"
+  caught_by=''
+}
+
+echo '| Mutation | Caught by | Test or seed |'
+echo '|---|---|---|'
+count=0
+name='' what='' file='' old='' new='' part=''
+finish() {
+  [ -n "$name" ] || return 0
+  old="${old%$'\n'}" new="${new%$'\n'}"
+  if [ -n "$only" ] && [ "$only" != "$name" ]; then return 0; fi
+  if [ -n "$smoke" ] && [[ "$smoke_names" != *" $name "* ]]; then return 0; fi
+  count=$((count + 1))
+  apply_and_test
+}
+while IFS= read -r line || [ -n "$line" ]; do
+  case "$line" in
+    '### '*)
+      finish
+      name="${line#\#\#\# }" what='' file='' old='' new='' part=head
+      ;;
+    '--- '*) file="${line#--- }" part=old ;;
+    '+++') part=new ;;
+    *)
+      case "$part" in
+        head) what="$what${what:+ }$line" ;;
+        old) old="$old$line"$'\n' ;;
+        new) new="$new$line"$'\n' ;;
+      esac
+      ;;
+  esac
+done <ci/mutations.txt
+finish
+echo
+echo "$count mutations, $survivors caught by nothing"
+[ "$count" -gt 0 ] && [ "$survivors" = 0 ]

@@ -1,0 +1,93 @@
+//! No dead end: left in peace, every state leads to a lease that somebody works on, or to its end.
+
+use super::explorer::{Model, Violation};
+use super::oracles::require;
+use super::steps::Step;
+use super::worker::{Role, Worker};
+use super::world::World;
+
+/// For how many ticks a state may need peace: an expiry, a hand-over and an expiry.
+const TICKS_MAX: usize = 12;
+
+/// How often each worker does between two ticks all that it can: enough for a hand-over at once.
+const ROUNDS: usize = 8;
+
+/// Lets both workers do all they can, without faults and without new requests, until one works.
+pub(super) fn heals(world: &World) -> Result<(), Violation> {
+    let mut world = world.clone();
+    for worker in &mut world.workers {
+        let is_gone = worker.is_stopping && matches!(worker.role, Role::Watching);
+        worker.is_stopping &= !is_gone; // It is started anew.
+    }
+    for _ in 0..TICKS_MAX {
+        for _ in 0..ROUNDS {
+            for step in peaceful(&world) {
+                if world.steps().contains(&step) {
+                    world.go(step)?;
+                }
+            }
+        }
+        if is_well(&world) {
+            return Ok(());
+        }
+        revive(&mut world)?;
+        world.left.ticks = world.left.ticks.saturating_add(1);
+        world.go(Step::Tick)?;
+    }
+    require(false, "no_dead_end", || format!("{world}"))
+}
+
+/// A worker delivers and nobody waits for it, or the shard is finished.
+fn is_well(world: &World) -> bool {
+    let Some(row) = &world.row else { return true };
+    let is_asked = row.checkpoint_owner.is_some();
+    row.is_ended() || (!is_asked && world.workers.iter().any(Worker::may_run))
+}
+
+/// Workers that have stopped are started anew; answers that will never come are given up.
+fn revive(world: &mut World) -> Result<(), Violation> {
+    for who in 0..world.workers.len() {
+        let worker = &mut world.workers[who];
+        worker.is_stopping &= !matches!(worker.role, Role::Watching);
+        let never = worker
+            .call
+            .as_ref()
+            .is_some_and(|call| call.is_waiting() && !world.network.contains(&call.write));
+        if never {
+            world.left.failures = world.left.failures.saturating_add(1);
+            world.go(Step::Fail(who))?;
+        }
+    }
+    Ok(())
+}
+
+/// The steps that bring things to rest.
+fn peaceful(world: &World) -> Vec<Step> {
+    let mut steps = world.steps();
+    steps.retain(|step| match step {
+        Step::Land(_)
+        | Step::Answer(_)
+        | Step::Read(_)
+        | Step::Hear(_)
+        | Step::Scan(_)
+        | Step::Take(_)
+        | Step::Wake(_)
+        | Step::Drained(_)
+        | Step::ChildrenCreated(_)
+        | Step::Leave(_) => true,
+        Step::Tick
+        | Step::Copy(_)
+        | Step::Fail(_)
+        | Step::ScanStale(_)
+        | Step::Ask(_)
+        | Step::Process(_)
+        | Step::Checkpoint(_)
+        | Step::EndShard(_)
+        | Step::GiveUp(_)
+        | Step::Beat(_)
+        | Step::Stop(_)
+        | Step::Crash(_)
+        | Step::Clean => false,
+    });
+    steps
+}
