@@ -163,7 +163,7 @@ proptest! {
 #[test]
 fn a_fair_part_of_the_messages_is_good() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let is_good = |_| theirs(&message().new_tree(&mut runner).unwrap().current()).is_some();
+    let mut is_good = |_| theirs(&message().new_tree(&mut runner).unwrap().current()).is_some();
     let good = (0..1_000).filter(|number: &u32| is_good(*number)).count();
     assert!((200..900).contains(&good), "{good}");
 }
