@@ -4,3 +4,5 @@
 mod differential;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod service;
