@@ -13,12 +13,18 @@ use kcl_core::kpl::{
 use kcl_core::model::{Checkpoint, HashKeyRange, Position, Record, SequenceNumber, WriteStamp};
 use kcl_dynamo::testing;
 
+/// The body of a target.
+pub type Target = fn(&[u8]);
+
 /// Every target with its name.
-pub const TARGETS: [(&str, fn(&[u8])); 3] =
+pub const TARGETS: [(&str, Target); 3] =
     [("kpl_frame", kpl_frame), ("row", row), ("position", position)];
 
 /// Any bytes as a record's data, and as the message in an intact frame: it is expanded wholly or
 /// delivered as it is.
+///
+/// # Panics
+/// That is how a finding is told.
 pub fn kpl_frame(bytes: &[u8]) {
     expand(&Bytes::copy_from_slice(bytes));
     expand(&seal(bytes));
@@ -92,6 +98,9 @@ const NAMES: [&str; 28] = [
 
 /// Attributes, each as a name's place, a type, a length and so many bytes: read as a row of some kind
 /// or not at all; a lease is written as it was read.
+///
+/// # Panics
+/// That is how a finding is told.
 pub fn row(mut bytes: &[u8]) {
     let mut attributes = Vec::new();
     while let [name, kind, length, rest @ ..] = bytes {
@@ -122,6 +131,9 @@ fn attribute(kind: u8, value: &[u8]) -> AttributeValue {
 }
 
 /// Any text as whatever stands for a place: what is read is written as it was.
+///
+/// # Panics
+/// That is how a finding is told.
 pub fn position(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(number) = text.parse::<SequenceNumber>() {

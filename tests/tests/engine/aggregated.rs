@@ -63,9 +63,9 @@ async fn resumed_after(index: usize) -> Vec<String> {
     world.config.delivery.checkpoints = CheckpointPolicy::Manual;
     let first = put(&world, &["a", "b", "c"]);
     let second = put(&world, &["d"]);
-    world.script(move |asked| match asked.call {
-        Call::Process { .. } if asked.worker == "first" => Act::Checkpoint(index),
-        _ => Act::Succeed,
+    world.script(move |asked| {
+        let is_asked = asked.worker == "first" && matches!(asked.call, Call::Process { .. });
+        if is_asked { Act::Checkpoint(index) } else { Act::Succeed }
     });
     let worker = world.start("first");
     let is_stored = |world: &World| world.find(0).is_some_and(|it| it.checkpoint.has_progressed());
@@ -92,9 +92,9 @@ async fn a_checkpoint_inside_an_aggregate_is_resumed_from_exactly() {
 async fn a_batch_that_failed_inside_an_aggregate_comes_again_from_there() {
     let world = World::new(1);
     put(&world, &["a", "b", "c"]);
-    world.script(|asked| match asked.call {
-        Call::Process { attempt: 1, .. } => Act::CheckpointAndFail(1),
-        _ => Act::Succeed,
+    world.script(|asked| {
+        let is_first = matches!(asked.call, Call::Process { attempt: 1, .. });
+        if is_first { Act::CheckpointAndFail(1) } else { Act::Succeed }
     });
     let worker = world.start("w");
     world.until("again", SOON, |world| world.journal.delivered().len() > 3).await;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use kcl_tests::fuzz::TARGETS;
+use kcl_tests::fuzz::{TARGETS, Target};
 use tokio::time::Instant;
 
 use crate::inputs::Inputs;
@@ -64,13 +64,15 @@ fn main() -> ExitCode {
 }
 
 /// Returns how often the target ran, or the input that it failed on.
-fn run(name: &str, target: fn(&[u8]), time: Duration, seed: u64) -> Result<u64, String> {
+fn run(name: &str, target: Target, time: Duration, seed: u64) -> Result<u64, String> {
     let (mut inputs, mut executions) = (Inputs::new(name, seed), 0);
     let end = Instant::now() + time;
     while Instant::now() < end {
         for _ in 0..ROUND {
             let input = inputs.next();
-            catch_unwind(|| target(&input)).map_err(|_| inputs::hex(&input))?;
+            if catch_unwind(|| target(&input)).is_err() {
+                return Err(inputs::hex(&input));
+            }
             executions += 1;
         }
     }
