@@ -2,15 +2,12 @@
 # Measures in the release profile; prints one JSON line for each row of docs/performance.md.
 #
 #   ci/measure.sh fleet [--trials N] [--only ROW]
-#   ci/measure.sh per-key [--trials N]
-set -euo pipefail
-cd "$(dirname "$0")/.."
-what="${1:?what to measure: fleet or per-key}"
 #   ci/measure.sh kpl
+#   ci/measure.sh per-key [--trials N]
 #   ci/measure.sh throughput [--trials N]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what="${1:?what to measure: fleet, kpl or throughput}"
+what="${1:?what to measure: fleet, kpl, per-key or throughput}"
 shift
 if [[ "$what" == kpl ]]; then
     exec cargo bench --quiet --locked -p kcl-core --bench kpl
