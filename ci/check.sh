@@ -30,6 +30,7 @@ tool typos
 step cargo doc --workspace --all-features --locked --no-deps --document-private-items
 [[ "${1:-}" == fast ]] && exit 0
 
+step ci/fuzz.sh 60
 tool cargo-deny --all-features check bans licenses sources
 tool shellcheck ci/*.sh .ci/run
 step ci/simulate.sh "${KCL_SIM_SEEDS:-5000}" # fresh seeds, base printed

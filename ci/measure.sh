@@ -2,11 +2,19 @@
 # Measures in the release profile; prints one JSON line for each row of docs/performance.md.
 #
 #   ci/measure.sh fleet [--trials N] [--only ROW]
+#   ci/measure.sh kpl
 #   ci/measure.sh per-key [--trials N]
+#   ci/measure.sh throughput [--trials N]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what="${1:?what to measure: fleet or per-key}"
+what="${1:?what to measure: fleet, kpl, per-key or throughput}"
 shift
+if [[ "$what" == kpl ]]; then
+    exec cargo bench --quiet --locked -p kcl-core --bench kpl
+fi
 cargo build --quiet --release --locked -p kcl-tests --bins
 target="$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"
+if [[ "$what" == throughput ]]; then
+    exec "$target/release/throughput" "$@"
+fi
 exec "$target/release/measure" "$what" --worker "$target/release/fleet_worker" "$@"

@@ -6,7 +6,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::context::FencingToken;
-use crate::model::{Checkpoint, HashKeyRange, LeaseKey, Position, ShardId, Timestamp, WorkerId};
+use crate::kpl::Malformed;
+use crate::model::{
+    Checkpoint, HashKeyRange, LeaseKey, Position, SequenceNumber, ShardId, Timestamp, WorkerId,
+};
 
 /// Gets every event of a worker. Called on the worker's own threads: return at once.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
@@ -170,6 +173,29 @@ pub enum Event {
         to: Checkpoint,
         /// When the shard was last caught up, if it ever was.
         caught_up_at: Option<Timestamp>,
+    },
+    /// Records begin like aggregates and are none: they are delivered as they are. Told of the first,
+    /// then each time that there are twice as many.
+    MalformedAggregates {
+        /// Of which shard.
+        shard: ShardId,
+        /// How many there were since its consumer started; one that is read again counts again.
+        count: u64,
+        /// Where the last of them is.
+        last: SequenceNumber,
+        /// What is wrong with that one.
+        reason: Malformed,
+    },
+    /// User records whose hash keys lie outside of the shard were dropped, as
+    /// [`hash_range`](crate::config::RetrievalConfig::hash_range) asks for. Told of the first, then
+    /// each time that there are twice as many.
+    OutOfRangeDropped {
+        /// Of which shard.
+        shard: ShardId,
+        /// How many there were since its consumer started; one that is read again counts again.
+        count: u64,
+        /// Which aggregate the last of them was in.
+        last: SequenceNumber,
     },
     /// A shard ended: all its records are processed, and its children may start.
     ShardEnded {

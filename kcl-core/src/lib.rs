@@ -13,7 +13,7 @@
 //! does both without an AWS account.
 //!
 //! Where things are: [`model`] is plain data, [`decide`] the rules as pure functions, [`engine`] the
-//! tasks that ask, decide and act, [`config`] what you set.
+//! tasks that ask, decide and act, [`config`] what you set, [`kpl`] aggregated records.
 
 pub mod ack;
 mod batch;
@@ -28,6 +28,7 @@ pub mod error;
 pub mod event;
 pub mod for_each;
 pub mod for_stream;
+pub mod kpl;
 pub mod lease_store;
 pub mod model;
 mod partial_failure;

@@ -84,6 +84,14 @@ fn log(event: &Event) {
         Event::DataLost { shard, from, to, caught_up_at } => {
             error!(shard_id = %shard, %from, %to, ?caught_up_at, "records were trimmed unprocessed");
         }
+        Event::MalformedAggregates { shard, count, last, reason } => {
+            let position = last;
+            warn!(shard_id = %shard, records = count, %position, %reason, "malformed aggregates");
+        }
+        Event::OutOfRangeDropped { shard, count, last } => {
+            let position = last;
+            warn!(shard_id = %shard, records = count, %position, "user records out of range dropped");
+        }
         Event::ShardEnded { shard, children } => {
             info!(shard_id = %shard, ?children, "shard ended");
         }

@@ -53,6 +53,8 @@ mod presence;
 mod store;
 mod stream;
 mod table;
+#[cfg(feature = "test-util")]
+pub mod testing;
 
 pub use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};
 pub use crate::store::DynamoLeaseStore;

@@ -5,5 +5,6 @@ pub mod audit;
 pub mod dynamodb;
 pub mod errors;
 pub mod fleet;
+pub mod fuzz;
 pub mod producer;
 pub mod world;

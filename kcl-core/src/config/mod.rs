@@ -11,7 +11,7 @@ pub use delivery::{CheckpointPolicy, DeliveryConfig, LostDataPolicy};
 pub use error::{ConfigError, Mistake};
 pub use failure::{FailurePolicy, OnExhausted};
 pub use lease::LeaseConfig;
-pub use retrieval::RetrievalConfig;
+pub use retrieval::{Aggregation, RetrievalConfig};
 pub use shutdown::ShutdownConfig;
 
 /// Everything that can be set about a worker.

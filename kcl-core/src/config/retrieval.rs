@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::error::{Mistake, check_count, check_duration};
+use crate::kpl::HashRangePolicy;
 use crate::model::InitialPosition;
 
 /// Where to start, and how often to read.
@@ -19,11 +20,32 @@ pub struct RetrievalConfig {
     /// Default: 1 s. From 200 ms, the limit of Kinesis, to 1 minute. A consumer that is behind reads
     /// as fast as Kinesis allows: 5 reads and 2 MiB a second for each shard.
     pub poll_every: Duration,
-    /// How many records one read, and so one batch, has at most.
+    /// How many records one read, and so one batch, has at most. Each may be an aggregate of many
+    /// user records.
     ///
     /// Default: 10,000, which is also the most.
     /// Source: Kinesis API reference, `GetRecords`, parameter `Limit`.
     pub records_max: usize,
+    /// Whether records that the Kinesis Producer Library aggregated are expanded.
+    ///
+    /// Default: [`Aggregation::Expand`].
+    pub aggregation: Aggregation,
+    /// What to do with user records of an aggregate whose hash keys lie outside of the shard.
+    ///
+    /// Default: [`HashRangePolicy::Deliver`]. It matters only where aggregates are expanded.
+    pub hash_range: HashRangePolicy,
+}
+
+/// What to do with records that the Kinesis Producer Library aggregated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Aggregation {
+    /// Deliver their user records. What is no valid aggregate is delivered as it is, and
+    /// [counted](crate::event::Event::MalformedAggregates).
+    #[default]
+    Expand,
+    /// Deliver them as they are in the stream.
+    Raw,
 }
 
 impl Default for RetrievalConfig {
@@ -32,6 +54,8 @@ impl Default for RetrievalConfig {
             initial_position: InitialPosition::default(),
             poll_every: Duration::from_secs(1),
             records_max: 10_000,
+            aggregation: Aggregation::default(),
+            hash_range: HashRangePolicy::default(),
         }
     }
 }

@@ -36,6 +36,15 @@ impl Resume {
         Self { from: ReadFrom::At(done.sequence), seam: Some(Seam { done, caught_up_at }) }
     }
 
+    /// Where to go on after a read that came as far as `last`, if it brought anything, and to the end
+    /// of the shard at `caught_up_at`, if it did.
+    #[must_use]
+    pub fn reached(self, last: Option<Position>, caught_up_at: Option<Timestamp>) -> Self {
+        let known = self.seam.and_then(|seam| seam.caught_up_at);
+        let done = last.max(self.seam.map(|seam| seam.done));
+        done.map_or(self, |done| Self::after(done, caught_up_at.or(known)))
+    }
+
     /// Where to start once more if nothing was read since a reader was opened at `opened_at`: LATEST
     /// would be a later place each time.
     #[must_use]
@@ -54,17 +63,17 @@ impl Seam {
     /// Drops the records that are done, of some that come again in order.
     ///
     /// A checkpoint inside an aggregated record says nothing about the rest of it: where that record
-    /// comes unexpanded, it is delivered again rather than cut off.
+    /// comes unexpanded, it is delivered again rather than cut off. For the same reason sub-sequence
+    /// number 0 means no more than the first user record of one that is expanded.
     pub fn drop_done(&self, records: &mut Vec<Record>) {
-        let is_expanded = records
-            .iter()
-            .map(|record| record.position)
-            .take_while(|position| position.sequence <= self.done.sequence)
-            .any(|position| position.sequence == self.done.sequence && position.sub_sequence > 0);
-        let is_cut = self.done.sub_sequence > 0 && !is_expanded;
-        records.retain(|Record { position, .. }| {
-            *position > self.done || (is_cut && position.sequence == self.done.sequence)
-        });
+        let Self { done, .. } = *self;
+        let before = records.partition_point(|it| it.position.sequence < done.sequence);
+        let through = records.partition_point(|it| it.position.sequence <= done.sequence);
+        let again = records.get(before..through).unwrap_or_default();
+        let is_expanded = again.last().is_some_and(|it| it.position.sub_sequence > 0);
+        let is_cut = done.sub_sequence > 0 && !is_expanded;
+        let parts = if is_cut { 0 } else { again.partition_point(|it| it.position <= done) };
+        records.drain(..before + parts);
     }
 
     /// Whether records may have been trimmed between what is done and `first`, the first record that
@@ -134,6 +143,10 @@ mod tests {
         check((7, 3), &[(6, 0), (7, 0), (8, 0)], &[(7, 0), (8, 0)]);
         check((7, 1), &[(7, 0), (7, 1), (7, 2), (8, 0)], &[(7, 2), (8, 0)]);
         check((7, 0), &[(7, 0), (8, 0)], &[(8, 0)]);
+        check((7, 0), &[(7, 0), (7, 1), (8, 0)], &[(7, 1), (8, 0)]);
+        check((7, 2), &[(7, 0), (7, 1), (7, 2)], &[]);
+        check((7, 2), &[(8, 0), (8, 1)], &[(8, 0), (8, 1)]);
+        check((7, 2), &[], &[]);
     }
 
     fn lease(start_at: Option<i64>, caught_up_at: Option<i64>) -> Lease {
@@ -165,6 +178,18 @@ mod tests {
         let resumed = resume(&lease(start_at, None), checkpoint, InitialPosition::Latest);
         let expected = expected.map(|from| Resume { from, seam: None });
         assert_eq!(resumed, expected);
+    }
+
+    #[test]
+    fn a_read_moves_where_to_go_on_and_never_back() {
+        let time = |millis| Some(Timestamp::from_epoch_millis(millis));
+        let start = Resume { from: ReadFrom::TrimHorizon, seam: None };
+        assert_eq!(start.reached(None, time(1)), start);
+        assert_eq!(start.reached(Some(at(7, 2)), None), Resume::after(at(7, 2), None));
+        let inside = Resume::after(at(7, 2), time(1));
+        assert_eq!(inside.reached(Some(at(7, 0)), None), inside);
+        assert_eq!(inside.reached(None, time(2)), Resume::after(at(7, 2), time(2)));
+        assert_eq!(inside.reached(Some(at(8, 0)), None), Resume::after(at(8, 0), time(1)));
     }
 
     #[test]

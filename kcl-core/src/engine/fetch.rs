@@ -13,6 +13,7 @@ use crate::decide::children::{self, Ended, Successors};
 use crate::decide::pace::{Pace, ReadDone};
 use crate::decide::resume::Resume;
 use crate::decide::retry;
+use crate::engine::expand::Expander;
 use crate::engine::side::Chance;
 use crate::engine::timer::sleep_until;
 use crate::event::Event;
@@ -72,6 +73,7 @@ pub(super) struct Fetch {
     opened_at: Option<Timestamp>,
     reader: Option<Box<dyn ShardReader>>,
     attempt: Option<BoxFuture<'static, Attempt>>,
+    expander: Expander,
     pace: Pace,
     next_read: Moment,
     failing: Option<Failing>,
@@ -107,6 +109,7 @@ impl Fetch {
     pub(super) fn new(parts: FetchParts, resume: Resume) -> Self {
         let next_read = parts.clock.now();
         let pace = Pace::new(parts.config.retrieval.poll_every);
+        let expander = Expander::new(&parts.config.retrieval, &parts.lease);
         Self {
             parts,
             resume,
@@ -114,6 +117,7 @@ impl Fetch {
             opened_at: None,
             reader: None,
             attempt: None,
+            expander,
             pace,
             next_read,
             failing: None,
@@ -178,7 +182,7 @@ impl Fetch {
         }
     }
 
-    fn take_in(&mut self, mut fetched: Fetched, started: Moment, started_at: Timestamp) {
+    fn take_in(&mut self, fetched: Fetched, started: Moment, started_at: Timestamp) {
         (self.failing, self.throttled) = (None, 0);
         let is_caught_up = fetched.is_caught_up();
         let read = ReadDone { started, bytes: bytes(&fetched), is_caught_up };
@@ -191,17 +195,19 @@ impl Fetch {
             }
         }
         let caught_up_at = is_caught_up.then_some(started_at);
-        if let Some(seam) = &mut self.resume.seam {
-            seam.drop_done(&mut fetched.records);
-            seam.caught_up_at = caught_up_at.or(seam.caught_up_at);
+        let reached = fetched.records.last().map(|record| Position::of(record.position.sequence));
+        let FetchParts { lease, events, .. } = &self.parts;
+        let mut records = self.expander.expand(fetched.records, lease, events);
+        if let Some(seam) = self.resume.seam {
+            seam.drop_done(&mut records);
         }
-        if let Some(last) = fetched.records.last() {
-            let known = self.resume.seam.and_then(|seam| seam.caught_up_at);
-            self.resume = Resume::after(last.position, caught_up_at.or(known));
-            let records = RecordBatch::new(fetched.records, fetched.behind_latest);
-            self.batch = Some(Batch { records, caught_up_at });
-        } else {
+        let last = records.last().map(|record| record.position);
+        self.resume = self.resume.reached(last.max(reached), caught_up_at);
+        if records.is_empty() {
             self.caught_up_at = caught_up_at;
+        } else {
+            let records = RecordBatch::new(records, fetched.behind_latest);
+            self.batch = Some(Batch { records, caught_up_at });
         }
         self.end = fetched.end.map(|closed| closed.children);
     }

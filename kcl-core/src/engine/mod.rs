@@ -25,6 +25,7 @@ mod data_side;
 mod delivery;
 pub(crate) mod desk;
 mod erase;
+mod expand;
 pub(crate) mod feed;
 mod fetch;
 mod guard;

@@ -46,6 +46,12 @@ impl HashKeyRange {
         }
     }
 
+    /// Whether a hash key belongs to the range.
+    #[must_use]
+    pub const fn contains(&self, hash_key: u128) -> bool {
+        self.start <= hash_key && hash_key <= self.end
+    }
+
     /// Whether the two ranges share a hash key.
     #[must_use]
     pub const fn overlaps(&self, other: &Self) -> bool {

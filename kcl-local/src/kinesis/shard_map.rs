@@ -9,14 +9,8 @@ use kcl_core::model::{
     Timestamp,
 };
 use kcl_core::record_source::ShardFilter;
-use md5::{Digest, Md5};
 
 use super::limits::Meter;
-
-/// Where a partition key puts a record.
-pub(super) fn hash_key(partition_key: &str) -> u128 {
-    u128::from_be_bytes(Md5::digest(partition_key).into())
-}
 
 /// All shards that a stream ever had; a shard's number is its place.
 #[derive(Debug)]
@@ -305,11 +299,6 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_epoch_millis(1_700_000_000_000);
-
-    #[test]
-    fn hash_keys_are_the_md5_of_partition_keys() {
-        assert_eq!(hash_key("a"), 0x0cc1_75b9_c0f1_b6a8_31c3_99e2_6977_2661);
-    }
 
     #[test]
     fn shards_cover_all_hash_keys_without_overlap() {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kcl_core::BoxError;
 use kcl_core::clock::Clock;
+use kcl_core::kpl::hash_key;
 use kcl_core::model::{
     Moment, SequenceNumber, Shard, ShardId, StreamArn, StreamDescription, StreamName, StreamStatus,
     Timestamp,
@@ -18,7 +19,7 @@ use kcl_core::record_source::{
 
 use super::iterator::{self, MemoryReader, Reply};
 use super::limits::Limits;
-use super::shard_map::{ShardMap, hash_key};
+use super::shard_map::ShardMap;
 
 /// How long records are kept unless told otherwise, as in Kinesis.
 const RETENTION: Duration = Duration::from_hours(24);

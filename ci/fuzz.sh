@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Fuzzes every decoder, for SECONDS in all: guided by coverage where cargo-fuzz and a nightly toolchain are
+# installed, otherwise on inputs by chance. A finding ends it, with how to replay it.
+#
+#   ci/fuzz.sh [SECONDS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seconds="${1:-60}"
+targets=(kpl_frame row position)
+if cargo +nightly fuzz --version >/dev/null 2>&1; then
+    for target in "${targets[@]}"; do
+        cargo +nightly fuzz run "$target" -- -max_total_time="$((seconds / ${#targets[@]}))"
+    done
+else
+    # Without --release: the core is optimized in any profile, and overflows are looked for.
+    cargo run --quiet --locked -p kcl-tests --bin fuzz -- --seconds "$seconds" --seed "$(date +%s)"
+fi

@@ -1,0 +1,192 @@
+//! Inputs by chance: good ones to begin with, and changes to them.
+
+use kcl_core::kpl::{Aggregator, open};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+
+/// Inputs are at most so long.
+const BYTES_MAX: usize = 600;
+
+/// How many inputs are kept to be changed further.
+const POOL: usize = 256;
+
+/// Bytes that mean something somewhere.
+const TELLING: [u8; 20] = *b"\x00\x01\x02\x08\x0A\x0B\x0C\x10\x12\x1A\x22\x7F\x80\xFF09-+,/";
+
+/// Makes inputs without end.
+pub(crate) struct Inputs {
+    chance: Xoshiro256PlusPlus,
+    good: Vec<Vec<u8>>,
+    pool: Vec<Vec<u8>>,
+}
+
+impl Inputs {
+    pub(crate) fn new(target: &str, seed: u64) -> Self {
+        let good = match target {
+            "kpl_frame" => messages(),
+            "row" => rows(),
+            _ => texts(),
+        };
+        Self { chance: Xoshiro256PlusPlus::seed_from_u64(seed), pool: good.clone(), good }
+    }
+
+    /// A good input with a few changes; the changed one may be changed again later.
+    pub(crate) fn next(&mut self) -> Vec<u8> {
+        let is_good = self.below(2) == 0;
+        let place = self.below(if is_good { self.good.len() } else { self.pool.len() });
+        let from = if is_good { &self.good } else { &self.pool };
+        let mut input = from.get(place).cloned().unwrap_or_default();
+        for _ in 0..self.below(6) {
+            self.change(&mut input);
+        }
+        input.truncate(BYTES_MAX);
+        if self.below(8) == 0 {
+            let place = self.below(POOL);
+            match self.pool.get_mut(place) {
+                Some(kept) => kept.clone_from(&input),
+                None => self.pool.push(input.clone()),
+            }
+        }
+        input
+    }
+
+    fn change(&mut self, input: &mut Vec<u8>) {
+        let at = self.below(input.len() + 1);
+        let byte = self.byte();
+        match self.below(7) {
+            0 => input.insert(at, byte),
+            1 => input.truncate(at),
+            2 => {
+                let until = at + self.below(input.len() + 1 - at);
+                input.drain(at..until);
+            }
+            3 => {
+                let part = self.piece();
+                input.splice(at..at, part);
+            }
+            4 => {
+                let flipped = byte & (1 << self.below(8));
+                input.iter_mut().skip(at).take(1).for_each(|it| *it ^= flipped);
+            }
+            _ => input.iter_mut().skip(at).take(1).for_each(|it| *it = byte),
+        }
+    }
+
+    /// A part of another input.
+    fn piece(&mut self) -> Vec<u8> {
+        let place = self.below(self.good.len());
+        let from = self.good.get(place).cloned().unwrap_or_default();
+        let skipped = self.below(from.len() + 1);
+        let taken = self.below(40);
+        from.into_iter().skip(skipped).take(taken).collect()
+    }
+
+    fn byte(&mut self) -> u8 {
+        let [byte, ..] = self.chance.next_u32().to_le_bytes();
+        let place = self.below(TELLING.len() * 2);
+        TELLING.get(place).copied().unwrap_or(byte)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        if end == 0 { 0 } else { self.chance.random_range(0..end) }
+    }
+}
+
+/// Messages of aggregates; the target puts them into frames.
+fn messages() -> Vec<Vec<u8>> {
+    let mut all = vec![Vec::new(), b"\x1A\x04\x08\x00\x1A\x00\x0A\x01a\x12\x017".to_vec()];
+    for count in [1_usize, 2, 5, 20] {
+        let mut aggregator = Aggregator::new(usize::MAX);
+        for number in 0..count {
+            let hash_key = (number % 2 == 0).then_some(u128::MAX - number as u128);
+            let key = ["", "key", "größe", "🍵"].get(number % 4).copied().unwrap_or_default();
+            drop(aggregator.add(key, hash_key, &vec![b'x'; number * 3]));
+        }
+        let frame = aggregator.finish().map(|it| it.data).unwrap_or_default();
+        all.extend(open(&frame).ok().flatten().map(|message| message.to_vec()));
+        all.push(frame.to_vec());
+    }
+    all
+}
+
+/// Rows as the target reads them: a name's place, a type, a length, a value.
+fn rows() -> Vec<Vec<u8>> {
+    let attribute = |name: u8, kind: u8, value: &str| {
+        let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
+        [&[name, kind, length], value.as_bytes()].concat()
+    };
+    let lease = [
+        attribute(0, 0, "shardId-000000000001"),
+        attribute(1, 0, "LEASE"),
+        attribute(2, 0, "worker:1"),
+        attribute(4, 2, "12"),
+        attribute(5, 2, "0"),
+        attribute(6, 0, "49590338271490256608559692540925702759324208523137515618"),
+        attribute(7, 2, "3"),
+        attribute(11, 5, "shardId-000000000000"),
+        attribute(13, 0, "0"),
+        attribute(14, 0, "340282366920938463463374607431768211455"),
+    ];
+    let ours = [
+        attribute(8, 0, "4959"),
+        attribute(9, 2, "1"),
+        attribute(10, 4, "state"),
+        attribute(15, 2, "1700000000000"),
+        attribute(16, 2, "10000"),
+        attribute(17, 2, "1700000000000"),
+        attribute(18, 0, "12/worker:1/7"),
+    ];
+    let worker = [
+        attribute(0, 0, "worker:1"),
+        attribute(1, 0, "WORKER_METRIC_STATS"),
+        attribute(19, 2, "1700000000"),
+        attribute(20, 7, ""),
+        attribute(21, 7, ""),
+        attribute(22, 2, "5"),
+    ];
+    let stream = [
+        attribute(0, 0, "orders"),
+        attribute(1, 0, "STREAM"),
+        attribute(24, 0, "arn:aws:kinesis:us-east-1:000000000000:stream/orders"),
+        attribute(25, 2, "1700000000000"),
+        attribute(26, 0, "AT_TIMESTAMP"),
+        attribute(15, 2, "1700000000000"),
+    ];
+    let leader = [attribute(0, 0, "Leader"), attribute(1, 0, "LEADER"), attribute(27, 0, "120000")];
+    let kinds = ["CLIENT_VERSION_MIGRATION", "TABLE_MIGRATION"];
+    let others =
+        kinds.map(|kind| [attribute(0, 0, "Migration3.0"), attribute(1, 0, kind)].concat());
+    let leases = [lease.concat(), [lease.concat(), ours.concat()].concat()];
+    let all = leases.into_iter().chain([worker.concat(), stream.concat(), leader.concat()]);
+    all.chain(others).collect()
+}
+
+fn texts() -> Vec<Vec<u8>> {
+    let texts = [
+        "",
+        "0",
+        "7",
+        "TRIM_HORIZON",
+        "LATEST",
+        "AT_TIMESTAMP",
+        "SHARD_END",
+        "49590338271490256608559692540925702759324208523137515618",
+        "0,340282366920938463463374607431768211455",
+        "170141183460469231731687303715884105728,340282366920938463463374607431768211455",
+        "12/worker:1/7",
+        "18446744073709551615/a/b/18446744073709551615",
+    ];
+    let nines = "9".repeat(129);
+    texts.into_iter().chain([nines.as_str()]).map(|text| text.as_bytes().to_vec()).collect()
+}
+
+/// Bytes as they are replayed.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes that were written so; what is no byte is left out.
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    text.as_bytes().chunks(2).filter_map(byte).collect()
+}

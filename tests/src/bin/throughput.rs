@@ -1,0 +1,240 @@
+//! What a worker costs beside a bare loop of `GetRecords`, each in a process of its own, the stack in
+//! a third. Prints one JSON line for each figure; run by `ci/measure.sh throughput`.
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+#![expect(clippy::cast_precision_loss, reason = "figures are rounded")]
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Context as _;
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
+use clap::{Parser, ValueEnum};
+use kcl_core::config::RetrievalConfig;
+use kcl_core::context::ShardContext;
+use kcl_core::kpl::Aggregator;
+use kcl_core::model::InitialPosition;
+use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
+use kcl_dynamo::DynamoLeaseStore;
+use kcl_kinesis::KinesisSource;
+use kcl_local::LocalStack;
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+/// How many shards each stream has.
+const SHARDS: usize = 4;
+/// The stream of records of 1 KB, and how many it has.
+const PLAIN: (&str, usize) = ("plain", 40_000);
+/// The stream of aggregates of 50 KB, and how many it has.
+const AGGREGATED: (&str, usize) = ("aggregated", 2_400);
+/// How big a user record of an aggregate is.
+const USER_RECORD_BYTES: usize = 100;
+
+/// Measures throughput for each CPU second.
+#[derive(Debug, Parser)]
+struct Args {
+    /// What this process is; the one that starts the others if none.
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    #[arg(long, default_value = "")]
+    endpoint: String,
+    #[arg(long, default_value = "")]
+    stream: String,
+    /// How many records it reads.
+    #[arg(long, default_value_t = 0)]
+    count: usize,
+    /// How often each is measured. The best counts.
+    #[arg(long, default_value_t = 3)]
+    trials: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// A worker of this library.
+    Worker,
+    /// A bare loop.
+    Floor,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Floor => "floor",
+        }
+    }
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    match args.role {
+        None => return measure(args.trials).await,
+        Some(Role::Worker) => work(&args).await?,
+        Some(Role::Floor) => read(&args).await?,
+    }
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    println!("{}", spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9);
+    Ok(())
+}
+
+async fn measure(trials: usize) -> anyhow::Result<()> {
+    let stack = LocalStack::start()?;
+    let client = Client::new(&stack.sdk_config());
+    fill(&client, PLAIN.0, std::iter::repeat_n(vec![b'x'; 1_000], PLAIN.1)).await?;
+    let (aggregate, each) = aggregate()?;
+    fill(&client, AGGREGATED.0, std::iter::repeat_n(aggregate, AGGREGATED.1)).await?;
+    let best = |role: Role, stream: &str, count: usize| {
+        let mut spent = Vec::new();
+        for _ in 0..trials {
+            spent.push(cpu(&stack.endpoint_url(), role, stream, count)?);
+        }
+        spent.into_iter().min_by(f64::total_cmp).context("no trial")
+    };
+
+    let (worker, floor) =
+        (best(Role::Worker, PLAIN.0, PLAIN.1)?, best(Role::Floor, PLAIN.0, PLAIN.1)?);
+    let ratio = worker / floor;
+    let counted = |role| instructions(&stack.endpoint_url(), role, PLAIN.0, PLAIN.1);
+    let more = json!({
+        "worker_cpu_s": worker,
+        "floor_cpu_s": floor,
+        "records": PLAIN.1,
+        "worker_instructions": counted(Role::Worker),
+        "floor_instructions": counted(Role::Floor),
+    });
+    println!(
+        "{}",
+        json!({ "row": "throughput", "what": "CPU of a worker over that of a bare loop, 1 KB records, 4 shards", "floor": 1.35, "worst": ratio, "holds": ratio <= 1.35, "more": more })
+    );
+    let count = AGGREGATED.1 * each;
+    let worker = best(Role::Worker, AGGREGATED.0, count)?;
+    let floor = best(Role::Floor, AGGREGATED.0, AGGREGATED.1)?;
+    let rate = count as f64 / worker;
+    let more = json!({ "worker_cpu_s": worker, "floor_cpu_s": floor, "records": count });
+    println!(
+        "{}",
+        json!({ "row": "throughput-kpl", "what": "user records of 100 B in aggregates of 50 KB for each CPU second", "floor": 1.5e6, "worst": rate, "holds": rate >= 1.5e6, "more": more })
+    );
+    Ok(())
+}
+
+/// The CPU seconds that a process of this role spent.
+fn cpu(endpoint: &str, role: Role, stream: &str, count: usize) -> anyhow::Result<f64> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--role", role.name(), "--endpoint", endpoint, "--stream", stream]);
+    let output = command.args(["--count", &count.to_string()]).output()?;
+    let said = String::from_utf8(output.stdout)?;
+    said.trim().parse().with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The instructions that such a process took, if valgrind can be had: other load does not change them.
+fn instructions(endpoint: &str, role: Role, stream: &str, count: usize) -> Option<u64> {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    command.arg(std::env::current_exe().ok()?);
+    command.args(["--role", role.name(), "--endpoint", endpoint, "--stream", stream]);
+    let output = command.args(["--count", &count.to_string()]).output().ok()?;
+    let said = String::from_utf8(output.stderr).ok()?;
+    said.lines().rev().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
+}
+
+/// An aggregate of about 50 KB, and how many user records it has.
+fn aggregate() -> anyhow::Result<(Vec<u8>, usize)> {
+    let mut aggregator = Aggregator::new(50_000);
+    for number in 0_usize.. {
+        let key = format!("customer-{}", number % 100);
+        if let Some(full) = aggregator.add(&key, None, &[b'x'; USER_RECORD_BYTES])? {
+            return Ok((full.data.to_vec(), full.user_records));
+        }
+    }
+    anyhow::bail!("an aggregate is full some day")
+}
+
+/// Creates a stream and puts records evenly over its shards.
+async fn fill(
+    client: &Client,
+    stream: &str,
+    records: impl Iterator<Item = Vec<u8>>,
+) -> anyhow::Result<()> {
+    client.create_stream().stream_name(stream).shard_count(i32::try_from(SHARDS)?).send().await?;
+    let mut records = records.enumerate().peekable();
+    while records.peek().is_some() {
+        let entry = |(number, data): (usize, Vec<u8>)| {
+            let hash_key = u128::MAX / SHARDS as u128 * (number % SHARDS) as u128 + 1;
+            let entry = PutRecordsRequestEntry::builder().partition_key("key");
+            entry.explicit_hash_key(hash_key.to_string()).data(Blob::new(data)).build()
+        };
+        let entries = records.by_ref().take(80).map(entry).collect::<Result<Vec<_>, _>>()?;
+        let put = client.put_records().stream_name(stream).set_records(Some(entries));
+        let failed = put.send().await?.failed_record_count.unwrap_or_default();
+        anyhow::ensure!(failed == 0, "{failed} records were refused");
+    }
+    Ok(())
+}
+
+/// Reads all shards of a stream, one after the other, with nothing around it.
+async fn read(args: &Args) -> anyhow::Result<()> {
+    let client = Client::new(&kcl_local::sdk_config(&args.endpoint));
+    let mut count = 0;
+    for shard in client.list_shards().stream_name(&args.stream).send().await?.shards() {
+        let start = client.get_shard_iterator().stream_name(&args.stream);
+        let start =
+            start.shard_id(shard.shard_id()).shard_iterator_type(ShardIteratorType::TrimHorizon);
+        let mut iterator = start.send().await?.shard_iterator;
+        loop {
+            let read = client.get_records().set_shard_iterator(iterator).limit(10_000);
+            let reply = read.send().await?;
+            if reply.records().is_empty() {
+                break;
+            }
+            count += reply.records().len();
+            iterator = reply.next_shard_iterator;
+        }
+    }
+    anyhow::ensure!(count == args.count, "{count} records, not {}", args.count);
+    Ok(())
+}
+
+/// Counts records until all are there.
+struct Counter {
+    left: Arc<AtomicUsize>,
+    is_done: CancellationToken,
+}
+
+impl RecordProcessor for Counter {
+    async fn process_records(
+        &mut self,
+        batch: RecordBatch,
+        _shard: &ShardContext,
+    ) -> Result<(), BoxError> {
+        if self.left.fetch_sub(batch.len(), Ordering::Relaxed) == batch.len() {
+            self.is_done.cancel();
+        }
+        Ok(())
+    }
+}
+
+async fn work(args: &Args) -> anyhow::Result<()> {
+    let aws = kcl_local::sdk_config(&args.endpoint);
+    let (left, is_done) = (Arc::new(AtomicUsize::new(args.count)), CancellationToken::new());
+    let told = is_done.clone();
+    let mut retrieval = RetrievalConfig::default();
+    retrieval.initial_position = InitialPosition::TrimHorizon;
+    // A table for each process: all of them start from the beginning.
+    let table = format!("throughput-{}", std::process::id());
+    let worker = Worker::builder("throughput")
+        .records(KinesisSource::new(&aws, args.stream.as_str()))
+        .leases(DynamoLeaseStore::new(&aws, table.as_str()).create_if_missing())
+        .processor(move |_: &ShardContext| Counter {
+            left: Arc::clone(&left),
+            is_done: told.clone(),
+        })
+        .retrieval_config(retrieval)
+        .build()?;
+    worker.run_until(is_done.cancelled()).await?;
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! The bodies of the fuzz targets: one for every decoder. Each gets any bytes, and panics if what it
+//! looks at does not hold.
+//!
+//! `ci/fuzz.sh` runs them, guided by coverage where that can be had. This file is compiled twice: here
+//! and in `fuzz/`, which is no part of the workspace.
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use bytes::Bytes;
+use kcl_core::kpl::{
+    Aggregator, Deaggregator, Expansion, HashRangePolicy, UserRecords, open, seal,
+};
+use kcl_core::model::{Checkpoint, HashKeyRange, Position, Record, SequenceNumber, WriteStamp};
+use kcl_dynamo::testing;
+
+/// The body of a target.
+pub type Target = fn(&[u8]);
+
+/// Every target with its name.
+pub const TARGETS: [(&str, Target); 3] =
+    [("kpl_frame", kpl_frame), ("row", row), ("position", position)];
+
+/// Any bytes as a record's data, and as the message in an intact frame: it is expanded wholly or
+/// delivered as it is.
+///
+/// # Panics
+/// That is how a finding is told.
+pub fn kpl_frame(bytes: &[u8]) {
+    expand(&Bytes::copy_from_slice(bytes));
+    expand(&seal(bytes));
+}
+
+fn expand(frame: &Bytes) {
+    let outer = Record::new(Position::of(7.into()), "outer", frame.clone(), None);
+    let mut records = Vec::new();
+    let expansion = Deaggregator::default().expand(outer.clone(), &mut records);
+    let Expansion::Aggregate { user_records, out_of_range } = expansion else {
+        assert_eq!(records, [outer], "delivered as it is");
+        return;
+    };
+    assert_eq!((user_records, out_of_range), (records.len(), 0));
+    let within = |part: &[u8]| part.is_empty() || frame.as_ptr_range().contains(&part.as_ptr());
+    for (place, record) in (0..).zip(&records) {
+        assert_eq!(record.position, Position { sequence: 7.into(), sub_sequence: place });
+        assert!(within(&record.data) && within(record.partition_key.as_str().as_bytes()), "copied");
+    }
+
+    let message = open(frame).ok().flatten().expect("it was expanded");
+    let sent: Vec<_> = UserRecords::of(&message).into_iter().flatten().flatten().collect();
+    let lower = HashKeyRange { start: 0, end: u128::MAX / 2 };
+    let mut kept = Vec::new();
+    Deaggregator::new(HashRangePolicy::Drop, Some(lower)).expand(outer, &mut kept);
+    let belongs = records.iter().zip(&sent).filter(|(_, sent)| lower.contains(sent.hash_key()));
+    assert!(belongs.map(|(record, _)| record).eq(&kept), "dropping keeps order and numbers");
+
+    let mut aggregator = Aggregator::new(usize::MAX);
+    for record in &sent {
+        let key = record.partition_key.as_str();
+        aggregator.add(key, record.explicit_hash_key, &record.data).expect("there is no limit");
+    }
+    let Some(aggregate) = aggregator.finish() else { return };
+    let message = open(&aggregate.data).ok().flatten().expect("ours are valid");
+    let found: Vec<_> = UserRecords::of(&message).into_iter().flatten().flatten().collect();
+    assert_eq!(found, sent, "aggregated again it says the same");
+}
+
+/// The names of attributes that mean something, in any kind of row.
+const NAMES: [&str; 28] = [
+    "leaseKey",
+    "entityType",
+    "leaseOwner",
+    "checkpointOwner",
+    "leaseCounter",
+    "ownerSwitchesSinceCheckpoint",
+    "checkpoint",
+    "checkpointSubSequenceNumber",
+    "pendingCheckpoint",
+    "pendingCheckpointSubSequenceNumber",
+    "pendingCheckpointState",
+    "parentShardId",
+    "childShardIds",
+    "startingHashKey",
+    "endingHashKey",
+    "startAt",
+    "expiryMillis",
+    "caughtUpAt",
+    "lastWrite",
+    "lut",
+    "sts",
+    "opr",
+    "beat",
+    "streamId",
+    "arn",
+    "createdAt",
+    "startPosition",
+    "leaseDuration",
+];
+
+/// Attributes, each as a name's place, a type, a length and so many bytes: read as a row of some kind
+/// or not at all; a lease is written as it was read.
+///
+/// # Panics
+/// That is how a finding is told.
+pub fn row(mut bytes: &[u8]) {
+    let mut attributes = Vec::new();
+    while let [name, kind, length, rest @ ..] = bytes {
+        let (value, rest) = rest.split_at(rest.len().min(usize::from(*length)));
+        let name = NAMES.get(usize::from(*name) % NAMES.len()).copied().unwrap_or_default();
+        attributes.push((name.to_owned(), attribute(*kind, value)));
+        bytes = rest;
+    }
+    let page = testing::read(attributes);
+    let rows = page.leases.len() + page.presence.len() + page.stream_starts.len();
+    assert_eq!(rows + page.java.len() + page.unreadable.len(), 1, "one row of one kind");
+    for lease in &page.leases {
+        let again = testing::read(testing::write(lease));
+        assert_eq!(again.leases, page.leases, "written as it was read");
+    }
+}
+
+fn attribute(kind: u8, value: &[u8]) -> AttributeValue {
+    let text = String::from_utf8_lossy(value).into_owned();
+    match kind % 8 {
+        0 | 1 => AttributeValue::S(text),
+        2 | 3 => AttributeValue::N(text),
+        4 => AttributeValue::B(Blob::new(value)),
+        5 => AttributeValue::Ss(text.split(',').map(str::to_owned).collect()),
+        6 => AttributeValue::Bool(!value.is_empty()),
+        _ => AttributeValue::M(std::iter::empty().collect()),
+    }
+}
+
+/// Any text as whatever stands for a place: what is read is written as it was.
+///
+/// # Panics
+/// That is how a finding is told.
+pub fn position(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(number) = text.parse::<SequenceNumber>() {
+        assert_eq!(number.to_string(), text);
+    }
+    let sub_sequence = bytes.len() as u64;
+    if let Ok(checkpoint) = Checkpoint::parse(&text, sub_sequence) {
+        assert_eq!(checkpoint.to_text(), text);
+        assert_eq!(Checkpoint::parse(&checkpoint.to_text(), sub_sequence), Ok(checkpoint));
+    }
+    let (start, end) = text.split_once(',').unwrap_or((&text, &text));
+    if let Ok(range) = HashKeyRange::parse(start, end) {
+        assert!(range.start <= range.end);
+        assert_eq!(
+            HashKeyRange::parse(&range.start.to_string(), &range.end.to_string()),
+            Ok(range)
+        );
+    }
+    if let Some(stamp) = WriteStamp::parse(&text) {
+        assert_eq!(WriteStamp::parse(&stamp.to_string()), Some(stamp));
+    }
+}
