@@ -119,6 +119,12 @@ impl PresenceWatch {
         gone.map(|(worker, _)| worker.clone()).collect()
     }
 
+    /// Whether a worker's beat was ever seen to move: a row alone may be what a dead one left.
+    #[must_use]
+    pub fn has_moved(&self, worker: &WorkerId) -> bool {
+        self.seen.get(worker).is_some_and(|sighting| sighting.has_moved)
+    }
+
     /// Another live incarnation of the same stable name: its beat moves, so it is no leftover row.
     #[must_use]
     pub fn same_name(&self, me: &WorkerId, expiry: Duration, now: Moment) -> Option<WorkerId> {
@@ -176,6 +182,17 @@ mod tests {
         assert_eq!(watch.long_gone(EXPIRY, at(124)), []);
         assert_eq!(watch.long_gone(EXPIRY, at(125)), ["a".into()]);
         assert_eq!(watch.long_gone(EXPIRY * 9, at(125)), [], "who scans rarely waits longer");
+    }
+
+    #[test]
+    fn a_beat_that_was_seen_once_has_not_moved() {
+        let mut watch = PresenceWatch::default();
+        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
+        scan(&mut watch, &[("a", 1), ("b", 2)], 6);
+        assert_eq!(
+            ["a", "b", "c"].map(|worker| watch.has_moved(&worker.into())),
+            [false, true, false]
+        );
     }
 
     #[test]

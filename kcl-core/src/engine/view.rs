@@ -151,7 +151,11 @@ impl View {
 
     /// The pause until the next scan.
     pub(super) fn scan_pause(&mut self, now: Moment) -> Duration {
-        let workers = self.present(now).len();
+        // Whoever shares the budget moves. Rows that crashed workers left must not make scans rare.
+        let present = self.present(now);
+        let sharing =
+            |worker: &&WorkerId| **worker == self.side.me || self.presence.has_moved(worker);
+        let workers = present.iter().filter(sharing).count();
         let budget = self.side.config.lease.scan_units;
         let chance = self.side.chance.draw();
         self.scan_every = scan_budget::pause(workers, self.scan_units, budget, chance);
