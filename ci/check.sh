@@ -35,4 +35,6 @@ tool cargo-deny --all-features check bans licenses sources
 tool shellcheck ci/*.sh .ci/run
 step ci/simulate.sh "${KCL_SIM_SEEDS:-5000}" # fresh seeds, base printed
 step ci/determinism.sh
+step ci/exhaustive.sh # prints the number of states
+step ci/mutations.sh --smoke
 step ci/real_servers.sh

@@ -46,23 +46,23 @@ caught_by=''
 
 # Runs a stage; true if it fails, with what failed in `caught_by`.
 catches() {
-  local stage="$1" file="$2" build='' run
+  local stage="$1" file="$2" compile='' run
   case "$stage" in
     unit) run='cargo test --locked -p kcl-core --lib -- --skip interleavings' ;;
     exhaustive) run='cargo test --locked -p kcl-core --lib -- interleavings' ;;
     dynamo)
       [[ "$file" == kcl-dynamo/* ]] || return 1
       run='cargo test --locked -p kcl-dynamo --lib && cargo test --locked -p kcl-tests --test dynamo'
-      build='cargo test --locked -p kcl-tests --test dynamo --no-run'
+      compile='cargo test --locked -p kcl-tests --test dynamo --no-run'
       ;;
     engine) run='cargo test --locked -p kcl-tests --test engine' ;;
     simulation)
       run="ci/simulate.sh $seeds $base"
-      build='ci/simulate.sh 0 1'
+      compile='ci/simulate.sh 0 1'
       ;;
     *) echo "mutations: there is no stage $stage" >&2 && exit 2 ;;
   esac
-  if ! (cd "$copy" && sh -c "${build:-${run%% -- *} --no-run}") >"$log" 2>&1; then
+  if ! (cd "$copy" && sh -c "${compile:-${run%% -- *} --no-run}") >"$log" 2>&1; then
     cat "$log" >&2
     echo "mutations: $name does not compile" >&2
     exit 1

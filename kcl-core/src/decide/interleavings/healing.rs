@@ -34,7 +34,7 @@ pub(super) fn heals(world: &World) -> Result<(), Violation> {
         world.left.ticks = world.left.ticks.saturating_add(1);
         world.go(Step::Tick)?;
     }
-    require(false, "no_dead_end", || format!("{world}"))
+    require(false, "NoDeadEnd", || format!("{world}"))
 }
 
 /// A worker delivers and nobody waits for it, or the shard is finished.

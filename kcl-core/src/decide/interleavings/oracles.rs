@@ -28,20 +28,18 @@ impl Told {
     /// Looks at both workers.
     pub(super) fn looks(&mut self, workers: &[Worker; 2]) -> Result<(), Violation> {
         let running = || workers.iter().filter(|worker| worker.may_run());
-        require(running().count() <= 1, "one_worker_delivers", || {
+        require(running().count() <= 1, "OneDeliverer", || {
             "both workers may run the application's code".to_owned()
         })?;
         for worker in running() {
             let Some(Consumer { token, .. }) = worker.consumer() else { continue };
             if let Some((newest, whose)) = &self.newest {
-                require(newest <= token, "tokens_never_fall", || {
+                require(newest <= token, "TokensRise", || {
                     format!("{} runs under {token} after {newest}", worker.me)
                 })?;
-                require(
-                    newest != token || *whose == worker.me,
-                    "a_token_is_one_ownership",
-                    || format!("{whose} and {} ran under {token}", worker.me),
-                )?;
+                require(newest != token || *whose == worker.me, "TokensRise", || {
+                    format!("{whose} and {} ran under {token}", worker.me)
+                })?;
             }
             self.newest = Some((*token, worker.me.clone()));
         }
@@ -56,24 +54,24 @@ impl Told {
         after: Option<&Lease>,
     ) -> Result<(), Violation> {
         let (Some(before), Some(after)) = (before, after) else { return Ok(()) };
-        require(before.counter <= after.counter, "counters_never_fall", || {
+        require(before.counter <= after.counter, "CountersRise", || {
             format!("{} after {}: {write:?}", after.counter, before.counter)
         })?;
         if before.checkpoint == after.checkpoint {
             return Ok(());
         }
-        require(!before.is_ended(), "a_finished_lease_stays_finished", || format!("{write:?}"))?;
-        require(before.checkpoint < after.checkpoint, "checkpoints_never_go_back", || {
+        require(!before.is_ended(), "NoResurrection", || format!("{write:?}"))?;
+        require(before.checkpoint < after.checkpoint, "CheckpointsRise", || {
             format!("{} after {}: {write:?}", after.checkpoint, before.checkpoint)
         })?;
-        require(before.holder() == Some(&write.worker), "checkpoints_are_the_holders", || {
+        require(before.holder() == Some(&write.worker), "HolderWrites", || {
             format!("{:?} holds it: {write:?}", before.holder())
         })?;
         let is_processed = match after.checkpoint {
             Checkpoint::ShardEnd => self.is_finished,
             checkpoint => checkpoint <= position(self.processed),
         };
-        require(is_processed, "no_record_is_skipped", || {
+        require(is_processed, "NoSkip", || {
             format!("{} is stored, {} was processed: {write:?}", after.checkpoint, self.processed)
         })
     }
@@ -83,7 +81,7 @@ impl Told {
         let Some(consumer) = consumer else { return Ok(position(0)) };
         let next = (1..=u8::MAX).find(|number| position(*number) > consumer.processed);
         let next = next.unwrap_or(u8::MAX);
-        require(next <= self.processed + 1, "no_record_is_skipped", || {
+        require(next <= self.processed + 1, "NoSkip", || {
             format!("record {next} is processed before {}", self.processed + 1)
         })?;
         self.processed = self.processed.max(next);
@@ -93,7 +91,7 @@ impl Told {
 
 /// A worker counts on a write: it must have been made.
 pub(super) fn believed_writes_were_made(call: Option<&Call>) -> Result<(), Violation> {
-    require(call.is_some_and(|call| call.is_made), "believed_writes_were_made", || {
+    require(call.is_some_and(|call| call.is_made), "SettledTruly", || {
         format!("{:?}", call.map(|call| &call.write))
     })
 }
@@ -103,5 +101,5 @@ pub(super) fn late_copies_do_not_count(
     write: &LeaseWrite,
     row: Option<&Lease>,
 ) -> Result<(), Violation> {
-    require(!write.is_allowed(row), "late_copies_do_not_count", || format!("{write:?}"))
+    require(!write.is_allowed(row), "LateCopiesFail", || format!("{write:?}"))
 }
