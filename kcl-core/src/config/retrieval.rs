@@ -24,7 +24,15 @@ pub struct RetrievalConfig {
     /// Default: 10,000, which is also the most.
     /// Source: Kinesis API reference, `GetRecords`, parameter `Limit`.
     pub records_max: usize,
+    /// How many bytes of records this worker holds at most, unless it shares a
+    /// [`MemoryBudget`](crate::MemoryBudget): those that are being read, read ahead or processed.
+    ///
+    /// Default: 256 MiB. At least 1 MiB. One record for each shard may come on top, and what the
+    /// application keeps. A shard that is busy alone needs 60 MiB to read at full speed.
+    pub memory_max: usize,
 }
+
+const MIB: usize = 1024 * 1024;
 
 impl Default for RetrievalConfig {
     fn default() -> Self {
@@ -32,6 +40,7 @@ impl Default for RetrievalConfig {
             initial_position: InitialPosition::default(),
             poll_every: Duration::from_secs(1),
             records_max: 10_000,
+            memory_max: 256 * MIB,
         }
     }
 }
@@ -41,5 +50,7 @@ impl RetrievalConfig {
         let range = (Duration::from_millis(200), Duration::from_mins(1));
         check_duration(mistakes, "retrieval.poll_every", self.poll_every, range);
         check_count(mistakes, "retrieval.records_max", self.records_max, (1, 10_000));
+        let range = (MIB, usize::MAX);
+        check_count(mistakes, "retrieval.memory_max", self.memory_max, range);
     }
 }

@@ -46,9 +46,8 @@ impl Hand {
     }
 
     fn drop_up_to(&mut self, done: Option<Position>) {
-        if let Some(Batch { records, caught_up_at }) = self.batch.take() {
-            self.batch = Some(Batch { records: records.after(done), caught_up_at });
-        }
+        self.batch =
+            self.batch.take().map(|batch| Batch { records: batch.records.after(done), ..batch });
     }
 
     fn first(&self) -> Option<Record> {

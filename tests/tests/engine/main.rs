@@ -9,6 +9,8 @@ mod failing;
 #[cfg(test)]
 mod losing;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod per_key;
 #[cfg(test)]
 mod reading;
