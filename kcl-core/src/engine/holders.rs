@@ -60,6 +60,7 @@ impl Holders {
             expiry: lease.expiry,
             renew_every: lease.renewal(),
             hand_over: lease.hand_over,
+            store_every: self.side.config.delivery.checkpoints.store_every(),
         };
         let numbers = self.side.write_numbers();
         let holding = Holding::new(self.side.me.clone(), times, numbers, (row, sent));

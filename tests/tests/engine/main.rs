@@ -22,3 +22,5 @@ mod sharing;
 mod starting;
 #[cfg(test)]
 mod streamed;
+#[cfg(test)]
+mod two_phase;
