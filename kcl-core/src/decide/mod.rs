@@ -9,6 +9,7 @@
 )]
 
 pub mod asking;
+pub mod at_risk;
 pub mod balance;
 pub mod bootstrap;
 pub mod checkpointing;

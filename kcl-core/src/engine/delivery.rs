@@ -279,12 +279,18 @@ impl Delivery {
 
     fn context(&self) -> ShardContext {
         let marks = Marks::new(self.policy, self.last.done);
-        let marks = watch::Sender::new(marks.with_records(self.last.records));
+        let mut marks = marks.with_records(self.last.records);
+        let pending = self.pending.borrow().clone().and_then(|it| it.unsettled(self.last.done));
+        // It was delivered before, if not to this processor: it may be committed.
+        if let Some(position) = pending.as_ref().and_then(|pending| pending.checkpoint.position()) {
+            marks.deliver(position);
+        }
+        let marks = watch::Sender::new(marks);
         ShardContext {
             info: self.desk.info.clone(),
             desk: Arc::clone(&self.desk),
             resume: self.last.done,
-            pending: self.pending.borrow().clone().and_then(|it| it.unsettled(self.last.done)),
+            pending,
             cancelled: CancellationToken::new(),
             checkpointer: Checkpointer {
                 marks,

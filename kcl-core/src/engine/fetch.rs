@@ -66,6 +66,7 @@ pub(super) struct Batch {
     pub(super) records: RecordBatch,
     /// When these were the last records of the shard, if they were.
     pub(super) caught_up_at: Option<Timestamp>,
+    pub(super) read_at: Moment,
     /// What the records take until they are done.
     pub(super) _memory: Arc<Reserved>,
 }
@@ -219,7 +220,8 @@ impl Fetch {
             self.resume = Resume::after(last.position, caught_up_at.or(known));
             memory.settle(taken);
             let records = RecordBatch::new(fetched.records, fetched.behind_latest);
-            self.batch = Some(Batch { records, caught_up_at, _memory: Arc::new(memory) });
+            let (read_at, _memory) = (started, Arc::new(memory));
+            self.batch = Some(Batch { records, caught_up_at, read_at, _memory });
         } else {
             self.caught_up_at = caught_up_at;
         }

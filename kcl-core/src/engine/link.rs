@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::checkpointer::CheckpointError;
+use crate::decide::at_risk::Lag;
 use crate::model::{
     Checkpoint, ChildShard, Lease, LeaseCounter, Moment, PendingCheckpoint, StreamName,
     StreamStart, Timestamp,
@@ -84,8 +85,8 @@ pub(crate) struct Done {
 /// How a consumer is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Vitals {
-    /// How far its last read was behind the end of the shard, if that is known.
-    pub(crate) behind_latest: Option<Duration>,
+    /// How far it is behind the end of the shard, if that is known.
+    pub(crate) lag: Option<Lag>,
     /// The call of the application's code that has not ended yet.
     pub(crate) call: Option<Calling>,
 }

@@ -1,6 +1,8 @@
 //! Whole workers against a stream and a table in memory, in virtual time.
 
 #[cfg(test)]
+mod at_risk;
+#[cfg(test)]
 mod crashing;
 #[cfg(test)]
 mod delivery;

@@ -83,6 +83,45 @@ fn has(told: &Told, wanted: &str) -> bool {
     told.lock().unwrap().iter().any(|said| said == wanted)
 }
 
+fn has_progressed(world: &World) -> bool {
+    world.find(0).is_some_and(|lease| lease.checkpoint.has_progressed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_owner_may_commit_what_it_finds_prepared_and_its_records_come_no_more() {
+    struct Committer(Told);
+    impl RecordProcessor for Committer {
+        async fn initialize(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
+            let pending = shard.pending().ok_or("something is prepared")?;
+            let position = pending.checkpoint.position().ok_or("it is a position")?;
+            Ok(shard.checkpointer().checkpoint(position).await?)
+        }
+
+        async fn process_records(
+            &mut self,
+            batch: RecordBatch,
+            _: &ShardContext,
+        ) -> Result<(), BoxError> {
+            self.0.lock().unwrap().push(text(&batch));
+            Ok(())
+        }
+    }
+    let (world, told) = world();
+    world.put(0, ["a", "b"]);
+    let one = start(&world, "one", Then::Hang, &told);
+    world.until("prepared", SOON, |_| has(&told, "prepared a b")).await;
+    one.crash();
+    world.put(0, ["c"]);
+    let told = Told::default();
+    let of = told.clone();
+    let factory = move |_: &ShardContext| Committer(of.clone());
+    let _two = world.start_processor("two", world.stream.clone(), factory);
+    world.until("committed", SECOND * 30, has_progressed).await;
+    assert_eq!(world.lease(0).pending, None);
+    world.until("delivered", SOON, |_| has(&told, "c")).await;
+    assert_eq!(*told.lock().unwrap(), ["c"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_crash_between_prepare_and_commit_hands_the_state_to_the_next_owner() {
     let (world, told) = world();
@@ -109,7 +148,7 @@ async fn what_was_committed_is_pending_no_more() {
     let (world, told) = world();
     world.put(0, ["a", "b"]);
     let one = start(&world, "one", Then::Commit, &told);
-    world.until("committed", SOON, |world| world.lease(0).checkpoint.has_progressed()).await;
+    world.until("committed", SOON, has_progressed).await;
     one.stop().await.unwrap();
     let last = world.put(0, ["c"]);
     let _two = start(&world, "two", Then::Commit, &told);
@@ -124,13 +163,8 @@ async fn a_new_processor_after_a_panic_is_told_of_what_the_former_one_prepared()
     let (world, told) = world();
     world.put(0, ["a"]);
     let _one = start(&world, "one", Then::Panic, &told);
-    world.until("committed", SOON, |world| world.lease(0).checkpoint.has_progressed()).await;
-    assert_eq!(*told.lock().unwrap(), [
-        "pending nothing",
-        "prepared a",
-        "pending a",
-        "prepared a"
-    ]);
+    world.until("committed", SOON, has_progressed).await;
+    assert_eq!(*told.lock().unwrap(), ["pending nothing", "prepared a", "pending a", "prepared a"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,7 +195,7 @@ async fn what_cannot_be_prepared_is_refused_by_name() {
     let of = refused.clone();
     let factory = move |_: &ShardContext| Refused(of.clone());
     let _one = world.start_processor("one", world.stream.clone(), factory);
-    world.until("committed", SOON, |world| world.lease(0).checkpoint.has_progressed()).await;
+    world.until("committed", SOON, has_progressed).await;
     world.pass(SECOND).await;
     let said: Vec<_> = refused.lock().unwrap().iter().map(ToString::to_string).collect();
     assert!(said[0].contains("outside what was delivered"), "{said:?}");
