@@ -26,6 +26,18 @@ mod tests {
     }
 
     #[test]
+    fn the_two_phase_example_writes_no_record_twice() {
+        let lines = run(env!("CARGO_BIN_EXE_two_phase_checkpoint"));
+        assert!(lines.iter().any(|line| line.starts_with("found shardId-")), "{lines:#?}");
+        assert!(lines.iter().filter(|line| line.starts_with("wrote")).count() >= 8, "{lines:#?}");
+        assert_eq!(
+            lines.last().map(String::as_str),
+            Some("no record is there twice"),
+            "{lines:#?}"
+        );
+    }
+
+    #[test]
     fn the_per_key_example_keeps_the_order_of_each_key() {
         let lines = run(env!("CARGO_BIN_EXE_per_key"));
         assert!(lines.len() >= 40, "{lines:#?}");

@@ -96,7 +96,10 @@ impl ShardContext {
         self.resume
     }
 
-    /// A checkpoint that a former owner prepared and did not commit.
+    /// A checkpoint that a former owner, or a processor before a panic, prepared and did not commit.
+    ///
+    /// If its records turn out to be done, checkpoint its position in
+    /// [`initialize`](crate::RecordProcessor::initialize): they do not come again then. Otherwise they do.
     #[must_use]
     pub const fn pending(&self) -> Option<&PendingCheckpoint> {
         self.pending.as_ref()

@@ -163,6 +163,16 @@ pub enum Event {
         /// When it is tried again.
         retry_in: Duration,
     },
+    /// Records of a shard that are not done may be older than half of the retention: the stream will
+    /// drop them. Told again with growing pauses for as long as that lasts.
+    DataAtRisk {
+        /// Of which shard.
+        shard: ShardId,
+        /// How old they may be: the lag of the batch in hand, or of the last read, and the time since.
+        age: Duration,
+        /// At what age they are dropped, as it was when this worker started.
+        retention: Duration,
+    },
     /// Records were trimmed before they were processed. They are gone.
     DataLost {
         /// Of which shard.

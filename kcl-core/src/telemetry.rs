@@ -81,6 +81,9 @@ fn log(event: &Event) {
         Event::FetchFailed { shard, error, retry_in } => {
             warn!(shard_id = %shard, error, ?retry_in, "records not read");
         }
+        Event::DataAtRisk { shard, age, retention } => {
+            error!(shard_id = %shard, ?age, ?retention, "records may be trimmed unprocessed");
+        }
         Event::DataLost { shard, from, to, caught_up_at } => {
             error!(shard_id = %shard, %from, %to, ?caught_up_at, "records were trimmed unprocessed");
         }

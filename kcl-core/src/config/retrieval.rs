@@ -34,6 +34,12 @@ pub struct RetrievalConfig {
     ///
     /// Default: [`HashRangePolicy::Deliver`]. It matters only where aggregates are expanded.
     pub hash_range: HashRangePolicy,
+    /// How many bytes of records this worker holds at most, unless it shares a
+    /// [`MemoryBudget`](crate::MemoryBudget): those that are being read, read ahead or processed.
+    ///
+    /// Default: 256 MiB. At least 1 MiB. One record for each shard may come on top, and what the
+    /// application keeps. A shard that is busy alone needs 60 MiB to read at full speed.
+    pub memory_max: usize,
 }
 
 /// What to do with records that the Kinesis Producer Library aggregated.
@@ -48,6 +54,8 @@ pub enum Aggregation {
     Raw,
 }
 
+const MIB: usize = 1024 * 1024;
+
 impl Default for RetrievalConfig {
     fn default() -> Self {
         Self {
@@ -56,6 +64,7 @@ impl Default for RetrievalConfig {
             records_max: 10_000,
             aggregation: Aggregation::default(),
             hash_range: HashRangePolicy::default(),
+            memory_max: 256 * MIB,
         }
     }
 }
@@ -65,5 +74,7 @@ impl RetrievalConfig {
         let range = (Duration::from_millis(200), Duration::from_mins(1));
         check_duration(mistakes, "retrieval.poll_every", self.poll_every, range);
         check_count(mistakes, "retrieval.records_max", self.records_max, (1, 10_000));
+        let range = (MIB, usize::MAX);
+        check_count(mistakes, "retrieval.memory_max", self.memory_max, range);
     }
 }

@@ -16,6 +16,8 @@ pub struct Marks {
     delivered: Option<Position>,
     /// Up to where the processor returned `Ok`, or acknowledged each record.
     processed: Watermark,
+    /// About how many records that are.
+    records: u64,
     failure: Option<AckFailure>,
     is_over: bool,
 }
@@ -45,6 +47,8 @@ pub struct Reached {
     pub is_all_done: bool,
     /// How many records lie above the last position up to which all are acknowledged.
     pub in_flight: usize,
+    /// About how many records the processor has done.
+    pub records: u64,
 }
 
 /// Why a checkpoint is not allowed.
@@ -61,7 +65,13 @@ impl Marks {
     #[must_use]
     pub fn new(policy: CheckpointPolicy, stored: Checkpoint) -> Self {
         let (delivered, processed, failure) = (None, Watermark::default(), None);
-        Self { policy, stored, delivered, processed, failure, is_over: false }
+        Self { policy, stored, delivered, processed, records: 0, failure, is_over: false }
+    }
+
+    /// The same marks, after a former processor had done about so many records.
+    #[must_use]
+    pub fn with_records(self, records: u64) -> Self {
+        Self { records, ..self }
     }
 
     /// Judges a checkpoint of the application at `position`; returns what to store.
@@ -84,13 +94,33 @@ impl Marks {
         Ok(self.automatic().map_or(checkpoint, |automatic| automatic.max(checkpoint)))
     }
 
+    /// Judges a checkpoint that the application prepares at `position`; returns it.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why not: what is done already needs no preparing.
+    pub fn judge_prepared(&self, position: Position) -> Result<Checkpoint, Refusal> {
+        let checkpoint = Checkpoint::After(position);
+        if self.is_over {
+            return Err(Refusal::Over);
+        }
+        let is_delivered = self.delivered.is_some_and(|delivered| position <= delivered);
+        if is_delivered && checkpoint > self.done() {
+            Ok(checkpoint)
+        } else {
+            Err(Refusal::OutOfRange)
+        }
+    }
+
     /// Notes that records up to `last` are about to be handed over.
     pub fn deliver(&mut self, last: Position) {
         self.delivered = self.delivered.max(Some(last));
     }
 
-    /// Notes that the processor returned `Ok` for records up to `last`.
-    pub fn process(&mut self, last: Position) {
+    /// Notes that the processor returned `Ok` for so many records up to `last`.
+    pub fn process(&mut self, last: Position, records: usize) {
+        if !self.processed.has(last) {
+            self.records = self.records.saturating_add(u64::try_from(records).unwrap_or(u64::MAX));
+        }
         self.processed.finish(last);
     }
 
@@ -118,6 +148,7 @@ impl Marks {
 
     /// Notes that a record is done. Says whether anybody has to know.
     pub fn acknowledge(&mut self, position: Position) -> bool {
+        self.records = self.records.saturating_add(u64::from(self.is_outstanding(position)));
         !self.is_over && self.processed.acknowledge(position)
     }
 
@@ -153,6 +184,7 @@ impl Marks {
             restart: self.restart(),
             is_all_done: self.is_all_done(),
             in_flight: self.in_flight(),
+            records: self.records,
         }
     }
 
@@ -172,10 +204,7 @@ impl Marks {
     /// What the library stores by itself: as far as the processor returned `Ok`.
     #[must_use]
     pub fn automatic(&self) -> Option<Checkpoint> {
-        match self.policy {
-            CheckpointPolicy::Automatic => self.processed.low().map(Checkpoint::After),
-            CheckpointPolicy::Manual => None,
-        }
+        self.processed.low().filter(|_| self.policy.is_automatic()).map(Checkpoint::After)
     }
 
     /// Up to where everything is done for good.
@@ -194,9 +223,10 @@ impl Marks {
     #[must_use]
     pub fn restart(&self) -> Option<Checkpoint> {
         match self.policy {
-            CheckpointPolicy::Automatic if self.processed.is_empty() => None,
-            CheckpointPolicy::Automatic => Some(self.done()),
             CheckpointPolicy::Manual => Some(self.stored),
+            CheckpointPolicy::Automatic | CheckpointPolicy::Every { .. } => {
+                (!self.processed.is_empty()).then(|| self.done())
+            }
         }
     }
 
@@ -270,9 +300,26 @@ mod tests {
     #[test]
     fn an_automatic_checkpoint_is_stored_along_with_an_older_one() {
         let mut marks = marks(Automatic);
-        marks.process(at(12));
+        marks.process(at(12), 1);
         check(&marks, 10, Ok(after(12)));
         check(&marks, 15, Ok(after(15)));
+    }
+
+    #[test]
+    fn what_is_prepared_was_delivered_and_is_not_done() {
+        let mut marks = marks(Automatic);
+        marks.process(at(12), 1);
+        for (position, expected) in [
+            (5, Err(Refusal::OutOfRange)),
+            (12, Err(Refusal::OutOfRange)),
+            (13, Ok(after(13))),
+            (20, Ok(after(20))),
+            (21, Err(Refusal::OutOfRange)),
+        ] {
+            assert_eq!(marks.judge_prepared(at(position)), expected, "{position}");
+        }
+        marks.end();
+        assert_eq!(marks.judge_prepared(at(13)), Err(Refusal::Over));
     }
 
     #[test]
@@ -289,7 +336,7 @@ mod tests {
         {
             let mut marks = marks(policy);
             marks.store(after(7));
-            marks.process(at(12));
+            marks.process(at(12), 1);
             assert_eq!((marks.automatic(), marks.done()), (automatic, done), "{policy:?}");
             assert!(!marks.is_all_done());
             marks.store(after(20));

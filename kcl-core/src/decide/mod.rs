@@ -9,6 +9,7 @@
 )]
 
 pub mod asking;
+pub mod at_risk;
 pub mod balance;
 pub mod bootstrap;
 pub mod checkpointing;
@@ -20,8 +21,10 @@ pub mod failure;
 pub mod holding;
 pub mod holes;
 pub mod lifecycle;
+pub mod memory;
 pub mod pace;
 pub mod parents;
+pub mod prefetch;
 pub mod presence;
 pub mod resume;
 pub mod retry;

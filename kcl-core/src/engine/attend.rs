@@ -159,6 +159,7 @@ fn publish(progress: &watch::Sender<Done>, reached: Reached, caught_up_at: Optio
     progress.send_if_modified(|done| {
         let before = *done;
         done.checkpoint = done.checkpoint.max(reached.automatic);
+        done.records = done.records.max(reached.records);
         done.caught_up_at = done.caught_up_at.max(caught_up_at);
         *done != before
     });

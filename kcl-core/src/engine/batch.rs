@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::batch::RecordBatch;
 use crate::config::OnExhausted;
 use crate::dead_letter::FailedRecord;
+use crate::decide::at_risk::Lag;
 use crate::decide::failure::{Condemned, Failed, Portion, Trouble, Verdict};
 use crate::decide::lifecycle::Event as Happened;
 use crate::engine::attend::{Attended, Patience};
@@ -14,7 +15,7 @@ use crate::engine::fetch::{Batch, Fetch, Next};
 use crate::engine::link::Order;
 use crate::engine::refusal::RefusedAt;
 use crate::event::Event;
-use crate::model::{Position, Record, Timestamp};
+use crate::model::{Moment, Position, Record, Timestamp};
 
 /// What was read and is not done.
 #[derive(Debug, Default)]
@@ -46,9 +47,8 @@ impl Hand {
     }
 
     fn drop_up_to(&mut self, done: Option<Position>) {
-        if let Some(Batch { records, caught_up_at }) = self.batch.take() {
-            self.batch = Some(Batch { records: records.after(done), caught_up_at });
-        }
+        self.batch =
+            self.batch.take().map(|batch| Batch { records: batch.records.after(done), ..batch });
     }
 
     fn first(&self) -> Option<Record> {
@@ -107,13 +107,11 @@ impl Consumer {
             let Some(fetch) = &mut self.fetch else { return Err(Happened::EndReached) };
             match fetch.take() {
                 Some(Next::Batch(batch)) => {
-                    let behind_latest = batch.records.behind_latest();
-                    self.vitals.send_modify(|vitals| vitals.behind_latest = behind_latest);
+                    self.lags(batch.records.behind_latest(), batch.read_at);
                     return Ok(batch);
                 }
                 Some(Next::CaughtUp(at)) => {
-                    let behind_latest = Some(Duration::ZERO);
-                    self.vitals.send_modify(|vitals| vitals.behind_latest = behind_latest);
+                    self.lags(Some(Duration::ZERO), self.parts.clock.now());
                     self.delivery.publish(Some(at));
                 }
                 Some(Next::End(_)) => return Err(Happened::EndReached),
@@ -128,6 +126,12 @@ impl Consumer {
                 }
             }
         }
+    }
+
+    /// Notes how far the shard's reader was behind its end.
+    fn lags(&self, behind: Option<Duration>, seen: Moment) {
+        let lag = behind.map(|behind| Lag { behind, seen });
+        self.vitals.send_modify(|vitals| vitals.lag = lag);
     }
 
     async fn deliver_portion(&mut self, count: usize, attempt: u32) -> Happened {

@@ -14,6 +14,7 @@ use crate::engine::worker::{Placement, Worker, WorkerParts};
 use crate::event::Observer;
 use crate::for_each::for_each;
 use crate::lease_store::LeaseStore;
+use crate::memory::MemoryBudget;
 use crate::model::Record;
 use crate::processor::ProcessorFactory;
 use crate::record_source::RecordSource;
@@ -33,6 +34,7 @@ pub struct WorkerBuilder {
     factory: Option<Arc<dyn ErasedFactory>>,
     dead_letter: Option<Arc<dyn DeadLetter>>,
     config: WorkerConfig,
+    memory: Option<MemoryBudget>,
     clock: Arc<dyn Clock>,
     observer: Option<Arc<dyn Observer>>,
     placement: Placement,
@@ -51,6 +53,7 @@ impl WorkerBuilder {
             factory: None,
             dead_letter: None,
             config: WorkerConfig::default(),
+            memory: None,
             clock: Arc::new(SystemClock),
             observer: None,
             placement: Placement::OwnThread,
@@ -126,6 +129,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// The memory that this worker's records may take, shared with other workers of this process. By
+    /// default each worker has `retrieval.memory_max` of its own.
+    pub fn memory(mut self, budget: MemoryBudget) -> Self {
+        self.memory = Some(budget);
+        self
+    }
+
     /// Who gets every event, beside the log.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
@@ -191,6 +201,8 @@ impl WorkerBuilder {
         else {
             return Err(ConfigError::default());
         };
+        let own = || MemoryBudget::new(self.config.retrieval.memory_max);
+        let memory = self.memory.unwrap_or_else(own);
         Ok(Worker::new(WorkerParts {
             name: self.name,
             incarnation: self.incarnation.unwrap_or_else(fresh_incarnation),
@@ -198,6 +210,7 @@ impl WorkerBuilder {
             store,
             factory,
             dead_letter: self.dead_letter,
+            memory,
             config: Arc::new(self.config),
             clock: self.clock,
             events: Events::new(self.observer),

@@ -27,6 +27,7 @@ use crate::engine::link::{Calling, FromConsumer, Grant, Vitals};
 use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::Event;
+use crate::memory::MemoryBudget;
 use crate::model::{Checkpoint, ChildShard, Position};
 use crate::record_source::RecordSource;
 use crate::telemetry::Events;
@@ -41,6 +42,7 @@ pub(crate) struct ConsumerParts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) events: Events,
     pub(crate) chance: Arc<Chance>,
+    pub(crate) memory: MemoryBudget,
     pub(crate) refusals: Refusals,
 }
 
@@ -108,8 +110,9 @@ impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Self {
         let Grant { stream, start, retention, lease, token, deadline, order, .. } = grant;
         let Grant { progress, vitals, holder, alive, .. } = grant;
-        let ConsumerParts { source, factory, dead_letter, config, clock, events, chance, refusals } =
+        let ConsumerParts { source, factory, dead_letter, config, clock, events, chance, .. } =
             parts;
+        let ConsumerParts { memory, refusals, .. } = parts;
         let info = ShardInfo { stream, shard_id: lease.key.shard(), token: token.into() };
         let delivery = &config.delivery;
         let guard = Guard::new(Arc::clone(&clock), deadline, order, delivery.cancel_grace);
@@ -126,7 +129,9 @@ impl Consumer {
         let delivery = Delivery::new(factory, delivery.checkpoints, desk, &lease, to_holder);
         let lease = Arc::new(lease);
         let checkpoint = lease.checkpoint;
-        let parts = FetchParts { source, clock, events, chance, config, lease, start, retention };
+        let memory = memory.join();
+        let parts =
+            FetchParts { source, clock, events, chance, config, memory, lease, start, retention };
         let mut consumer = Self {
             parts,
             guard,

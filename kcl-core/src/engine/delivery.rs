@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::BoxError;
 use crate::ack::Ledger;
 use crate::batch::RecordBatch;
-use crate::checkpointer::Checkpointer;
+use crate::checkpointer::{Checkpointer, Pending};
 use crate::config::CheckpointPolicy;
 use crate::context::ShardContext;
 use crate::dead_letter::FailedRecord;
@@ -26,7 +26,7 @@ use crate::engine::erase::{ErasedFactory, ErasedProcessor};
 use crate::engine::guard::{Call, Guard, Stop};
 use crate::engine::link::{Done, FromConsumer};
 use crate::engine::supervisor::said;
-use crate::model::{Lease, Moment, PendingCheckpoint, Position};
+use crate::model::{Lease, Moment, Position};
 use crate::partial_failure;
 use crate::telemetry::chain;
 
@@ -69,7 +69,8 @@ impl From<String> for Mishap {
 pub(super) struct Delivery {
     factory: Arc<dyn ErasedFactory>,
     policy: CheckpointPolicy,
-    pending: Option<PendingCheckpoint>,
+    /// What is prepared, for each processor to be told. Shared with its checkpointer.
+    pending: watch::Sender<Option<Pending>>,
     holder: mpsc::WeakSender<FromConsumer>,
     desk: Arc<Desk>,
     pub(super) progress: watch::Sender<Done>,
@@ -95,7 +96,9 @@ impl Delivery {
         (holder, progress): (mpsc::WeakSender<FromConsumer>, watch::Sender<Done>),
     ) -> Self {
         let last = Marks::new(policy, lease.checkpoint).reached();
-        let (pending, desk) = (lease.pending.clone(), Arc::new(desk));
+        let pending =
+            lease.pending.clone().map(|pending| Pending::inherited(pending, lease.checkpoint));
+        let (pending, desk) = (watch::Sender::new(pending), Arc::new(desk));
         Self { factory, policy, pending, holder, desk, progress, last, current: None }
     }
 
@@ -136,7 +139,7 @@ impl Delivery {
             return Outcome::Failed("there is no processor".to_owned().into());
         };
         let Some(last) = batch.last_position() else { return Outcome::Succeeded };
-        let marks = context.checkpointer.marks.clone();
+        let (marks, count) = (context.checkpointer.marks.clone(), batch.len());
         marks.send_modify(|marks| marks.deliver(last));
         let batch = batch.recorded_in(Arc::new(Ledger::new(marks.clone())));
         let work = async {
@@ -159,7 +162,7 @@ impl Delivery {
             }
             Call::Done(Ok(done)) => {
                 if done.is_ok() {
-                    marks.send_modify(|marks| marks.process(last));
+                    marks.send_modify(|marks| marks.process(last, count));
                 }
                 self.outcome(Call::Done(done))
             }
@@ -246,7 +249,7 @@ impl Delivery {
         if let Some(current) = &self.current {
             current.context.checkpointer.marks.send_modify(|marks| {
                 marks.deliver(position);
-                marks.process(position);
+                marks.process(position, 1);
             });
         }
     }
@@ -275,14 +278,25 @@ impl Delivery {
     }
 
     fn context(&self) -> ShardContext {
-        let marks = watch::Sender::new(Marks::new(self.policy, self.last.done));
+        let marks = Marks::new(self.policy, self.last.done);
+        let mut marks = marks.with_records(self.last.records);
+        let pending = self.pending.borrow().clone().and_then(|it| it.unsettled(self.last.done));
+        // It was delivered before, if not to this processor: it may be committed.
+        if let Some(position) = pending.as_ref().and_then(|pending| pending.checkpoint.position()) {
+            marks.deliver(position);
+        }
+        let marks = watch::Sender::new(marks);
         ShardContext {
             info: self.desk.info.clone(),
             desk: Arc::clone(&self.desk),
             resume: self.last.done,
-            pending: self.pending.clone(),
+            pending,
             cancelled: CancellationToken::new(),
-            checkpointer: Checkpointer { marks, holder: self.holder.clone() },
+            checkpointer: Checkpointer {
+                marks,
+                pending: self.pending.clone(),
+                holder: self.holder.clone(),
+            },
         }
     }
 

@@ -11,13 +11,17 @@ use crate::config::{LostDataPolicy, WorkerConfig};
 use crate::decide::bootstrap;
 use crate::decide::children::{self, Ended, Successors};
 use crate::decide::pace::{Pace, ReadDone};
+use crate::decide::prefetch::RecordSize;
 use crate::decide::resume::Resume;
 use crate::decide::retry;
 use crate::engine::expand::Expander;
 use crate::engine::side::Chance;
 use crate::engine::timer::sleep_until;
 use crate::event::Event;
-use crate::model::{Checkpoint, ChildShard, Lease, Moment, Position, StreamStart, Timestamp};
+use crate::memory::{MemoryShare, Reserved};
+use crate::model::{
+    Checkpoint, ChildShard, Lease, Moment, Position, Record, StreamStart, Timestamp,
+};
 use crate::record_source::{Fetched, RecordSource, ShardFilter, ShardReader, SourceError};
 use crate::telemetry::{Events, chain};
 
@@ -38,6 +42,7 @@ pub(super) struct FetchParts {
     pub(super) events: Events,
     pub(super) chance: Arc<Chance>,
     pub(super) config: Arc<WorkerConfig>,
+    pub(super) memory: MemoryShare,
     pub(super) lease: Arc<Lease>,
     pub(super) start: Arc<StreamStart>,
     pub(super) retention: Duration,
@@ -62,6 +67,9 @@ pub(super) struct Batch {
     pub(super) records: RecordBatch,
     /// When these were the last records of the shard, if they were.
     pub(super) caught_up_at: Option<Timestamp>,
+    pub(super) read_at: Moment,
+    /// What the records take until they are done.
+    pub(super) _memory: Arc<Reserved>,
 }
 
 /// Reads one shard. Holds at most one batch.
@@ -75,6 +83,7 @@ pub(super) struct Fetch {
     attempt: Option<BoxFuture<'static, Attempt>>,
     expander: Expander,
     pace: Pace,
+    size: RecordSize,
     next_read: Moment,
     failing: Option<Failing>,
     throttled: u32,
@@ -96,6 +105,7 @@ struct Attempt {
     opened_at: Option<Timestamp>,
     started: Moment,
     started_at: Timestamp,
+    memory: Reserved,
     outcome: Result<Brought, SourceError>,
 }
 
@@ -119,6 +129,7 @@ impl Fetch {
             attempt: None,
             expander,
             pace,
+            size: RecordSize::default(),
             next_read,
             failing: None,
             throttled: 0,
@@ -166,7 +177,7 @@ impl Fetch {
                 self.attempt.insert(Box::pin(attempt(
                     self.parts.clone(),
                     self.resume,
-                    self.next_read,
+                    (self.next_read, self.size),
                     reader,
                 )))
             }
@@ -176,17 +187,26 @@ impl Fetch {
         self.opened_at = done.opened_at.or(self.opened_at);
         self.reader = done.reader;
         match done.outcome {
-            Ok(Brought::Fetched(fetched)) => self.take_in(fetched, done.started, done.started_at),
+            Ok(Brought::Fetched(fetched)) => {
+                self.take_in(fetched, (done.started, done.started_at), done.memory);
+            }
             Ok(Brought::Trimmed(successors)) => self.trimmed(successors),
             Err(error) => self.failed(&error),
         }
     }
 
-    fn take_in(&mut self, fetched: Fetched, started: Moment, started_at: Timestamp) {
+    fn take_in(
+        &mut self,
+        fetched: Fetched,
+        (started, started_at): (Moment, Timestamp),
+        mut memory: Reserved,
+    ) {
         (self.failing, self.throttled) = (None, 0);
         let is_caught_up = fetched.is_caught_up();
         let read = ReadDone { started, bytes: bytes(&fetched), is_caught_up };
         self.next_read = self.pace.after_read(read, self.parts.clock.now());
+        let taken = read.bytes + footprint(&fetched.records);
+        self.size.observe(fetched.records.len(), taken);
         let first = fetched.records.first().map(|record| record.position);
         if !self.is_seamless && (first.is_some() || is_caught_up) {
             self.look_for_gap(first);
@@ -206,8 +226,10 @@ impl Fetch {
         if records.is_empty() {
             self.caught_up_at = caught_up_at;
         } else {
+            memory.settle(taken);
             let records = RecordBatch::new(records, fetched.behind_latest);
-            self.batch = Some(Batch { records, caught_up_at });
+            let (read_at, _memory) = (started, Arc::new(memory));
+            self.batch = Some(Batch { records, caught_up_at, read_at, _memory });
         }
         self.end = fetched.end.map(|closed| closed.children);
     }
@@ -287,32 +309,34 @@ impl Fetch {
 async fn attempt(
     parts: FetchParts,
     resume: Resume,
-    when: Moment,
+    (when, size): (Moment, RecordSize),
     mut reader: Option<Box<dyn ShardReader>>,
 ) -> Attempt {
     sleep_until(&*parts.clock, when).await;
+    let memory = parts.memory.reserve(size.want(parts.config.retrieval.records_max)).await;
     let (started, started_at) = (parts.clock.now(), parts.clock.time_of_day());
     let opened_at = reader.is_none().then_some(started_at);
-    let outcome = match read(&parts, resume, &mut reader).await {
+    let outcome = match read(&parts, resume, &mut reader, memory.records()).await {
         Ok(fetched) => Ok(Brought::Fetched(fetched)),
         Err(error @ SourceError::ShardMissing { .. }) => {
             successors(&parts, resume).await.map(Brought::Trimmed).ok_or(error)
         }
         Err(error) => Err(error),
     };
-    Attempt { reader, opened_at, started, started_at, outcome }
+    Attempt { reader, opened_at, started, started_at, memory, outcome }
 }
 
 async fn read(
     parts: &FetchParts,
     resume: Resume,
     reader: &mut Option<Box<dyn ShardReader>>,
+    records_max: usize,
 ) -> Result<Fetched, SourceError> {
     let reader = match reader {
         Some(reader) => reader,
         None => reader.insert(parts.source.open(&parts.lease.key.shard(), resume.from).await?),
     };
-    reader.read(parts.config.retrieval.records_max).await
+    reader.read(records_max).await
 }
 
 /// Who goes on with a shard that does not exist any more, if the list of shards proves that.
@@ -337,6 +361,11 @@ fn bytes(fetched: &Fetched) -> u64 {
         .map(|record| record.data.len() + record.partition_key.as_str().len())
         .sum::<usize>();
     u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// What records take beside their data and keys.
+fn footprint(records: &[Record]) -> u64 {
+    u64::try_from(size_of_val(records)).unwrap_or(u64::MAX)
 }
 
 impl std::fmt::Debug for Fetch {

@@ -80,6 +80,7 @@ pub(super) struct Holder {
     order: watch::Sender<Order>,
     consumer_gone: oneshot::Receiver<()>,
     waiting: Vec<(Checkpoint, oneshot::Sender<Result<(), CheckpointError>>)>,
+    preparing: Vec<oneshot::Sender<()>>,
     calls: FuturesUnordered<BoxFuture<'static, HoldingInput>>,
     ended: bool,
     /// Whether the consumer said its last word, or is known to be gone.
@@ -123,6 +124,7 @@ impl Holder {
             order,
             consumer_gone,
             waiting: Vec::new(),
+            preparing: Vec::new(),
             calls: FuturesUnordered::new(),
             ended: false,
             is_quiet: false,
@@ -137,6 +139,7 @@ impl Holder {
             self.take_in(input).await;
         }
         self.waiting.clear();
+        self.preparing.clear();
         self.from_consumer.close();
         if !self.is_quiet {
             drop((&mut self.consumer_gone).await); // An error says the same: it is gone.
@@ -171,6 +174,10 @@ impl Holder {
                 self.waiting.push((checkpoint, reply));
                 HoldingInput::Checkpoint(checkpoint)
             }
+            FromConsumer::Prepare { pending, reply } => {
+                self.preparing.push(reply);
+                HoldingInput::Prepare(pending)
+            }
             FromConsumer::ShardEnded { children } => HoldingInput::ShardEnded(children),
             FromConsumer::Drained => HoldingInput::Drained,
             FromConsumer::GaveUp => HoldingInput::GaveUp,
@@ -181,6 +188,7 @@ impl Holder {
         let done = *self.progress.borrow_and_update();
         HoldingInput::Progress(DoneSoFar {
             checkpoint: done.checkpoint,
+            records: done.records,
             caught_up_at: done.caught_up_at,
         })
     }
@@ -218,6 +226,11 @@ impl Holder {
                 self.order.send_modify(|order| *order = order.lost());
             }
             HoldingEffect::Stored(stored) => self.answer_up_to(stored),
+            HoldingEffect::Prepared => {
+                for reply in self.preparing.drain(..) {
+                    _ = reply.send(()); // Who asked may not wait any longer.
+                }
+            }
             HoldingEffect::Refused(refused) => self.refuse(refused),
             HoldingEffect::CreateChildren(children) => self.create_children(&children),
             HoldingEffect::HandOverAsked(next) => {

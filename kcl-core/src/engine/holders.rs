@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
+use crate::decide::at_risk::{Lag, RiskWatch};
 use crate::decide::holding::{Holding, HoldingTimes};
 use crate::decide::slow::SlowWatch;
 use crate::engine::holder::{FromHolder, Holder, HolderParts, TO_HOLDER_MAX, ToHolder};
@@ -19,6 +20,9 @@ use crate::event::Event;
 use crate::model::{Lease, LeaseKey, Moment, StreamStart, WorkerId};
 use crate::telemetry::shard_span;
 
+/// How long a shard that came to be held may take until its first read tells how far it is behind.
+const FIRST_READ_TIME: Duration = Duration::from_mins(1);
+
 /// A lease that this worker holds, or whose consumer is still here.
 #[derive(Debug)]
 struct Held {
@@ -26,6 +30,11 @@ struct Held {
     next: Option<WorkerId>,
     vitals: watch::Receiver<Vitals>,
     slow: SlowWatch,
+    risk: RiskWatch,
+    /// When it came to be held.
+    since: Moment,
+    /// How far the shard may be behind if it is never read: as long as nobody was at its end.
+    unread: Option<Lag>,
     has_ended: bool,
 }
 
@@ -60,6 +69,7 @@ impl Holders {
             expiry: lease.expiry,
             renew_every: lease.renewal(),
             hand_over: lease.hand_over,
+            store_every: self.side.config.delivery.checkpoints.store_every(),
         };
         let numbers = self.side.write_numbers();
         let holding = Holding::new(self.side.me.clone(), times, numbers, (row, sent));
@@ -77,8 +87,15 @@ impl Holders {
         let (holder, grant) = Holder::new(parts, holding, self.side.write_numbers(), inbox);
         let span = shard_span(&self.start.stream, &key.shard());
         self.tasks.spawn("holder", span, holder.run());
-        let (vitals, slow) = (grant.vitals.subscribe(), SlowWatch::default());
-        self.held.insert(key, Held { to_holder, next: None, vitals, slow, has_ended: false });
+        let vitals = grant.vitals.subscribe();
+        let (slow, risk) = (SlowWatch::default(), RiskWatch::default());
+        let since = self.side.clock.now();
+        let time_of_day = self.side.clock.time_of_day();
+        let behind = grant.lease.caught_up_at.map(|at| time_of_day.since(at));
+        let unread = behind.map(|behind| Lag { behind, seen: since });
+        let next = None;
+        let held = Held { to_holder, next, vitals, slow, risk, since, unread, has_ended: false };
+        self.held.insert(key, held);
         grant
     }
 
@@ -103,7 +120,13 @@ impl Holders {
         let slow_after = self.side.config.delivery.slow_after;
         let mut shards = Vec::new();
         for (key, held) in self.held.iter_mut().filter(|(_, held)| !held.has_ended) {
-            let Vitals { behind_latest, call } = *held.vitals.borrow();
+            let Vitals { lag, call } = *held.vitals.borrow();
+            let unread = held.unread.filter(|_| now.since(held.since) >= FIRST_READ_TIME);
+            let age = lag.or(unread).map(|lag| lag.age(now));
+            if let Some(age) = held.risk.observe(age, self.retention, now) {
+                let (shard, retention) = (key.shard(), self.retention);
+                self.side.events.emit(&Event::DataAtRisk { shard, age, retention });
+            }
             let taken = held.slow.observe(call.map(|call| call.since), slow_after, now);
             if let (Some(taken), Some(Calling { name, .. })) = (taken, call) {
                 let shard = key.shard();
@@ -113,7 +136,7 @@ impl Holders {
             shards.push(HeldShard {
                 key: key.clone(),
                 checkpoint: view.row(key).map(|row| row.checkpoint),
-                behind_latest,
+                behind_latest: lag.map(|lag| lag.behind),
                 slow: slow.map(|(taken, call)| SlowCall { call: call.name, taken }),
             });
         }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::checkpointer::CheckpointError;
+use crate::decide::at_risk::Lag;
 use crate::model::{
-    Checkpoint, ChildShard, Lease, LeaseCounter, Moment, StreamName, StreamStart, Timestamp,
+    Checkpoint, ChildShard, Lease, LeaseCounter, Moment, PendingCheckpoint, StreamName,
+    StreamStart, Timestamp,
 };
 
 /// How many messages a holder keeps waiting before senders wait.
@@ -74,6 +76,8 @@ impl Order {
 pub(crate) struct Done {
     /// Up to where; none if nothing is.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// About how many records that are.
+    pub(crate) records: u64,
     /// When the consumer was last at the end of its shard.
     pub(crate) caught_up_at: Option<Timestamp>,
 }
@@ -81,8 +85,8 @@ pub(crate) struct Done {
 /// How a consumer is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Vitals {
-    /// How far its last read was behind the end of the shard, if that is known.
-    pub(crate) behind_latest: Option<Duration>,
+    /// How far it is behind the end of the shard, if that is known.
+    pub(crate) lag: Option<Lag>,
     /// The call of the application's code that has not ended yet.
     pub(crate) call: Option<Calling>,
 }
@@ -105,6 +109,13 @@ pub(crate) enum FromConsumer {
         checkpoint: Checkpoint,
         /// Answered once it is stored, or cannot be.
         reply: oneshot::Sender<Result<(), CheckpointError>>,
+    },
+    /// Store this checkpoint as prepared now.
+    Prepare {
+        /// Up to where, and the application's state.
+        pending: PendingCheckpoint,
+        /// Answered once it is stored. Dropped if it cannot be.
+        reply: oneshot::Sender<()>,
     },
     /// The shard is finished and the application agrees: create the children's leases, store
     /// `SHARD_END`, and give up the lease. The children cover the shard's hash range.

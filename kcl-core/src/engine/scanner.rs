@@ -275,10 +275,12 @@ impl Scanner {
             self.ask(ask);
         }
         let (held, leases) = (self.holders.look(&self.view, now), self.view.len());
+        let memory = self.side.memory.usage();
         self.status.send_if_modified(|status| {
-            let differs = status.held != held || status.leases != leases;
+            let differs = status.held != held || status.leases != leases || status.memory != memory;
             status.held = held;
             status.leases = leases;
+            status.memory = memory;
             differs
         });
     }

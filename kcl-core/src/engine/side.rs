@@ -8,6 +8,7 @@ use crate::config::WorkerConfig;
 use crate::decide::write_numbers::WriteNumbers;
 use crate::engine::refusal::Refusals;
 use crate::lease_store::LeaseStore;
+use crate::memory::MemoryBudget;
 use crate::model::WorkerId;
 use crate::record_source::RecordSource;
 use crate::telemetry::Events;
@@ -21,6 +22,7 @@ pub(super) struct Side {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) config: Arc<WorkerConfig>,
     pub(super) events: Events,
+    pub(super) memory: MemoryBudget,
     pub(super) lanes: AtomicU32,
     pub(super) chance: Chance,
     pub(super) refusals: Refusals,

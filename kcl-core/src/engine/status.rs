@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::event::LeaseEnd;
+use crate::memory::MemoryUsage;
 use crate::model::{Checkpoint, LeaseKey, WorkerId};
 
 /// A worker, as it is now.
@@ -17,6 +18,8 @@ pub struct WorkerStatus {
     pub held: Vec<HeldShard>,
     /// How many leases the table has, ended ones included.
     pub leases: usize,
+    /// The memory that records take, in all workers that share the budget. Looked at as often.
+    pub memory: MemoryUsage,
     /// What failed last, causes included.
     pub last_error: Option<String>,
 }

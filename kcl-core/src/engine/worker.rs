@@ -20,6 +20,7 @@ use crate::engine::side::{Chance, Side};
 use crate::engine::status::{ShutdownReport, WorkerState, WorkerStatus};
 use crate::error::RunError;
 use crate::lease_store::LeaseStore;
+use crate::memory::MemoryBudget;
 use crate::model::WorkerId;
 use crate::record_source::RecordSource;
 use crate::telemetry::{Events, worker_span};
@@ -47,6 +48,7 @@ pub(super) struct WorkerParts {
     pub(super) config: Arc<WorkerConfig>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: Events,
+    pub(super) memory: MemoryBudget,
     pub(super) placement: Placement,
 }
 
@@ -76,6 +78,7 @@ impl Worker {
             state: WorkerState::Starting,
             held: Vec::new(),
             leases: 0,
+            memory: parts.memory.usage(),
             last_error: None,
         };
         Self { parts, id, status: watch::Sender::new(status), stop: CancellationToken::new() }
@@ -141,6 +144,7 @@ impl Worker {
             clock: Arc::clone(&parts.clock),
             config: Arc::clone(&parts.config),
             events: parts.events.clone(),
+            memory: parts.memory.clone(),
             lanes: AtomicU32::new(0),
             chance: Chance::seeded(parts.incarnation.rotate_left(32)),
             refusals: refusals.clone(),
@@ -154,6 +158,7 @@ impl Worker {
             clock: parts.clock,
             events: parts.events,
             chance,
+            memory: parts.memory,
             refusals: refusals.clone(),
         };
         let channels = Channels { grants, status: status.clone(), stop: stop.token().clone() };

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod aggregated;
 #[cfg(test)]
+mod at_risk;
+#[cfg(test)]
 mod crashing;
 #[cfg(test)]
 mod delivery;
@@ -10,6 +12,8 @@ mod delivery;
 mod failing;
 #[cfg(test)]
 mod losing;
+#[cfg(test)]
+mod memory;
 #[cfg(test)]
 mod per_key;
 #[cfg(test)]
@@ -22,3 +26,5 @@ mod sharing;
 mod starting;
 #[cfg(test)]
 mod streamed;
+#[cfg(test)]
+mod two_phase;

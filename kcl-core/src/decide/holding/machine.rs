@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::vocabulary::{DoneSoFar, HoldingEffect, HoldingInput, HoldingTimes};
+use super::unwritten::Unwritten;
+use super::vocabulary::{HoldingEffect, HoldingInput, HoldingTimes};
 use crate::decide::write_numbers::WriteNumbers;
 use crate::event::LeaseEnd;
 use crate::lease_store::Conditional;
 use crate::model::{
-    Change, Checkpoint, ChildShard, Lease, LeaseCounter, LeaseWrite, Moment, Progress, WorkerId,
-    WriteKind,
+    Checkpoint, ChildShard, Lease, LeaseCounter, LeaseWrite, Moment, Progress, WorkerId, WriteKind,
 };
 
 /// How often an open hand-over's row is read.
@@ -66,8 +66,7 @@ pub struct Holding {
     row: Lease,
     renewed_at: Moment,
     in_flight: Option<InFlight>,
-    done: DoneSoFar,
-    asked: Option<Checkpoint>,
+    unwritten: Unwritten,
     hand_over: Option<HandOver>,
     goal: Goal,
     drain_until: Option<Moment>,
@@ -93,8 +92,7 @@ impl Holding {
             row,
             renewed_at: sent,
             in_flight: None,
-            done: DoneSoFar::default(),
-            asked: None,
+            unwritten: Unwritten::new(times.store_every),
             hand_over: None,
             goal: Goal::Hold,
             drain_until: None,
@@ -141,7 +139,10 @@ impl Holding {
     #[must_use]
     pub fn wake_at(&self) -> Moment {
         let write = match &self.in_flight {
-            None => Some(self.renewed_at + self.times.renew_every),
+            None => {
+                let renewal = self.renewed_at + self.times.renew_every;
+                Some(self.unwritten.due_at().map_or(renewal, |due| due.min(renewal)))
+            }
             Some(in_flight) => in_flight.resend_at,
         };
         let read = self.hand_over.as_ref().map(|hand_over| hand_over.read_at);
@@ -166,11 +167,13 @@ impl Holding {
                     effects.push(HoldingEffect::Read);
                 }
             }
-            HoldingInput::Progress(done) => {
-                self.done.checkpoint = self.done.checkpoint.max(done.checkpoint);
-                self.done.caught_up_at = self.done.caught_up_at.max(done.caught_up_at);
-            }
+            HoldingInput::Progress(done) => self.unwritten.advance(done, &self.row, now),
             HoldingInput::Checkpoint(checkpoint) => self.ask_for(checkpoint, effects),
+            HoldingInput::Prepare(pending) => {
+                if !self.unwritten.prepare(pending, &self.row) {
+                    effects.push(HoldingEffect::Prepared);
+                }
+            }
             HoldingInput::ShardEnded(children) => {
                 self.consumer_gone = true;
                 effects.push(HoldingEffect::CreateChildren(children.clone()));
@@ -218,7 +221,7 @@ impl Holding {
         } else if checkpoint == self.row.checkpoint && self.row.pending.is_none() {
             effects.push(HoldingEffect::Stored(checkpoint));
         } else {
-            self.asked = self.asked.max(Some(checkpoint));
+            self.unwritten.ask(checkpoint);
         }
     }
 
@@ -226,9 +229,9 @@ impl Holding {
     fn settle(&mut self, outcome: Conditional, now: Moment, effects: &mut Vec<HoldingEffect>) {
         let Some(InFlight { write, first_sent, .. }) = self.in_flight.take() else { return };
         match outcome {
-            Conditional::Applied(row) => self.written(&write, first_sent, row, effects),
+            Conditional::Applied(row) => self.written(&write, (first_sent, now), row, effects),
             Conditional::Lost { found: Some(row) } if write.made(&row) => {
-                self.written(&write, first_sent, row, effects);
+                self.written(&write, (first_sent, now), row, effects);
             }
             Conditional::Lost { found: None } => {
                 let ended = matches!(write.kind, WriteKind::EndShard { .. });
@@ -241,7 +244,7 @@ impl Holding {
     fn written(
         &mut self,
         write: &LeaseWrite,
-        first_sent: Moment,
+        (first_sent, now): (Moment, Moment),
         row: Lease,
         effects: &mut Vec<HoldingEffect>,
     ) {
@@ -249,7 +252,9 @@ impl Holding {
         self.renewed_at = first_sent;
         effects.push(HoldingEffect::Deadline(self.deadline()));
         effects.push(HoldingEffect::Stored(self.row.checkpoint));
-        self.asked = self.asked.filter(|asked| *asked > self.row.checkpoint);
+        if self.unwritten.written(&self.row, now) {
+            effects.push(HoldingEffect::Prepared);
+        }
         match write.kind {
             WriteKind::CompleteHandOver { .. } => self.end(LeaseEnd::HandedOver, effects),
             WriteKind::Release { .. } => self.end(LeaseEnd::Released, effects),
@@ -390,7 +395,8 @@ impl Holding {
                 (Goal::Hold | Goal::EndShard { created: false, .. }, _) => {}
             }
         }
-        let is_due = self.asked.is_some() || now >= self.renewed_at + self.times.renew_every;
+        let is_due = self.unwritten.is_urgent(&self.row, now)
+            || now >= self.renewed_at + self.times.renew_every;
         is_due.then(|| self.renewal(counter, self.progress()))
     }
 
@@ -418,23 +424,12 @@ impl Holding {
             kind,
         };
         effects.push(HoldingEffect::Write(write.clone()));
+        self.unwritten.send();
         self.in_flight =
             Some(InFlight { write, first_sent: now, resend_at: None, resend_pause: RESEND_MIN });
     }
 
-    /// What moved since the row was written.
     fn progress(&self) -> Option<Progress> {
-        let newest = self.asked.max(self.done.checkpoint);
-        let checkpoint = newest.filter(|newest| {
-            *newest > self.row.checkpoint || (self.asked.is_some() && self.row.pending.is_some())
-        });
-        let caught_up_at = self.done.caught_up_at.filter(|at| Some(*at) > self.row.caught_up_at);
-        match (checkpoint, caught_up_at) {
-            (Some(checkpoint), _) => Some(Progress::to(checkpoint, caught_up_at)),
-            (None, Some(_)) => {
-                Some(Progress { checkpoint: None, pending: Change::Keep, caught_up_at })
-            }
-            (None, None) => None,
-        }
+        self.unwritten.progress(&self.row)
     }
 }

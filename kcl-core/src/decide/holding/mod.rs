@@ -6,8 +6,11 @@
 
 mod machine;
 #[cfg(test)]
+mod prepared_tests;
+#[cfg(test)]
 mod tests;
+mod unwritten;
 mod vocabulary;
 
 pub use machine::{HAND_OVER_READ_EVERY, Holding};
-pub use vocabulary::{DoneSoFar, HoldingEffect, HoldingInput, HoldingTimes};
+pub use vocabulary::{DoneSoFar, HoldingEffect, HoldingInput, HoldingTimes, StoreEvery};

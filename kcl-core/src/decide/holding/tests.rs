@@ -16,6 +16,7 @@ const TIMES: HoldingTimes = HoldingTimes {
     expiry: Duration::from_secs(10),
     renew_every: Duration::from_secs(3),
     hand_over: Duration::from_secs(30),
+    store_every: None,
 };
 
 fn at(millis: u64) -> Moment {
@@ -184,7 +185,7 @@ fn a_row_with_the_right_owner_and_counter_but_another_stamp_is_not_taken_for_our
 #[test]
 fn progress_waits_for_the_next_renewal_and_a_checkpoint_does_not() {
     let mut story = Story::begin();
-    let done = DoneSoFar { checkpoint: Some(after(5)), caught_up_at: None };
+    let done = DoneSoFar { checkpoint: Some(after(5)), ..DoneSoFar::default() };
     assert_eq!(story.on(100, HoldingInput::Progress(done)), []);
     let write = story.writes(200, HoldingInput::Checkpoint(after(3)));
     let WriteKind::Renew { progress: Some(progress), .. } = &write.kind else {
@@ -223,7 +224,7 @@ fn an_owner_that_is_asked_drains_and_renews_until_it_hands_over() {
     let next = Some(WorkerId::new("other"));
     assert!(matches!(&renewal.kind, WriteKind::Renew { next: asked, .. } if *asked == next));
     story.answer(3_020, &renewal);
-    let done = DoneSoFar { checkpoint: Some(after(9)), caught_up_at: None };
+    let done = DoneSoFar { checkpoint: Some(after(9)), ..DoneSoFar::default() };
     story.on(3_100, HoldingInput::Progress(done));
     let complete = story.writes(3_200, HoldingInput::Drained);
     assert!(matches!(complete.kind, WriteKind::CompleteHandOver { .. }));

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::event::LeaseEnd;
 use crate::lease_store::Conditional;
-use crate::model::{Checkpoint, ChildShard, Lease, LeaseWrite, Moment, Timestamp, WorkerId};
+use crate::model::{
+    Checkpoint, ChildShard, Lease, LeaseWrite, Moment, PendingCheckpoint, Timestamp, WorkerId,
+};
 
 /// The times that a holder keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +17,17 @@ pub struct HoldingTimes {
     pub renew_every: Duration,
     /// How long a hand-over may take.
     pub hand_over: Duration,
+    /// When progress is stored sooner than with the next renewal, if ever.
+    pub store_every: Option<StoreEvery>,
+}
+
+/// When progress is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StoreEvery {
+    /// Once so many records are done,
+    pub records: u64,
+    /// or the first of them has been done for so long.
+    pub time: Duration,
 }
 
 impl HoldingTimes {
@@ -42,6 +55,8 @@ pub enum HoldingInput {
     Progress(DoneSoFar),
     /// The application wants this checkpoint stored now.
     Checkpoint(Checkpoint),
+    /// The application wants this prepared now. It takes the place of anything prepared before.
+    Prepare(PendingCheckpoint),
     /// All records of the shard are done.
     ShardEnded(Vec<ChildShard>),
     /// The leases of the children exist.
@@ -64,6 +79,8 @@ pub enum HoldingInput {
 pub struct DoneSoFar {
     /// Up to where.
     pub checkpoint: Option<Checkpoint>,
+    /// About how many records that are, since the lease came to be held.
+    pub records: u64,
     /// When the consumer was last at the end of its shard.
     pub caught_up_at: Option<Timestamp>,
 }
@@ -86,6 +103,8 @@ pub enum HoldingEffect {
     Cancel,
     /// Checkpoints up to this one are stored: answer who asked for them.
     Stored(Checkpoint),
+    /// What was to be prepared last is stored, or done already: answer all who asked so far.
+    Prepared,
     /// This checkpoint lies before the stored one: answer who asked for it.
     Refused(Checkpoint),
     /// Create the leases of the children, then say so.

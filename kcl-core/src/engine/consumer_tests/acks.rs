@@ -92,7 +92,7 @@ async fn a_dropped_acknowledgement_brings_the_record_and_all_after_it_to_a_new_p
             let log = world.log();
             let again = &log[5..];
             match policy {
-                CheckpointPolicy::Automatic => assert_eq!(
+                CheckpointPolicy::Automatic | CheckpointPolicy::Every { .. } => assert_eq!(
                     again,
                     [
                         "new after 2/0",

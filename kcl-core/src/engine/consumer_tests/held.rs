@@ -34,6 +34,7 @@ impl Held {
                     self.stored.push(checkpoint);
                     reply.send(Ok(())).unwrap();
                 }
+                FromConsumer::Prepare { reply, .. } => reply.send(()).unwrap(),
                 word @ (FromConsumer::ShardEnded { .. }
                 | FromConsumer::Drained
                 | FromConsumer::GaveUp) => return Some(word),

@@ -29,7 +29,7 @@ use crate::record_source::{
     Fetched, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
 };
 use crate::telemetry::Events;
-use crate::{Ack, BoxError, Checkpointer, PartialFailure, RecordBatch};
+use crate::{Ack, BoxError, Checkpointer, MemoryBudget, PartialFailure, RecordBatch};
 
 pub(super) const MILLI: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -43,6 +43,7 @@ pub(super) struct World {
     pub(super) config: WorkerConfig,
     pub(super) lease: Lease,
     pub(super) refusals: Refusals,
+    pub(super) memory: MemoryBudget,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +113,9 @@ impl World {
         };
         let clock = Arc::new(TestClock::start());
         let refusals = Refusals::new(CancellationToken::new());
-        Self { clock, state: Arc::default(), config: WorkerConfig::default(), lease, refusals }
+        let (state, config) = (Arc::default(), WorkerConfig::default());
+        let memory = MemoryBudget::new(config.retrieval.memory_max);
+        Self { clock, state, config, lease, refusals, memory }
     }
 
     pub(super) fn with_records(self, numbers: impl IntoIterator<Item = u128>) -> Self {
@@ -211,6 +214,7 @@ impl World {
             events: Events::new(Some(Arc::new(self.clone()))),
             chance: Arc::new(Chance::seeded(7)),
             dead_letter: Some(Arc::new(self.clone())),
+            memory: self.memory.clone(),
             refusals: self.refusals.clone(),
         };
         let held = Held {

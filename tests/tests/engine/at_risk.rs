@@ -1,0 +1,66 @@
+//! Records that come close to being trimmed are told of in time.
+
+use std::time::Duration;
+
+use kcl_core::event::Event;
+use kcl_core::record_source::SourceError;
+use kcl_tests::world::{Act, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const SOON: Duration = Duration::from_secs(10);
+const RETENTION: Duration = Duration::from_hours(1);
+
+fn at_risk(event: &Event) -> Option<Duration> {
+    if let Event::DataAtRisk { age, .. } = event { Some(*age) } else { None }
+}
+
+fn world() -> World {
+    let world = World::new(1);
+    world.stream.set_retention(RETENTION);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_fails_for_half_of_the_retention_is_told_with_growing_pauses() {
+    let world = world();
+    world.script(|asked| if asked.delivers("poison") { Act::Fail } else { Act::Succeed });
+    world.put(0, ["poison"]);
+    let _worker = world.start("w");
+    world.pass(MINUTE * 29).await;
+    assert_eq!(world.journal.events(at_risk), []);
+    world.pass(MINUTE * 12).await;
+    let told: Vec<_> = world.journal.events(at_risk).into_iter().map(|(at, ..)| at).collect();
+    let minutes: Vec<_> = told.iter().map(|at| at.as_secs() / 60).collect();
+    assert_eq!(minutes, [30, 31, 33, 37]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_is_told_at_once_and_no_more_when_it_is_done() {
+    let world = world();
+    world.put(0, ["old"]);
+    world.pass(MINUTE * 40).await;
+    world.put(0, ["new"]);
+    let mut world = world;
+    world.config.retrieval.records_max = 1;
+    world.script(|asked| if asked.delivers("old") { Act::Take(SECOND * 5) } else { Act::Succeed });
+    let _worker = world.start("w");
+    world.until("done", SOON, |world| world.journal.has("new")).await;
+    world.pass(MINUTE * 20).await;
+    let told = world.journal.events(at_risk);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].2 >= MINUTE * 40, "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_cannot_be_read_for_long_is_told_too() {
+    let world = world();
+    let worker = world.start("w");
+    world.put(0, ["a"]);
+    world.until("delivered", SOON, |world| world.journal.has("a")).await;
+    worker.faults.source(Some(|| SourceError::Unavailable {
+        stream: "orders".to_owned(),
+        source: "as told".into(),
+    }));
+    world.until("told", MINUTE * 40, |world| world.journal.event(at_risk).is_some()).await;
+}
