@@ -2,10 +2,11 @@
 # Measures in the release profile; prints one JSON line for each row of docs/performance.md.
 #
 #   ci/measure.sh fleet [--trials N] [--only ROW]
+#   ci/measure.sh memory
 #   ci/measure.sh per-key [--trials N]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what="${1:?what to measure: fleet or per-key}"
+what="${1:?what to measure: fleet, memory or per-key}"
 shift
 cargo build --quiet --release --locked -p kcl-tests --bins
 target="$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"

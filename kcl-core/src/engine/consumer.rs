@@ -130,17 +130,8 @@ impl Consumer {
         let lease = Arc::new(lease);
         let checkpoint = lease.checkpoint;
         let memory = memory.join();
-        let parts = FetchParts {
-            source,
-            clock,
-            events,
-            chance,
-            config,
-            memory,
-            lease,
-            start,
-            retention,
-        };
+        let parts =
+            FetchParts { source, clock, events, chance, config, memory, lease, start, retention };
         let mut consumer = Self {
             parts,
             guard,

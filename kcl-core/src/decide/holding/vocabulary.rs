@@ -22,7 +22,7 @@ pub struct HoldingTimes {
 }
 
 /// When progress is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StoreEvery {
     /// Once so many records are done,
     pub records: u64,

@@ -291,7 +291,8 @@ impl Worker {
             is_there: !self.is_stopping,
         };
         let Times { tick, hand_over } = self.times;
-        let times = HoldingTimes { expiry: EXPIRY, renew_every: tick, hand_over };
+        let times =
+            HoldingTimes { expiry: EXPIRY, renew_every: tick, hand_over, store_every: None };
         let holding = Holding::new(self.me.clone(), times, numbers, (row, sent));
         (self.seen, self.watch) = (None, CounterWatch::default()); // Not asked before it ends.
         self.role = Role::Holding(Box::new((holding, consumer)));
@@ -381,6 +382,7 @@ impl Worker {
                 HoldingEffect::Ended(how) => ended = Some(how),
                 HoldingEffect::CreateChildren(_) => self.creates_children = true,
                 HoldingEffect::Stored(_)
+                | HoldingEffect::Prepared
                 | HoldingEffect::Refused(_)
                 | HoldingEffect::HandOverAsked(_)
                 | HoldingEffect::HandOverEnded(_) => {}
@@ -413,7 +415,7 @@ impl Worker {
             HoldingInput::Drained | HoldingInput::GaveUp | HoldingInput::ShardEnded(_)
         );
         held.1.is_there &= !is_last;
-        let done = DoneSoFar { checkpoint, caught_up_at: None };
+        let done = DoneSoFar { checkpoint, ..DoneSoFar::default() };
         let mut sent = self.holds(HoldingInput::Progress(done))?;
         sent.extend(self.holds(input)?);
         Ok(sent)
