@@ -3,11 +3,12 @@
 #
 #   ci/measure.sh fleet [--trials N] [--only ROW]
 #   ci/measure.sh kpl
+#   ci/measure.sh memory
 #   ci/measure.sh per-key [--trials N]
 #   ci/measure.sh throughput [--trials N]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what="${1:?what to measure: fleet, kpl, per-key or throughput}"
+what="${1:?what to measure: fleet, kpl, memory, per-key or throughput}"
 shift
 if [[ "$what" == kpl ]]; then
     exec cargo bench --quiet --locked -p kcl-core --bench kpl

@@ -206,6 +206,13 @@ impl Fleet {
         Ok(Duration::from_millis(ticks * 10))
     }
 
+    /// What a worker wrote into its log so far.
+    #[must_use]
+    pub fn log(&self, name: &str) -> String {
+        let path = self.folder.path().join(format!("{name}.log"));
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
     /// What a worker wrote to standard error.
     #[must_use]
     pub fn errors(&self, name: &str) -> String {

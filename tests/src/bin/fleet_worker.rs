@@ -42,6 +42,12 @@ struct Args {
     /// How long the processor sleeps for each record, in microseconds.
     #[arg(long, default_value_t = 0)]
     work_us: u64,
+    /// Only the shards whose number is a multiple of this are so slow; the others don't sleep.
+    #[arg(long, default_value_t = 1)]
+    slow_every: u64,
+    /// How much memory records may take, in MiB.
+    #[arg(long)]
+    memory_mib: Option<usize>,
     /// Write a line for each batch, not for each record.
     #[arg(long)]
     count_only: bool,
@@ -63,6 +69,7 @@ struct Writer {
     log: Log,
     worker: Arc<str>,
     work: Duration,
+    slow_every: u64,
     count_only: bool,
 }
 
@@ -72,7 +79,9 @@ impl RecordProcessor for Writer {
         batch: RecordBatch,
         shard: &ShardContext,
     ) -> Result<(), BoxError> {
-        if !self.work.is_zero() {
+        let number = shard.shard_id().as_str().rsplit('-').next().unwrap_or_default();
+        let is_slow = number.parse::<u64>()?.is_multiple_of(self.slow_every);
+        if is_slow && !self.work.is_zero() {
             tokio::time::sleep(self.work.saturating_mul(u32::try_from(batch.len())?)).await;
         }
         let (now, worker) = (SystemClock.time_of_day().epoch_millis(), &self.worker);
@@ -124,6 +133,7 @@ async fn main() -> anyhow::Result<()> {
     ));
     let worker: Arc<str> = args.worker.as_str().into();
     let (work, count_only) = (Duration::from_micros(args.work_us), args.count_only);
+    let slow_every = args.slow_every;
     let mut lease = LeaseConfig::default();
     lease.expiry = Duration::from_millis(args.failover_ms);
     let mut retrieval = RetrievalConfig::default();
@@ -131,6 +141,9 @@ async fn main() -> anyhow::Result<()> {
         Initial::TrimHorizon => InitialPosition::TrimHorizon,
         Initial::Latest => InitialPosition::Latest,
     };
+    if let Some(mebibytes) = args.memory_mib {
+        retrieval.memory_max = mebibytes * 1024 * 1024;
+    }
     let worker = Worker::builder(&args.worker)
         .records(KinesisSource::new(&aws, args.stream.as_str()))
         .leases(DynamoLeaseStore::new(&aws, args.app.as_str()).create_if_missing())
@@ -138,6 +151,7 @@ async fn main() -> anyhow::Result<()> {
             log: Arc::clone(&log),
             worker: Arc::clone(&worker),
             work,
+            slow_every,
             count_only,
         })
         .lease_config(lease)

@@ -4,7 +4,7 @@ use super::vocabulary::{DoneSoFar, StoreEvery};
 use crate::model::{Change, Checkpoint, Lease, Moment, PendingCheckpoint, Progress};
 
 /// What the consumer did and the row does not say yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Unwritten {
     every: Option<StoreEvery>,
     done: DoneSoFar,
@@ -18,7 +18,7 @@ pub(super) struct Unwritten {
     written_records: u64,
     /// The same for the write in flight.
     sent_records: u64,
-    /// Since when something is done that no write was made for.
+    /// Since when something is done that no write was made for, if that matters.
     since: Option<Moment>,
 }
 
@@ -32,9 +32,7 @@ impl Unwritten {
         self.done.checkpoint = self.done.checkpoint.max(done.checkpoint);
         self.done.caught_up_at = self.done.caught_up_at.max(done.caught_up_at);
         self.done.records = self.done.records.max(done.records);
-        if self.is_ahead_of(row) {
-            self.since = self.since.or(Some(now));
-        }
+        self.note_since(row, now);
     }
 
     /// The application wants this checkpoint to be stored.
@@ -78,7 +76,7 @@ impl Unwritten {
     pub(super) fn written(&mut self, row: &Lease, now: Moment) -> bool {
         self.written_records = self.sent_records;
         self.asked = self.asked.filter(|asked| *asked > row.checkpoint);
-        self.since = self.is_ahead_of(row).then(|| self.since.unwrap_or(now));
+        self.note_since(row, now);
         let prepared = self.preparing.take_if(|preparing| {
             row.pending.as_ref() == Some(preparing) || preparing.checkpoint <= row.checkpoint
         });
@@ -103,6 +101,11 @@ impl Unwritten {
         };
         let moves = checkpoint.is_some() || caught_up_at.is_some() || pending != Change::Keep;
         moves.then_some(Progress { checkpoint, pending, caught_up_at })
+    }
+
+    fn note_since(&mut self, row: &Lease, now: Moment) {
+        let counts = self.every.is_some() && self.is_ahead_of(row);
+        self.since = counts.then(|| self.since.unwrap_or(now));
     }
 
     fn is_ahead_of(&self, row: &Lease) -> bool {

@@ -415,7 +415,7 @@ impl Worker {
             HoldingInput::Drained | HoldingInput::GaveUp | HoldingInput::ShardEnded(_)
         );
         held.1.is_there &= !is_last;
-        let done = DoneSoFar { checkpoint, records: 0, caught_up_at: None };
+        let done = DoneSoFar { checkpoint, ..DoneSoFar::default() };
         let mut sent = self.holds(HoldingInput::Progress(done))?;
         sent.extend(self.holds(input)?);
         Ok(sent)

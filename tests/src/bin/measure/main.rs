@@ -1,9 +1,10 @@
 //! Measures, and prints one JSON line for each row of `docs/performance.md`: a fleet of real
-//! processes, or records of many keys. Run by `ci/measure.sh`.
+//! processes, records of many keys, or the memory of records. Run by `ci/measure.sh`.
 //!
 //! Strikes come at random moments: a fixed delay would lock onto the periodic scans.
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
+mod memory;
 mod per_key;
 mod rows;
 
@@ -33,6 +34,8 @@ struct Args {
 enum What {
     /// Start, crash, stop, replacement, scale-out, reshard, steady state, idle cost.
     Fleet,
+    /// The memory of a worker with many shards full of large records.
+    Memory,
     /// Records of many keys, one at a time and concurrently.
     PerKey,
 }
@@ -42,6 +45,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     match args.what {
         What::Fleet => fleet(&args).await,
+        What::Memory => memory::measure(&args).await,
         What::PerKey => per_key::measure(&args).await,
     }
 }
