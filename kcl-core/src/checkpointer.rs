@@ -80,7 +80,7 @@ impl Checkpointer {
         let pending = PendingCheckpoint { checkpoint, state: Some(state) };
         let (reply, answer) = oneshot::channel();
         self.send(FromConsumer::Prepare { pending: pending.clone(), reply }).await?;
-        answer.await.map_err(|_| CheckpointError::LeaseLost)?;
+        answer.await.map_err(|_closed| CheckpointError::LeaseLost)?;
         self.pending.send_replace(Some(Pending::own(pending)));
         Ok(Prepared { checkpointer: self.clone(), position })
     }

@@ -49,6 +49,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each event")]
 fn log(event: &Event) {
     match event {
         Event::Started { worker } => info!(worker_id = %worker, "worker started"),

@@ -63,9 +63,10 @@ impl Story {
         let (mut inputs, mut told) = (vec![input], Vec::new());
         while let Some(input) = inputs.pop() {
             for effect in self.holding.on(input, now) {
-                match effect {
-                    HoldingEffect::Write(write) => inputs.push(self.land(&write)),
-                    other => told.push(other),
+                if let HoldingEffect::Write(write) = effect {
+                    inputs.push(self.land(&write));
+                } else {
+                    told.push(effect);
                 }
             }
         }
