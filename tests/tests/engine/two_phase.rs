@@ -40,14 +40,16 @@ impl RecordProcessor for TwoPhase {
     async fn initialize(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
         let state = shard.pending().and_then(|pending| pending.state.clone());
         let state = state.map(|state| String::from_utf8_lossy(&state).into_owned());
-        self.told.lock().unwrap().push(format!("pending {}", state.unwrap_or("nothing".into())));
+        self.told
+            .lock()
+            .unwrap()
+            .push(format!("pending {}", state.unwrap_or_else(|| "nothing".into())));
         if self.then == Then::Panic && shard.pending().is_some() {
             self.then = Then::Commit;
         }
         Ok(())
     }
 
-    #[expect(clippy::panic, reason = "as told")]
     async fn process_records(
         &mut self,
         batch: RecordBatch,
@@ -72,10 +74,10 @@ fn world() -> (World, Told) {
 }
 
 fn start(world: &World, name: &str, then: Then, told: &Told) -> Member {
-    let told = told.clone();
+    let told = Arc::clone(told);
     world.start_processor(name, world.stream.clone(), move |_: &ShardContext| TwoPhase {
         then,
-        told: told.clone(),
+        told: Arc::clone(&told),
     })
 }
 
@@ -113,8 +115,8 @@ async fn the_next_owner_may_commit_what_it_finds_prepared_and_its_records_come_n
     one.crash();
     world.put(0, ["c"]);
     let told = Told::default();
-    let of = told.clone();
-    let factory = move |_: &ShardContext| Committer(of.clone());
+    let of = Arc::clone(&told);
+    let factory = move |_: &ShardContext| Committer(Arc::clone(&of));
     let _two = world.start_processor("two", world.stream.clone(), factory);
     world.until("committed", SECOND * 30, has_progressed).await;
     assert_eq!(world.lease(0).pending, None);
@@ -192,8 +194,8 @@ async fn what_cannot_be_prepared_is_refused_by_name() {
     let (world, _) = world();
     world.put(0, ["a"]);
     let refused = Arc::new(Mutex::new(Vec::new()));
-    let of = refused.clone();
-    let factory = move |_: &ShardContext| Refused(of.clone());
+    let of = Arc::clone(&refused);
+    let factory = move |_: &ShardContext| Refused(Arc::clone(&of));
     let _one = world.start_processor("one", world.stream.clone(), factory);
     world.until("committed", SOON, has_progressed).await;
     world.pass(SECOND).await;
