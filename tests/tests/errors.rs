@@ -164,7 +164,11 @@ mod tests {
     fn errors_of_checkpoints_read_well() {
         let sequence: SequenceNumber = "17".parse().unwrap();
         let position = Position { sequence, sub_sequence: 0 };
-        let errors = [CheckpointError::LeaseLost, CheckpointError::OutOfRange { position }];
+        let errors = [
+            CheckpointError::LeaseLost,
+            CheckpointError::OutOfRange { position },
+            CheckpointError::StateTooLarge { bytes: 70_000, max: 65_536 },
+        ];
         check_all("kcl-core/src/checkpointer.rs", "CheckpointError", &errors);
     }
 
