@@ -33,6 +33,7 @@ build="${CARGO_TARGET_DIR:-$PWD/target}/mutations"
 copy="$build/checkout"
 mkdir -p "$copy"
 # What is the same keeps its time, so that nothing is built twice.
+# shellcheck disable=SC2016 # The inner shell expands.
 git ls-files -z --cached --others --exclude-standard | xargs -0 sh -c '
   copy="$1"; shift
   for file; do
@@ -72,11 +73,28 @@ catches() {
     return 1
   fi
   if [ "$stage" = simulation ]; then
-    caught_by="$(grep -m1 -oE 'seed [0-9]+' "$log" || echo 'a seed')"
+    # BROKEN what, then the command that shows it again: ci/replay.sh SCENARIO SEED.
+    caught_by="$(awk '/^BROKEN/ { what = $0 } / ci\/replay.sh / { print $(NF - 1), $NF; exit }' "$log")"
+    if [ -n "$caught_by" ]; then
+      caught_by="$caught_by, $((${caught_by##* } - base + 1)) seeds"
+    fi
   else
     caught_by="$(sed -nE 's/^test (.*::)?([a-z_0-9]+) \.\.\. FAILED$/\2/p' "$log" | head -n 1)"
   fi
   [ -n "$caught_by" ] || caught_by='(did not end)'
+}
+
+# Whatever fails without a mutation shows nothing.
+baseline() {
+  local stage
+  name='nothing'
+  for stage in "${stages[@]}"; do
+    if catches "$stage" kcl-dynamo/; then
+      echo "mutations: $stage fails without any mutation: $caught_by" >&2
+      exit 1
+    fi
+  done
+  name=''
 }
 
 survivors=0
@@ -108,6 +126,7 @@ apply_and_test() {
   caught_by=''
 }
 
+baseline
 echo '| Mutation | Caught by | Test or seed |'
 echo '|---|---|---|'
 count=0
