@@ -171,10 +171,12 @@ impl Facts {
     /// Somebody deleted a lease's row: what proved that its ancestors are finished may be gone with
     /// it.
     pub(in super::super) fn row_deleted(&mut self, shard: &ShardId) {
+        if let Some(facts) = self.shards.get_mut(shard) {
+            facts.owners.clear();
+        }
         let mut lineage = vec![shard.clone()];
         while let Some(shard) = lineage.pop() {
             if let Some(facts) = self.shards.get_mut(&shard) {
-                facts.owners.clear();
                 (facts.is_ended, facts.is_disturbed) = (false, true);
                 lineage.extend(facts.parents.iter().cloned());
             }
