@@ -81,7 +81,7 @@ impl<'a> Sync<'a> {
     }
 
     fn create(&self, start: &StreamStart) -> Vec<NewLease> {
-        let open = self.listed.values().filter(|shard| !shard.is_closed());
+        let open = self.listed.values().filter(|shard| !self.is_closed(shard));
         let mut wanted: BTreeMap<&ShardId, &Shard> = open
             .filter(|shard| self.may_be_created(shard))
             .map(|shard| (&shard.id, *shard))
@@ -89,7 +89,7 @@ impl<'a> Sync<'a> {
         self.add_ancestors(&mut wanted);
         let below_a_lease = self.lineage.below(self.leases);
         let new_lease = |shard: &Shard| {
-            if shard.is_closed() && !below_a_lease.contains(&shard.id) {
+            if self.is_closed(shard) && !below_a_lease.contains(&shard.id) {
                 // It may be older than the application's start: it owes only what came after that.
                 first_lease(start, shard)
             } else {
@@ -123,6 +123,11 @@ impl<'a> Sync<'a> {
         !self.has_lease(&shard.id)
             && !self.finished.contains(&shard.id)
             && !touches(shard.hash_range, &self.beyond_list)
+    }
+
+    /// A list that is torn between two pages may show a shard as open, and its children.
+    fn is_closed(&self, shard: &Shard) -> bool {
+        shard.is_closed() || self.lineage.children(&shard.id).next().is_some()
     }
 
     fn has_lease(&self, shard: &ShardId) -> bool {
@@ -280,6 +285,14 @@ mod tests {
         check("0", "3#0-7:on 4#8-f:on", "");
         check(SPLIT, "5<3+4#0-7:on 2<0#8-f:on", "");
         check("", "0#0-f:on", "");
+    }
+
+    #[test]
+    fn a_shard_with_children_is_closed_whatever_the_list_says() {
+        let torn = "0 1<0#0-7 2<0#8-f";
+        check_from(AT, torn, "1<0#0-7:at 2<0#8-f:at", "");
+        check_from(OLDEST, torn, "1<0#0-7:on 2<0#8-f:new", "");
+        check_from(AT, torn, "", "@0 +1 +2 ?0-f");
     }
 
     #[test]

@@ -176,6 +176,7 @@ impl World {
     pub fn recreate(&mut self, shards: usize) {
         self.traffic = None;
         self.is_recreated = true;
+        self.facts.recreated();
         self.services.stream.recreate(shards);
         for high in 0..16_u128 {
             drop(self.services.stream.put_at(high << 124, "key", "of another stream"));

@@ -20,6 +20,8 @@ pub(in super::super) struct Facts {
     pub(super) fastest: u64,
     /// Whether processors return `Ok` only for what the library may store.
     pub(super) is_automatic: bool,
+    /// Whether the stream is another one now.
+    pub(super) is_recreated: bool,
     violation: Option<Violation>,
 }
 
@@ -47,6 +49,9 @@ pub(super) struct ShardFacts {
     /// Whether somebody deleted the lease's row: its counters begin anew, so that late writes and
     /// sleepers of the former row may count again, and only the records can be vouched for.
     pub(super) is_disturbed: bool,
+    /// Whether a worker that does not know yet that the stream is another one reads the shard of that
+    /// name from its oldest record on: nothing says that this lease was not made for it.
+    pub(super) is_of_another_stream: bool,
 }
 
 /// What is known of one ownership.
@@ -160,6 +165,11 @@ impl Facts {
             let place = facts.records.partition_point(|record| record.0 < before);
             facts.trimmed = facts.trimmed.max(place);
         }
+    }
+
+    /// The stream is deleted and created again.
+    pub(in super::super) const fn recreated(&mut self) {
+        self.is_recreated = true;
     }
 
     /// The number of the record after the last one that is done.

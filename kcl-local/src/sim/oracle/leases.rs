@@ -65,6 +65,9 @@ impl Facts {
         });
         let is_automatic = self.is_automatic;
         let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
+        if facts.is_of_another_stream {
+            return;
+        }
         let (place, done) = (facts.after(after.checkpoint, after.start_at), facts.done());
         let delivered = facts.owners.values().map(|owner| owner.next).max().unwrap_or(0);
         let bound = if is_automatic { done } else { done.max(delivered) };

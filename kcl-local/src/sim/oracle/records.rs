@@ -32,12 +32,16 @@ impl Facts {
         records: &[Position],
     ) {
         self.parents_first(at, of);
-        let is_automatic = self.is_automatic;
+        let (is_automatic, is_recreated) = (self.is_automatic, self.is_recreated);
         let (facts, owner) = self.ownership((who, of));
         let is_ended = facts.is_ended;
         // An ownership that was never seen to begin: its row was deleted meanwhile.
         let Some(mut owner) = owner else { return };
         let places: Vec<_> = records.iter().map(|record| facts.place(*record)).collect();
+        if is_recreated && owner.next == 0 && places.iter().all(Option::is_none) {
+            facts.is_of_another_stream = true;
+            return;
+        }
         let first = places.first().copied().flatten();
         let rises = places.windows(2).all(|pair| match pair {
             [Some(one), Some(next)] => *next == *one + 1,
