@@ -97,6 +97,11 @@ impl Ledger {
         self.marks.send_if_modified(|marks| marks.detach(positions))
     }
 
+    /// Whether this record waits for those before it, or for an acknowledgement of its own.
+    pub(crate) fn is_detached(&self, position: Position) -> bool {
+        self.marks.borrow().is_detached(position)
+    }
+
     fn acknowledge(&self, position: Position) {
         self.marks.send_if_modified(|marks| marks.acknowledge(position));
     }

@@ -65,6 +65,15 @@ impl RecordBatch {
         self.iter().map(|record| (record.clone(), ack(record))).collect()
     }
 
+    /// Whether acknowledgements were taken out of it, or out of a clone of it, and not all of them have
+    /// said that their record is done. For those who wrap processors: if so, `Ok` from
+    /// `process_records` says nothing about these records.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        let last = self.last_position();
+        self.ledger.as_ref().zip(last).is_some_and(|(ledger, last)| ledger.is_detached(last))
+    }
+
     /// The same records, acknowledged in this ledger.
     #[must_use]
     pub(crate) fn recorded_in(self, ledger: Arc<Ledger>) -> Self {

@@ -12,9 +12,10 @@
 //!   In the first case shards that overlap it may be listed as open and be long finished; in the
 //!   second its consumer, at its end, creates what follows. In both nothing there is created here.
 //!
-//! The leases must be at least as new as the list, and a plan must be carried out or dropped before
-//! cleanup can have come by twice: a row that is created after its own and its children's deletion
-//! looks like any other.
+//! The leases must be at least as new as the list, and read consistently where one is created: where
+//! a first lease is not seen, shards that ended before the start look as if they were owed. And a plan
+//! must be carried out or dropped before cleanup can have come by twice: a row that is created after
+//! its own and its children's deletion looks like any other.
 
 use std::collections::{BTreeMap, BTreeSet};
 

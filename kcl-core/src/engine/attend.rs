@@ -145,10 +145,10 @@ pub(super) async fn watch_acks(
             let marks = seen.borrow_and_update();
             (marks.reached(), marks.failure().cloned())
         };
+        publish(&progress, reached, None);
         if let Some(failure) = failure {
             return failure;
         }
-        publish(&progress, reached, None);
         drop(seen.changed().await); // It cannot be closed: a sender is held here.
         sleep(PUBLISH_EVERY).await;
     }

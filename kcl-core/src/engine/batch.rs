@@ -117,6 +117,7 @@ impl Consumer {
                 Some(Next::End(_)) => return Err(Happened::EndReached),
                 Some(Next::Hopeless) => return Err(Happened::Hopeless),
                 None if self.delivery.reached().in_flight == 0 => {
+                    self.delivery.publish(None); // The last acknowledgements came a moment ago.
                     self.guard.wait(fetch.step()).await?;
                 }
                 None => {

@@ -221,7 +221,19 @@ impl Delivery {
         let Some(Current { processor, context, .. }) = &mut self.current else {
             return Outcome::Succeeded; // It panicked, and hears nothing any more.
         };
-        let work = async { ask(&mut **processor, context).await };
+        let (marks, progress) = (context.checkpointer.marks.clone(), self.progress.clone());
+        let work = async {
+            // What is acknowledged meanwhile is published; a failure is told by what comes next.
+            let beside = async {
+                watch_acks(marks, progress).await;
+                pending::<Infallible>().await
+            };
+            tokio::select! {
+                biased;
+                done = ask(&mut **processor, context) => done,
+                never = beside => match never {},
+            }
+        };
         let call = guard.call(&context.cancelled, until, work).await;
         self.outcome(call)
     }

@@ -11,7 +11,8 @@ use crate::error::RunError;
 use crate::event::Event;
 use crate::lease_store::{Conditional, LeaseStoreError, Reading};
 use crate::model::{
-    HashKeyRange, LeaseKey, LeaseWrite, Shard, StreamStart, StreamStatus, WorkerId, WriteKind,
+    HashKeyRange, Lease, LeaseKey, LeaseWrite, Shard, StreamStart, StreamStatus, WorkerId,
+    WriteKind,
 };
 use crate::record_source::{ShardFilter, SourceError};
 use crate::telemetry::chain;
@@ -85,14 +86,14 @@ async fn turn(side: &Side, start: &StreamStart, litter: &Litter) -> Result<Synce
     // First the shards, then the leases: a shard that is listed and has no lease had none later.
     let shards = side.source.list_shards(ShardFilter::All).await.map_err(Failed::Source)?;
     let seen_at = side.clock.now();
-    let leases: BTreeMap<LeaseKey, _> = scan::run(side, Reading::Eventual)
-        .await
-        .map_err(Failed::Store)?
-        .leases
-        .into_iter()
-        .map(|lease| (lease.key.clone(), lease))
-        .collect();
-    let plan = shard_sync::plan(&shards, &leases, start);
+    let mut leases = scan(side, Reading::Eventual).await?;
+    let mut plan = shard_sync::plan(&shards, &leases, start);
+    if !plan.create.is_empty() {
+        // What an eventual scan does not show may be there, and may have been for long: its children
+        // would start too early.
+        leases = scan(side, Reading::Consistent).await?;
+        plan = shard_sync::plan(&shards, &leases, start);
+    }
     let mut synced = Synced { listed: shards, holes: plan.holes, changes: 0, error: None };
     let mut numbers = side.write_numbers();
     for new in plan.create {
@@ -130,6 +131,11 @@ async fn turn(side: &Side, start: &StreamStart, litter: &Litter) -> Result<Synce
         }
     }
     Ok(synced)
+}
+
+async fn scan(side: &Side, reading: Reading) -> Result<BTreeMap<LeaseKey, Lease>, Failed> {
+    let table = scan::run(side, reading).await.map_err(Failed::Store)?;
+    Ok(table.leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect())
 }
 
 impl Synced {

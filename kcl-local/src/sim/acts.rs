@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use kcl_core::clock::Clock;
-use kcl_core::model::{Shard, ShardId};
+use kcl_core::model::{Position, Shard, ShardId};
 
 use super::chance::Chance;
 use super::faults::{Fault, Weather};
 use super::member::Member;
+use super::oracle::Put;
 use super::time::{Time, millis};
 use super::world::{Cut, Due, World};
 
@@ -116,14 +117,15 @@ impl World {
         let high = u128::from(chance.between(0, u64::MAX));
         let next = self.now + Duration::from_millis(chance.between(1, 2 * millis(*pause).max(1)));
         self.agenda.push(next, Due::Put);
-        self.put(high << 64);
+        self.put_load(high << 64);
     }
 
     /// Puts a record at a hash key.
     pub fn put(&mut self, hash_key: u128) {
         let put = self.services.stream.put_at(hash_key, "key", "data");
         if let Ok((shard, number)) = put {
-            self.facts.put(&shard, number, self.clock.time_of_day());
+            let (position, at) = (Position::of(number), self.clock.time_of_day());
+            self.facts.put(&shard, Put { position, at, key: 0, is_poison: false });
         }
     }
 

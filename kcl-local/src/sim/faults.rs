@@ -52,6 +52,12 @@ pub enum Fault {
     Panic,
     /// A processor hangs.
     Hang,
+    /// A record comes that no processor can process.
+    Poison,
+    /// The dead letter fails to store a record.
+    FailedDeadLetter,
+    /// An acknowledgement is dropped, or says that its record failed.
+    LostAck,
     /// A shard is split.
     Split,
     /// Two shards are merged.
@@ -68,7 +74,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::SlowReply,
         Self::LostRequest,
         Self::LostReply,
@@ -89,6 +95,9 @@ impl Fault {
         Self::FailedBatch,
         Self::Panic,
         Self::Hang,
+        Self::Poison,
+        Self::FailedDeadLetter,
+        Self::LostAck,
         Self::Split,
         Self::Merge,
         Self::Trim,
@@ -121,6 +130,9 @@ impl fmt::Display for Fault {
             Self::FailedBatch => "failed batch",
             Self::Panic => "panic",
             Self::Hang => "hang",
+            Self::Poison => "poison record",
+            Self::FailedDeadLetter => "failed dead letter",
+            Self::LostAck => "lost acknowledgement",
             Self::Split => "split",
             Self::Merge => "merge",
             Self::Trim => "trim",

@@ -41,6 +41,32 @@ pub enum Said {
         /// For which ownership.
         of: Ownership,
     },
+    /// A processor returned while acknowledgements were outstanding.
+    Detached {
+        /// For which ownership.
+        of: Ownership,
+    },
+    /// A single record is begun, by a processor that works on one at a time for each key.
+    Begun {
+        /// For which ownership.
+        of: Ownership,
+        /// Which record.
+        record: Position,
+    },
+    /// A single record is done.
+    Done {
+        /// For which ownership.
+        of: Ownership,
+        /// Which record.
+        record: Position,
+    },
+    /// The dead letter stored a record.
+    Stored {
+        /// Of which shard.
+        shard: ShardId,
+        /// Which record.
+        record: Position,
+    },
     /// Another call of the processor.
     Called {
         /// For which ownership.
@@ -80,6 +106,10 @@ impl fmt::Display for Said {
             }
             Self::Polled { of } => write!(f, "polled {of}"),
             Self::Processed { of } => write!(f, "processed {of}"),
+            Self::Detached { of } => write!(f, "detached {of}"),
+            Self::Begun { of, record } => write!(f, "begun {of} {record}"),
+            Self::Done { of, record } => write!(f, "done {of} {record}"),
+            Self::Stored { shard, record } => write!(f, "stored {shard} {record}"),
             Self::Called { of, call } => write!(f, "called {of} {call}"),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use kcl_core::config::WorkerConfig;
+use kcl_core::config::{OnExhausted, WorkerConfig};
 use kcl_core::engine::{ShutdownReport, WorkerHandle, WorkerStatus};
 use kcl_core::error::RunError;
 use kcl_core::model::{Timestamp, WorkerId};
@@ -17,6 +17,7 @@ use super::chance::Chance;
 use super::clock::WorkerClock;
 use super::journal::{Journal, Said};
 use super::port::Port;
+use super::processor::Equipment;
 use super::time::{Time, millis};
 use super::watched::WatchedFactory;
 
@@ -83,10 +84,10 @@ pub(super) struct Step {
 
 impl Member {
     /// Starts a worker.
-    pub(super) fn start(
+    pub(super) fn start<F: ProcessorFactory>(
         start: Start<'_>,
         config: WorkerConfig,
-        factory: impl ProcessorFactory,
+        equip: impl FnOnce(&Journal) -> Equipment<F>,
     ) -> Result<Self, super::error::SimError> {
         let runtime = Builder::new_current_thread()
             .enable_time()
@@ -97,7 +98,9 @@ impl Member {
         let clock = WorkerClock::new(began, start.time_of_day);
         let port = Port::new();
         let journal = Journal::new(port.clone());
-        let worker = Worker::builder(start.name)
+        let wants_dead_letter = config.delivery.failure.then == OnExhausted::DeadLetter;
+        let Equipment { factory, dead_letter } = equip(&journal);
+        let mut builder = Worker::builder(start.name)
             .records(port.clone())
             .leases(port.clone())
             .processor(WatchedFactory::new(factory, journal.clone()))
@@ -105,9 +108,11 @@ impl Member {
             .observer(journal.clone())
             .clock(clock.clone())
             .incarnation(start.incarnation)
-            .on_one_runtime()
-            .build()
-            .map_err(super::error::SimError::Config)?;
+            .on_one_runtime();
+        if wants_dead_letter {
+            builder = builder.dead_letter(dead_letter);
+        }
+        let worker = builder.build().map_err(super::error::SimError::Config)?;
         let (id, handle) = (worker.id().clone(), worker.handle());
         let run = runtime.spawn(worker.run());
         Ok(Self {

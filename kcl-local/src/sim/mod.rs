@@ -45,6 +45,7 @@ mod error;
 mod faults;
 mod healing;
 mod journal;
+mod load;
 mod member;
 mod oracle;
 mod plan;

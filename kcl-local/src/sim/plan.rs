@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use kcl_core::config::{CheckpointPolicy, WorkerConfig};
+use kcl_core::config::{CheckpointPolicy, FailurePolicy, OnExhausted, WorkerConfig};
 use kcl_core::model::InitialPosition;
 
 use super::chance::Chance;
 use super::faults::Weather;
-use super::processor::Temper;
+use super::load::Load;
+use super::processor::{Style, Temper};
 
 /// What is in store for a world.
 #[derive(Clone, Debug)]
@@ -23,6 +24,9 @@ pub(super) struct Plan {
     pub(super) storm: Duration,
     pub(super) weather: Weather,
     pub(super) temper: Temper,
+    pub(super) style: Style,
+    pub(super) load: Load,
+    pub(super) failure: FailurePolicy,
     /// The mean pause between two acts.
     pub(super) pause: Duration,
     /// What acts there are, by weight.
@@ -68,6 +72,9 @@ impl Plan {
             storm: Duration::from_secs(chance.between(240, 330)),
             weather: Weather::default(),
             temper: Temper::default(),
+            style: Style::Batches,
+            load: Load::default(),
+            failure: FailurePolicy::default(),
             pause: Duration::from_millis(chance.between(3_000, 25_000)),
             acts: Vec::new(),
             drift: 0,
@@ -94,7 +101,42 @@ impl Plan {
             stale_scan: rate(500),
             expired: rate(30),
         };
-        self.temper = Temper { slow: rate(60), fails: rate(60), panics: rate(30), hangs: rate(15) };
+        self.temper = Temper {
+            slow: rate(60),
+            fails: rate(60),
+            panics: rate(30),
+            hangs: rate(15),
+            loses: 0.0,
+        };
+        self
+    }
+
+    /// Many keys, and records that no processor can process, which are given up in the end.
+    pub(super) fn poisoned(mut self, chance: &mut Chance) -> Self {
+        let then = *chance
+            .pick(&[OnExhausted::DeadLetter, OnExhausted::Skip])
+            .unwrap_or(&OnExhausted::DeadLetter);
+        let attempts = usize::try_from(chance.between(1, 3)).unwrap_or(1);
+        self.failure = FailurePolicy::attempts(attempts, then);
+        self.load.poison = f64::from(u32::try_from(chance.between(1, 20)).unwrap_or(1)) / 1_000.0;
+        // Nothing else may fail: it would be given up as well.
+        self.temper = Temper { fails: 0.0, panics: 0.0, loses: 0.3, ..self.temper };
+        self
+    }
+
+    /// Processors misbehave with single records, of which there are more than batches.
+    pub(super) fn by_record(mut self, style: Style) -> Self {
+        let Temper { slow, fails, panics, hangs, loses } = self.temper;
+        let [slow, fails, panics, hangs] = [slow, fails, panics, hangs].map(|rate| rate / 10.0);
+        self.temper = Temper { slow, fails, panics, hangs, loses };
+        Self { style, ..self }
+    }
+
+    /// Progress is stored sooner than with the next renewal.
+    pub(super) fn stored_often(mut self, chance: &mut Chance) -> Self {
+        let records = usize::try_from(chance.between(1, 50)).unwrap_or(1);
+        let time = Duration::from_millis(chance.between(100, 3_000));
+        self.checkpoints = CheckpointPolicy::Every { records, time };
         self
     }
 
@@ -109,6 +151,7 @@ impl Plan {
         config.lease.expiry = expiry;
         config.retrieval.initial_position = self.initial;
         config.delivery.checkpoints = self.checkpoints;
+        config.delivery.failure = self.failure.clone();
         config
     }
 

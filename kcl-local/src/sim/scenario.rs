@@ -11,8 +11,9 @@ use kcl_core::model::InitialPosition;
 use super::chance::Chance;
 use super::error::SimError;
 use super::faults::{Fault, Tally};
+use super::journal::Journal;
 use super::plan::{Act, Plan};
-use super::processor::Unruly;
+use super::processor::{Acks, Batches, Equipment, Handlers, Style, TwoPhase, Ways};
 use super::time::Time;
 use super::world::World;
 
@@ -39,6 +40,16 @@ pub enum Scenario {
     Bootstrap,
     /// Processors that store their checkpoints themselves.
     Manual,
+    /// Records that nobody can process: they are given up, and nothing else is.
+    Poison,
+    /// Records of many keys, processed concurrently.
+    PerKey,
+    /// Records that are acknowledged one by one, in any order; some acknowledgements are lost.
+    Acks,
+    /// Aggregated records, and progress that is stored often.
+    Aggregates,
+    /// Checkpoints in two phases.
+    TwoPhase,
     /// Rows that somebody deletes.
     DeletedRows,
     /// A stream that is deleted and created again under its name: workers end and say so.
@@ -47,7 +58,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::Mixed,
         Self::Crashes,
         Self::Partitions,
@@ -57,6 +68,11 @@ impl Scenario {
         Self::WildDrift,
         Self::Bootstrap,
         Self::Manual,
+        Self::Poison,
+        Self::PerKey,
+        Self::Acks,
+        Self::Aggregates,
+        Self::TwoPhase,
         Self::DeletedRows,
         Self::Recreated,
     ];
@@ -80,6 +96,11 @@ impl Scenario {
             Self::WildDrift => "wild-drift",
             Self::Bootstrap => "bootstrap",
             Self::Manual => "manual",
+            Self::Poison => "poison",
+            Self::PerKey => "per-key",
+            Self::Acks => "acks",
+            Self::Aggregates => "aggregates",
+            Self::TwoPhase => "two-phase",
             Self::DeletedRows => "deleted-rows",
             Self::Recreated => "recreated",
         }
@@ -119,9 +140,14 @@ impl Scenario {
                 let plan = Plan { pause, initial, ..fair.bad_weather(chance) };
                 plan.acts(CRASHES).acts(RESHARDS)
             }
-            Self::Manual => {
-                let checkpoints = CheckpointPolicy::Manual;
-                Plan { checkpoints, ..fair.bad_weather(chance) }.acts(CRASHES).acts(RESHARDS)
+            Self::Manual
+            | Self::Poison
+            | Self::PerKey
+            | Self::Acks
+            | Self::Aggregates
+            | Self::TwoPhase => {
+                let plan = fair.bad_weather(chance).acts(CRASHES).acts(RESHARDS);
+                self.plan_of_records(plan, chance)
             }
             Self::Recreated => {
                 let plan = fair.bad_weather(chance).acts(CRASHES).acts(RESHARDS);
@@ -131,6 +157,34 @@ impl Scenario {
                 fair.bad_weather(chance).acts(CRASHES).acts(&[(Act::DeleteRow, 2), (Act::Split, 1)])
             }
         }
+    }
+
+    /// What is special in how records are processed.
+    fn plan_of_records(self, mut plan: Plan, chance: &mut Chance) -> Plan {
+        let may_be_poisoned = matches!(self, Self::PerKey | Self::Aggregates);
+        if self == Self::Poison || may_be_poisoned && chance.hits(0.3) {
+            plan = plan.poisoned(chance);
+        }
+        if matches!(self, Self::Manual | Self::TwoPhase) {
+            plan.checkpoints = CheckpointPolicy::Manual;
+        }
+        if self == Self::TwoPhase {
+            plan.style = Style::TwoPhase;
+        }
+        if self == Self::PerKey {
+            plan = plan.by_record(Style::Handlers);
+            plan.load.more_keys = chance.between(0, 30);
+        }
+        if self == Self::Acks {
+            plan = plan.by_record(Style::Acks);
+            plan.temper.loses = 0.003;
+        }
+        if self == Self::Aggregates {
+            plan = plan.stored_often(chance);
+            plan.load.aggregated = if chance.hits(0.5) { 1.0 } else { 0.5 };
+            plan.load.more_keys = 4;
+        }
+        plan
     }
 
     /// Runs the world of that seed.
@@ -166,7 +220,7 @@ impl Scenario {
                     Ok(healed_in) => outcome.healed_in = healed_in,
                     Err(error) => outcome.error = Some(error),
                 }
-                storm.world.count_all(&storm.processors.tally());
+                storm.world.count_all(&storm.ways.tally());
                 outcome.simulated = storm.world.now() - Time::default();
                 outcome.tally = storm.world.tally().clone();
                 outcome.trace = storm.world.trace().to_vec();
@@ -226,7 +280,7 @@ struct Storm {
     world: World,
     plan: Plan,
     chance: Chance,
-    processors: Unruly,
+    ways: Ways,
     /// Who starts again when.
     starts: BTreeSet<(Time, String)>,
     expiry: Duration,
@@ -236,10 +290,9 @@ struct Storm {
 impl Storm {
     fn new(seed: u64, plan: Plan, chance: Chance) -> Result<Self, SimError> {
         let world = World::new(seed, plan.shards)?;
-        let processors = Unruly::new(seed, plan.temper, plan.checkpoints);
+        let ways = Ways::new(seed, plan.temper);
         let (expiry, joined) = (plan.expiry, plan.workers);
-        let mut storm =
-            Self { world, plan, chance, processors, starts: BTreeSet::new(), expiry, joined };
+        let mut storm = Self { world, plan, chance, ways, starts: BTreeSet::new(), expiry, joined };
         for nth in 0..joined {
             let most = if storm.plan.starts_together { 1_000 } else { 40_000 };
             let at = Time::from_millis(storm.chance.between(0, most));
@@ -250,6 +303,8 @@ impl Storm {
 
     fn run(&mut self) -> Result<Duration, SimError> {
         self.world.set_weather(self.plan.weather);
+        self.world.set_load(self.plan.load);
+        self.world.processors_are_known();
         self.world.send_every(self.plan.traffic);
         let end = Time::default() + self.plan.storm;
         let mut next = self.pause();
@@ -270,7 +325,7 @@ impl Storm {
             }
         }
         self.world.run_until(end)?;
-        self.processors.calm();
+        self.ways.calm();
         self.world.calm();
         while let Some((at, name)) = self.starts.pop_first() {
             self.world.run_until(at.max(self.world.now()))?;
@@ -303,7 +358,28 @@ impl Storm {
         let drift = self.plan.drift;
         let speed = 1_000 - drift + self.chance.between(0, 2 * drift);
         let config = self.plan.config(self.expiry);
-        self.world.start_exactly(name, speed, config, self.processors.clone())
+        let (ways, checkpoints) = (self.ways.clone(), self.plan.checkpoints);
+        let worker = self.chance.between(0, u64::MAX);
+        let shelf = |journal: &Journal| ways.shelf(journal, worker);
+        let (world, ways) = (&mut self.world, ways.clone());
+        match self.plan.style {
+            Style::Batches => world.start_exactly(name, speed, config, |journal| {
+                let factory = Batches { ways, checkpoints };
+                Equipment { factory, dead_letter: shelf(journal) }
+            }),
+            Style::Handlers => world.start_exactly(name, speed, config, |journal| {
+                let factory = Handlers { ways, journal: journal.clone() };
+                Equipment { factory, dead_letter: shelf(journal) }
+            }),
+            Style::Acks => world.start_exactly(name, speed, config, |journal| {
+                let factory = Acks { ways, journal: journal.clone() };
+                Equipment { factory, dead_letter: shelf(journal) }
+            }),
+            Style::TwoPhase => world.start_exactly(name, speed, config, |journal| Equipment {
+                factory: TwoPhase { ways },
+                dead_letter: shelf(journal),
+            }),
+        }
     }
 
     fn start_later(&mut self, name: String, most: u64) {

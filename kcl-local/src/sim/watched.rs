@@ -4,9 +4,11 @@ use std::future::poll_fn;
 use std::pin::pin;
 
 use kcl_core::context::{ShardContext, ShardInfo};
-use kcl_core::{BoxError, ProcessorFactory, RecordBatch, RecordProcessor};
+use kcl_core::model::Position;
+use kcl_core::{BoxError, PartialFailure, ProcessorFactory, RecordBatch, RecordProcessor};
 
 use super::journal::{Journal, Ownership, Said};
+use super::processor::ownership;
 
 /// A factory whose processors are watched.
 pub(super) struct WatchedFactory<F> {
@@ -30,10 +32,6 @@ impl<F: ProcessorFactory> ProcessorFactory for WatchedFactory<F> {
     }
 }
 
-fn ownership(shard: &ShardInfo) -> Ownership {
-    Ownership { shard: shard.shard_id.clone(), token: shard.token.get() }
-}
-
 /// A processor that is watched.
 pub(super) struct Watched<P> {
     inner: P,
@@ -49,6 +47,13 @@ async fn watch<T>(journal: &Journal, of: &Ownership, work: impl Future<Output = 
         work.as_mut().poll(context)
     })
     .await
+}
+
+/// The records that an error says are done.
+fn before_the_failed(records: &[Position], error: &BoxError) -> Vec<Position> {
+    let failed = error.downcast_ref::<PartialFailure>().map_or(&[][..], PartialFailure::failed);
+    let first = records.iter().position(|record| failed.contains(record)).unwrap_or(0);
+    records.iter().take(first).copied().collect()
 }
 
 impl<P: RecordProcessor> Watched<P> {
@@ -68,14 +73,25 @@ impl<P: RecordProcessor> RecordProcessor for Watched<P> {
         batch: RecordBatch,
         shard: &ShardContext,
     ) -> Result<(), BoxError> {
-        let records = batch.iter().map(|record| record.position).collect();
+        let records: Vec<_> = batch.iter().map(|record| record.position).collect();
         let (of, attempt) = (self.of.clone(), batch.attempt());
-        self.journal.say(Said::Delivered { of: of.clone(), records, attempt });
-        let end = watch(&self.journal, &self.of, self.inner.process_records(batch, shard)).await;
-        if end.is_ok() {
-            self.journal.say(Said::Processed { of });
+        self.journal.say(Said::Delivered { of: of.clone(), records: records.clone(), attempt });
+        let work = self.inner.process_records(batch.clone(), shard);
+        match watch(&self.journal, &self.of, work).await {
+            Ok(()) if batch.is_detached() => self.journal.say(Said::Detached { of }),
+            Ok(()) => self.journal.say(Said::Processed { of }),
+            Err(error) => {
+                for record in before_the_failed(&records, &error) {
+                    self.journal.say(Said::Done { of: of.clone(), record });
+                }
+                return Err(error);
+            }
         }
-        end
+        Ok(())
+    }
+
+    async fn background(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
+        watch(&self.journal, &self.of, self.inner.background(shard)).await
     }
 
     async fn shard_ended(&mut self, shard: &ShardContext) -> Result<(), BoxError> {

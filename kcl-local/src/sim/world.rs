@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kcl_core::clock::Clock;
-use kcl_core::config::{CheckpointPolicy, WorkerConfig};
+use kcl_core::config::WorkerConfig;
 use kcl_core::engine::WorkerStatus;
 use kcl_core::error::RunError;
 use kcl_core::model::{InitialPosition, Lease, WorkerId};
@@ -17,9 +17,11 @@ use super::chance::Chance;
 use super::clock::ServiceClock;
 use super::error::SimError;
 use super::faults::{Answer, Fate, Fault, Tally, Weather};
-use super::journal::Said;
+use super::journal::{Journal, Said};
+use super::load::Load;
 use super::member::{End, Member, Start};
 use super::oracle::{Facts, Landing, Oracle, Violation};
+use super::processor::Equipment;
 use super::services::Services;
 use super::time::Time;
 use super::trace::{Merge, Trace};
@@ -54,6 +56,7 @@ pub struct World {
     pub(super) busy: BTreeMap<String, (u64, u64)>,
     pub(super) throttled_until: Time,
     pub(super) traffic: Option<(Duration, Chance)>,
+    pub(super) load: (Load, Chance),
     /// Whether the stream is another one now: workers must end.
     pub(super) is_recreated: bool,
     pub(super) facts: Facts,
@@ -117,6 +120,7 @@ impl World {
             busy: BTreeMap::new(),
             throttled_until: Time::default(),
             traffic: None,
+            load: (Load::default(), Chance::of(seed, u64::MAX - 1)),
             is_recreated: false,
             facts,
             tally: Tally::default(),
@@ -205,22 +209,22 @@ impl World {
         if config.retrieval.initial_position == InitialPosition::default() {
             config.retrieval.initial_position = InitialPosition::TrimHorizon;
         }
-        self.start_exactly(name, speed, config, factory)
+        self.start_exactly(name, speed, config, |journal| Equipment::of(factory, journal))
     }
 
-    pub(super) fn start_exactly(
+    pub(super) fn start_exactly<F: ProcessorFactory>(
         &mut self,
         name: &str,
         speed: u64,
         config: WorkerConfig,
-        factory: impl ProcessorFactory,
+        equip: impl FnOnce(&Journal) -> Equipment<F>,
     ) -> Result<(), SimError> {
         self.starts += 1;
         if speed != 1_000 {
             self.tally.count(Fault::Drift);
         }
         self.facts.clock_runs_at(speed);
-        if config.delivery.checkpoints != CheckpointPolicy::Automatic {
+        if !config.delivery.checkpoints.is_automatic() {
             self.facts.checkpoints_are_manual();
         }
         let start = Start {
@@ -231,7 +235,7 @@ impl World {
             speed,
             chance: Chance::of(self.seed, self.starts),
         };
-        let member = Member::start(start, config, factory)?;
+        let member = Member::start(start, config, equip)?;
         self.trace.line(self.now, name, format_args!("starts as {}", member.id));
         self.members.push(member);
         Ok(())
@@ -454,6 +458,11 @@ impl World {
             None => format!("{name} panicked"),
         };
         Err(self.broken(Violation { at, oracle: Oracle::WorkersRun, seen }))
+    }
+
+    /// The processors are the simulator's own.
+    pub(super) fn processors_are_known(&mut self) {
+        self.facts.processors_are_known();
     }
 
     /// Counts a fault that somebody else made.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kcl_core::event::Event;
 use kcl_core::model::{
     Checkpoint, Lease, Position, SequenceNumber, Shard, ShardId, Timestamp, WorkerId,
 };
@@ -20,18 +21,33 @@ pub(in super::super) struct Facts {
     pub(super) fastest: u64,
     /// Whether processors return `Ok` only for what the library may store.
     pub(super) is_automatic: bool,
+    /// Whether processors are the simulator's own: they say of records that they acknowledge when those
+    /// are done, and fail for ever on poison alone.
+    pub(super) knows_processors: bool,
     /// Whether the stream is another one now.
     pub(super) is_recreated: bool,
     violation: Option<Violation>,
 }
 
+/// A record that was put, alone or within an aggregate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Put {
+    pub(in super::super) position: Position,
+    pub(in super::super) at: Timestamp,
+    /// Which partition key.
+    pub(in super::super) key: u64,
+    /// Whether no processor can ever process it.
+    pub(in super::super) is_poison: bool,
+}
+
 /// What is known of one shard.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct ShardFacts {
     pub(super) parents: Vec<ShardId>,
     pub(super) children: BTreeSet<ShardId>,
     pub(super) is_closed: bool,
-    pub(super) records: Vec<(SequenceNumber, Timestamp)>,
+    pub(super) records: Vec<Put>,
     /// The records before this place are gone.
     pub(super) trimmed: usize,
     /// The records before this place need not be processed.
@@ -39,6 +55,8 @@ pub(super) struct ShardFacts {
     /// The records before this place are done.
     done: usize,
     done_later: BTreeSet<usize>,
+    /// The places of the records that the dead letter has.
+    pub(super) stored: BTreeSet<usize>,
     /// Who was polled last, of those with the highest token.
     pub(super) polled: Option<(u64, Time)>,
     pub(super) owners: BTreeMap<u64, OwnerFacts>,
@@ -67,6 +85,12 @@ pub(super) struct OwnerFacts {
     pub(super) history: Vec<(Time, usize)>,
     /// The places of what was handed over last: from the first to before the second.
     pub(super) in_hand: (usize, usize),
+    /// The place after what its processor, which may not be its first, began.
+    pub(super) began: usize,
+    /// The places of the records that are done, if some before them are not.
+    pub(super) done_later: BTreeSet<usize>,
+    /// Whether its records are acknowledged one by one.
+    pub(super) acknowledges: bool,
 }
 
 impl OwnerFacts {
@@ -78,7 +102,7 @@ impl OwnerFacts {
 impl ShardFacts {
     /// The place of a record.
     pub(super) fn place(&self, position: Position) -> Option<usize> {
-        self.records.binary_search_by_key(&position.sequence, |record| record.0).ok()
+        self.records.binary_search_by_key(&position, |record| record.position).ok()
     }
 
     /// The place of the first record after a checkpoint; none if the checkpoint is no place here.
@@ -91,7 +115,7 @@ impl ShardFacts {
             Checkpoint::TrimHorizon => Some(0),
             Checkpoint::AtTimestamp => {
                 let time = start_at?;
-                Some(self.records.partition_point(|record| record.1 < time))
+                Some(self.records.partition_point(|record| record.at < time))
             }
             Checkpoint::After(position) => self.place(position).map(|place| place + 1),
             Checkpoint::ShardEnd => Some(self.records.len()),
@@ -102,6 +126,10 @@ impl ShardFacts {
     /// The records before this place are done, gone, or were never asked for.
     pub(super) fn done(&self) -> usize {
         self.done.max(self.trimmed).max(self.start.unwrap_or(0))
+    }
+
+    pub(super) fn is_poison(&self, place: usize) -> bool {
+        self.records.get(place).is_some_and(|record| record.is_poison)
     }
 
     pub(super) fn is_all_done(&self) -> bool {
@@ -140,6 +168,11 @@ impl Facts {
         self.is_automatic = false;
     }
 
+    /// Processors are the simulator's own.
+    pub(in super::super) const fn processors_are_known(&mut self) {
+        self.knows_processors = true;
+    }
+
     /// The stream's shards as they are now.
     pub(in super::super) fn reshard(&mut self, shards: &[Shard]) {
         for shard in shards {
@@ -155,14 +188,14 @@ impl Facts {
     }
 
     /// A record was put.
-    pub(in super::super) fn put(&mut self, shard: &ShardId, record: SequenceNumber, at: Timestamp) {
-        self.shards.entry(shard.clone()).or_default().records.push((record, at));
+    pub(in super::super) fn put(&mut self, shard: &ShardId, record: Put) {
+        self.shards.entry(shard.clone()).or_default().records.push(record);
     }
 
     /// The records of a shard before this one are gone.
     pub(in super::super) fn trim(&mut self, shard: &ShardId, before: SequenceNumber) {
         if let Some(facts) = self.shards.get_mut(shard) {
-            let place = facts.records.partition_point(|record| record.0 < before);
+            let place = facts.records.partition_point(|record| record.position.sequence < before);
             facts.trimmed = facts.trimmed.max(place);
         }
     }
@@ -175,7 +208,7 @@ impl Facts {
     /// The number of the record after the last one that is done.
     pub(in super::super) fn first_undone(&self, shard: &ShardId) -> Option<SequenceNumber> {
         let facts = self.shards.get(shard)?;
-        facts.records.get(facts.done()).map(|record| record.0)
+        facts.records.get(facts.done()).map(|record| record.position.sequence)
     }
 
     /// Somebody deleted a lease's row: what proved that its ancestors are finished may be gone with
@@ -204,7 +237,19 @@ impl Facts {
             Said::Polled { of } => self.polled(at, of),
             Said::Delivered { of, records, .. } => self.delivered(at, (who, of), records),
             Said::Processed { of } => self.processed(at, (who, of)),
-            Said::Made { .. } | Said::Called { .. } | Said::Event(_) => {}
+            Said::Made { of, resume } => self.made((who, of), *resume),
+            Said::Begun { of, record } => self.begun(at, (who, of), *record),
+            Said::Done { of, record } => self.done(at, (who, of), *record),
+            Said::Stored { shard, record } => self.stored_elsewhere(at, shard, *record),
+            Said::Detached { .. } if self.knows_processors => {}
+            Said::Detached { .. } => self.checkpoints_are_manual(),
+            Said::Event(Event::DeadLettered { shard, position, .. }) => {
+                self.set_aside(at, (who, shard), *position, true);
+            }
+            Said::Event(Event::Skipped { shard, position, .. }) => {
+                self.set_aside(at, (who, shard), *position, false);
+            }
+            Said::Called { .. } | Said::Event(_) => {}
         }
     }
 

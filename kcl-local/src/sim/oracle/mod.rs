@@ -9,7 +9,7 @@ mod records;
 
 use std::fmt;
 
-pub(super) use facts::Facts;
+pub(super) use facts::{Facts, Put};
 pub(super) use healing::is_healthy;
 pub(super) use leases::Landing;
 
@@ -25,6 +25,12 @@ pub enum Oracle {
     /// An ownership is handed the records of its shard in order, each after the one before, from
     /// its checkpoint on.
     ShardOrder,
+    /// Where records are processed concurrently: one is begun only when those of its partition key
+    /// before it are done.
+    KeyOrder,
+    /// A shard goes on without a record only if that cannot be processed, and, where there is a dead
+    /// letter, is stored there.
+    OnlyPoisonSetAside,
     /// A shard's records are handed over only when those of all its parents are done.
     ParentsFirst,
     /// No processor is polled once a later owner's was.

@@ -1,6 +1,6 @@
-//! Promises about records: order, parents first, one deliverer.
+//! Promises about records: order, parents first, one deliverer, and what is set aside.
 
-use kcl_core::model::{Position, WorkerId};
+use kcl_core::model::{Checkpoint, Position, ShardId, WorkerId};
 
 use super::super::journal::Ownership;
 use super::super::time::Time;
@@ -33,6 +33,7 @@ impl Facts {
     ) {
         self.parents_first(at, of);
         let (is_automatic, is_recreated) = (self.is_automatic, self.is_recreated);
+        let is_exclusive = self.is_exclusive();
         let (facts, owner) = self.ownership((who, of));
         let is_ended = facts.is_ended;
         // An ownership that was never seen to begin: its row was deleted meanwhile.
@@ -56,7 +57,8 @@ impl Facts {
             owner.next = owner.next.max(first + places.len());
         }
         facts.owners.insert(of.token, owner);
-        self.check(at, Oracle::NoResurrection, !is_ended, || {
+        // A slow clock may not know yet that its time is over.
+        self.check(at, Oracle::NoResurrection, !is_ended || !is_exclusive, || {
             format!("{of} is handed records of a finished shard")
         });
         self.check(at, Oracle::ShardOrder, rises && fits, || {
@@ -70,8 +72,85 @@ impl Facts {
         let (from, to) = owner.in_hand;
         facts.set_done(from..to);
         owner.processed = owner.processed.max(to);
+        owner.done_later = owner.done_later.split_off(&owner.processed);
         owner.history.push((at, owner.processed));
         facts.owners.insert(of.token, owner);
+    }
+
+    /// A processor came to life.
+    pub(super) fn made(&mut self, (who, of): (&WorkerId, &Ownership), resume: Checkpoint) {
+        let (facts, owner) = self.ownership((who, of));
+        let Some(mut owner) = owner else { return };
+        // A lease that starts at a time does so for its first processor.
+        owner.began = facts.after(resume, None).unwrap_or(owner.processed);
+        owner.done_later.clear();
+        facts.owners.insert(of.token, owner);
+    }
+
+    /// A record is begun: those of its key before it must be done.
+    pub(super) fn begun(&mut self, at: Time, (who, of): (&WorkerId, &Ownership), record: Position) {
+        let (facts, owner) = self.ownership((who, of));
+        let (Some(owner), Some(place)) = (owner, facts.place(record)) else { return };
+        let key = |place: usize| facts.records.get(place).map(|record| record.key);
+        let from = owner.began.max(owner.processed).max(facts.trimmed);
+        let mut before = (from..place).rev().filter(|before| key(*before) == key(place));
+        let undone = before.find(|before| !owner.done_later.contains(before));
+        self.check(at, Oracle::KeyOrder, undone.is_none(), || {
+            format!("{of} begins place {place} before {undone:?} of the same key is done")
+        });
+    }
+
+    /// A record is done.
+    pub(super) fn done(&mut self, at: Time, (who, of): (&WorkerId, &Ownership), record: Position) {
+        let (facts, owner) = self.ownership((who, of));
+        let (Some(mut owner), Some(place)) = (owner, facts.place(record)) else { return };
+        facts.set_done(place..place + 1);
+        if place >= owner.processed {
+            owner.done_later.insert(place);
+        }
+        while owner.done_later.remove(&owner.processed) {
+            owner.processed += 1;
+        }
+        if owner.history.last().is_none_or(|(_, last)| *last < owner.processed) {
+            owner.history.push((at, owner.processed));
+        }
+        owner.acknowledges = true;
+        facts.owners.insert(of.token, owner);
+    }
+
+    /// The dead letter has a record.
+    pub(super) fn stored_elsewhere(&mut self, at: Time, shard: &ShardId, record: Position) {
+        let knows_poison = self.knows_processors;
+        let Some(facts) = self.shards.get_mut(shard) else { return };
+        let Some(place) = facts.place(record) else { return };
+        facts.stored.insert(place);
+        let is_poison = facts.is_poison(place) || !knows_poison;
+        self.check(at, Oracle::OnlyPoisonSetAside, is_poison, || {
+            format!("{shard} {record} is in the dead letter, though it can be processed")
+        });
+    }
+
+    /// A shard goes on without a record.
+    pub(super) fn set_aside(
+        &mut self,
+        at: Time,
+        (who, shard): (&WorkerId, &ShardId),
+        record: Position,
+        must_be_stored: bool,
+    ) {
+        let knows_poison = self.knows_processors;
+        let Some(facts) = self.shards.get_mut(shard) else { return };
+        let Some(place) = facts.place(record) else { return };
+        let is_poison = facts.is_poison(place) || !knows_poison;
+        let is_stored = facts.stored.contains(&place) || !must_be_stored;
+        let token = facts.owners.iter().rev().find(|(_, owner)| owner.is(who)).map(|it| *it.0);
+        facts.set_done(place..place + 1);
+        if let Some(token) = token {
+            self.done(at, (who, &Ownership { shard: shard.clone(), token }), record);
+        }
+        self.check(at, Oracle::OnlyPoisonSetAside, is_poison && is_stored, || {
+            format!("{shard} goes on without {record}: poison {is_poison}, stored {is_stored}")
+        });
     }
 
     fn parents_first(&mut self, at: Time, of: &Ownership) {
