@@ -50,6 +50,8 @@ impl World {
         let until = self.now + time;
         if let Some(member) = self.member(name) {
             member.freeze(until);
+            let id = member.id.clone();
+            self.facts.frozen(&id, until);
             self.patience(name, time);
             self.trace.line(self.now, name, format_args!("is frozen until {until} s"));
             self.tally.count(Fault::Freeze);
@@ -61,6 +63,8 @@ impl World {
         let until = self.now + time;
         if let Some(member) = self.member(name) {
             member.suspend(until);
+            let id = member.id.clone();
+            self.facts.frozen(&id, until);
             self.patience(name, time);
             self.trace.line(self.now, name, format_args!("is suspended until {until} s"));
             self.tally.count(Fault::Suspend);

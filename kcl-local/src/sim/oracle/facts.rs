@@ -17,6 +17,8 @@ pub(in super::super) struct Facts {
     pub(super) shards: BTreeMap<ShardId, ShardFacts>,
     /// When each write was first sent, by who sent it and its number.
     pub(super) sent: BTreeMap<(WorkerId, u64), Time>,
+    /// When each worker that was stopped or asleep went on.
+    pub(super) thawed: BTreeMap<WorkerId, Time>,
     /// How exactly the clocks agree: no clock is faster than this, in thousandths.
     pub(super) fastest: u64,
     /// Whether processors return `Ok` only for what the library may store.
@@ -60,6 +62,8 @@ pub(super) struct ShardFacts {
     /// Who was polled last, of those with the highest token.
     pub(super) polled: Option<(u64, Time)>,
     pub(super) owners: BTreeMap<u64, OwnerFacts>,
+    /// What owners have in hand that nobody saw begin: their row was deleted meanwhile.
+    pub(super) strays: BTreeMap<(WorkerId, u64), (usize, usize)>,
     /// Whether the shard's end was ever stored.
     pub(super) is_ended: bool,
     /// When the lease's counter last moved.
@@ -198,6 +202,11 @@ impl Facts {
             let place = facts.records.partition_point(|record| record.position.sequence < before);
             facts.trimmed = facts.trimmed.max(place);
         }
+    }
+
+    /// A worker does not run until then.
+    pub(in super::super) fn frozen(&mut self, worker: &WorkerId, until: Time) {
+        self.thawed.insert(worker.clone(), until);
     }
 
     /// The stream is deleted and created again.

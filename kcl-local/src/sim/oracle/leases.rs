@@ -136,6 +136,9 @@ impl Facts {
         let sent = self.sent.get(&(write.worker.clone(), write.number)).copied().unwrap_or(at);
         let place = self.after(after).unwrap_or(0);
         let is_automatic = self.is_automatic;
+        let thawed = self.thawed.get(&write.worker);
+        // It may not have come to that yet.
+        let has_just_thawed = thawed.is_some_and(|thawed| *thawed + PUBLISHED_WITHIN > sent);
         let facts = self.shards.entry(after.key.shard()).or_default();
         if after.counter != before.counter {
             facts.moved = at;
@@ -156,6 +159,9 @@ impl Facts {
             | WriteKind::DeleteUntouched => return,
         };
         let is_slack = oracle == Oracle::RepeatsBounded && owner.acknowledges;
+        if is_slack && has_just_thawed {
+            return;
+        }
         let slack = if is_slack { PUBLISHED_WITHIN } else { Duration::ZERO };
         let before_sent = owner.history.iter().rev().find(|(when, _)| *when + slack < sent);
         let due = before_sent.map_or(0, |(_, processed)| *processed);

@@ -36,9 +36,13 @@ impl Facts {
         let is_exclusive = self.is_exclusive();
         let (facts, owner) = self.ownership((who, of));
         let is_ended = facts.is_ended;
-        // An ownership that was never seen to begin: its row was deleted meanwhile.
-        let Some(mut owner) = owner else { return };
         let places: Vec<_> = records.iter().map(|record| facts.place(*record)).collect();
+        let Some(mut owner) = owner else {
+            if let Some(first) = places.first().copied().flatten() {
+                facts.strays.insert((who.clone(), of.token), (first, first + places.len()));
+            }
+            return;
+        };
         if is_recreated && owner.next == 0 && places.iter().all(Option::is_none) {
             facts.is_of_another_stream = true;
             return;
@@ -68,7 +72,12 @@ impl Facts {
 
     pub(super) fn processed(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
         let (facts, owner) = self.ownership((who, of));
-        let Some(mut owner) = owner else { return };
+        let Some(mut owner) = owner else {
+            if let Some((from, to)) = facts.strays.remove(&(who.clone(), of.token)) {
+                facts.set_done(from..to);
+            }
+            return;
+        };
         let (from, to) = owner.in_hand;
         facts.set_done(from..to);
         owner.processed = owner.processed.max(to);
@@ -103,8 +112,9 @@ impl Facts {
     /// A record is done.
     pub(super) fn done(&mut self, at: Time, (who, of): (&WorkerId, &Ownership), record: Position) {
         let (facts, owner) = self.ownership((who, of));
-        let (Some(mut owner), Some(place)) = (owner, facts.place(record)) else { return };
+        let Some(place) = facts.place(record) else { return };
         facts.set_done(place..place + 1);
+        let Some(mut owner) = owner else { return };
         if place >= owner.processed {
             owner.done_later.insert(place);
         }
