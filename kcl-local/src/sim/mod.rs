@@ -54,6 +54,7 @@ mod processor;
 mod role;
 mod scenario;
 mod services;
+mod storm;
 mod time;
 mod trace;
 mod traffic;
