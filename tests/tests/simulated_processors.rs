@@ -9,7 +9,7 @@ mod tests {
     use kcl_core::config::WorkerConfig;
     use kcl_core::context::ShardContext;
     use kcl_core::{BoxError, RecordBatch, RecordProcessor};
-    use kcl_local::sim::{Fault, Oracle, SimError, Tally, World};
+    use kcl_local::sim::{Fault, Oracle, SimError, Tally, Weather, World};
     use tokio::time::sleep;
 
     /// Takes its time, or for ever.
@@ -74,6 +74,9 @@ mod tests {
     fn what_was_finished_and_not_stored_comes_again() {
         for seed in 0..20 {
             let mut world = fleet(seed, false);
+            let mut slow = Weather::default();
+            slow.slow = 0.5; // So that some writes are on their way when the worker is killed.
+            world.set_weather(slow);
             world.put_every(Duration::from_millis(50), |number| {
                 (format!("key {number}"), format!("record {number}"))
             });
