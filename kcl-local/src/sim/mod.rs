@@ -9,6 +9,11 @@
 //! suspended machine, and a clock can run at another speed. After every step [oracles](Oracle) look
 //! for broken promises; when the faults have stopped, the fleet must heal.
 //!
+//! Processors of your own run in a world as they are, as long as they do no I/O, block no thread and
+//! ask no real clock: their runtimes are paused, and have timers only. Pause with `tokio::time`, and
+//! let something in memory stand for a database. A world cannot run inside of another runtime: call
+//! it from a `#[test]`, not from a `#[tokio::test]`.
+//!
 //! ```
 //! use std::time::Duration;
 //!
@@ -29,10 +34,12 @@
 //! for name in ["ann", "ben"] {
 //!     world.start(name, WorkerConfig::default(), |_: &ShardContext| Mine)?;
 //! }
-//! world.send_every(Duration::from_millis(200));
+//! world.put_every(Duration::from_millis(200), |number| ("a key", format!("record {number}")));
 //! world.run_for(Duration::from_secs(20))?;
-//! world.crash("ann");
+//! let again = world.redeliver("ann")?;
+//! world.freeze("ben", Duration::from_secs(30));
 //! world.heal()?;
+//! assert!(world.deliveries().len() >= world.records().count() + again);
 //! # Ok::<(), SimError>(())
 //! ```
 
