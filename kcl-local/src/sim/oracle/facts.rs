@@ -27,6 +27,7 @@ pub(in super::super) struct Facts {
 
 /// What is known of one shard.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that hold or not, in any combination")]
 pub(super) struct ShardFacts {
     pub(super) parents: Vec<ShardId>,
     pub(super) children: BTreeSet<ShardId>,
