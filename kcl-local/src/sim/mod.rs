@@ -34,7 +34,9 @@
 //! for name in ["ann", "ben"] {
 //!     world.start(name, WorkerConfig::default(), |_: &ShardContext| Mine)?;
 //! }
-//! world.put_every(Duration::from_millis(200), |number| ("a key", format!("record {number}")));
+//! world.put_every(Duration::from_millis(200), |number| {
+//!     (format!("key {}", number % 9), format!("record {number}"))
+//! });
 //! world.run_for(Duration::from_secs(20))?;
 //! let again = world.redeliver("ann")?;
 //! world.freeze("ben", Duration::from_secs(30));
