@@ -11,6 +11,7 @@ mod tests {
     use kcl_core::decide::lifecycle::{Action, Event, LastWord, State};
     use kcl_dynamo::{DynamoLeaseStoreConfig, NewTable};
     use kcl_kinesis::{KinesisSourceConfig, StreamId};
+    use kcl_local::sim::{Fault, Scenario};
 
     fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
@@ -244,6 +245,44 @@ mod tests {
                 rows_below(&text, heading).into_iter().skip(1).map(|row| row[0].clone()).collect();
             assert_eq!(told, variants(path, name), "{heading}");
         }
+    }
+
+    #[test]
+    fn every_oracle_is_named_where_its_promise_is_made() {
+        let promises = read("docs/semantics.md") + &read("docs/lease-protocol.md");
+        let named: BTreeSet<_> = promises.lines().flat_map(quoted).collect();
+        let oracles = variants("kcl-local/src/sim/oracle/mod.rs", "Oracle");
+        for oracle in &oracles {
+            assert!(named.contains(oracle.as_str()), "no document makes the promise of {oracle}");
+        }
+        let rows = rows_below(&read("docs/lease-protocol.md"), "## Oracles");
+        for row in rows.iter().filter(|row| row[4] == "yes") {
+            assert!(oracles.contains(&row[0]), "the simulator has no oracle {}", row[0]);
+        }
+    }
+
+    #[test]
+    fn testers_find_every_scenario_and_every_fault() {
+        let text = read("docs/testing.md");
+        let told = |heading| -> BTreeSet<_> {
+            rows_below(&text, heading).into_iter().skip(1).map(|row| row[0].clone()).collect()
+        };
+        let scenarios = Scenario::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(told("### Scenarios"), scenarios);
+        assert_eq!(told("### Faults"), Fault::ALL.iter().map(ToString::to_string).collect());
+    }
+
+    #[test]
+    fn the_simulated_test_is_the_example() {
+        let page = read("docs/testing.md");
+        let (_, rest) = page.split_once("## Testing your own processor").expect("the section");
+        let code = rest.split("```rust\n").nth(1).expect("a test");
+        let code = code.split("```").next().expect("an end");
+        let example = read("examples/tests/simulated.rs");
+        let (_, test) = example.split_once("    #[test]\n").expect("a test");
+        let lines = test.lines().take_while(|line| *line != "}");
+        let test = lines.map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned() + "\n");
+        assert_eq!(code, "#[test]\n".to_owned() + &test.collect::<String>());
     }
 
     #[test]

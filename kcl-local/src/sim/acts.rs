@@ -1,16 +1,14 @@
-//! What can be done to a world: to its workers, its stream, its table.
+//! What can be done to a world: to its workers, its stream, its table. Whoever strikes a worker that
+//! was never started is told so by the next [`World::run_for`].
 
 use std::time::Duration;
 
-use kcl_core::clock::Clock;
-use kcl_core::model::{Position, Shard, ShardId};
+use kcl_core::model::{Shard, ShardId};
 
-use super::chance::Chance;
 use super::faults::{Fault, Weather};
 use super::member::Member;
-use super::oracle::Put;
-use super::time::{Time, millis};
-use super::world::{Cut, Due, World};
+use super::time::Time;
+use super::world::{Cut, World};
 
 /// How long a worker that was asked to stop may take.
 const STOP_MAX: Duration = Duration::from_secs(45);
@@ -18,6 +16,7 @@ const STOP_MAX: Duration = Duration::from_secs(45);
 impl World {
     /// Kills a worker. Its calls that are on their way still land.
     pub fn crash(&mut self, name: &str) {
+        self.expect_known(name);
         if let Some(nth) = self.members.iter().position(|member| member.name == name) {
             self.trace.line(self.now, name, "crashes");
             self.tally.count(Fault::Crash);
@@ -28,6 +27,7 @@ impl World {
 
     /// Asks a worker to shut down.
     pub fn stop(&mut self, name: &str) {
+        self.expect_known(name);
         let member = self.members.iter().find(|member| member.name == name);
         if let Some(member) = member {
             // One that is frozen hears of it when it goes on.
@@ -47,6 +47,7 @@ impl World {
 
     /// Stops a worker for a while, as SIGSTOP and SIGCONT do.
     pub fn freeze(&mut self, name: &str, time: Duration) {
+        self.expect_known(name);
         let until = self.now + time;
         if let Some(member) = self.member(name) {
             member.freeze(until);
@@ -60,6 +61,7 @@ impl World {
 
     /// Lets the machine of a worker sleep for a while.
     pub fn suspend(&mut self, name: &str, time: Duration) {
+        self.expect_known(name);
         let until = self.now + time;
         if let Some(member) = self.member(name) {
             member.suspend(until);
@@ -80,6 +82,7 @@ impl World {
 
     /// Cuts a worker off from the lease table, the stream, or both.
     pub fn cut(&mut self, name: &str, leases: Duration, records: Duration) {
+        self.expect_known(name);
         let cut = Cut { leases: self.now + leases, records: self.now + records };
         self.cuts.insert(name.to_owned(), cut);
         self.trace.line(self.now, name, format_args!("is cut off: {cut:?}"));
@@ -99,38 +102,6 @@ impl World {
         self.services.stream.set_list_lag(Duration::ZERO);
         self.services.stream.set_page_shards(usize::MAX);
         self.trace.line(self.now, "-", "calm");
-    }
-
-    /// Puts a record at random hash keys every so often, from now on.
-    pub fn send_every(&mut self, pause: Duration) {
-        let is_new = self.traffic.is_none();
-        let chance = Chance::of(self.seed, u64::MAX);
-        self.traffic = Some((pause, chance));
-        if is_new {
-            self.agenda.push(self.now + pause, Due::Put);
-        }
-    }
-
-    /// Puts no more records.
-    pub fn send_no_more(&mut self) {
-        self.traffic = None;
-    }
-
-    pub(super) fn put_next(&mut self) {
-        let Some((pause, chance)) = &mut self.traffic else { return };
-        let high = u128::from(chance.between(0, u64::MAX));
-        let next = self.now + Duration::from_millis(chance.between(1, 2 * millis(*pause).max(1)));
-        self.agenda.push(next, Due::Put);
-        self.put_load(high << 64);
-    }
-
-    /// Puts a record at a hash key.
-    pub fn put(&mut self, hash_key: u128) {
-        let put = self.services.stream.put_at(hash_key, "key", "data");
-        if let Ok((shard, number)) = put {
-            let (position, at) = (Position::of(number), self.clock.time_of_day());
-            self.facts.put(&shard, Put { position, at, key: 0, is_poison: false });
-        }
     }
 
     /// The open shards.
@@ -180,7 +151,7 @@ impl World {
     /// Deletes the stream and creates another one under its name, with records of its own that
     /// nobody must be handed.
     pub fn recreate(&mut self, shards: usize) {
-        self.traffic = None;
+        self.send_no_more();
         self.is_recreated = true;
         self.facts.recreated();
         self.services.stream.recreate(shards);
@@ -197,6 +168,13 @@ impl World {
         self.facts.row_deleted(shard);
         self.tally.count(Fault::DeletedRow);
         self.trace.line(self.now, "-", format_args!("deletes the row of {shard}"));
+    }
+
+    /// Remembers a name that no worker ever had: a test that strikes nobody shows nothing.
+    fn expect_known(&mut self, name: &str) {
+        if !self.roles.contains_key(name) {
+            self.unknown.get_or_insert_with(|| name.to_owned());
+        }
     }
 
     fn member(&mut self, name: &str) -> Option<&mut Member> {

@@ -1,6 +1,7 @@
 //! Why a simulation ended.
 
 use kcl_core::config::ConfigError;
+use kcl_core::record_source::SourceError;
 use thiserror::Error;
 
 use super::oracle::Violation;
@@ -23,4 +24,21 @@ pub enum SimError {
     /// A runtime could not be made.
     #[error("runtime cannot start")]
     Runtime(#[source] std::io::Error),
+    /// Something was to be done to a worker that was never started.
+    #[error("no worker {name:?} was ever started: start it, or mend the name")]
+    NoSuchWorker {
+        /// The name.
+        name: String,
+    },
+    /// A worker had nothing that could be delivered again.
+    #[error(
+        "{name:?} finishes no records that are not checkpointed: put records, and let it hold a shard"
+    )]
+    NothingAtStake {
+        /// The worker's name.
+        name: String,
+    },
+    /// A record could not be put.
+    #[error("record cannot be put")]
+    Put(#[source] SourceError),
 }

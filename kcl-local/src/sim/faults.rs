@@ -233,6 +233,21 @@ impl Fate {
 }
 
 impl Weather {
+    /// Of all that can go wrong with calls, some.
+    #[must_use]
+    pub const fn bad() -> Self {
+        Self {
+            slow: 0.05,
+            lost_request: 0.01,
+            lost_reply: 0.01,
+            late: 0.01,
+            duplicate: 0.02,
+            throttled: 0.02,
+            stale_scan: 0.2,
+            expired: 0.01,
+        }
+    }
+
     /// Draws the fate of a call. `expires` says whether it uses an iterator.
     pub(super) fn fate(&self, chance: &mut Chance, expires: bool) -> Fate {
         let timeout = super::time::millis(TIMEOUT);

@@ -9,6 +9,11 @@
 //! suspended machine, and a clock can run at another speed. After every step [oracles](Oracle) look
 //! for broken promises; when the faults have stopped, the fleet must heal.
 //!
+//! Processors of your own run in a world as they are, as long as they do no I/O, block no thread and
+//! ask no real clock: their runtimes are paused, and have timers only. Pause with `tokio::time`, and
+//! let something in memory stand for a database. A world cannot run inside of another runtime: call
+//! it from a `#[test]`, not from a `#[tokio::test]`.
+//!
 //! ```
 //! use std::time::Duration;
 //!
@@ -29,10 +34,14 @@
 //! for name in ["ann", "ben"] {
 //!     world.start(name, WorkerConfig::default(), |_: &ShardContext| Mine)?;
 //! }
-//! world.send_every(Duration::from_millis(200));
+//! world.put_every(Duration::from_millis(200), |number| {
+//!     (format!("key {}", number % 9), format!("record {number}"))
+//! });
 //! world.run_for(Duration::from_secs(20))?;
-//! world.crash("ann");
+//! let again = world.redeliver("ann")?;
+//! world.freeze("ben", Duration::from_secs(30));
 //! world.heal()?;
+//! assert!(world.deliveries().len() >= world.records().count() + again);
 //! # Ok::<(), SimError>(())
 //! ```
 
@@ -45,16 +54,20 @@ mod error;
 mod faults;
 mod healing;
 mod journal;
+mod ledger;
 mod load;
 mod member;
 mod oracle;
 mod plan;
 mod port;
 mod processor;
+mod role;
 mod scenario;
 mod services;
+mod storm;
 mod time;
 mod trace;
+mod traffic;
 mod watched;
 mod world;
 
@@ -63,6 +76,7 @@ pub use chance::Chance;
 pub use error::SimError;
 pub use faults::{Fault, Tally, Weather};
 pub use journal::{Ownership, Said};
+pub use ledger::Delivery;
 pub use member::End;
 pub use oracle::{Oracle, Violation};
 pub use scenario::{Outcome, Scenario};

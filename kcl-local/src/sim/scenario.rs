@@ -11,7 +11,6 @@ use kcl_core::model::InitialPosition;
 use super::chance::Chance;
 use super::error::SimError;
 use super::faults::{Fault, Tally};
-use super::journal::Journal;
 use super::plan::{Act, Plan};
 use super::processor::{Acks, Batches, Equipment, Handlers, Style, TwoPhase, Ways};
 use super::time::Time;
@@ -360,24 +359,23 @@ impl Storm {
         let config = self.plan.config(self.expiry);
         let (ways, checkpoints) = (self.ways.clone(), self.plan.checkpoints);
         let worker = self.chance.between(0, u64::MAX);
-        let shelf = |journal: &Journal| ways.shelf(journal, worker);
-        let (world, ways) = (&mut self.world, ways.clone());
+        let world = &mut self.world;
         match self.plan.style {
-            Style::Batches => world.start_exactly(name, speed, config, |journal| {
-                let factory = Batches { ways, checkpoints };
-                Equipment { factory, dead_letter: shelf(journal) }
+            Style::Batches => world.start_exactly(name, speed, config, move |journal| {
+                let factory = Batches { ways: ways.clone(), checkpoints };
+                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
             }),
-            Style::Handlers => world.start_exactly(name, speed, config, |journal| {
-                let factory = Handlers { ways, journal: journal.clone() };
-                Equipment { factory, dead_letter: shelf(journal) }
+            Style::Handlers => world.start_exactly(name, speed, config, move |journal| {
+                let factory = Handlers { ways: ways.clone(), journal: journal.clone() };
+                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
             }),
-            Style::Acks => world.start_exactly(name, speed, config, |journal| {
-                let factory = Acks { ways, journal: journal.clone() };
-                Equipment { factory, dead_letter: shelf(journal) }
+            Style::Acks => world.start_exactly(name, speed, config, move |journal| {
+                let factory = Acks { ways: ways.clone(), journal: journal.clone() };
+                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
             }),
-            Style::TwoPhase => world.start_exactly(name, speed, config, |journal| Equipment {
-                factory: TwoPhase { ways },
-                dead_letter: shelf(journal),
+            Style::TwoPhase => world.start_exactly(name, speed, config, move |journal| {
+                let factory = TwoPhase { ways: ways.clone() };
+                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
             }),
         }
     }

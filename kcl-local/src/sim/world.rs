@@ -5,26 +5,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kcl_core::clock::Clock;
-use kcl_core::config::WorkerConfig;
 use kcl_core::engine::WorkerStatus;
 use kcl_core::error::RunError;
-use kcl_core::model::{InitialPosition, Lease, WorkerId};
-use kcl_core::{ProcessorFactory, RecordProcessor};
+use kcl_core::model::{Lease, WorkerId};
 
 use super::call::{Call, What};
 use super::chance::Chance;
 use super::clock::ServiceClock;
 use super::error::SimError;
 use super::faults::{Answer, Fate, Fault, Tally, Weather};
-use super::journal::{Journal, Said};
+use super::journal::Said;
+use super::ledger::Ledger;
 use super::load::Load;
-use super::member::{End, Member, Start};
+use super::member::{End, Member};
 use super::oracle::{Facts, Landing, Oracle, Violation};
-use super::processor::Equipment;
+use super::role::Role;
 use super::services::Services;
 use super::time::Time;
 use super::trace::{Merge, Trace};
+use super::traffic::Traffic;
 use crate::kinesis::MemoryStream;
 use crate::leases::MemoryLeaseStore;
 
@@ -55,8 +54,12 @@ pub struct World {
     /// The second in which each worker made its last call, and how many it made in it.
     pub(super) busy: BTreeMap<String, (u64, u64)>,
     pub(super) throttled_until: Time,
-    pub(super) traffic: Option<(Duration, Chance)>,
+    pub(super) traffic: Traffic,
     pub(super) load: (Load, Chance),
+    pub(super) ledger: Ledger,
+    pub(super) roles: BTreeMap<String, Role>,
+    /// A name that no worker ever had, and to which something was to be done.
+    pub(super) unknown: Option<String>,
     /// Whether the stream is another one now: workers must end.
     pub(super) is_recreated: bool,
     pub(super) facts: Facts,
@@ -74,8 +77,8 @@ pub(super) enum Due {
 
 #[derive(Debug)]
 pub(super) struct InFlight {
-    who: String,
-    call: Box<dyn Call>,
+    pub(super) who: String,
+    pub(super) call: Box<dyn Call>,
     answer: Answer,
     stale: usize,
     /// How many things are still due with it.
@@ -119,8 +122,11 @@ impl World {
             cuts: BTreeMap::new(),
             busy: BTreeMap::new(),
             throttled_until: Time::default(),
-            traffic: None,
+            traffic: Traffic::default(),
             load: (Load::default(), Chance::of(seed, u64::MAX - 1)),
+            ledger: Ledger::default(),
+            roles: BTreeMap::new(),
+            unknown: None,
             is_recreated: false,
             facts,
             tally: Tally::default(),
@@ -181,66 +187,6 @@ impl World {
         self.weather = weather;
     }
 
-    /// Starts a worker. If its settings leave the initial position open, it begins at the trim
-    /// horizon.
-    ///
-    /// # Errors
-    /// If a setting is out of its range.
-    pub fn start(
-        &mut self,
-        name: &str,
-        config: WorkerConfig,
-        factory: impl ProcessorFactory<Processor: RecordProcessor>,
-    ) -> Result<(), SimError> {
-        self.start_at_speed(name, 1_000, config, factory)
-    }
-
-    /// Starts a worker whose clock runs at `speed` thousandths of the world's.
-    ///
-    /// # Errors
-    /// If a setting is out of its range.
-    pub fn start_at_speed(
-        &mut self,
-        name: &str,
-        speed: u64,
-        mut config: WorkerConfig,
-        factory: impl ProcessorFactory,
-    ) -> Result<(), SimError> {
-        if config.retrieval.initial_position == InitialPosition::default() {
-            config.retrieval.initial_position = InitialPosition::TrimHorizon;
-        }
-        self.start_exactly(name, speed, config, |journal| Equipment::of(factory, journal))
-    }
-
-    pub(super) fn start_exactly<F: ProcessorFactory>(
-        &mut self,
-        name: &str,
-        speed: u64,
-        config: WorkerConfig,
-        equip: impl FnOnce(&Journal) -> Equipment<F>,
-    ) -> Result<(), SimError> {
-        self.starts += 1;
-        if speed != 1_000 {
-            self.tally.count(Fault::Drift);
-        }
-        self.facts.clock_runs_at(speed);
-        if !config.delivery.checkpoints.is_automatic() {
-            self.facts.checkpoints_are_manual();
-        }
-        let start = Start {
-            name,
-            incarnation: self.starts,
-            now: self.now,
-            time_of_day: self.clock.time_of_day(),
-            speed,
-            chance: Chance::of(self.seed, self.starts),
-        };
-        let member = Member::start(start, config, equip)?;
-        self.trace.line(self.now, name, format_args!("starts as {}", member.id));
-        self.members.push(member);
-        Ok(())
-    }
-
     /// Lets time pass.
     ///
     /// # Errors
@@ -275,6 +221,9 @@ impl World {
     }
 
     fn verdict(&self) -> Result<(), SimError> {
+        if let Some(name) = &self.unknown {
+            return Err(SimError::NoSuchWorker { name: name.clone() });
+        }
         match self.facts.violation() {
             None => Ok(()),
             Some(violation) => Err(self.broken(violation.clone())),
@@ -425,6 +374,7 @@ impl World {
     fn listen(&mut self, until: Time) -> Result<(), SimError> {
         while let Some((at, (who, said))) = self.said.pop(until) {
             self.facts.said(at, &who, &said);
+            self.ledger.said(at, who.name(), &said);
             if self.trace.is_on() && !matches!(said, Said::Polled { .. }) {
                 self.trace.line(at, who.name(), &said);
             }

@@ -267,6 +267,27 @@ impl Facts {
         self.violation.as_ref()
     }
 
+    /// How many records were put and are not done.
+    pub(in super::super) fn backlog(&self) -> usize {
+        let waiting = |facts: &ShardFacts| {
+            let done = facts.done();
+            facts.records.len().saturating_sub(done + facts.done_later.range(done..).count())
+        };
+        self.shards.values().map(waiting).sum()
+    }
+
+    /// How many records a worker has processed under the leases that it holds, beyond what these
+    /// store.
+    pub(in super::super) fn at_stake(&self, who: &WorkerId, leases: &[Lease]) -> usize {
+        let unsaved = |lease: &Lease| {
+            let owners = &self.shards.get(&lease.key.shard())?.owners;
+            let owner = owners.values().next_back().filter(|owner| owner.is(who))?;
+            Some(owner.processed.saturating_sub(self.after(lease)?))
+        };
+        let held = leases.iter().filter(|lease| lease.owner.as_ref() == Some(who));
+        held.filter_map(unsaved).sum()
+    }
+
     /// What is known of an ownership; none for one whose row was deleted.
     pub(super) fn ownership(
         &mut self,
