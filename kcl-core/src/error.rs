@@ -68,6 +68,17 @@ pub enum RunError {
         /// What the processor said last.
         error: String,
     },
+    /// `initialize` or `shard_ended` used up its attempts, and the
+    /// [policy](crate::config::FailurePolicy) is to stop the worker. Mend the processor, or what it calls.
+    #[error("{call} of shard {shard} failed too often: {error}")]
+    ProcessorFailed {
+        /// The shard.
+        shard: ShardId,
+        /// The call.
+        call: &'static str,
+        /// What the processor said last.
+        error: String,
+    },
     /// A part of the lease side panicked. A bug in this library: please report it.
     #[error("task {task} panicked: {message}")]
     TaskPanicked {

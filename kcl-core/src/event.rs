@@ -129,13 +129,15 @@ pub enum Event {
         /// How many records of this shard were skipped in this ownership, this one included.
         skipped: u64,
     },
-    /// Records used up their attempts, and their shard is given up, as the policy says. This worker
-    /// does not take it again until it is started anew.
+    /// Records, `initialize` or `shard_ended` used up their attempts, and the shard is given up, as the
+    /// policy says. This worker does not take it again until it is started anew.
     ShardStopped {
         /// Which shard.
         shard: ShardId,
-        /// The first record that failed.
-        position: Position,
+        /// Which call failed, such as `process_records`.
+        call: &'static str,
+        /// The first record that failed; none if the call was one without records.
+        position: Option<Position>,
         /// What the processor said last.
         error: String,
         /// Whether the whole worker stops.

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
-    const WANT: Want = Want { records_max: 10, each: MIB };
+    const WANT: Want = Want { records_max: 10, each: MIB, whole_max: 10 * MIB };
 
     #[test]
     fn what_is_reserved_is_given_back_when_it_is_dropped() {

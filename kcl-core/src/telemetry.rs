@@ -135,7 +135,8 @@ fn log_record(event: &Event) {
         error!(shard_id = %shard, %position, attempt, error, ?retry_in, "dead letter failed");
     } else if let Event::Skipped { shard, position, attempts, error, skipped } = event {
         error!(shard_id = %shard, %position, attempts, error, skipped, "record skipped");
-    } else if let Event::ShardStopped { shard, position, error, stops_worker } = event {
-        error!(shard_id = %shard, %position, error, stops_worker, "shard stopped at a record");
+    } else if let Event::ShardStopped { shard, call, position, error, stops_worker } = event {
+        let position = position.map(tracing::field::display);
+        error!(shard_id = %shard, operation = call, position, error, stops_worker, "shard stopped");
     }
 }

@@ -7,18 +7,27 @@ use aws_sdk_kinesis::primitives::Blob;
 use kcl_core::BoxError;
 use kcl_core::dead_letter::{DeadLetter, FailedRecord};
 use kcl_core::model::{StreamArn, StreamName};
+use kcl_core::record_source::SourceError;
+use thiserror::Error;
 
 use crate::config::{KinesisSourceConfig, StreamId};
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 
 const PUT: &str = "kinesis:PutRecord";
+
+/// How large a record and its key may be together in a stream that is not set to larger ones.
+///
+/// Source: Kinesis developer guide, "Quotas and limits".
+const SIZE_MAX_DEFAULT: usize = 1024 * 1024;
 
 /// Puts each record into a Kinesis stream, as [`FailedRecord::to_json`] writes it, under its own
 /// partition key: letters of a key stay in order.
 ///
 /// The stream must exist, and must not be the one that is consumed. JSON needs a third more room than
-/// the record: a record of more than some 760 kB does not fit into a stream whose records are limited
-/// to 1 MiB, and holds its shard up until that limit is raised (`UpdateMaxRecordSize`).
+/// the record: one of more than some 760 kB does not fit into a stream whose records are limited to
+/// 1 MiB, as they are by default. It holds its shard up, with an error that says so, and goes through as
+/// soon as that limit is raised (`UpdateMaxRecordSize`, up to 10 MiB, which is enough for records of some
+/// 7.5 MB). So raise it beforehand if records may be large.
 ///
 /// # Permissions
 /// `kinesis:PutRecord` on the stream, and `kms:GenerateDataKey` on its key if it is encrypted with
@@ -56,14 +65,41 @@ impl DeadLetter for KinesisDeadLetter {
             "" => failed.shard.as_str(),
             key => key,
         };
-        let put = self.client.put_record().partition_key(key).data(Blob::new(failed.to_json()));
+        let letter = failed.to_json();
+        let size = letter.len();
+        let put = self.client.put_record().partition_key(key).data(Blob::new(letter));
         let put = match &self.stream {
             StreamId::Name(name) => put.stream_name(name.as_str()),
             StreamId::Arn(arn) => put.stream_arn(arn.as_str()),
         };
         match put.send().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(Failure::from(error).into_error(self.stream.as_str(), PUT).into()),
+            Err(error) => Err(self.refused(Failure::from(error), key.len() + size)),
         }
     }
+}
+
+impl KinesisDeadLetter {
+    /// Why a letter of so many bytes, its key included, was not stored.
+    fn refused(&self, failure: Failure, bytes: usize) -> BoxError {
+        let may_be_size = matches!(failure.kind, Kind::Refused | Kind::Argument);
+        let stream = self.stream.as_str();
+        let source = failure.into_error(stream, PUT);
+        if may_be_size && bytes > SIZE_MAX_DEFAULT {
+            return TooLarge { stream: stream.to_owned(), bytes, source }.into();
+        }
+        source.into()
+    }
+}
+
+/// A letter that is larger than the records of most streams may be, and was refused.
+#[derive(Debug, Error)]
+#[error(
+    "the record takes {bytes} bytes as a letter, and stream {stream} does not accept it: raise the \
+     stream's limit with UpdateMaxRecordSize (at most 10240 KiB), and it is stored with the next attempt"
+)]
+struct TooLarge {
+    stream: String,
+    bytes: usize,
+    source: SourceError,
 }

@@ -187,10 +187,22 @@ impl Fleet {
     /// # Errors
     /// If the system does not tell.
     pub fn resident_bytes(&self, name: &str) -> anyhow::Result<u64> {
+        self.memory(name, "VmRSS:")
+    }
+
+    /// The most memory that a worker's process ever had in RAM, in bytes.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn peak_resident_bytes(&self, name: &str) -> anyhow::Result<u64> {
+        self.memory(name, "VmHWM:")
+    }
+
+    fn memory(&self, name: &str, which: &str) -> anyhow::Result<u64> {
         let pid = self.workers.get(name).context("no such worker")?.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(which));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no such line")?;
         Ok(kib.trim().parse::<u64>()? * 1024)
     }
 

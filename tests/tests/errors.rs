@@ -136,6 +136,11 @@ mod tests {
                 position: Position { sequence: SequenceNumber::from(7), sub_sequence: 0 },
                 error: "connection refused".to_owned(),
             },
+            RunError::ProcessorFailed {
+                shard: "shardId-000000000000".into(),
+                call: "initialize",
+                error: "connection refused".to_owned(),
+            },
             RunError::TaskPanicked { task: "holder", message: "boom".to_owned() },
             RunError::Thread(cause()),
         ];

@@ -10,6 +10,9 @@ use crate::config::error::{Mistake, check_count, check_duration};
 /// [`attempts_max`](Self::attempts_max) or [`retry_for`](Self::retry_for) is reached, whichever is
 /// first. Failures are counted in memory: the next owner of a shard starts from zero.
 ///
+/// The same limits hold for `initialize` and `shard_ended` where [`then`](Self::then) is to stop the
+/// shard or the worker. Otherwise they are called again for ever: there is no record to be set aside.
+///
 /// # Examples
 /// ```
 /// use kcl_core::config::{FailurePolicy, OnExhausted};
@@ -54,7 +57,8 @@ pub enum OnExhausted {
     /// shard rests without an owner until a worker is started.
     #[default]
     StopShard,
-    /// The worker stops in good order, with [`RunError::RecordsFailed`](crate::error::RunError).
+    /// The worker stops in good order, with [`RunError::RecordsFailed`](crate::error::RunError), or
+    /// `ProcessorFailed` if it was `initialize` or `shard_ended` that failed.
     StopWorker,
 }
 

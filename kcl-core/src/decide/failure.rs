@@ -3,6 +3,7 @@
 //! Everything is known by position: it outlives processors, and holds when records are read anew.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::config::{FailurePolicy, OnExhausted};
 use crate::model::{Moment, Position, Record};
@@ -198,13 +199,28 @@ impl Trouble {
 
 impl Part {
     fn is_exhausted(&self, policy: &FailurePolicy, now: Moment, count: usize) -> bool {
-        if self.is_half && count > 1 {
-            return true;
-        }
-        let tries = usize::try_from(self.tries).unwrap_or(usize::MAX);
-        policy.attempts_max.is_some_and(|max| tries >= max)
-            || policy.retry_for.is_some_and(|time| now - self.since >= time)
+        (self.is_half && count > 1) || is_exhausted(self.tries, now - self.since, policy)
     }
+}
+
+/// What becomes of a call without records, such as `initialize`, that failed so often in a row. There
+/// is nothing to set aside: it is made again, unless the policy is to stop.
+#[must_use]
+pub fn call_failed(tries: u32, failing_for: Duration, policy: &FailurePolicy) -> Verdict {
+    match policy.then {
+        OnExhausted::StopShard if is_exhausted(tries, failing_for, policy) => Verdict::StopShard,
+        OnExhausted::StopWorker if is_exhausted(tries, failing_for, policy) => Verdict::StopWorker,
+        OnExhausted::StopShard
+        | OnExhausted::StopWorker
+        | OnExhausted::DeadLetter
+        | OnExhausted::Skip => Verdict::Again { tries },
+    }
+}
+
+fn is_exhausted(tries: u32, failing_for: Duration, policy: &FailurePolicy) -> bool {
+    let tries = usize::try_from(tries).unwrap_or(usize::MAX);
+    policy.attempts_max.is_some_and(|max| tries >= max)
+        || policy.retry_for.is_some_and(|time| failing_for >= time)
 }
 
 /// The first position that can come after this one.
@@ -323,6 +339,27 @@ mod tests {
         assert_eq!(trouble.failed(failed, &policy, now(15)), Verdict::StopShard);
         let policy = FailurePolicy::attempts(1, OnExhausted::StopWorker);
         assert_eq!(Trouble::default().failed(failed, &policy, now(5)), Verdict::StopWorker);
+    }
+
+    #[test]
+    fn a_call_without_records_stops_something_or_is_made_again() {
+        let check = |then, tries, failing_for, expected| {
+            let policy = FailurePolicy::attempts(3, then);
+            assert_eq!(call_failed(tries, failing_for, &policy), expected, "{then:?}");
+            let policy = FailurePolicy::retry_for(SECOND * 3, then);
+            assert_eq!(call_failed(tries, failing_for, &policy), expected, "{then:?}");
+        };
+        for (then, stop) in [
+            (OnExhausted::StopShard, Verdict::StopShard),
+            (OnExhausted::StopWorker, Verdict::StopWorker),
+            (OnExhausted::DeadLetter, Verdict::Again { tries: 3 }),
+            (OnExhausted::Skip, Verdict::Again { tries: 3 }),
+        ] {
+            check(then, 2, SECOND * 2, Verdict::Again { tries: 2 });
+            check(then, 3, SECOND * 3, stop);
+        }
+        let forever = call_failed(u32::MAX, SECOND * 1_000_000, &FailurePolicy::default());
+        assert_eq!(forever, Verdict::Again { tries: u32::MAX });
     }
 
     #[test]

@@ -146,7 +146,7 @@ mod tests {
 
     const MIB: u64 = 1024 * 1024;
     /// One record of 1 MiB costs three of them while it is read.
-    const WANT: Want = Want { records_max: 10_000, each: MIB };
+    const WANT: Want = Want { records_max: 10_000, each: MIB, whole_max: 10 * MIB };
 
     fn pool(mebibytes: u64) -> Pool {
         Pool::new(mebibytes * MIB)
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_read_ahead_waits_until_it_is_worth_it() {
-        let want = Want { records_max: 10_000, each: 1_000 };
+        let want = Want { records_max: 10_000, each: 1_000, whole_max: 10 * MIB };
         let mut pool = pool(4);
         let id = pool.join();
         pool.add(id, MIB);
@@ -252,7 +252,7 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         let want = (1..10_000_usize, 1..2 * MIB)
-            .prop_map(|(records_max, each)| Step::Ask(Want { records_max, each }));
+            .prop_map(|(records_max, each)| Step::Ask(Want { records_max, each, ..WANT }));
         let step = prop_oneof![
             3 => want,
             3 => (0..=1_000_u64).prop_map(Step::Reply),

@@ -10,30 +10,41 @@ const REPLY_MAX: u64 = 10 * MIB;
 const SIZE_UNKNOWN: u64 = MIB;
 
 /// How many times a reply is there at the most while it is read: its text, which is a third longer
-/// than the data, what is made of it, and for a moment a part of the text twice.
+/// than the data, what is made of it, and for a moment a part of the text twice. And so often is the
+/// list of its records there while it grows and is packed.
 const COPIES: u64 = 3;
 
 const MIB: u64 = 1024 * 1024;
 
 /// How large the records of a shard are: rises at once, falls slowly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RecordSize(Option<u64>);
+pub struct RecordSize {
+    /// What one brings, and what it needs once it is expanded.
+    means: Option<(u64, u64)>,
+}
 
 impl RecordSize {
-    /// Takes in a read that brought so many records, which need so many bytes in all.
-    pub fn observe(&mut self, records: usize, bytes: u64) {
-        let Some(mean) = bytes.checked_div(count(records)) else { return };
-        self.0 = Some(match self.0 {
-            Some(before) if mean < before => before - (before - mean).div_ceil(4),
-            Some(_) | None => mean,
-        });
+    /// Takes in a read of so many records, before they were expanded, that brought so many bytes and
+    /// needs so many.
+    pub fn observe(&mut self, records: usize, brought: u64, needed: u64) {
+        let mean = |bytes: u64| bytes.checked_div(count(records));
+        let (Some(brings), Some(needs)) = (mean(brought), mean(needed)) else { return };
+        let (brings_before, needs_before) = self.means.unwrap_or_default();
+        self.means = Some((follow(brings_before, brings), follow(needs_before, needs)));
     }
 
     /// What the next read of at most `records_max` records would like.
     #[must_use]
     pub fn want(self, records_max: usize) -> Want {
-        Want { records_max, each: self.0.unwrap_or(SIZE_UNKNOWN).max(1) }
+        let (brings, needs) = self.means.unwrap_or((SIZE_UNKNOWN, SIZE_UNKNOWN));
+        let (brings, each) = (brings.max(1), needs.max(1));
+        Want { records_max, each, whole_max: REPLY_MAX.saturating_mul(each) / brings }
     }
+}
+
+/// The mean that follows from the one before.
+const fn follow(before: u64, mean: u64) -> u64 {
+    if mean < before { before - (before - mean).div_ceil(4) } else { mean }
 }
 
 /// What a read would like.
@@ -44,6 +55,8 @@ pub struct Want {
     pub records_max: usize,
     /// What each needs, about.
     pub each: u64,
+    /// What the records of the largest reply need.
+    pub whole_max: u64,
 }
 
 /// What a read may do.
@@ -65,8 +78,8 @@ impl Want {
     /// All of it, whatever room there is.
     #[must_use]
     pub fn whole(self) -> Grant {
-        let bytes = self.each.saturating_mul(count(self.records_max)).min(REPLY_MAX);
-        Grant { records: self.records_max, bytes: bytes * COPIES }
+        let bytes = self.each.saturating_mul(count(self.records_max)).min(self.whole_max);
+        Grant { records: self.records_max, bytes: bytes.saturating_mul(COPIES) }
     }
 
     /// As much of it as there is room for; none if that is not even one record.
@@ -96,7 +109,7 @@ mod tests {
 
     #[track_caller]
     fn check(each: u64, records_max: usize, room: u64, expected: Option<(usize, u64)>) {
-        let grant = Want { records_max, each }.within(room);
+        let grant = Want { records_max, each, whole_max: REPLY_MAX }.within(room);
         assert_eq!(grant.map(|grant| (grant.records, grant.bytes)), expected);
     }
 
@@ -121,7 +134,7 @@ mod tests {
     fn the_size_of_records_rises_at_once_and_falls_slowly() {
         let mut size = RecordSize::default();
         let mut seen = |records, bytes| {
-            size.observe(records, bytes);
+            size.observe(records, bytes, bytes);
             size.want(1).each
         };
         assert_eq!(seen(0, 0), MIB);
@@ -131,5 +144,15 @@ mod tests {
         assert_eq!(seen(0, 0), 700);
         assert_eq!((0..40).map(|_| seen(10, 1_000)).last(), Some(100));
         assert_eq!(seen(10, 0), 75);
+    }
+
+    #[test]
+    fn a_reply_of_aggregates_needs_more_than_it_brings() {
+        let mut size = RecordSize::default();
+        size.observe(10, 500 * KIB, 2_000 * KIB);
+        let want = size.want(10_000);
+        assert_eq!((want.each, want.whole_max), (200 * KIB, 40 * MIB));
+        assert_eq!(want.whole().bytes, 120 * MIB);
+        assert_eq!(size.want(10).whole().bytes, 6_000 * KIB);
     }
 }

@@ -299,18 +299,30 @@ impl Consumer {
     }
 
     fn stop_at(&self, position: Position, error: String, stops_worker: bool) -> Happened {
+        self.stop(Call::ProcessRecords, Some(position), error, stops_worker)
+    }
+
+    /// Gives the shard up for good, or has the worker stop.
+    pub(super) fn stop(
+        &self,
+        call: Call,
+        position: Option<Position>,
+        error: String,
+        stops_worker: bool,
+    ) -> Happened {
         let key = self.parts.lease.key.clone();
-        let shard = key.shard();
+        let (shard, call) = (key.shard(), call.name());
         self.refusals.refuse_lease(key);
         let told = Event::ShardStopped {
             shard: shard.clone(),
+            call,
             position,
             error: error.clone(),
             stops_worker,
         };
         self.parts.events.emit(&told);
         if stops_worker {
-            self.refusals.refuse_work(RefusedAt { shard, position, error });
+            self.refusals.refuse_work(RefusedAt { shard, call, position, error });
         }
         Happened::Hopeless
     }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::WorkerConfig;
 use crate::context::ShardInfo;
 use crate::dead_letter::DeadLetter;
+use crate::decide::failure::{self, Verdict};
 use crate::decide::lifecycle::{Action, Event as Happened, LastWord, State};
 use crate::decide::resume::resume;
 use crate::engine::attend::Patience;
@@ -28,7 +29,7 @@ use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::Event;
 use crate::memory::MemoryBudget;
-use crate::model::{Checkpoint, ChildShard, Position};
+use crate::model::{Checkpoint, ChildShard, Moment, Position};
 use crate::record_source::RecordSource;
 use crate::telemetry::Events;
 
@@ -65,13 +66,29 @@ pub(super) struct Consumer {
     /// Proven to cover the shard.
     children: Option<Vec<ChildShard>>,
     pub(super) failure: Option<Failure>,
-    /// How often in a row the processor failed: at its beginning, and at its work.
-    failed_starts: u32,
+    /// How often in a row the processor failed: at its beginning, at its end, and at its work.
+    starts: Tries,
+    ends: Tries,
     pub(super) failures: u32,
     pub(super) vitals: watch::Sender<Vitals>,
     holder: mpsc::Sender<FromConsumer>,
     /// Tells the holder, by being dropped, that this consumer is gone.
     _alive: oneshot::Sender<()>,
+}
+
+/// How often in a row a call failed, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tries {
+    count: u32,
+    since: Option<Moment>,
+}
+
+impl Tries {
+    /// One more failure; returns for how long it has been so.
+    fn failed(&mut self, now: Moment) -> Duration {
+        self.count = self.count.saturating_add(1);
+        now - *self.since.get_or_insert(now)
+    }
 }
 
 /// What failed last and is to be told once it is known when it comes again.
@@ -94,7 +111,7 @@ pub(super) enum Call {
 }
 
 impl Call {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Initialize => "initialize",
             Self::ProcessRecords => "process_records",
@@ -141,7 +158,8 @@ impl Consumer {
             refusals,
             children: None,
             failure: None,
-            failed_starts: 0,
+            starts: Tries::default(),
+            ends: Tries::default(),
             failures: 0,
             vitals,
             holder,
@@ -196,14 +214,16 @@ impl Consumer {
     async fn initialize(&mut self) -> Happened {
         self.calls(Call::Initialize);
         let outcome = self.delivery.initialize(&mut self.guard).await;
-        self.failed_starts =
-            if outcome == Outcome::Succeeded { 0 } else { self.failed_starts.saturating_add(1) };
-        self.happened(outcome, Call::Initialize, self.failed_starts)
+        let mut tries = self.starts;
+        let happened = self.tried(outcome, Call::Initialize, &mut tries);
+        self.starts = tries;
+        happened
     }
 
     /// Tells what failed, and waits before it is tried again.
     async fn pause(&mut self) -> Happened {
-        let pause = self.delivery.desk().pause(self.failures.max(self.failed_starts));
+        let pause =
+            self.delivery.desk().pause(self.failures.max(self.starts.count).max(self.ends.count));
         self.tell_failure(Some(pause));
         match self.guard.pause(pause).await {
             Ok(()) => {
@@ -220,9 +240,9 @@ impl Consumer {
         }
         self.calls(Call::ShardEnded);
         let outcome = self.delivery.end_shard(&mut self.guard).await;
-        self.failures =
-            if outcome == Outcome::Succeeded { 0 } else { self.failures.saturating_add(1) };
-        let happened = self.happened(outcome, Call::ShardEnded, self.failures);
+        let mut tries = self.ends;
+        let happened = self.tried(outcome, Call::ShardEnded, &mut tries);
+        self.ends = tries;
         if happened != Happened::Succeeded {
             return happened;
         }
@@ -297,6 +317,27 @@ impl Consumer {
 
     pub(super) fn call_is_over(&self) {
         self.vitals.send_modify(|vitals| vitals.call = None);
+    }
+
+    /// What a call comes to that is made again when it fails, as long as the policy allows.
+    fn tried(&mut self, outcome: Outcome, call: Call, tries: &mut Tries) -> Happened {
+        let (Outcome::Failed(Mishap { error, .. }) | Outcome::Broken(Mishap { error, .. })) =
+            &outcome
+        else {
+            *tries = Tries::default();
+            return self.happened(outcome, call, 0);
+        };
+        let failing_for = tries.failed(self.parts.clock.now());
+        let policy = &self.parts.config.delivery.failure;
+        let stops_worker = match failure::call_failed(tries.count, failing_for, policy) {
+            Verdict::StopShard => false,
+            Verdict::StopWorker => true,
+            Verdict::Again { .. } | Verdict::SetAside => {
+                return self.happened(outcome, call, tries.count);
+            }
+        };
+        self.call_is_over();
+        self.stop(call, None, error.clone(), stops_worker)
     }
 
     fn happened(&mut self, outcome: Outcome, call: Call, attempt: u32) -> Happened {

@@ -205,8 +205,7 @@ impl Fetch {
         let is_caught_up = fetched.is_caught_up();
         let read = ReadDone { started, bytes: bytes(&fetched), is_caught_up };
         self.next_read = self.pace.after_read(read, self.parts.clock.now());
-        let taken = read.bytes + footprint(&fetched.records);
-        self.size.observe(fetched.records.len(), taken);
+        let count = fetched.records.len();
         let first = fetched.records.first().map(|record| record.position);
         if !self.is_seamless && (first.is_some() || is_caught_up) {
             self.look_for_gap(first);
@@ -218,6 +217,8 @@ impl Fetch {
         let reached = fetched.records.last().map(|record| Position::of(record.position.sequence));
         let FetchParts { lease, events, .. } = &self.parts;
         let mut records = self.expander.expand(fetched.records, lease, events);
+        let needed = read.bytes + footprint(&records);
+        self.size.observe(count, read.bytes, needed);
         if let Some(seam) = self.resume.seam {
             seam.drop_done(&mut records);
         }
@@ -226,7 +227,7 @@ impl Fetch {
         if records.is_empty() {
             self.caught_up_at = caught_up_at;
         } else {
-            memory.settle(taken);
+            memory.settle(needed);
             let records = RecordBatch::new(records, fetched.behind_latest);
             let (read_at, _memory) = (started, Arc::new(memory));
             self.batch = Some(Batch { records, caught_up_at, read_at, _memory });

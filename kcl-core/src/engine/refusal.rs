@@ -26,7 +26,9 @@ struct Refused {
 #[derive(Clone, Debug)]
 pub(crate) struct RefusedAt {
     pub(crate) shard: ShardId,
-    pub(crate) position: Position,
+    pub(crate) call: &'static str,
+    /// None for a call without records.
+    pub(crate) position: Option<Position>,
     pub(crate) error: String,
 }
 
@@ -58,7 +60,10 @@ impl Refusals {
 
     /// Why the worker stopped, if it refused to go on.
     pub(crate) fn error(&self) -> Option<RunError> {
-        let RefusedAt { shard, position, error } = self.refused.borrow().work.clone()?;
-        Some(RunError::RecordsFailed { shard, position, error })
+        let RefusedAt { shard, call, position, error } = self.refused.borrow().work.clone()?;
+        Some(match position {
+            Some(position) => RunError::RecordsFailed { shard, position, error },
+            None => RunError::ProcessorFailed { shard, call, error },
+        })
     }
 }

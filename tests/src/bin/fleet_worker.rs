@@ -1,5 +1,6 @@
 //! A worker process that writes down what it delivered: what process tests and measurements run.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -9,11 +10,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use kcl_core::clock::{Clock as _, SystemClock};
-use kcl_core::config::{LeaseConfig, RetrievalConfig};
+use kcl_core::config::{DeliveryConfig, FailurePolicy, LeaseConfig, OnExhausted, RetrievalConfig};
 use kcl_core::context::ShardContext;
+use kcl_core::dead_letter::FileDeadLetter;
 use kcl_core::event::{Event, Observer};
 use kcl_core::model::InitialPosition;
-use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
+use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::DynamoLeaseStore;
 use kcl_kinesis::KinesisSource;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,6 +53,15 @@ struct Args {
     /// Write a line for each batch, not for each record.
     #[arg(long)]
     count_only: bool,
+    /// The processor fails each batch with a record of this id.
+    #[arg(long)]
+    poison: Option<String>,
+    /// The file for records that failed twice in a row; by default they come again for ever.
+    #[arg(long)]
+    dead_letter: Option<PathBuf>,
+    /// The shortest pause after a failure, in milliseconds.
+    #[arg(long, default_value_t = 100)]
+    retry_ms: u64,
     /// Where the application starts for the first time.
     #[arg(long, value_enum, default_value_t = Initial::TrimHorizon)]
     initial: Initial,
@@ -71,6 +82,19 @@ struct Writer {
     work: Duration,
     slow_every: u64,
     count_only: bool,
+    poison: Option<Arc<str>>,
+}
+
+impl Writer {
+    fn is_poison(&self, record: &Record) -> bool {
+        self.poison.as_ref().is_some_and(|poison| id(record) == **poison)
+    }
+}
+
+/// What stands before the first bar.
+fn id(record: &Record) -> Cow<'_, str> {
+    let id = record.data.split(|byte| *byte == b'|').next().unwrap_or_default();
+    String::from_utf8_lossy(id)
 }
 
 impl RecordProcessor for Writer {
@@ -84,6 +108,9 @@ impl RecordProcessor for Writer {
         if is_slow && !self.work.is_zero() {
             tokio::time::sleep(self.work.saturating_mul(u32::try_from(batch.len())?)).await;
         }
+        if batch.iter().any(|record| self.is_poison(record)) {
+            return Err("poison".into());
+        }
         let (now, worker) = (SystemClock.time_of_day().epoch_millis(), &self.worker);
         let shard = shard.shard_id();
         let mut lines = Vec::new();
@@ -91,9 +118,8 @@ impl RecordProcessor for Writer {
             writeln!(lines, "{now} {worker} {shard} {}", batch.len())?;
         } else {
             for record in &batch {
-                let id = record.data.split(|byte| *byte == b'|').next().unwrap_or_default();
-                let id = String::from_utf8_lossy(id);
-                writeln!(lines, "{now} {worker} {shard} {} {id}", record.position.sequence)?;
+                let (sequence, id) = (record.position.sequence, id(record));
+                writeln!(lines, "{now} {worker} {shard} {sequence} {id}")?;
             }
         }
         let mut log = self.log.lock().map_err(|error| error.to_string())?;
@@ -144,7 +170,13 @@ async fn main() -> anyhow::Result<()> {
     if let Some(mebibytes) = args.memory_mib {
         retrieval.memory_max = mebibytes * 1024 * 1024;
     }
-    let worker = Worker::builder(&args.worker)
+    let mut delivery = DeliveryConfig::default();
+    delivery.retry_min = Duration::from_millis(args.retry_ms);
+    if args.dead_letter.is_some() {
+        delivery.failure = FailurePolicy::attempts(2, OnExhausted::DeadLetter);
+    }
+    let poison: Option<Arc<str>> = args.poison.as_deref().map(Into::into);
+    let builder = Worker::builder(&args.worker)
         .records(KinesisSource::new(&aws, args.stream.as_str()))
         .leases(DynamoLeaseStore::new(&aws, args.app.as_str()).create_if_missing())
         .processor(move |_: &ShardContext| Writer {
@@ -153,11 +185,16 @@ async fn main() -> anyhow::Result<()> {
             work,
             slow_every,
             count_only,
+            poison: poison.clone(),
         })
         .lease_config(lease)
         .retrieval_config(retrieval)
-        .observer(Ready)
-        .build()?;
+        .delivery_config(delivery)
+        .observer(Ready);
+    let worker = match args.dead_letter {
+        Some(path) => builder.dead_letter(FileDeadLetter::new(path)).build()?,
+        None => builder.build()?,
+    };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let asked = async move {

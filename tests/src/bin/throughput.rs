@@ -3,11 +3,12 @@
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded")]
 
-use std::process::Command;
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
@@ -22,6 +23,8 @@ use kcl_kinesis::KinesisSource;
 use kcl_local::LocalStack;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
+use tokio::process::Command;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// How many shards each stream has.
@@ -30,6 +33,8 @@ const SHARDS: usize = 4;
 const PLAIN: (&str, usize) = ("plain", 40_000);
 /// The stream of aggregates of 50 KB, and how many it has.
 const AGGREGATED: (&str, usize) = ("aggregated", 2_400);
+/// How long a process may take, under valgrind as well.
+const LIMIT: Duration = Duration::from_mins(2);
 /// How big a user record of an aggregate is.
 const USER_RECORD_BYTES: usize = 100;
 
@@ -87,32 +92,32 @@ async fn measure(trials: usize) -> anyhow::Result<()> {
     fill(&client, PLAIN.0, std::iter::repeat_n(vec![b'x'; 1_000], PLAIN.1)).await?;
     let (aggregate, each) = aggregate()?;
     fill(&client, AGGREGATED.0, std::iter::repeat_n(aggregate, AGGREGATED.1)).await?;
-    let best = |role: Role, stream: &str, count: usize| {
+    let endpoint = &stack.endpoint_url();
+    let reader = |role, (stream, count)| Reader { endpoint, role, stream, count };
+    let best = async |role, stream| {
         let mut spent = Vec::new();
         for _ in 0..trials {
-            spent.push(cpu(&stack.endpoint_url(), role, stream, count)?);
+            spent.push(reader(role, stream).cpu().await?);
         }
         spent.into_iter().min_by(f64::total_cmp).context("no trial")
     };
 
-    let (worker, floor) =
-        (best(Role::Worker, PLAIN.0, PLAIN.1)?, best(Role::Floor, PLAIN.0, PLAIN.1)?);
+    let (worker, floor) = (best(Role::Worker, PLAIN).await?, best(Role::Floor, PLAIN).await?);
     let ratio = worker / floor;
-    let counted = |role| instructions(&stack.endpoint_url(), role, PLAIN.0, PLAIN.1);
     let more = json!({
         "worker_cpu_s": worker,
         "floor_cpu_s": floor,
         "records": PLAIN.1,
-        "worker_instructions": counted(Role::Worker),
-        "floor_instructions": counted(Role::Floor),
+        "worker_instructions": reader(Role::Worker, PLAIN).instructions().await?,
+        "floor_instructions": reader(Role::Floor, PLAIN).instructions().await?,
     });
     println!(
         "{}",
         json!({ "row": "throughput", "what": "CPU of a worker over that of a bare loop, 1 KB records, 4 shards", "floor": 1.35, "worst": ratio, "holds": ratio <= 1.35, "more": more })
     );
     let count = AGGREGATED.1 * each;
-    let worker = best(Role::Worker, AGGREGATED.0, count)?;
-    let floor = best(Role::Floor, AGGREGATED.0, AGGREGATED.1)?;
+    let worker = best(Role::Worker, (AGGREGATED.0, count)).await?;
+    let floor = best(Role::Floor, AGGREGATED).await?;
     let rate = count as f64 / worker;
     let more = json!({ "worker_cpu_s": worker, "floor_cpu_s": floor, "records": count });
     println!(
@@ -122,24 +127,48 @@ async fn measure(trials: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The CPU seconds that a process of this role spent.
-fn cpu(endpoint: &str, role: Role, stream: &str, count: usize) -> anyhow::Result<f64> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--role", role.name(), "--endpoint", endpoint, "--stream", stream]);
-    let output = command.args(["--count", &count.to_string()]).output()?;
-    let said = String::from_utf8(output.stdout)?;
-    said.trim().parse().with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+/// A process that reads a stream.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    endpoint: &'a str,
+    role: Role,
+    stream: &'a str,
+    count: usize,
 }
 
-/// The instructions that such a process took, if valgrind can be had: other load does not change them.
-fn instructions(endpoint: &str, role: Role, stream: &str, count: usize) -> Option<u64> {
-    let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
-    command.arg(std::env::current_exe().ok()?);
-    command.args(["--role", role.name(), "--endpoint", endpoint, "--stream", stream]);
-    let output = command.args(["--count", &count.to_string()]).output().ok()?;
-    let said = String::from_utf8(output.stderr).ok()?;
-    said.lines().rev().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
+impl Reader<'_> {
+    /// The CPU seconds that it spent.
+    async fn cpu(self) -> anyhow::Result<f64> {
+        let output = self.run(Command::new(std::env::current_exe()?)).await?;
+        let said = String::from_utf8(output.stdout)?;
+        said.trim().parse().with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// The instructions that it took: other load does not change them. None without valgrind.
+    async fn instructions(self) -> anyhow::Result<Option<u64>> {
+        if Command::new("valgrind").arg("--version").output().await.is_err() {
+            return Ok(None);
+        }
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+        command.arg(std::env::current_exe()?);
+        let output = self.run(command).await?;
+        let said = String::from_utf8(output.stderr)?;
+        let count = said
+            .lines()
+            .rev()
+            .find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+        ensure!(output.status.success() && count.is_some(), "under valgrind: {said}");
+        Ok(count)
+    }
+
+    async fn run(self, mut command: Command) -> anyhow::Result<Output> {
+        let Self { endpoint, role, stream, count } = self;
+        command.args(["--role", role.name(), "--endpoint", endpoint, "--stream", stream]);
+        command.args(["--count", &count.to_string()]).kill_on_drop(true);
+        let output = timeout(LIMIT, command.output()).await;
+        Ok(output.with_context(|| format!("the {} is not done in {LIMIT:?}", role.name()))??)
+    }
 }
 
 /// An aggregate of about 50 KB, and how many user records it has.
@@ -171,7 +200,7 @@ async fn fill(
         let entries = records.by_ref().take(80).map(entry).collect::<Result<Vec<_>, _>>()?;
         let put = client.put_records().stream_name(stream).set_records(Some(entries));
         let failed = put.send().await?.failed_record_count.unwrap_or_default();
-        anyhow::ensure!(failed == 0, "{failed} records were refused");
+        ensure!(failed == 0, "{failed} records were refused");
     }
     Ok(())
 }
@@ -195,7 +224,7 @@ async fn read(args: &Args) -> anyhow::Result<()> {
             iterator = reply.next_shard_iterator;
         }
     }
-    anyhow::ensure!(count == args.count, "{count} records, not {}", args.count);
+    ensure!(count == args.count, "{count} records, not {}", args.count);
     Ok(())
 }
 

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kcl_core::context::ShardContext;
+use kcl_core::kpl::Aggregator;
 use kcl_core::model::ShardId;
-use kcl_core::{BoxError, RecordBatch, RecordProcessor};
+use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor};
 use kcl_tests::world::{Member, World};
 use tokio::time::sleep;
 
@@ -107,4 +108,28 @@ async fn the_smallest_budget_still_moves_every_shard() {
     let _worker = start(&world, &counts, 0);
     let done = |_: &World| (0..3).all(|shard| counts.of(&world, shard) == 10);
     world.until("processed", SECOND * 60, done).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn user_records_count_for_what_they_take_once_they_are_expanded() {
+    let mut world = World::new(1);
+    world.config.retrieval.memory_max = 64 * MIB;
+    let mut aggregator = Aggregator::new(50_000);
+    let user_records = 1_000;
+    for _ in 0..user_records {
+        assert_eq!(aggregator.add("key", None, b"tiny"), Ok(None));
+    }
+    let aggregate = aggregator.finish().unwrap().data;
+    for _ in 0..20 {
+        world.stream.put_at(0, "key", aggregate.clone()).unwrap();
+    }
+    let counts = Counts::default();
+    let worker = start(&world, &counts, 1);
+    let in_hand = |_: &World| counts.of(&world, 0) > 0;
+    world.until("delivered", SECOND * 60, in_hand).await;
+    world.pass(SECOND).await; // The status is told now and then.
+    let each = size_of::<Record>() + aggregate.len() / user_records;
+    let taken = counts.of(&world, 0) * each;
+    let used = worker.handle.status().memory.used;
+    assert!(used >= u64::try_from(taken).unwrap(), "{used} bytes for {taken}");
 }

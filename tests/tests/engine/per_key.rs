@@ -275,7 +275,7 @@ async fn a_key_that_exhausts_its_attempts_stops_the_shard() {
     assert_eq!(world.journal.events(stopped).len(), 1);
     let checkpoint = world.lease(0).checkpoint.position().unwrap();
     let record = world.journal.events(|event| {
-        if let Event::ShardStopped { position, .. } = event { Some(*position) } else { None }
+        if let Event::ShardStopped { position, .. } = event { *position } else { None }
     });
     assert!(checkpoint < record[0].2);
 }

@@ -216,3 +216,20 @@ async fn a_dead_letter_that_cannot_be_written_is_an_error() {
     let error = KinesisDeadLetter::new(&stage.aws, "missing").store(&failed).await.unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
 }
+
+#[tokio::test]
+async fn a_record_that_is_too_large_for_the_dead_letter_stream_is_an_error_that_says_what_helps() {
+    let stage = Stage::with(&[]).await;
+    let letters = KinesisDeadLetter::new(&stage.aws, "dead");
+    let letter = |bytes: usize| {
+        let position = kcl_core::model::Position::of(7_u128.into());
+        let record = kcl_core::Record::new(position, "key", vec![b'x'; bytes], None);
+        FailedRecord::new(("s".into(), "shard".into()), record, "no", 3)
+    };
+    letters.store(&letter(780_000)).await.unwrap();
+    let error = letters.store(&letter(800_000)).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("UpdateMaxRecordSize") && said.contains("stream dead"), "{said}");
+    assert!(error.source().is_some(), "what Kinesis said is behind it");
+    assert_eq!(stage.records_of("dead").await.len(), 1);
+}

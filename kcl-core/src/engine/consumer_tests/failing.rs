@@ -148,7 +148,7 @@ async fn a_shard_stops_before_the_record_and_says_so() {
     assert_eq!(join!(run, script).1, Some(after(5)));
     assert_eq!(world.log().last().unwrap(), "shutdown");
     assert!(world.events().iter().any(|event| matches!(event,
-        Event::ShardStopped { position, stops_worker: false, .. } if *position == at(6))));
+        Event::ShardStopped { position, stops_worker: false, .. } if *position == Some(at(6)))));
     assert_eq!(world.refusals.leases(), [world.lease.key.clone()].into());
     assert!(world.refusals.error().is_none());
 }

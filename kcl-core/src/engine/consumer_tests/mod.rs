@@ -6,6 +6,7 @@ mod deadline;
 mod delivery;
 mod ending;
 mod failing;
+mod failing_calls;
 mod held;
 mod histories;
 mod kit;

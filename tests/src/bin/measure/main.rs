@@ -25,6 +25,9 @@ struct Args {
     /// How often each strike is repeated.
     #[arg(long, default_value_t = 5)]
     trials: u32,
+    /// Memory: one shard in so many is slow.
+    #[arg(long, default_value_t = 8)]
+    slow_every: usize,
     /// Only the rows whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
