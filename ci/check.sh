@@ -30,9 +30,11 @@ tool typos
 step cargo doc --workspace --all-features --locked --no-deps --document-private-items
 [[ "${1:-}" == fast ]] && exit 0
 
-step ci/fuzz.sh 20
+step ci/fuzz.sh 60
 tool cargo-deny --all-features check bans licenses sources
 tool shellcheck ci/*.sh .ci/run
-step ci/simulate.sh "${KCL_SIM_SEEDS:-500}" "${KCL_SIM_BASE:-0}"
+step ci/simulate.sh "${KCL_SIM_SEEDS:-5000}" # fresh seeds, base printed
 step ci/determinism.sh
+step ci/exhaustive.sh # prints the number of states
+step ci/mutations.sh --smoke
 step ci/real_servers.sh

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 seed="${1:-$RANDOM}"
 traces="$(mktemp -d)"
 trap 'rm -rf "$traces"' EXIT
-for scenario in mixed reshards drift bootstrap; do
+for scenario in mixed reshards drift bootstrap per-key acks; do
     # A world that breaks a promise is as good as another here.
     ci/replay.sh "$scenario" "$seed" >"$traces/one" || true
     ci/replay.sh "$scenario" "$seed" >"$traces/other" || true
