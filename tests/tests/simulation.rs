@@ -27,6 +27,32 @@ mod tests {
         }
     }
 
+    /// Runs a scenario of its own, and says that all of this came to pass in it.
+    #[track_caller]
+    fn check(scenario: Scenario, faults: &[Fault]) {
+        let campaign = Campaign::run(10_000..10_040, Some(scenario), threads());
+        assert_eq!(campaign.broken, [], "\n{campaign}");
+        for fault in faults {
+            assert!(campaign.tally.of(*fault) > 0, "{fault} never came to pass");
+        }
+    }
+
+    #[test]
+    fn poison_is_set_aside_and_nothing_else_whatever_fails_meanwhile() {
+        check(Scenario::Poison, &[Fault::Poison, Fault::FailedDeadLetter, Fault::Crash]);
+    }
+
+    #[test]
+    fn records_of_a_key_are_processed_one_after_the_other_whatever_fails_meanwhile() {
+        let all = [Fault::Poison, Fault::FailedBatch, Fault::Panic, Fault::Hang, Fault::Crash];
+        check(Scenario::PerKey, &all);
+    }
+
+    #[test]
+    fn acknowledgements_that_are_lost_skip_nothing() {
+        check(Scenario::Acks, &[Fault::LostAck, Fault::Panic, Fault::Crash]);
+    }
+
     #[test]
     fn what_was_mended_stays_mended() {
         let mut campaign = Campaign::default();
