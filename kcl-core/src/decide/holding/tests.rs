@@ -235,6 +235,18 @@ fn an_owner_that_is_asked_drains_and_renews_until_it_hands_over() {
 }
 
 #[test]
+fn a_renewal_amid_a_hand_over_stores_what_is_done() {
+    let mut story = Story::begin();
+    let renewal = story.asked();
+    story.answer(3_020, &renewal);
+    let done = DoneSoFar { checkpoint: Some(after(9)), ..DoneSoFar::default() };
+    story.on(3_100, HoldingInput::Progress(done));
+    let renewal = story.writes(6_100, HoldingInput::Tick);
+    story.answer(6_110, &renewal);
+    assert_eq!(story.row.unwrap().checkpoint, after(9));
+}
+
+#[test]
 fn a_hand_over_to_a_silent_worker_is_cancelled_and_the_lease_kept() {
     let mut story = Story::begin();
     let mut renewal = story.asked();
