@@ -74,10 +74,11 @@ catches() {
     return 1
   fi
   if [ "$stage" = simulation ]; then
-    # BROKEN what, then the command that shows it again: ci/replay.sh SCENARIO SEED.
-    caught_by="$(awk '/^BROKEN/ { what = $0 } / ci\/replay.sh / { print $(NF - 1), $NF; exit }' "$log")"
+    # BROKEN seed N: TIME s: ORACLE is broken..., then the command that shows it again: ci/replay.sh SCENARIO SEED.
+    caught_by="$(awk '/^BROKEN/ { what = / is broken/ ? $6 : "it ended otherwise" }
+      / ci\/replay.sh / { print what ": " $(NF - 1), $NF; exit }' "$log")"
     if [ -n "$caught_by" ]; then
-      caught_by="$caught_by, $((${caught_by##* } - base + 1)) seeds"
+      caught_by="$caught_by, seed $((${caught_by##* } - base + 1))"
     fi
   else
     caught_by="$(sed -nE 's/^test (.*::)?([a-z_0-9]+) \.\.\. FAILED$/\2/p' "$log" | head -n 1)"

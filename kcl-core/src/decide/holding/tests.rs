@@ -291,6 +291,18 @@ fn a_release_that_meets_a_hand_over_completes_it() {
 }
 
 #[test]
+fn a_release_stores_what_is_done() {
+    let mut story = Story::begin();
+    let done = DoneSoFar { checkpoint: Some(after(9)), ..DoneSoFar::default() };
+    story.on(100, HoldingInput::Progress(done));
+    story.on(200, HoldingInput::Stop { until: at(5_000) });
+    let release = story.writes(300, HoldingInput::Drained);
+    let effects = story.answer(310, &release);
+    assert_eq!(ended(&effects), Some(LeaseEnd::Released));
+    assert_eq!(story.row.unwrap().checkpoint, after(9));
+}
+
+#[test]
 fn a_shard_ends_only_after_its_children_have_leases() {
     let mut story = Story::begin();
     let child = |n: u8, start, end| ChildShard {
