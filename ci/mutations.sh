@@ -3,7 +3,7 @@
 #
 #   ci/mutations.sh                   all of ci/mutations.txt
 #   ci/mutations.sh --smoke           a few of them, by unit tests and the exhaustive check only
-#   ci/mutations.sh --only NAME       one of them
+#   ci/mutations.sh --only NAME       one of them; can be repeated
 #   ci/mutations.sh --stage STAGE     by this stage only: unit, exhaustive, dynamo, engine or simulation
 #
 # Prints a table: the mutation, the first stage that catches it, and by which test; for the simulation, how many
@@ -19,7 +19,7 @@ only='' smoke=''
 while [ $# -gt 0 ]; do
   case "$1" in
     --smoke) smoke=1 stages=(unit exhaustive) ;;
-    --only) only="$2" && shift ;;
+    --only) only="$only $2 " && shift ;;
     --stage) stages=("$2") && shift ;;
     *) echo "mutations: what is $1?" >&2 && exit 2 ;;
   esac
@@ -58,25 +58,27 @@ catches() {
       ;;
     engine) run='cargo test --locked -p kcl-tests --test engine' ;;
     simulation)
-      run="ci/simulate.sh $seeds $base"
+      # Some at a time: most bugs show soon.
+      run="for first in \$(seq $base 50 $((base + seeds - 1))); do ci/simulate.sh 50 \$first || exit 1; done"
       compile='ci/simulate.sh 0 1'
       ;;
     *) echo "mutations: there is no stage $stage" >&2 && exit 2 ;;
   esac
   if ! (cd "$copy" && sh -c "${compile:-${run%% -- *} --no-run}") >"$log" 2>&1; then
     cat "$log" >&2
-    echo "mutations: $name does not compile" >&2
-    exit 1
+    caught_by='does not compile'
+    return
   fi
   # A test that does not end has noticed something, too.
-  if (cd "$copy" && timeout 300 sh -c "$run") >"$log" 2>&1; then
+  if (cd "$copy" && timeout 900 sh -c "$run") >"$log" 2>&1; then
     return 1
   fi
   if [ "$stage" = simulation ]; then
-    # BROKEN what, then the command that shows it again: ci/replay.sh SCENARIO SEED.
-    caught_by="$(awk '/^BROKEN/ { what = $0 } / ci\/replay.sh / { print $(NF - 1), $NF; exit }' "$log")"
+    # BROKEN seed N: TIME s: ORACLE is broken..., then the command that shows it again: ci/replay.sh SCENARIO SEED.
+    caught_by="$(awk '/^BROKEN/ { what = / is broken/ ? $6 : "it ended otherwise" }
+      / ci\/replay.sh / { print what ": " $(NF - 1), $NF; exit }' "$log")"
     if [ -n "$caught_by" ]; then
-      caught_by="$caught_by, $((${caught_by##* } - base + 1)) seeds"
+      caught_by="$caught_by, seed $((${caught_by##* } - base + 1))"
     fi
   else
     caught_by="$(sed -nE 's/^test (.*::)?([a-z_0-9]+) \.\.\. FAILED$/\2/p' "$log" | head -n 1)"
@@ -105,7 +107,8 @@ apply_and_test() {
   if [[ "$text" != *"$old"* ]]; then
     echo "mutations: $name does not apply: $file no longer contains" >&2
     printf '%s\n' "$old" >&2
-    exit 1
+    survivors=$((survivors + 1))
+    return
   fi
   cp -p "$copy/$file" "$before"
   printf '%s' "${text/"$old"/"$new"}" >"$copy/$file"
@@ -118,7 +121,7 @@ apply_and_test() {
   done
   cp "$before" "$copy/$file" # With a new time: it is to be built again.
   rm -f "$before"
-  if [ -z "$result" ]; then
+  if [ -z "$result" ] || [ "$caught_by" = 'does not compile' ]; then
     survivors=$((survivors + 1))
     result='**nothing**'
   fi
@@ -134,7 +137,7 @@ name='' what='' file='' old='' new='' part=''
 finish() {
   [ -n "$name" ] || return 0
   old="${old%$'\n'}" new="${new%$'\n'}"
-  if [ -n "$only" ] && [ "$only" != "$name" ]; then return 0; fi
+  if [ -n "$only" ] && [[ "$only" != *" $name "* ]]; then return 0; fi
   if [ -n "$smoke" ] && [[ "$smoke_names" != *" $name "* ]]; then return 0; fi
   count=$((count + 1))
   apply_and_test

@@ -235,6 +235,18 @@ fn an_owner_that_is_asked_drains_and_renews_until_it_hands_over() {
 }
 
 #[test]
+fn a_renewal_amid_a_hand_over_stores_what_is_done() {
+    let mut story = Story::begin();
+    let renewal = story.asked();
+    story.answer(3_020, &renewal);
+    let done = DoneSoFar { checkpoint: Some(after(9)), ..DoneSoFar::default() };
+    story.on(3_100, HoldingInput::Progress(done));
+    let renewal = story.writes(6_100, HoldingInput::Tick);
+    story.answer(6_110, &renewal);
+    assert_eq!(story.row.unwrap().checkpoint, after(9));
+}
+
+#[test]
 fn a_hand_over_to_a_silent_worker_is_cancelled_and_the_lease_kept() {
     let mut story = Story::begin();
     let mut renewal = story.asked();
@@ -276,6 +288,18 @@ fn a_release_that_meets_a_hand_over_completes_it() {
     let outcome = story.land(&release);
     let complete = story.writes(210, HoldingInput::Answered(outcome));
     assert!(matches!(complete.kind, WriteKind::CompleteHandOver { .. }));
+}
+
+#[test]
+fn a_release_stores_what_is_done() {
+    let mut story = Story::begin();
+    let done = DoneSoFar { checkpoint: Some(after(9)), ..DoneSoFar::default() };
+    story.on(100, HoldingInput::Progress(done));
+    story.on(200, HoldingInput::Stop { until: at(5_000) });
+    let release = story.writes(300, HoldingInput::Drained);
+    let effects = story.answer(310, &release);
+    assert_eq!(ended(&effects), Some(LeaseEnd::Released));
+    assert_eq!(story.row.unwrap().checkpoint, after(9));
 }
 
 #[test]
