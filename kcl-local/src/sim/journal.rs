@@ -22,6 +22,11 @@ pub enum Said {
         /// Where the ownership began to read.
         resume: Checkpoint,
     },
+    /// A processor was dropped.
+    Gone {
+        /// For which ownership.
+        of: Ownership,
+    },
     /// Records were handed over.
     Delivered {
         /// For which ownership.
@@ -97,6 +102,7 @@ impl fmt::Display for Said {
         match self {
             Self::Event(event) => write!(f, "{event:?}"),
             Self::Made { of, resume } => write!(f, "made {of} after {resume:?}"),
+            Self::Gone { of } => write!(f, "dropped {of}"),
             Self::Delivered { of, records, attempt } => {
                 write!(f, "delivered {of} #{attempt}: {} records", records.len())?;
                 match (records.first(), records.last()) {

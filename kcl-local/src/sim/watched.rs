@@ -28,7 +28,9 @@ impl<F: ProcessorFactory> ProcessorFactory for WatchedFactory<F> {
     fn create(&self, shard: &ShardContext) -> Self::Processor {
         let of = ownership(shard.info());
         self.journal.say(Said::Made { of: of.clone(), resume: shard.resumed_from() });
-        Watched { inner: self.inner.create(shard), journal: self.journal.clone(), of }
+        let journal = self.journal.clone();
+        let end = SaysGone { journal: journal.clone(), of: of.clone() };
+        Watched { inner: self.inner.create(shard), journal, of, _end: end }
     }
 }
 
@@ -37,6 +39,19 @@ pub(super) struct Watched<P> {
     inner: P,
     journal: Journal,
     of: Ownership,
+    _end: SaysGone,
+}
+
+/// Notes when it is dropped.
+struct SaysGone {
+    journal: Journal,
+    of: Ownership,
+}
+
+impl Drop for SaysGone {
+    fn drop(&mut self) {
+        self.journal.say(Said::Gone { of: self.of.clone() });
+    }
 }
 
 /// Notes each poll of a processor's future.

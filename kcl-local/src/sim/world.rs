@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kcl_core::engine::WorkerStatus;
+use kcl_core::engine::{WorkerState, WorkerStatus};
 use kcl_core::error::RunError;
-use kcl_core::model::{Lease, WorkerId};
+use kcl_core::model::{Lease, WorkerId, WriteKind};
 
 use super::call::{Call, What};
 use super::chance::Chance;
@@ -292,6 +292,13 @@ impl World {
         let stale = if is_stale { member.chance.between(1, STALE_MAX as u64) } else { 0 };
         if let What::Write(write) = call.what() {
             self.facts.sent(at, &member.id, write.number);
+            let is_stopping = member.status().state == WorkerState::Stopping;
+            if is_stopping && matches!(write.kind, WriteKind::Release { .. }) {
+                self.facts.releases(at, &member.id, &write.key.shard());
+            }
+        }
+        if matches!(call.what(), What::DeletePresence) {
+            self.facts.says_goodbye(&member.id);
         }
         fate.fault.into_iter().for_each(|fault| self.tally.count(fault));
         if is_stale {

@@ -17,6 +17,10 @@ pub(in super::super) struct Facts {
     pub(super) shards: BTreeMap<ShardId, ShardFacts>,
     /// When each write was first sent, by who sent it and its number.
     pub(super) sent: BTreeMap<(WorkerId, u64), Time>,
+    /// Who removed its presence.
+    goodbyes: BTreeSet<WorkerId>,
+    /// Which ownership each worker's processor of a shard is of, while there is one.
+    pub(super) alive: BTreeMap<(WorkerId, ShardId), u64>,
     /// When each worker that was stopped or asleep went on.
     pub(super) thawed: BTreeMap<WorkerId, Time>,
     /// How exactly the clocks agree: no clock is faster than this, in thousandths.
@@ -89,6 +93,8 @@ pub(super) struct OwnerFacts {
     pub(super) history: Vec<(Time, usize)>,
     /// The places of what was handed over last: from the first to before the second.
     pub(super) in_hand: (usize, usize),
+    /// Whether it had a processor.
+    pub(super) was_made: bool,
     /// The place after what its processor, which may not be its first, began.
     pub(super) began: usize,
     /// The places of the records that are done, if some before them are not.
@@ -240,13 +246,30 @@ impl Facts {
         self.sent.entry((worker.clone(), number)).or_insert(at);
     }
 
+    /// A worker removes its presence.
+    pub(in super::super) fn says_goodbye(&mut self, worker: &WorkerId) {
+        self.goodbyes.insert(worker.clone());
+    }
+
+    /// A worker that stops lets a lease go. One that it has only just taken may go at once.
+    pub(in super::super) fn releases(&mut self, at: Time, worker: &WorkerId, shard: &ShardId) {
+        let owners = self.shards.get(shard).map(|facts| &facts.owners);
+        let mut mine = owners.into_iter().flatten().rev().filter(|(_, owner)| owner.is(worker));
+        let is_new = mine.next().is_none_or(|(_, owner)| !owner.was_made);
+        let is_due = is_new || self.goodbyes.contains(worker);
+        self.check(at, Oracle::PresenceGoesFirst, is_due, || {
+            format!("{worker} releases a lease while others count on it")
+        });
+    }
+
     /// A worker or its processor said something.
     pub(in super::super) fn said(&mut self, at: Time, who: &WorkerId, said: &Said) {
         match said {
             Said::Polled { of } => self.polled(at, of),
             Said::Delivered { of, records, .. } => self.delivered(at, (who, of), records),
             Said::Processed { of } => self.processed(at, (who, of)),
-            Said::Made { of, resume } => self.made((who, of), *resume),
+            Said::Made { of, resume } => self.made(at, (who, of), *resume),
+            Said::Gone { of } => self.gone((who, of)),
             Said::Begun { of, record } => self.begun(at, (who, of), *record),
             Said::Done { of, record } => self.done(at, (who, of), *record),
             Said::Stored { shard, record } => self.stored_elsewhere(at, shard, *record),

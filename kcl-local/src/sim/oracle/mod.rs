@@ -33,7 +33,7 @@ pub enum Oracle {
     OnlyPoisonSetAside,
     /// A shard's records are handed over only when those of all its parents are done.
     ParentsFirst,
-    /// No processor is polled once a later owner's was.
+    /// No processor is polled once a later owner's was, and no worker has two for one shard.
     OneDeliverer,
     /// A lease's counter never falls, and grows with every write but the start of a hand-over.
     CountersRise,
@@ -41,6 +41,8 @@ pub enum Oracle {
     CheckpointsRise,
     /// Only the holder of a lease moves its checkpoint.
     HolderWrites,
+    /// A worker that stops removes its presence before it lets its leases go.
+    PresenceGoesFirst,
     /// A lease is taken from its owner only after it was silent for a whole expiry.
     LiveOwnersKept,
     /// A shard's end is stored only when all its records are done and its children have leases.

@@ -87,13 +87,31 @@ impl Facts {
     }
 
     /// A processor came to life.
-    pub(super) fn made(&mut self, (who, of): (&WorkerId, &Ownership), resume: Checkpoint) {
+    pub(super) fn made(
+        &mut self,
+        at: Time,
+        (who, of): (&WorkerId, &Ownership),
+        resume: Checkpoint,
+    ) {
+        let former = self.alive.insert((who.clone(), of.shard.clone()), of.token);
+        self.check(at, Oracle::OneDeliverer, former.is_none(), || {
+            format!("{who} has a processor for {of}, and one for @{former:?} as well")
+        });
         let (facts, owner) = self.ownership((who, of));
         let Some(mut owner) = owner else { return };
         // A lease that starts at a time does so for its first processor.
         owner.began = facts.after(resume, None).unwrap_or(owner.processed);
         owner.done_later.clear();
+        owner.was_made = true;
         facts.owners.insert(of.token, owner);
+    }
+
+    /// A processor is dropped.
+    pub(super) fn gone(&mut self, (who, of): (&WorkerId, &Ownership)) {
+        let place = (who.clone(), of.shard.clone());
+        if self.alive.get(&place) == Some(&of.token) {
+            self.alive.remove(&place);
+        }
     }
 
     /// A record is begun: those of its key before it must be done.

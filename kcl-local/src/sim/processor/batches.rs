@@ -3,7 +3,7 @@
 use std::panic::resume_unwind;
 
 use kcl_core::config::CheckpointPolicy;
-use kcl_core::context::ShardContext;
+use kcl_core::context::{ShardContext, ShardInfo};
 use kcl_core::{BoxError, PartialFailure, ProcessorFactory, RecordBatch, RecordProcessor};
 
 use super::super::chance::Chance;
@@ -77,5 +77,10 @@ impl RecordProcessor for BatchProcessor {
 
     async fn shard_ended(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
         self.act(shard).await
+    }
+
+    async fn lease_lost(&mut self, _shard: &ShardInfo) {
+        let mood = self.all.ways.mood(&mut self.chance);
+        drop(mood.live(|| false).await);
     }
 }
