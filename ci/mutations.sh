@@ -32,14 +32,18 @@ smoke_names=' settle-by-content renewal-forgets-progress-while-draining expiry-a
 build="${CARGO_TARGET_DIR:-$PWD/target}/mutations"
 copy="$build/checkout"
 mkdir -p "$copy"
+files() { git ls-files -z --cached --others --exclude-standard | LC_ALL=C sort -z; }
 # What is the same keeps its time, so that nothing is built twice.
 # shellcheck disable=SC2016 # The inner shell expands.
-git ls-files -z --cached --others --exclude-standard | xargs -0 sh -c '
+files | xargs -0 sh -c '
   copy="$1"; shift
   for file; do
     [ -f "$file" ] || continue
     cmp -s "$file" "$copy/$file" || { mkdir -p "$copy/$(dirname "$file")"; cp "$file" "$copy/$file"; }
   done' sh "$copy"
+# What is not there any more would be built, too.
+(cd "$copy" && find . -type f -printf '%P\0' | LC_ALL=C sort -z) | LC_ALL=C comm -z -13 <(files) - |
+  (cd "$copy" && xargs -0 -r rm -f)
 export CARGO_TARGET_DIR="$build/target"
 
 log="$build/log"
