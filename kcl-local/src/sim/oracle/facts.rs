@@ -251,12 +251,12 @@ impl Facts {
         self.goodbyes.insert(worker.clone());
     }
 
-    /// A worker that stops lets a lease go. One that it has only just taken may go at once.
+    /// A worker that stops lets a lease go. One that it has only just taken, or been handed, may go
+    /// at once.
     pub(in super::super) fn releases(&mut self, at: Time, worker: &WorkerId, shard: &ShardId) {
-        let owners = self.shards.get(shard).map(|facts| &facts.owners);
-        let mut mine = owners.into_iter().flatten().rev().filter(|(_, owner)| owner.is(worker));
-        let is_new = mine.next().is_none_or(|(_, owner)| !owner.was_made);
-        let is_due = is_new || self.goodbyes.contains(worker);
+        let last = self.shards.get(shard).and_then(|facts| facts.owners.last_key_value());
+        let is_worked_on = last.is_some_and(|(_, owner)| owner.is(worker) && owner.was_made);
+        let is_due = !is_worked_on || self.goodbyes.contains(worker);
         self.check(at, Oracle::PresenceGoesFirst, is_due, || {
             format!("{worker} releases a lease while others count on it")
         });
