@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kcl_core::event::{Event, LeaseEnd};
-use kcl_core::model::{Checkpoint, Position, WorkerId};
+use kcl_core::model::{Checkpoint, Lease, Position, WorkerId};
 use kcl_tests::world::{Act, Call, StoreFault, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -34,6 +34,26 @@ async fn a_lost_lease_cancels_the_processor_and_delivers_nothing_after() {
     assert_eq!(world.lease(0).owner, Some(WorkerId::from("thief")));
     world.pass(SECOND * 5).await;
     assert_eq!(world.journal.delivered(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_not_taken_while_its_former_processor_hears_of_the_loss() {
+    let world = World::new(1);
+    world.script(
+        |asked| if asked.call == Call::LeaseLost { Act::Take(SECOND * 6) } else { Act::Succeed },
+    );
+    let _worker = world.start("w");
+    world.until("held", SOON, |world| world.owned_by("w") == Some(1)).await;
+    world.usurp(0, "thief");
+    world.until("lost", SOON, |world| !ends(world).is_empty()).await;
+    let lease = world.lease(0);
+    world.store.insert_lease(Lease { owner: None, counter: lease.counter.next(), ..lease });
+    let calls = |world: &World| world.journal.calls(0);
+    let made = |world: &World| calls(world).iter().filter(|call| *call == "made").count();
+    world.until("taken again", SECOND * 20, |world| made(world) == 2).await;
+    let told = calls(&world).iter().position(|call| call == "lease lost").unwrap();
+    let calls = calls(&world);
+    assert_eq!(calls[told + 1], "done", "{calls:?}");
 }
 
 #[tokio::test(start_paused = true)]
