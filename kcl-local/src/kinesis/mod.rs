@@ -12,4 +12,4 @@ mod stream;
 
 pub use iterator::MemoryReader;
 pub use limits::Limits;
-pub use stream::MemoryStream;
+pub use stream::{LatePage, MemoryStream};

@@ -121,6 +121,18 @@ impl ShardMap {
         (!log.is_gone(horizon)).then_some(log)
     }
 
+    /// Forgets a closed shard and its records.
+    pub(super) fn forget(&mut self, shard: &ShardId) -> Result<(), &'static str> {
+        let log = self.logs.iter_mut().find(|log| log.shard.id == *shard);
+        let log = log.ok_or("there is no such shard")?;
+        if !log.shard.is_closed() {
+            return Err("the shard is open");
+        }
+        log.trim_while(|_| true);
+        log.is_forgotten = true;
+        Ok(())
+    }
+
     /// The children of a closed shard, as far as they are there.
     pub(super) fn children(&self, parent: &ShardId) -> Vec<ChildShard> {
         let shards = self.logs.iter().map(|log| &log.shard);
@@ -202,6 +214,7 @@ pub(super) struct ShardLog {
     numbers: Numbers,
     created: Timestamp,
     closed: Option<Timestamp>,
+    is_forgotten: bool,
     records: VecDeque<Record>,
     /// The number of the oldest record in `records`; the first one ever is number 1.
     oldest: u64,
@@ -215,6 +228,7 @@ impl ShardLog {
             numbers,
             created: now,
             closed: None,
+            is_forgotten: false,
             records: VecDeque::new(),
             oldest: 1,
         }
@@ -277,11 +291,13 @@ impl ShardLog {
     }
 
     fn is_gone(&self, horizon: Timestamp) -> bool {
-        self.closed.is_some_and(|closed| closed < horizon)
+        self.is_forgotten || self.closed.is_some_and(|closed| closed < horizon)
     }
 
     fn is_open_at(&self, time: Timestamp) -> bool {
-        self.created <= time && self.closed.is_none_or(|closed| closed >= time)
+        !self.is_forgotten
+            && self.created <= time
+            && self.closed.is_none_or(|closed| closed >= time)
     }
 
     /// The shard as it was at an earlier time; none if it was not there.

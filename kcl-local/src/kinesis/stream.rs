@@ -60,6 +60,16 @@ struct State {
     knobs: Knobs,
 }
 
+/// Which page of a list of shards is late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a list has a first page and others")]
+pub enum LatePage {
+    /// The first one.
+    First,
+    /// All but the first one.
+    Others,
+}
+
 /// How the stream treats those who read it.
 #[derive(Debug)]
 struct Knobs {
@@ -69,6 +79,7 @@ struct Knobs {
     iterator_expiry: Duration,
     list_lag: Duration,
     page_shards: Option<usize>,
+    late_page: LatePage,
     end_apart: bool,
 }
 
@@ -84,6 +95,7 @@ impl MemoryStream {
             iterator_expiry: ITERATOR_EXPIRY,
             list_lag: Duration::ZERO,
             page_shards: None,
+            late_page: LatePage::First,
             end_apart: false,
         };
         let state = State { shards: Some(map), incarnation: 1, births: 0, knobs };
@@ -197,10 +209,21 @@ impl MemoryStream {
         self.state().knobs.list_lag = lag;
     }
 
-    /// Makes lists consist of pages of so many shards, of which only the first one is late: what
-    /// happened meanwhile is seen by half.
-    pub fn set_page_shards(&self, shards: usize) {
-        self.state().knobs.page_shards = Some(shards.max(1));
+    /// Makes lists consist of pages of so many shards, of which only the first one, or only the
+    /// others, are late: what happened meanwhile is seen by half.
+    pub fn set_page_shards(&self, shards: usize, late: LatePage) {
+        let knobs = &mut self.state().knobs;
+        (knobs.page_shards, knobs.late_page) = (Some(shards.max(1)), late);
+    }
+
+    /// Forgets a closed shard and its records, as if its retention were over.
+    ///
+    /// # Errors
+    /// If the shard is not there, or open.
+    pub fn forget(&self, shard: &ShardId) -> Result<(), SourceError> {
+        let mut state = self.state();
+        let shards = self.shards_of(&mut state)?;
+        shards.forget(shard).map_err(|why| self.refused(why))
     }
 
     /// Makes the end of a shard come by itself, not with the last records.
@@ -306,7 +329,8 @@ impl Knobs {
     /// When the list shows each of its shards, by place.
     fn shown_at(&self, now: Timestamp) -> impl Fn(usize) -> Timestamp {
         let (page, late) = (self.page_shards.unwrap_or(usize::MAX), now.before(self.list_lag));
-        move |nth| if nth < page { late } else { now }
+        let is_first_late = self.page_shards.is_none() || self.late_page == LatePage::First;
+        move |nth| if (nth < page) == is_first_late { late } else { now }
     }
 }
 

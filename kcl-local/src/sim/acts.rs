@@ -9,6 +9,7 @@ use super::faults::{Fault, Weather};
 use super::member::Member;
 use super::time::Time;
 use super::world::{Cut, World};
+use crate::kinesis::LatePage;
 
 /// How long a worker that was asked to stop may take.
 const STOP_MAX: Duration = Duration::from_secs(45);
@@ -100,7 +101,7 @@ impl World {
         self.cuts.clear();
         self.throttled_until = Time::default();
         self.services.stream.set_list_lag(Duration::ZERO);
-        self.services.stream.set_page_shards(usize::MAX);
+        self.services.stream.set_page_shards(usize::MAX, LatePage::First);
         self.trace.line(self.now, "-", "calm");
     }
 
@@ -145,6 +146,20 @@ impl World {
             self.facts.trim(shard, number);
             self.tally.count(Fault::Trim);
             self.trace.line(self.now, "-", format_args!("trims {shard} before {number}"));
+        }
+    }
+
+    /// The closed shards whose ends are stored, as far as they are listed.
+    pub(super) fn finished_shards(&self) -> Vec<ShardId> {
+        let shards = self.services.stream.shards().into_iter().map(|shard| shard.id);
+        shards.filter(|shard| self.facts.is_finished(shard)).collect()
+    }
+
+    /// Forgets a closed shard, as if its retention were over.
+    pub(super) fn forget(&mut self, shard: &ShardId) {
+        if self.services.stream.forget(shard).is_ok() {
+            self.tally.count(Fault::VanishedShard);
+            self.trace.line(self.now, "-", format_args!("forgets {shard}"));
         }
     }
 

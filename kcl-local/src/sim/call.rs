@@ -3,7 +3,7 @@
 use std::fmt;
 
 use kcl_core::lease_store::LeaseStoreError;
-use kcl_core::model::{LeaseKey, LeaseWrite, ShardId};
+use kcl_core::model::{LeaseKey, LeaseWrite, ShardId, WorkerId, WriteKind};
 use kcl_core::record_source::SourceError;
 use tokio::sync::oneshot;
 
@@ -15,13 +15,15 @@ use super::services::Services;
 pub(super) enum What {
     Prepare,
     Scan,
+    /// A further page of a scan.
+    ScanOn,
     Get(LeaseKey),
     Write(Box<LeaseWrite>),
     StreamStart,
     CreateStreamStart,
     MarkBootstrapped,
     PutPresence,
-    DeletePresence,
+    DeletePresence(WorkerId),
     Describe,
     ListShards,
     Open(ShardId),
@@ -35,14 +37,39 @@ impl What {
             Self::Describe | Self::ListShards | Self::Open(_) | Self::Read(_) => true,
             Self::Prepare
             | Self::Scan
+            | Self::ScanOn
             | Self::Get(_)
             | Self::Write(_)
             | Self::StreamStart
             | Self::CreateStreamStart
             | Self::MarkBootstrapped
             | Self::PutPresence
-            | Self::DeletePresence => false,
+            | Self::DeletePresence(_) => false,
         }
+    }
+}
+
+impl What {
+    /// Which call it is, and for which shard or lease; none if the table's size, or the application's
+    /// wish for checkpoints, bounds how often it is made.
+    pub(super) fn kind(&self) -> Option<(&'static str, &str)> {
+        Some(match self {
+            Self::ScanOn => return None,
+            Self::Write(write) if matches!(write.kind, WriteKind::Renew { .. }) => return None,
+            Self::Prepare => ("prepare", ""),
+            Self::Scan => ("scan", ""),
+            Self::Get(key) => ("get", key.as_str()),
+            Self::Write(write) => ("write", write.key.as_str()),
+            Self::StreamStart => ("stream start", ""),
+            Self::CreateStreamStart => ("create stream start", ""),
+            Self::MarkBootstrapped => ("mark bootstrapped", ""),
+            Self::PutPresence => ("put presence", ""),
+            Self::DeletePresence(worker) => ("delete presence", worker.as_str()),
+            Self::Describe => ("describe", ""),
+            Self::ListShards => ("list shards", ""),
+            Self::Open(shard) => ("open", shard.as_str()),
+            Self::Read(shard) => ("read", shard.as_str()),
+        })
     }
 }
 
@@ -53,15 +80,16 @@ impl fmt::Display for What {
                 write!(f, "write {} #{} {:?}", write.key, write.number, write.kind)
             }
             Self::Get(key) => write!(f, "get {key}"),
+            Self::DeletePresence(worker) => write!(f, "delete presence of {worker}"),
             Self::Open(shard) => write!(f, "open {shard}"),
             Self::Read(shard) => write!(f, "read {shard}"),
             Self::Prepare
             | Self::Scan
+            | Self::ScanOn
             | Self::StreamStart
             | Self::CreateStreamStart
             | Self::MarkBootstrapped
             | Self::PutPresence
-            | Self::DeletePresence
             | Self::Describe
             | Self::ListShards => write!(f, "{self:?}"),
         }

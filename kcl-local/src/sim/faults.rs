@@ -26,6 +26,8 @@ pub enum Fault {
     Throttled,
     /// A scan shows the table as it was some writes ago.
     StaleScan,
+    /// The pages of a scan show the table at different times, between which it changed.
+    TornScan,
     /// A reader's iterator is too old.
     ExpiredIterator,
     /// A worker does not reach the lease table.
@@ -68,13 +70,15 @@ pub enum Fault {
     DeletedRow,
     /// The list of shards is late, or torn between two pages.
     StaleList,
+    /// A shard that has ended is not listed any more.
+    VanishedShard,
     /// The stream is deleted and created again.
     Recreated,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::SlowReply,
         Self::LostRequest,
         Self::LostReply,
@@ -82,6 +86,7 @@ impl Fault {
         Self::Duplicate,
         Self::Throttled,
         Self::StaleScan,
+        Self::TornScan,
         Self::ExpiredIterator,
         Self::LeasesCut,
         Self::RecordsCut,
@@ -103,6 +108,7 @@ impl Fault {
         Self::Trim,
         Self::DeletedRow,
         Self::StaleList,
+        Self::VanishedShard,
         Self::Recreated,
     ];
 }
@@ -117,6 +123,7 @@ impl fmt::Display for Fault {
             Self::Duplicate => "duplicate call",
             Self::Throttled => "throttled call",
             Self::StaleScan => "stale scan",
+            Self::TornScan => "torn scan",
             Self::ExpiredIterator => "expired iterator",
             Self::LeasesCut => "call cut off from leases",
             Self::RecordsCut => "call cut off from records",
@@ -138,6 +145,7 @@ impl fmt::Display for Fault {
             Self::Trim => "trim",
             Self::DeletedRow => "deleted row",
             Self::StaleList => "stale shard list",
+            Self::VanishedShard => "vanished shard",
             Self::Recreated => "re-created stream",
         };
         f.pad(name)

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use kcl_core::model::{Lease, LeaseKey, WorkerId};
+
 use super::error::SimError;
 use super::oracle::{Oracle, Violation, is_healthy};
+use super::time::Time;
 use super::world::World;
 
 /// How long a fleet may take to heal once the faults have stopped.
@@ -12,8 +15,20 @@ const HEAL_MAX: Duration = Duration::from_mins(3);
 /// How long it takes until no call from before the calm is on its way any more.
 const SETTLE: Duration = Duration::from_secs(20);
 
+/// How long a fleet that has healed must stay as it is: longer than workers need to ask for each
+/// other's leases again.
+const REST: Duration = Duration::from_secs(20);
+
 /// How often the world looks whether a fleet has healed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Who owns which lease, and since which switch of owners.
+type Owners = Vec<(LeaseKey, Option<WorkerId>, u64)>;
+
+fn owners(leases: &[Lease]) -> Owners {
+    let held = leases.iter().filter(|lease| !lease.is_ended());
+    held.map(|lease| (lease.key.clone(), lease.owner.clone(), lease.owner_switches)).collect()
+}
 
 impl World {
     /// Stops all faults, and waits until the fleet is as it should be. Returns how long that took.
@@ -24,19 +39,34 @@ impl World {
         self.calm();
         self.send_no_more();
         let began = self.now;
+        // Since when it is, and who owns what.
+        let mut rest: Option<(Time, Owners)> = None;
         loop {
             self.run_for(LOOK_EVERY)?;
             let is_awake = self.members.iter().all(|member| member.time <= self.now);
             if !is_awake {
                 continue; // A frozen one cannot heal.
             }
-            match is_healthy(&self.facts, &self.leases(), &self.statuses()) {
-                Ok(()) => return Ok(self.now - began),
-                Err((oracle, seen)) if self.now - began > HEAL_MAX => {
+            let (leases, is_late) = (self.leases(), self.now - began > HEAL_MAX);
+            match is_healthy(&self.facts, &leases, &self.statuses()) {
+                Ok(()) => {
+                    let owners = owners(&leases);
+                    match rest.take().filter(|(_, former)| *former == owners) {
+                        Some((since, _)) if self.now - since >= REST => return Ok(since - began),
+                        Some(still) => rest = Some(still),
+                        None if is_late => {
+                            let seen = format!("leases go round after {HEAL_MAX:?}: {owners:?}");
+                            let oracle = Oracle::Balanced;
+                            return Err(self.broken(Violation { at: self.now, oracle, seen }));
+                        }
+                        None => rest = Some((self.now, owners)),
+                    }
+                }
+                Err((oracle, seen)) if is_late => {
                     let seen = format!("not healed after {HEAL_MAX:?}: {seen}");
                     return Err(self.broken(Violation { at: self.now, oracle, seen }));
                 }
-                Err(_) => {}
+                Err(_) => rest = None,
             }
         }
     }

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kcl_core::context::ShardInfo;
 use kcl_core::event::{Event, Observer};
-use kcl_core::model::{Checkpoint, Position, ShardId};
+use kcl_core::model::{Checkpoint, PendingCheckpoint, Position, ShardId};
 use tokio::time::Instant;
 
 use super::port::Port;
+use super::processor::ownership;
 
 /// Something that happened within a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,15 @@ pub enum Said {
         of: Ownership,
         /// Where the ownership began to read.
         resume: Checkpoint,
+        /// What it is told that somebody prepared.
+        pending: Option<PendingCheckpoint>,
+    },
+    /// A processor asks for a checkpoint.
+    Asked {
+        /// For which ownership.
+        of: Ownership,
+        /// Up to and with which record.
+        position: Position,
     },
     /// A processor was dropped.
     Gone {
@@ -101,7 +112,11 @@ impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Event(event) => write!(f, "{event:?}"),
-            Self::Made { of, resume } => write!(f, "made {of} after {resume:?}"),
+            Self::Made { of, resume, pending: None } => write!(f, "made {of} after {resume:?}"),
+            Self::Made { of, resume, pending: Some(pending) } => {
+                write!(f, "made {of} after {resume:?}, pending {:?}", pending.checkpoint)
+            }
+            Self::Asked { of, position } => write!(f, "asked {of} for {position}"),
             Self::Gone { of } => write!(f, "dropped {of}"),
             Self::Delivered { of, records, attempt } => {
                 write!(f, "delivered {of} #{attempt}: {} records", records.len())?;
@@ -139,6 +154,11 @@ impl Journal {
             let entry = (Instant::now(), said);
             self.said.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         }
+    }
+
+    /// A processor asks for a checkpoint up to and with a record.
+    pub(super) fn asked(&self, shard: &ShardInfo, position: Position) {
+        self.say(Said::Asked { of: ownership(shard), position });
     }
 
     /// Takes what was said, and when.

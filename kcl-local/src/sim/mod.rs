@@ -52,6 +52,7 @@ mod chance;
 mod clock;
 mod error;
 mod faults;
+mod haste;
 mod healing;
 mod journal;
 mod ledger;

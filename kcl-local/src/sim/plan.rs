@@ -10,6 +10,9 @@ use super::faults::Weather;
 use super::load::Load;
 use super::processor::{Style, Temper};
 
+/// How many rows a page of a scan has in fine weather: all of them.
+const PAGE_ROWS: usize = 3_000;
+
 /// What is in store for a world.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -23,6 +26,8 @@ pub(super) struct Plan {
     /// For how long there are faults.
     pub(super) storm: Duration,
     pub(super) weather: Weather,
+    /// How many rows a page of a scan has.
+    pub(super) page_rows: usize,
     pub(super) temper: Temper,
     pub(super) style: Style,
     pub(super) load: Load,
@@ -53,6 +58,7 @@ pub(super) enum Act {
     Split,
     Merge,
     Trim,
+    Forget,
     DeleteRow,
     StaleLists,
     Join,
@@ -71,6 +77,7 @@ impl Plan {
             traffic: Duration::from_millis(chance.between(50, 1_000)),
             storm: Duration::from_secs(chance.between(240, 330)),
             weather: Weather::default(),
+            page_rows: PAGE_ROWS,
             temper: Temper::default(),
             style: Style::Batches,
             load: Load::default(),
@@ -108,6 +115,9 @@ impl Plan {
             hangs: rate(15),
             loses: 0.0,
         };
+        if chance.hits(0.3) {
+            self.page_rows = usize::try_from(chance.between(1, 8)).unwrap_or(1);
+        }
         self
     }
 

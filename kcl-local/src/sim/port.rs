@@ -90,8 +90,9 @@ impl LeaseStore for Port {
         from: Option<PageToken>,
         reading: Reading,
     ) -> Result<Page, LeaseStoreError> {
+        let what = if from.is_none() { What::Scan } else { What::ScanOn };
         let work = move |services: &Services, stale| services.scan(from.clone(), reading, stale);
-        self.call(What::Scan, work).await
+        self.call(what, work).await
     }
 
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
@@ -148,11 +149,12 @@ impl LeaseStore for Port {
     }
 
     async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError> {
+        let what = What::DeletePresence(worker.clone());
         let worker = worker.clone();
         let work = move |services: &Services, _| {
             at_once(services.table.delete_presence(&worker), ClientError::unavailable)
         };
-        self.call(What::DeletePresence, work).await
+        self.call(what, work).await
     }
 }
 

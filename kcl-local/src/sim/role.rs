@@ -129,7 +129,6 @@ impl World {
         if role.speed != 1_000 {
             self.tally.count(Fault::Drift);
         }
-        self.facts.clock_runs_at(role.speed);
         if !role.config.delivery.checkpoints.is_automatic() {
             self.facts.checkpoints_are_manual();
         }
@@ -142,6 +141,7 @@ impl World {
             chance: Chance::of(self.seed, self.starts),
         };
         let member = (role.start)(start, role.config)?;
+        self.facts.clock_runs_at(&member.id, role.speed);
         self.trace.line(self.now, name, format_args!("starts as {}", member.id));
         self.members.push(member);
         Ok(())

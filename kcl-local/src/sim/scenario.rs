@@ -15,6 +15,7 @@ use super::plan::{Act, Plan};
 use super::processor::{Acks, Batches, Equipment, Handlers, Style, TwoPhase, Ways};
 use super::time::Time;
 use super::world::World;
+use crate::kinesis::LatePage;
 
 /// A kind of world. With a seed it is one world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,14 +116,14 @@ impl Scenario {
         match self {
             Self::Mixed => {
                 let plan = fair.bad_weather(chance).acts(CRASHES).acts(CUTS).acts(RESHARDS);
-                plan.acts(&[(Act::Trim, 1)])
+                plan.acts(&[(Act::Trim, 1), (Act::Forget, 1)])
             }
             Self::Crashes => fair.acts(CRASHES),
             Self::Partitions => fair.bad_weather(chance).acts(CUTS),
             Self::Reshards => {
                 let pause = Duration::from_millis(chance.between(800, 8_000));
                 let plan = Plan { pause, ..fair.bad_weather(chance) };
-                plan.acts(RESHARDS).acts(&[(Act::Crash, 1), (Act::Trim, 1)])
+                plan.acts(RESHARDS).acts(&[(Act::Crash, 1), (Act::Trim, 1), (Act::Forget, 1)])
             }
             Self::Rolling => fair.bad_weather(chance).acts(&[(Act::Stop, 1)]),
             Self::Drift => {
@@ -288,7 +289,8 @@ struct Storm {
 
 impl Storm {
     fn new(seed: u64, plan: Plan, chance: Chance) -> Result<Self, SimError> {
-        let world = World::new(seed, plan.shards)?;
+        let mut world = World::new(seed, plan.shards)?;
+        world.set_page_rows(plan.page_rows);
         let ways = Ways::new(seed, plan.temper);
         let (expiry, joined) = (plan.expiry, plan.workers);
         let mut storm = Self { world, plan, chance, ways, starts: BTreeSet::new(), expiry, joined };
@@ -362,7 +364,7 @@ impl Storm {
         let world = &mut self.world;
         match self.plan.style {
             Style::Batches => world.start_exactly(name, speed, config, move |journal| {
-                let factory = Batches { ways: ways.clone(), checkpoints };
+                let factory = Batches { ways: ways.clone(), checkpoints, journal: journal.clone() };
                 Equipment { factory, dead_letter: ways.shelf(journal, worker) }
             }),
             Style::Handlers => world.start_exactly(name, speed, config, move |journal| {
@@ -374,7 +376,7 @@ impl Storm {
                 Equipment { factory, dead_letter: ways.shelf(journal, worker) }
             }),
             Style::TwoPhase => world.start_exactly(name, speed, config, move |journal| {
-                let factory = TwoPhase { ways: ways.clone() };
+                let factory = TwoPhase { ways: ways.clone(), journal: journal.clone() };
                 Equipment { factory, dead_letter: ways.shelf(journal, worker) }
             }),
         }
@@ -433,13 +435,21 @@ impl Storm {
             Act::Split => {}
             Act::Merge => self.world.merge(&shard),
             Act::Trim => self.world.trim(&shard),
+            Act::Forget => {
+                let finished = self.world.finished_shards();
+                if let Some(shard) = self.chance.pick(&finished) {
+                    self.world.forget(shard);
+                }
+            }
             Act::DeleteRow => self.world.delete_row(&shard),
             Act::StaleLists => {
                 let lag = time(20_000);
                 self.world.count(Fault::StaleList);
                 self.world.stream().set_list_lag(lag);
-                let page = self.chance.between(1, 6);
-                self.world.stream().set_page_shards(usize::try_from(page).unwrap_or(1));
+                let page = usize::try_from(self.chance.between(1, 6)).unwrap_or(1);
+                let is_first = self.chance.hits(0.5);
+                let late = if is_first { LatePage::First } else { LatePage::Others };
+                self.world.stream().set_page_shards(page, late);
             }
             Act::Join if self.joined < WORKERS_MAX => {
                 let name = format!("w{}", self.joined);

@@ -2,10 +2,13 @@
 
 use futures::FutureExt;
 use kcl_core::lease_store::{LeaseStore, LeaseStoreError, Page, PageToken, Reading};
-use kcl_core::model::{Lease, LeaseKey};
+use kcl_core::model::{Lease, LeaseKey, StartPosition, StreamName};
 
 use crate::kinesis::MemoryStream;
 use crate::leases::MemoryLeaseStore;
+
+/// The stream's name.
+pub(super) const STREAM: &str = "simulated";
 
 /// The table and the stream.
 #[derive(Debug)]
@@ -28,6 +31,12 @@ impl Services {
     /// The row of a lease as it is.
     pub(super) fn lease(&self, key: &LeaseKey) -> Option<Lease> {
         self.table.get(key).now_or_never().and_then(Result::ok).flatten()
+    }
+
+    /// Where the application began, once that is stored.
+    pub(super) fn start(&self) -> Option<StartPosition> {
+        let start = self.table.stream_start(&StreamName::new(STREAM)).now_or_never();
+        start.and_then(Result::ok).flatten().map(|start| start.position)
     }
 
     /// A page of a scan; an eventual one as it was `stale` writes ago.

@@ -27,7 +27,8 @@ impl<F: ProcessorFactory> ProcessorFactory for WatchedFactory<F> {
 
     fn create(&self, shard: &ShardContext) -> Self::Processor {
         let of = ownership(shard.info());
-        self.journal.say(Said::Made { of: of.clone(), resume: shard.resumed_from() });
+        let (resume, pending) = (shard.resumed_from(), shard.pending().cloned());
+        self.journal.say(Said::Made { of: of.clone(), resume, pending });
         let journal = self.journal.clone();
         let end = SaysGone { journal: journal.clone(), of: of.clone() };
         Watched { inner: self.inner.create(shard), journal, of, _end: end }

@@ -14,13 +14,14 @@ use super::chance::Chance;
 use super::clock::ServiceClock;
 use super::error::SimError;
 use super::faults::{Answer, Fate, Fault, Tally, Weather};
+use super::haste::Haste;
 use super::journal::Said;
 use super::ledger::Ledger;
 use super::load::Load;
 use super::member::{End, Member};
 use super::oracle::{Facts, Landing, Oracle, Violation};
 use super::role::Role;
-use super::services::Services;
+use super::services::{STREAM, Services};
 use super::time::Time;
 use super::trace::{Merge, Trace};
 use super::traffic::Traffic;
@@ -29,9 +30,6 @@ use crate::leases::MemoryLeaseStore;
 
 /// How many writes ago a stale scan may show the table.
 const STALE_MAX: usize = 40;
-
-/// How many calls of one worker within a second are a loop that nothing bounds.
-const CALLS_MAX: u64 = 1_000;
 
 /// A fleet, its table and its stream, in virtual time. Everything follows from the seed.
 #[derive(Debug)]
@@ -51,8 +49,10 @@ pub struct World {
     pub(super) said: Merge<(WorkerId, Said)>,
     pub(super) weather: Weather,
     pub(super) cuts: BTreeMap<String, Cut>,
-    /// The second in which each worker made its last call, and how many it made in it.
-    pub(super) busy: BTreeMap<String, (u64, u64)>,
+    /// How many writes there have been, and how many when each worker's last page of a scan was read.
+    pub(super) writes: (u64, BTreeMap<String, u64>),
+    /// How often each worker called lately.
+    pub(super) haste: BTreeMap<String, Haste>,
     pub(super) throttled_until: Time,
     pub(super) traffic: Traffic,
     pub(super) load: (Load, Chance),
@@ -100,7 +100,7 @@ impl World {
     /// None yet; worlds may refuse what they cannot be.
     pub fn new(seed: u64, shards: usize) -> Result<Self, SimError> {
         let clock = ServiceClock::default();
-        let stream = MemoryStream::new("simulated", shards, Arc::new(clock.clone()));
+        let stream = MemoryStream::new(STREAM, shards, Arc::new(clock.clone()));
         let table = MemoryLeaseStore::new();
         drop(table.clone().with_stale_scans(STALE_MAX)); // The table remembers that many writes.
         let mut facts = Facts::new();
@@ -120,7 +120,8 @@ impl World {
             said: Merge::default(),
             weather: Weather::default(),
             cuts: BTreeMap::new(),
-            busy: BTreeMap::new(),
+            writes: Default::default(),
+            haste: BTreeMap::new(),
             throttled_until: Time::default(),
             traffic: Traffic::default(),
             load: (Load::default(), Chance::of(seed, u64::MAX - 1)),
@@ -132,6 +133,11 @@ impl World {
             tally: Tally::default(),
             trace: Trace::default(),
         })
+    }
+
+    /// Scans have pages of so many rows.
+    pub(super) fn set_page_rows(&mut self, rows: usize) {
+        self.services.table = self.services.table.clone().with_page_rows(rows);
     }
 
     /// Keeps a line for everything that happens from now on.
@@ -258,17 +264,13 @@ impl World {
 
     /// Counts a worker's calls within each second.
     fn count_call(&mut self, at: Time, who: &str, what: &What) -> Result<(), SimError> {
-        let second = at.millis() / 1_000;
-        let (counted, calls) = self.busy.entry(who.to_owned()).or_default();
-        if *counted != second {
-            (*counted, *calls) = (second, 0);
+        match self.haste.entry(who.to_owned()).or_default().count(at, what) {
+            Ok(()) => Ok(()),
+            Err(calls) => {
+                let seen = format!("{who} makes {calls} calls within a second: {what}");
+                Err(self.broken(Violation { at, oracle: Oracle::CallsBounded, seen }))
+            }
         }
-        *calls += 1;
-        if *calls < CALLS_MAX {
-            return Ok(());
-        }
-        let seen = format!("{who} makes {calls} calls within a second, the last one: {what}");
-        Err(self.broken(Violation { at, oracle: Oracle::CallsBounded, seen }))
     }
 
     /// Draws what becomes of a call.
@@ -287,7 +289,7 @@ impl World {
         } else {
             self.weather.fate(&mut member.chance, expires)
         };
-        let is_scan = matches!(call.what(), What::Scan);
+        let is_scan = matches!(call.what(), What::Scan | What::ScanOn);
         let is_stale = is_scan && member.chance.hits(self.weather.stale_scan);
         let stale = if is_stale { member.chance.between(1, STALE_MAX as u64) } else { 0 };
         if let What::Write(write) = call.what() {
@@ -297,7 +299,9 @@ impl World {
                 self.facts.releases(at, &member.id, &write.key.shard());
             }
         }
-        if matches!(call.what(), What::DeletePresence) {
+        if let What::DeletePresence(of) = call.what()
+            && *of == member.id
+        {
             self.facts.says_goodbye(&member.id);
         }
         fate.fault.into_iter().for_each(|fault| self.tally.count(fault));
@@ -342,6 +346,7 @@ impl World {
             let said = flight.call.land(&self.services, 0);
             let after = self.services.lease(&write.key);
             if before != after {
+                self.writes.0 += 1;
                 let (before, after) = (before.as_ref(), after.as_ref());
                 self.facts.landed(&Landing { at: self.now, write, before, after });
             }
@@ -349,7 +354,18 @@ impl World {
         } else {
             flight.call.land(&self.services, flight.stale)
         };
-        let is_long = matches!(what, What::Scan | What::ListShards | What::Read(_));
+        if matches!(what, What::Scan | What::ScanOn) {
+            let read_at = self.writes.1.insert(flight.who.clone(), self.writes.0);
+            if matches!(what, What::ScanOn) && read_at != Some(self.writes.0) {
+                self.tally.count(Fault::TornScan);
+            }
+        }
+        if matches!(what, What::CreateStreamStart)
+            && let Some(start) = self.services.start()
+        {
+            self.facts.begins(self.now, start);
+        }
+        let is_long = matches!(what, What::Scan | What::ScanOn | What::ListShards | What::Read(_));
         if self.trace.is_on() && !is_long {
             self.trace.line(self.now, &flight.who, format_args!("  landed: {what} = {said}"));
         }

@@ -9,7 +9,7 @@ use kcl_core::clock::Clock;
 use kcl_core::model::{Moment, Position, SequenceNumber, Shard, ShardId, Timestamp};
 use kcl_core::record_source::{ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
 use kcl_core::testing::record_source::SourceUnderTest;
-use kcl_local::kinesis::{Limits, MemoryStream};
+use kcl_local::kinesis::{LatePage, Limits, MemoryStream};
 
 /// A clock that only moves when told, by milliseconds.
 #[derive(Debug, Default)]
@@ -214,7 +214,7 @@ async fn late_lists_show_the_past_and_torn_ones_half_of_it() {
     };
     let list = || memory.stream.list_shards(ShardFilter::All);
     assert_eq!(lengths(list().await.unwrap()), (2, 0));
-    memory.stream.set_page_shards(2);
+    memory.stream.set_page_shards(2, LatePage::First);
     assert_eq!(lengths(list().await.unwrap()), (4, 0));
     memory.advance(Duration::from_secs(10));
     assert_eq!(lengths(list().await.unwrap()), (4, 1));

@@ -1,10 +1,12 @@
 //! What was put, handed over, processed and stored, as the world knows it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use kcl_core::event::Event;
 use kcl_core::model::{
-    Checkpoint, Lease, Position, SequenceNumber, Shard, ShardId, Timestamp, WorkerId,
+    Checkpoint, Lease, PendingCheckpoint, Position, SequenceNumber, Shard, ShardId, StartPosition,
+    Timestamp, WorkerId,
 };
 
 use super::super::journal::{Ownership, Said};
@@ -23,6 +25,10 @@ pub(in super::super) struct Facts {
     pub(super) alive: BTreeMap<(WorkerId, ShardId), u64>,
     /// When each worker that was stopped or asleep went on.
     pub(super) thawed: BTreeMap<WorkerId, Time>,
+    /// How fast each worker's clock runs, in thousandths of the world's.
+    speeds: BTreeMap<WorkerId, u64>,
+    /// Where the application began, once that is stored.
+    begins: Option<StartPosition>,
     /// How exactly the clocks agree: no clock is faster than this, in thousandths.
     pub(super) fastest: u64,
     /// Whether processors return `Ok` only for what the library may store.
@@ -56,8 +62,14 @@ pub(super) struct ShardFacts {
     pub(super) records: Vec<Put>,
     /// The records before this place are gone.
     pub(super) trimmed: usize,
-    /// The records before this place need not be processed.
-    pub(super) start: Option<usize>,
+    /// Where the application began, once that is stored: nobody asked for what came before.
+    begins: Option<StartPosition>,
+    /// Whether it ever had a lease.
+    pub(super) had_lease: bool,
+    /// The place up to which the application asked for a checkpoint.
+    pub(super) asked: usize,
+    /// The ownership that prepared what is pending.
+    pub(super) prepared_by: u64,
     /// The records before this place are done.
     done: usize,
     done_later: BTreeSet<usize>,
@@ -75,6 +87,8 @@ pub(super) struct ShardFacts {
     /// Whether somebody deleted the lease's row: its counters begin anew, so that late writes and
     /// sleepers of the former row may count again, and only the records can be vouched for.
     pub(super) is_disturbed: bool,
+    /// Whether its lease may come back, since somebody deleted a row that proved the shard finished.
+    pub(super) may_return: bool,
     /// Whether a worker that does not know yet that the stream is another one reads the shard of that
     /// name from its oldest record on: nothing says that this lease was not made for it.
     pub(super) is_of_another_stream: bool,
@@ -95,6 +109,10 @@ pub(super) struct OwnerFacts {
     pub(super) in_hand: (usize, usize),
     /// Whether it had a processor.
     pub(super) was_made: bool,
+    /// What was pending when it began.
+    pub(super) pending: Option<PendingCheckpoint>,
+    /// When its time is over, by its last write.
+    pub(super) until: Time,
     /// The place after what its processor, which may not be its first, began.
     pub(super) began: usize,
     /// The places of the records that are done, if some before them are not.
@@ -135,7 +153,24 @@ impl ShardFacts {
 
     /// The records before this place are done, gone, or were never asked for.
     pub(super) fn done(&self) -> usize {
-        self.done.max(self.trimmed).max(self.start.unwrap_or(0))
+        self.done.max(self.unasked())
+    }
+
+    /// The records before this place are gone, or were never asked for.
+    pub(super) fn unasked(&self) -> usize {
+        let start = match self.begins {
+            None | Some(StartPosition::TrimHorizon) => 0,
+            Some(StartPosition::AtTimestamp(time)) => {
+                self.records.partition_point(|record| record.at < time)
+            }
+        };
+        start.max(self.trimmed)
+    }
+
+    /// The lease's row is another one from now on.
+    pub(super) fn begins_anew(&mut self) {
+        (self.is_ended, self.is_disturbed) = (false, true);
+        self.owners.clear();
     }
 
     pub(super) fn is_poison(&self, place: usize) -> bool {
@@ -162,8 +197,9 @@ impl Facts {
         Self { fastest: 1_000, is_automatic: true, ..Self::default() }
     }
 
-    /// Somebody's clock runs so fast.
-    pub(in super::super) fn clock_runs_at(&mut self, speed: u64) {
+    /// A worker's clock runs so fast.
+    pub(in super::super) fn clock_runs_at(&mut self, worker: &WorkerId, speed: u64) {
+        self.speeds.insert(worker.clone(), speed);
         // What a slow clock takes for its deadline is what a fast one takes for an expiry.
         self.fastest = self.fastest.max(speed).max(2_000_u64.saturating_sub(speed));
     }
@@ -193,8 +229,26 @@ impl Facts {
             }
             let facts = self.shards.entry(shard.id.clone()).or_default();
             facts.parents.clone_from(&shard.parents);
+            facts.begins = self.begins;
             facts.is_closed = shard.is_closed();
         }
+    }
+
+    /// Where the application begins is stored.
+    pub(in super::super) fn begins(&mut self, at: Time, start: StartPosition) {
+        let known = *self.begins.get_or_insert(start);
+        self.check(at, Oracle::NoSkip, known == start, || {
+            format!("the application began at {known:?}, and is said to begin at {start:?}")
+        });
+        for facts in self.shards.values_mut() {
+            facts.begins = Some(known);
+        }
+    }
+
+    /// How long a time of a worker's clock takes in the world.
+    pub(super) fn in_the_world(&self, worker: &WorkerId, time: Duration) -> Duration {
+        let speed = self.speeds.get(worker).copied().unwrap_or(1_000);
+        time * 1_000 / u32::try_from(speed).unwrap_or(1_000)
     }
 
     /// A record was put.
@@ -220,6 +274,11 @@ impl Facts {
         self.is_recreated = true;
     }
 
+    /// Whether a shard's end is stored.
+    pub(in super::super) fn is_finished(&self, shard: &ShardId) -> bool {
+        self.shards.get(shard).is_some_and(|facts| facts.is_ended)
+    }
+
     /// The number of the record after the last one that is done.
     pub(in super::super) fn first_undone(&self, shard: &ShardId) -> Option<SequenceNumber> {
         let facts = self.shards.get(shard)?;
@@ -229,15 +288,15 @@ impl Facts {
     /// Somebody deleted a lease's row: what proved that its ancestors are finished may be gone with
     /// it.
     pub(in super::super) fn row_deleted(&mut self, shard: &ShardId) {
-        if let Some(facts) = self.shards.get_mut(shard) {
-            facts.owners.clear();
-        }
         let mut lineage = vec![shard.clone()];
         while let Some(shard) = lineage.pop() {
             if let Some(facts) = self.shards.get_mut(&shard) {
-                (facts.is_ended, facts.is_disturbed) = (false, true);
+                facts.may_return = true;
                 lineage.extend(facts.parents.iter().cloned());
             }
+        }
+        if let Some(facts) = self.shards.get_mut(shard) {
+            facts.begins_anew();
         }
     }
 
@@ -265,10 +324,13 @@ impl Facts {
     /// A worker or its processor said something.
     pub(in super::super) fn said(&mut self, at: Time, who: &WorkerId, said: &Said) {
         match said {
-            Said::Polled { of } => self.polled(at, of),
+            Said::Polled { of } => self.polled(at, (who, of)),
             Said::Delivered { of, records, .. } => self.delivered(at, (who, of), records),
             Said::Processed { of } => self.processed(at, (who, of)),
-            Said::Made { of, resume } => self.made(at, (who, of), *resume),
+            Said::Made { of, resume, pending } => {
+                self.made(at, (who, of), *resume, pending.as_ref());
+            }
+            Said::Asked { of, position } => self.asked((who, of), *position),
             Said::Gone { of } => self.gone((who, of)),
             Said::Begun { of, record } => self.begun(at, (who, of), *record),
             Said::Done { of, record } => self.done(at, (who, of), *record),

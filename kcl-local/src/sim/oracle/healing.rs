@@ -1,6 +1,7 @@
 //! Promises about what happens when the faults have stopped.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kcl_core::engine::{WorkerState, WorkerStatus};
 use kcl_core::model::{Lease, LeaseKey, WorkerId};
@@ -31,6 +32,14 @@ pub(in super::super) fn is_healthy(
         if table != said {
             let seen = format!("{} says {said:?}, the table {table:?}", worker.worker);
             return Err((Oracle::StatusTrue, seen));
+        }
+        for shard in &worker.held {
+            let lease = leases.iter().find(|lease| lease.key == shard.key);
+            let stored = lease.map(|lease| lease.checkpoint);
+            if shard.checkpoint != stored || shard.behind_latest != Some(Duration::ZERO) {
+                let seen = format!("{} says {shard:?}, stored is {stored:?}", worker.worker);
+                return Err((Oracle::StatusTrue, seen));
+            }
         }
     }
     Ok(())
@@ -66,8 +75,7 @@ fn held(
 
 fn done(facts: &Facts, leases: &[Lease]) -> Result<(), (Oracle, String)> {
     for (shard, known) in &facts.shards {
-        let is_asked_for = known.start.is_some() || !known.is_closed;
-        if is_asked_for && !known.is_all_done() {
+        if !known.is_all_done() {
             let (done, all) = (known.done(), known.records.len());
             return Err((Oracle::AllDone, format!("{shard}: {done} of {all} records are done")));
         }

@@ -27,8 +27,10 @@ impl Facts {
             (Some(before), Some(after)) => {
                 self.counter(landing, before, after);
                 self.checkpoint(landing, before, after);
+                self.pending(landing, before, after);
                 self.taken(landing, before, after);
                 self.stored(landing, before, after);
+                self.extends(landing, before, after);
             }
             (Some(before), None) => self.deleted(landing, before),
             (None, None) => {}
@@ -37,12 +39,17 @@ impl Facts {
 
     fn created(&mut self, landing: &Landing<'_>, after: &Lease) {
         let place = self.after(after);
-        self.check(landing.at, Oracle::NoSkip, place.is_some(), || {
-            format!("{} is created at {:?}", after.key, after.checkpoint)
-        });
         let facts = self.shards.entry(after.key.shard()).or_default();
-        facts.start = facts.start.or(place);
+        facts.had_lease = true;
+        if facts.may_return {
+            facts.begins_anew();
+        }
         facts.moved = landing.at;
+        let done = facts.done();
+        self.check(landing.at, Oracle::NoSkip, place.is_some_and(|place| place <= done), || {
+            let at = (after.checkpoint, after.start_at);
+            format!("{} is created at {at:?}, place {place:?}, done are {done}", after.key)
+        });
     }
 
     fn counter(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
@@ -66,16 +73,22 @@ impl Facts {
         self.check(at, Oracle::HolderWrites, before.holder() == Some(&write.worker), || {
             format!("{} by {}, held by {:?}", change(), write.worker, before.holder())
         });
-        let is_automatic = self.is_automatic;
+        let (is_automatic, knows) = (self.is_automatic, self.knows_processors);
         let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
         if facts.is_of_another_stream {
             return;
         }
         let (place, done) = (facts.after(after.checkpoint, after.start_at), facts.done());
         let delivered = facts.owners.values().map(|owner| owner.next).max().unwrap_or(0);
-        let bound = if is_automatic { done } else { done.max(delivered) };
+        let bound = if is_automatic || after.is_ended() {
+            done
+        } else if knows {
+            facts.asked.max(facts.unasked())
+        } else {
+            done.max(delivered)
+        };
         let is_due = place.is_some_and(|place| place <= bound);
-        if let Some(place) = place.filter(|_| is_due && !is_automatic) {
+        if let Some(place) = place.filter(|_| is_due && !is_automatic && !knows) {
             // The application itself said that these are done, perhaps before they came to it.
             facts.set_done(done..place);
             let owner = facts.owners.range_mut(..=before.counter.0).next_back();
@@ -84,11 +97,49 @@ impl Facts {
             }
         }
         self.check(at, Oracle::NoSkip, is_due, || {
-            format!("{} is place {place:?}, done are {done}", change())
+            format!("{} is place {place:?}, done are {done}, asked for {bound}", change())
         });
         if after.checkpoint == Checkpoint::ShardEnd {
             self.ended(landing, after);
         }
+    }
+
+    /// What is prepared.
+    fn pending(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        if before.pending == after.pending {
+            return;
+        }
+        let (at, worker, key) = (landing.at, &landing.write.worker, &after.key);
+        let change = || format!("{key}: {:?} to {:?}", before.pending, after.pending);
+        self.check(at, Oracle::HolderWrites, before.holder() == Some(worker), change);
+        let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
+        let token = facts.owners.range(..=before.counter.0).next_back().map_or(0, |it| *it.0);
+        let is_by_another = std::mem::replace(&mut facts.prepared_by, token) != token;
+        let is_stored = before.checkpoint != after.checkpoint;
+        let is_settled = before.pending.as_ref().is_none_or(|pending| {
+            after.pending.is_some()
+                || after.checkpoint >= pending.checkpoint
+                || is_by_another && is_stored
+                || facts.is_disturbed
+        });
+        self.check(at, Oracle::PendingKept, is_settled, || {
+            format!("{}, stored {:?}", change(), after.checkpoint)
+        });
+    }
+
+    /// Until when the writer may work on, or that it may no longer.
+    fn extends(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        let (at, write) = (landing.at, landing.write);
+        let sent = self.sent.get(&(write.worker.clone(), write.number)).copied().unwrap_or(at);
+        let time = after.expiry.unwrap_or_default() * 9 / 10;
+        let until = sent + self.in_the_world(&write.worker, time);
+        let Some(facts) = self.shards.get_mut(&after.key.shard()) else { return };
+        let is_take = matches!(write.kind, WriteKind::Take { .. });
+        let token = if is_take { after.counter.0 } else { before.counter.0 };
+        let owner = facts.owners.range_mut(..=token).next_back().map(|(_, owner)| owner);
+        let Some(owner) = owner.filter(|owner| owner.is(&write.worker)) else { return };
+        let holds = after.holder() == Some(&write.worker);
+        owner.until = if holds { owner.until.max(until) } else { owner.until.min(at) };
     }
 
     fn ended(&mut self, landing: &Landing<'_>, after: &Lease) {
@@ -99,7 +150,7 @@ impl Facts {
         let children = facts.children.clone();
         let orphan = children
             .into_iter()
-            .find(|child| self.shards.get(child).is_none_or(|child| child.start.is_none()));
+            .find(|child| self.shards.get(child).is_none_or(|child| !child.had_lease));
         let is_proven = is_closed && is_done && orphan.is_none();
         self.check(landing.at, Oracle::ShardEndProven, is_proven, || {
             format!("{shard}: closed {is_closed}, done {is_done}, child without lease {orphan:?}")
@@ -116,7 +167,8 @@ impl Facts {
         let is_disturbed = facts.is_disturbed;
         let next = place.unwrap_or(0);
         let worker = Some(landing.write.worker.clone());
-        let owner = OwnerFacts { worker, next, processed: next, ..OwnerFacts::default() };
+        let pending = after.pending.clone();
+        let owner = OwnerFacts { worker, next, processed: next, pending, ..OwnerFacts::default() };
         facts.owners.insert(after.counter.0, owner);
         self.check(at, Oracle::NoResurrection, !is_ended || is_disturbed, || {
             format!("{key} is taken though its shard is finished")

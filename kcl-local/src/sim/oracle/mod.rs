@@ -35,12 +35,16 @@ pub enum Oracle {
     ParentsFirst,
     /// No processor is polled once a later owner's was, and no worker has two for one shard.
     OneDeliverer,
+    /// A processor's token is the counter that its owner's take of the lease set.
+    Fencing,
     /// A lease's counter never falls, and grows with every write but the start of a hand-over.
     CountersRise,
     /// A lease's checkpoint never goes back.
     CheckpointsRise,
     /// Only the holder of a lease moves its checkpoint.
     HolderWrites,
+    /// What was prepared stays until a checkpoint settles it, and the next owner is told of it.
+    PendingKept,
     /// A worker that stops removes its presence before it lets its leases go.
     PresenceGoesFirst,
     /// A lease is taken from its owner only after it was silent for a whole expiry.

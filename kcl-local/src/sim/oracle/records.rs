@@ -1,14 +1,24 @@
 //! Promises about records: order, parents first, one deliverer, and what is set aside.
 
-use kcl_core::model::{Checkpoint, Position, ShardId, WorkerId};
+use std::time::Duration;
+
+use kcl_core::model::{Checkpoint, PendingCheckpoint, Position, ShardId, WorkerId};
 
 use super::super::journal::Ownership;
 use super::super::time::Time;
 use super::{Facts, Oracle};
 
+/// How far times may be apart that are the same: clocks count whole milliseconds.
+const WITHIN: Duration = Duration::from_millis(2);
+
 impl Facts {
-    pub(super) fn polled(&mut self, at: Time, of: &Ownership) {
+    pub(super) fn polled(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
         let is_exclusive = self.is_exclusive();
+        let until = self.ownership((who, of)).1.map(|owner| owner.until + WITHIN);
+        let is_in_time = until.is_none_or(|until| at <= until);
+        self.check(at, Oracle::OneDeliverer, is_in_time, || {
+            format!("{of} is polled by {who}, whose time was over at {until:?}")
+        });
         let facts = self.shards.entry(of.shard.clone()).or_default();
         if facts.is_disturbed {
             return; // Tokens begin anew with a row that somebody deleted.
@@ -92,10 +102,23 @@ impl Facts {
         at: Time,
         (who, of): (&WorkerId, &Ownership),
         resume: Checkpoint,
+        pending: Option<&PendingCheckpoint>,
     ) {
         let former = self.alive.insert((who.clone(), of.shard.clone()), of.token);
         self.check(at, Oracle::OneDeliverer, former.is_none(), || {
             format!("{who} has a processor for {of}, and one for @{former:?} as well")
+        });
+        let is_recreated = self.is_recreated;
+        let (facts, owner) = self.ownership((who, of));
+        let is_known = owner.is_some() || facts.is_disturbed || is_recreated;
+        let told = owner.as_ref().filter(|owner| !owner.was_made && !facts.is_disturbed);
+        let kept = told.is_none_or(|owner| owner.pending.as_ref() == pending);
+        let expected = told.and_then(|owner| owner.pending.clone());
+        self.check(at, Oracle::Fencing, is_known, || {
+            format!("{who} has a processor for {of}, which no take of its lease began")
+        });
+        self.check(at, Oracle::PendingKept, kept, || {
+            format!("{of} is told that {pending:?} is prepared, not {expected:?}")
         });
         let (facts, owner) = self.ownership((who, of));
         let Some(mut owner) = owner else { return };
@@ -104,6 +127,19 @@ impl Facts {
         owner.done_later.clear();
         owner.was_made = true;
         facts.owners.insert(of.token, owner);
+    }
+
+    /// A processor asks for a checkpoint: it says that all up to that record is done, perhaps before
+    /// it came to it.
+    pub(super) fn asked(&mut self, (who, of): (&WorkerId, &Ownership), position: Position) {
+        let (facts, owner) = self.ownership((who, of));
+        let Some(place) = facts.place(position).map(|place| place + 1) else { return };
+        facts.asked = facts.asked.max(place);
+        facts.set_done(facts.done()..place);
+        if let Some(mut owner) = owner {
+            owner.next = owner.next.max(place);
+            facts.owners.insert(of.token, owner);
+        }
     }
 
     /// A processor is dropped.
@@ -185,11 +221,14 @@ impl Facts {
         let Some(facts) = self.shards.get(&of.shard) else { return };
         let undone = facts.parents.iter().find(|parent| {
             let parent = self.shards.get(parent);
-            parent.is_some_and(|parent| parent.start.is_some() && !parent.is_all_done())
+            parent.is_some_and(|parent| {
+                let ends = parent.had_lease && !parent.is_disturbed && !self.is_recreated;
+                !parent.is_all_done() || ends && !parent.is_ended
+            })
         });
         let undone = undone.cloned();
         self.check(at, Oracle::ParentsFirst, undone.is_none(), || {
-            format!("{of} is handed records before its parent {undone:?} is done")
+            format!("{of} is handed records before its parent {undone:?} has ended")
         });
     }
 }

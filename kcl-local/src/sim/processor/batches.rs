@@ -7,6 +7,7 @@ use kcl_core::context::{ShardContext, ShardInfo};
 use kcl_core::{BoxError, PartialFailure, ProcessorFactory, RecordBatch, RecordProcessor};
 
 use super::super::chance::Chance;
+use super::super::journal::Journal;
 use super::{Ways, as_chance_has_it, is_poison};
 
 /// Makes processors that go batch by batch.
@@ -14,6 +15,7 @@ use super::{Ways, as_chance_has_it, is_poison};
 pub(in super::super) struct Batches {
     pub(in super::super) ways: Ways,
     pub(in super::super) checkpoints: CheckpointPolicy,
+    pub(in super::super) journal: Journal,
 }
 
 impl ProcessorFactory for Batches {
@@ -70,6 +72,7 @@ impl RecordProcessor for BatchProcessor {
         let place = if is_calm { None } else { self.chance.place(batch.len()) };
         let record = place.and_then(|place| batch.get(place)).or_else(|| batch.last());
         if let Some(record) = record {
+            self.all.journal.asked(shard.info(), record.position);
             shard.checkpointer().checkpoint(record.position).await?;
         }
         Ok(())

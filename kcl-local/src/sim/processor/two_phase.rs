@@ -5,19 +5,22 @@ use kcl_core::context::ShardContext;
 use kcl_core::{BoxError, ProcessorFactory, RecordBatch, RecordProcessor};
 
 use super::super::chance::Chance;
+use super::super::journal::Journal;
 use super::{Ways, as_chance_has_it};
 
 /// Makes processors that store checkpoints in two phases.
 #[derive(Clone, Debug)]
 pub(in super::super) struct TwoPhase {
     pub(in super::super) ways: Ways,
+    pub(in super::super) journal: Journal,
 }
 
 impl ProcessorFactory for TwoPhase {
     type Processor = TwoPhaseProcessor;
 
     fn create(&self, shard: &ShardContext) -> TwoPhaseProcessor {
-        TwoPhaseProcessor { chance: self.ways.chance(shard), ways: self.ways.clone() }
+        let (ways, journal) = (self.ways.clone(), self.journal.clone());
+        TwoPhaseProcessor { chance: self.ways.chance(shard), ways, journal }
     }
 }
 
@@ -25,6 +28,7 @@ impl ProcessorFactory for TwoPhase {
 #[derive(Debug)]
 pub(in super::super) struct TwoPhaseProcessor {
     ways: Ways,
+    journal: Journal,
     chance: Chance,
 }
 
@@ -38,6 +42,7 @@ impl RecordProcessor for TwoPhaseProcessor {
             return Err(format!("{position} is prepared with a state of another one").into());
         }
         if self.chance.hits(0.5) {
+            self.journal.asked(shard.info(), position);
             shard.checkpointer().checkpoint(position).await?;
         }
         Ok(())
@@ -56,6 +61,7 @@ impl RecordProcessor for TwoPhaseProcessor {
         if !self.ways.is_calm() && self.chance.hits(0.05) {
             return Err(as_chance_has_it());
         }
+        self.journal.asked(shard.info(), position);
         prepared.commit().await?;
         Ok(())
     }
