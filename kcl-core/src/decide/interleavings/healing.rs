@@ -3,7 +3,7 @@
 use super::explorer::{Model, Violation};
 use super::oracles::require;
 use super::steps::Step;
-use super::worker::{Role, Worker};
+use super::worker::Role;
 use super::world::World;
 
 /// For how many ticks a state may need peace: an expiry, a hand-over and an expiry.
@@ -37,11 +37,17 @@ pub(super) fn heals(world: &World) -> Result<(), Violation> {
     require(false, "NoDeadEnd", || format!("{world}"))
 }
 
-/// A worker delivers and nobody waits for it, or the shard is finished.
+/// One worker delivers, or the shard is finished; nobody else is busy with the lease or waits for it.
 fn is_well(world: &World) -> bool {
-    let Some(row) = &world.row else { return true };
-    let is_asked = row.checkpoint_owner.is_some();
-    row.is_ended() || (!is_asked && world.workers.iter().any(Worker::may_run))
+    let workers = &world.workers;
+    let delivering = workers.iter().filter(|worker| worker.may_run()).count();
+    let idle = workers.iter().filter(|worker| matches!(worker.role, Role::Watching)).count();
+    match &world.row {
+        Some(row) if !row.is_ended() => {
+            row.checkpoint_owner.is_none() && delivering == 1 && idle == workers.len() - 1
+        }
+        Some(_) | None => idle == workers.len(),
+    }
 }
 
 /// Workers that have stopped are started anew; answers that will never come are given up.

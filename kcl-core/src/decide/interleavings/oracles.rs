@@ -25,9 +25,17 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Looks at both workers.
-    pub(super) fn looks(&mut self, workers: &[Worker; 2]) -> Result<(), Violation> {
+    /// Looks at both workers, and at the row that there is.
+    pub(super) fn looks(
+        &mut self,
+        workers: &[Worker; 2],
+        row: Option<&Lease>,
+    ) -> Result<(), Violation> {
         let running = || workers.iter().filter(|worker| worker.may_run());
+        let runs_ended = row.is_some_and(Lease::is_ended) && running().count() > 0;
+        require(!runs_ended, "NoResurrection", || {
+            "a worker may run the application's code for a finished shard".to_owned()
+        })?;
         require(running().count() <= 1, "OneDeliverer", || {
             "both workers may run the application's code".to_owned()
         })?;
@@ -57,10 +65,10 @@ impl Told {
         require(before.counter <= after.counter, "CountersRise", || {
             format!("{} after {}: {write:?}", after.counter, before.counter)
         })?;
+        require(!before.is_ended(), "NoResurrection", || format!("{write:?}"))?;
         if before.checkpoint == after.checkpoint {
             return Ok(());
         }
-        require(!before.is_ended(), "NoResurrection", || format!("{write:?}"))?;
         require(before.checkpoint < after.checkpoint, "CheckpointsRise", || {
             format!("{} after {}: {write:?}", after.checkpoint, before.checkpoint)
         })?;

@@ -158,7 +158,7 @@ fn hand_over() {
     check(&PART, &ALL);
 }
 
-/// A worker asks for the lease, and does not hear of it in time.
+/// A worker asks for the lease and does not get it in time; its presence moves meanwhile, or not.
 #[test]
 fn silent_requester() {
     const PART: Scope = Scope {
@@ -167,7 +167,7 @@ fn silent_requester() {
         left: Left { ticks: 3, asks: 1, ..NOTHING },
         ..HELD
     };
-    const ALL: Scope = Scope { left: Left { ticks: 4, asks: 1, ..NOTHING }, ..PART };
+    const ALL: Scope = Scope { left: Left { ticks: 4, asks: 1, beats: 1, ..NOTHING }, ..PART };
     check(&PART, &ALL);
 }
 

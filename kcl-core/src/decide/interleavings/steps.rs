@@ -176,8 +176,8 @@ impl World {
         }
         self.steps_of_scanner(who, steps);
         self.steps_of_consumer(who, steps);
-        let is_holding = matches!(worker.role, Role::Holding(_));
-        steps.extend((is_holding && left.beats > 0).then_some(Step::Beat(who)));
+        let is_asked = matches!(&worker.role, Role::Holding(held) if held.0.next_owner().is_some());
+        steps.extend((is_asked && left.beats > 0).then_some(Step::Beat(who)));
         steps.extend((left.stops > 0 && !worker.is_stopping).then_some(Step::Stop(who)));
         steps.extend((left.crashes > 0).then_some(Step::Crash(who)));
     }

@@ -310,7 +310,7 @@ impl Model for World {
             self.before = None;
         }
         self.tidy()?;
-        self.told.looks(&self.workers)
+        self.told.looks(&self.workers, self.row.as_deref())
     }
 
     fn essence(&self) -> impl Hash {
