@@ -287,9 +287,11 @@ impl Holding {
 
     /// Takes in a row that is not as this worker left it.
     fn learn(&mut self, row: Lease, now: Moment, effects: &mut Vec<HoldingEffect>) {
-        let asked = row.counter == self.row.counter
-            && row.checkpoint_owner.as_ref() == Some(&self.me)
-            && row.owner.as_ref() != Some(&self.me);
+        // Only a request that finds me the owner makes me the checkpoint owner. Whatever moved the
+        // counter, such as withdrawals of others, nobody has taken the lease from me before it.
+        let asked = row.checkpoint_owner.as_ref() == Some(&self.me)
+            && row.owner.as_ref() != Some(&self.me)
+            && row.is_ours();
         let withdrawn = row.owner.as_ref() == Some(&self.me)
             && row.checkpoint_owner.is_none()
             && row.counter <= self.row.counter.next().next()
@@ -298,6 +300,9 @@ impl Holding {
             Some(next) if asked => {
                 self.row = row;
                 if self.next_owner() != Some(&next) {
+                    if self.hand_over.is_some() {
+                        self.close_hand_over("it was withdrawn", effects);
+                    }
                     self.open_hand_over(next, now, effects);
                 }
             }

@@ -97,8 +97,22 @@ impl Story {
     /// Another worker writes to the row.
     #[track_caller]
     fn other(&mut self, kind: WriteKind) {
-        let outcome = self.land(&by("other", 1, kind));
+        self.another("other", kind);
+    }
+
+    #[track_caller]
+    fn another(&mut self, worker: &str, kind: WriteKind) {
+        let outcome = self.land(&by(worker, 1, kind));
         assert!(matches!(outcome, Conditional::Applied(_)), "{outcome:?}");
+    }
+
+    /// The request of "other" is withdrawn, and "third" asks before the holder looks.
+    #[track_caller]
+    fn asked_by_a_third(&mut self) {
+        let (counter, victim) = (self.counter(), WorkerId::new("me"));
+        self.other(WriteKind::Withdraw { counter, victim: victim.clone() });
+        let counter = self.counter();
+        self.another("third", WriteKind::BeginHandOver { counter, victim });
     }
 
     fn counter(&self) -> LeaseCounter {
@@ -274,6 +288,44 @@ fn a_withdrawn_hand_over_keeps_the_lease() {
     let effects = story.on(3_300, HoldingInput::Read(row));
     assert_eq!(effects, [HoldingEffect::HandOverEnded("it was withdrawn")]);
     assert_eq!(ended(&story.on(3_400, HoldingInput::Drained)), Some(LeaseEnd::Kept));
+}
+
+#[test]
+fn a_request_that_follows_a_withdrawn_one_is_heeded() {
+    let mut story = Story::begin();
+    let renewal = story.asked();
+    story.answer(3_020, &renewal);
+    story.asked_by_a_third();
+    let row = story.row.clone();
+    assert_eq!(
+        story.on(3_300, HoldingInput::Read(row)),
+        [
+            HoldingEffect::HandOverEnded("it was withdrawn"),
+            HoldingEffect::HandOverAsked("third".into())
+        ]
+    );
+    let complete = story.writes(3_400, HoldingInput::Drained);
+    assert_eq!(ended(&story.answer(3_410, &complete)), Some(LeaseEnd::HandedOver));
+    assert_eq!(story.row.unwrap().owner, Some("third".into()));
+}
+
+#[test]
+fn a_request_that_follows_others_shows_in_the_answer_to_a_renewal_that_was_made() {
+    let mut story = Story::begin();
+    let renewal = story.asked();
+    drop(story.land(&renewal)); // The answer is lost.
+    story.asked_by_a_third();
+    let (counter, victim) = (story.counter(), WorkerId::new("me"));
+    story.another("third", WriteKind::Withdraw { counter, victim: victim.clone() });
+    let counter = story.counter();
+    story.another("fourth", WriteKind::BeginHandOver { counter, victim });
+    story.on(3_100, HoldingInput::Unanswered);
+    let again = story.writes(3_200, HoldingInput::Tick);
+    let outcome = story.land(&again);
+    let renewal = story.writes(3_210, HoldingInput::Answered(outcome));
+    let next = Some(WorkerId::new("fourth"));
+    assert!(matches!(&renewal.kind, WriteKind::Renew { next: asked, .. } if *asked == next));
+    assert_eq!(ended(&story.answer(3_220, &renewal)), None);
 }
 
 #[test]
