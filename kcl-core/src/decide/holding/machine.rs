@@ -147,7 +147,7 @@ impl Holding {
         };
         let read = self.hand_over.as_ref().map(|hand_over| hand_over.read_at);
         let drained =
-            self.drain_until.filter(|_| !self.consumer_gone).map(|until| until + DRAIN_GRACE);
+            self.drain_until.filter(|_| self.is_awaiting()).map(|until| until + DRAIN_GRACE);
         [write, read, drained].into_iter().flatten().fold(self.deadline(), Moment::min)
     }
 
@@ -203,16 +203,30 @@ impl Holding {
 
     fn stop(&mut self, until: Moment, effects: &mut Vec<HoldingEffect>) {
         match self.goal {
-            Goal::Release | Goal::EndShard { .. } => {}
+            Goal::Release => {}
+            Goal::EndShard { .. } => {
+                self.drain_by(until);
+            }
             Goal::Hold | Goal::HandOver => {
                 self.goal = Goal::Release;
-                let until = self.drain_until.map_or(until, |earlier| earlier.min(until));
-                self.drain_until = Some(until);
+                let until = self.drain_by(until);
                 if !self.consumer_gone {
                     effects.push(HoldingEffect::Drain { until });
                 }
             }
         }
+    }
+
+    /// Lets nothing be waited for any longer than `until`, or than was said before.
+    fn drain_by(&mut self, until: Moment) -> Moment {
+        let until = self.drain_until.map_or(until, |earlier| earlier.min(until));
+        self.drain_until = Some(until);
+        until
+    }
+
+    /// Whether the consumer, or the children's leases, are still to come.
+    const fn is_awaiting(&self) -> bool {
+        !self.consumer_gone || matches!(self.goal, Goal::EndShard { created: false, .. })
     }
 
     fn ask_for(&mut self, checkpoint: Checkpoint, effects: &mut Vec<HoldingEffect>) {
@@ -322,11 +336,17 @@ impl Holding {
             next_moved_at: None,
             read_at: now + HAND_OVER_READ_EVERY,
         });
-        if self.goal == Goal::Hold {
-            let until = now + self.times.hand_over;
-            self.goal = Goal::HandOver;
-            self.drain_until = Some(until);
-            effects.push(HoldingEffect::Drain { until });
+        let until = now + self.times.hand_over;
+        match self.goal {
+            Goal::Hold => {
+                self.goal = Goal::HandOver;
+                self.drain_until = Some(until);
+                effects.push(HoldingEffect::Drain { until });
+            }
+            Goal::EndShard { .. } => {
+                self.drain_by(until);
+            }
+            Goal::HandOver | Goal::Release => {}
         }
     }
 
@@ -343,9 +363,8 @@ impl Holding {
 
     /// Does what is due now.
     fn act(&mut self, now: Moment, effects: &mut Vec<HoldingEffect>) {
-        if self.drain_until.is_some_and(|until| now >= until + DRAIN_GRACE) && !self.consumer_gone {
-            effects.push(HoldingEffect::Cancel);
-            self.consumer_gone = true;
+        if self.is_awaiting() && self.drain_until.is_some_and(|until| now >= until + DRAIN_GRACE) {
+            self.wait_no_longer(effects);
         }
         if let Some(hand_over) = &mut self.hand_over
             && now >= hand_over.read_at
@@ -368,6 +387,16 @@ impl Holding {
                     self.end(LeaseEnd::Kept, effects);
                 }
             }
+        }
+    }
+
+    /// The drain took too long. Who holds the lease next ends the shard again.
+    fn wait_no_longer(&mut self, effects: &mut Vec<HoldingEffect>) {
+        if self.consumer_gone {
+            self.goal = Goal::Release;
+        } else {
+            effects.push(HoldingEffect::Cancel);
+            self.consumer_gone = true;
         }
     }
 

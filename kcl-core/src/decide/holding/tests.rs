@@ -420,3 +420,48 @@ fn a_request_that_the_answer_to_a_renewal_shows_is_heeded_when_it_is_read() {
     assert_eq!(effects[0], HoldingEffect::HandOverAsked("other".into()));
     assert!(matches!(effects[1], HoldingEffect::Drain { .. }), "{effects:?}");
 }
+
+/// A lease whose shard ended at 0.1 s, and whose children's leases cannot be created.
+fn ending() -> Story {
+    let mut story = Story::begin();
+    story.on(100, HoldingInput::ShardEnded(Vec::new()));
+    story
+}
+
+#[test]
+fn a_stop_waits_for_the_children_until_the_drain_ends_and_then_releases() {
+    let mut story = ending();
+    assert_eq!(story.on(200, HoldingInput::Stop { until: at(1_000) }), []);
+    assert_eq!(story.holding.wake_at(), at(1_500));
+    let release = story.writes(1_500, HoldingInput::Tick);
+    assert!(matches!(release.kind, WriteKind::Release { .. }), "{release:?}");
+    assert_eq!(story.on(1_505, HoldingInput::ChildrenCreated), [], "too late");
+    assert_eq!(ended(&story.answer(1_510, &release)), Some(LeaseEnd::Released));
+    assert!(!story.row.unwrap().is_ended(), "whoever is next ends the shard");
+}
+
+#[test]
+fn a_shard_that_ends_amid_a_drain_waits_for_its_children_no_longer_than_that() {
+    let mut story = Story::begin();
+    story.on(50, HoldingInput::Stop { until: at(1_000) });
+    story.on(100, HoldingInput::ShardEnded(Vec::new()));
+    let release = story.writes(1_500, HoldingInput::Tick);
+    assert!(matches!(release.kind, WriteKind::Release { .. }), "{release:?}");
+}
+
+#[test]
+fn a_hand_over_waits_for_the_children_until_its_deadline() {
+    let mut story = ending();
+    let mut write = story.asked();
+    let mut second = 3;
+    while matches!(write.kind, WriteKind::Renew { .. }) {
+        story.answer(1_000 * second + 20, &write);
+        story.on(1_000 * second + 20, HoldingInput::NextOwnerMoved(Some(at(1_000 * second))));
+        second += 3;
+        assert!(second <= 40, "it never ends");
+        let now = story.holding.wake_at().max(at(1_000 * second + 20));
+        write =
+            story.writes(u64::try_from(now.since(at(0)).as_millis()).unwrap(), HoldingInput::Tick);
+    }
+    assert!(matches!(write.kind, WriteKind::CompleteHandOver { .. }), "{write:?}");
+}
