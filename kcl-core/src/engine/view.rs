@@ -125,9 +125,16 @@ impl View {
         self.leases.len()
     }
 
-    /// When a worker's beat last moved, or later if it paces itself by a longer expiry.
+    /// When a worker's beat last moved, or later if it may stand still for longer than an expiry.
     pub(super) fn last_moved(&self, worker: &WorkerId) -> Option<Moment> {
-        self.presence.last_moved(worker, self.side.config.lease.expiry)
+        self.presence.last_moved(worker, self.side.config.lease.expiry, self.presence_window())
+    }
+
+    /// As [`last_moved`](Self::last_moved), of a worker that has just asked for a lease: it may be
+    /// too new for any scan so far.
+    pub(super) fn has_asked(&self, worker: &WorkerId, now: Moment) -> Option<Moment> {
+        let grace = self.presence_window().saturating_sub(self.side.config.lease.expiry);
+        self.last_moved(worker).max(Some(now + grace))
     }
 
     /// When the next silent lease will be expired.
