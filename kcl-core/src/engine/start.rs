@@ -165,7 +165,7 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
             bootstrap::check(start, description)?;
         }
         let now = side.clock.now();
-        match watch.observe(&table.leases, &table.java, now) {
+        match watch.observe((&table.leases, &table.java, &table.unreadable), now) {
             Tenancy::Clear => return Ok(!table.leases.is_empty()),
             Tenancy::Alive { seen } => return Err(RunError::JavaFleetAlive { seen }),
             Tenancy::Wait { until, seen } => {

@@ -32,7 +32,8 @@ pub(super) struct View {
     /// Leases that anybody could have taken at the last scan, and at the one before too.
     free: BTreeSet<LeaseKey>,
     leftover: BTreeSet<LeaseKey>,
-    told: BTreeSet<String>,
+    /// Workers of the same name that were told of.
+    told: BTreeSet<WorkerId>,
     scan_units: f64,
     scan_every: Duration,
 }
@@ -76,15 +77,9 @@ impl View {
             .collect();
         self.leftover = self.free.intersection(&free).cloned().collect();
         self.free = free;
-        for row in table.unreadable {
-            if self.told.insert(format!("{} {}", row.key, row.problem)) {
-                let (key, problem) = (row.key, row.problem);
-                self.side.events.emit(&Event::UnreadableRow { key, problem });
-            }
-        }
         let window = self.presence_window();
         if let Some(other) = self.presence.same_name(&self.side.me, window, now)
-            && self.told.insert(other.to_string())
+            && self.told.insert(other.clone())
         {
             self.side.events.emit(&Event::NameShared { other });
         }
