@@ -164,11 +164,12 @@ async fn a_worker_that_cannot_end_a_shard_says_so_and_stops_within_its_drain() {
     let in_the_way = JavaRow::new(world.key(child).to_string(), "LEADER".into(), "x".into(), None);
     world.store.insert_java_row(in_the_way);
     let key = world.key(child);
-    let told = |event: &Event| match event {
-        Event::CallFailed { doing: "create a child's lease", error, .. } => {
+    let told = |event: &Event| {
+        if let Event::CallFailed { doing: "create a child's lease", error, .. } = event {
             error.contains(key.as_str()).then_some(())
+        } else {
+            None
         }
-        _ => None,
     };
     world.until("told", SOON, |world| world.journal.events(told).len() > 3).await;
     let asked_at = world.clock.elapsed();

@@ -147,9 +147,12 @@ async fn write(world: &World, worker: &str, kind: WriteKind) {
 async fn an_owner_heeds_who_asks_after_another_withdrew() {
     let world = World::new(1);
     world.put(0, ["a"]);
-    world.script(|asked| match asked.call {
-        Call::Process { .. } => Act::Take(SECOND * 5),
-        _ => Act::Succeed,
+    world.script(|asked| {
+        if matches!(asked.call, Call::Process { .. }) {
+            Act::Take(SECOND * 5)
+        } else {
+            Act::Succeed
+        }
     });
     let owner = world.start("owner");
     world.until("begun", SOON, |world| world.journal.has("a")).await;
@@ -175,9 +178,12 @@ async fn where_scans_are_rare_a_newcomer_gets_its_share_after_a_long_batch() {
     world.config.lease.scan_units = 1;
     world.put(0, ["a"]);
     world.put(1, ["b"]);
-    world.script(|asked| match asked.call {
-        Call::Process { .. } => Act::Take(SECOND * 20),
-        _ => Act::Succeed,
+    world.script(|asked| {
+        if matches!(asked.call, Call::Process { .. }) {
+            Act::Take(SECOND * 20)
+        } else {
+            Act::Succeed
+        }
     });
     let _old = world.start("old");
     world.until("begun", SOON, |world| world.journal.delivered().len() == 2).await;
