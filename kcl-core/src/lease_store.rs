@@ -160,13 +160,15 @@ pub struct UnreadableRow {
     pub key: String,
     /// What is wrong with it: names the attribute.
     pub problem: String,
+    /// A text that differs whenever the row does: somebody at work changes its rows.
+    pub fingerprint: String,
 }
 
 impl UnreadableRow {
-    /// A row with its key and what is wrong with it.
+    /// A row with its key, what is wrong with it, and its content.
     #[must_use]
-    pub const fn new(key: String, problem: String) -> Self {
-        Self { key, problem }
+    pub const fn new(key: String, problem: String, fingerprint: String) -> Self {
+        Self { key, problem, fingerprint }
     }
 }
 

@@ -65,7 +65,8 @@ pub(crate) fn sort<'a>(items: impl IntoIterator<Item = &'a Item>) -> Page {
             Ok(Row::Stream(start)) => page.stream_starts.push(start),
             Ok(Row::Java(row)) => page.java.push(row),
             Err(problem) => {
-                page.unreadable.push(UnreadableRow::new(key(item), problem.to_string()));
+                let (key, problem) = (key(item), problem.to_string());
+                page.unreadable.push(UnreadableRow::new(key, problem, fingerprint(item)));
             }
         }
     }

@@ -120,6 +120,9 @@ impl Asking {
                 Some(write) => AskingEffect::Write(Box::new(write.clone())),
                 None => AskingEffect::Read,
             }),
+            AskingInput::Unread if self.stopping && self.begins == 0 => {
+                Some(AskingEffect::Ended(AskEnd::Withdrawn)) // Nothing was written.
+            }
             AskingInput::Unread => self.again(now, HAND_OVER_READ_EVERY),
             AskingInput::Unanswered => self.again(now, RESEND_AFTER),
             AskingInput::Read(row) => self.read(row, now),

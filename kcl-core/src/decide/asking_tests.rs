@@ -301,3 +301,25 @@ fn a_withdrawal_whose_answer_was_lost_is_settled_by_reading() {
     assert_eq!(story.land(&withdrawal, 540), Some(AskingEffect::Read));
     assert_eq!(story.read(550), ended(AskEnd::Withdrawn));
 }
+
+#[test]
+fn a_request_that_stops_before_it_could_read_left_nothing() {
+    let mut story = Story::begin();
+    assert_eq!(story.on(10, AskingInput::Unread), None);
+    assert_eq!(story.on(20, AskingInput::Stop), None);
+    assert_eq!(story.on(260, AskingInput::Tick), Some(AskingEffect::Read));
+    let withdrawn = Some(AskingEffect::Ended(AskEnd::Withdrawn));
+    assert_eq!(story.on(270, AskingInput::Unread), withdrawn);
+}
+
+#[test]
+fn a_request_that_may_stand_in_the_row_stops_only_once_it_has_read_it() {
+    let mut story = Story::begin();
+    let begin = story.writes_after_reading(0);
+    story.renew(None);
+    assert_eq!(story.land(&begin, 10), Some(AskingEffect::Read));
+    assert_eq!(story.on(20, AskingInput::Stop), None);
+    assert_eq!(story.on(30, AskingInput::Unread), None);
+    assert_eq!(story.on(280, AskingInput::Tick), Some(AskingEffect::Read));
+    assert_eq!(story.read(290), Some(AskingEffect::Ended(AskEnd::Withdrawn)));
+}

@@ -99,12 +99,17 @@ impl PresenceWatch {
 
     /// When a worker's beat last moved or was first seen; none if there is no row of it.
     ///
-    /// For one whose own expiry is longer than `expiry` it is later by the difference, so that who
-    /// waits for `expiry` from then on waits for the longer one.
+    /// Where a beat may stand still for longer than `expiry`, for `window` or the worker's own expiry,
+    /// it is later by the difference, so that who waits for `expiry` from then on waits for that.
     #[must_use]
-    pub fn last_moved(&self, worker: &WorkerId, expiry: Duration) -> Option<Moment> {
+    pub fn last_moved(
+        &self,
+        worker: &WorkerId,
+        expiry: Duration,
+        window: Duration,
+    ) -> Option<Moment> {
         let sighting = self.seen.get(worker)?;
-        Some(sighting.since + sighting.expiry.saturating_sub(expiry))
+        Some(sighting.since + sighting.expiry.max(window).saturating_sub(expiry))
     }
 
     /// The workers that have been silent for so long that their rows are only in the way: every
@@ -207,8 +212,20 @@ mod tests {
         watch.observe_scan(&[row], at(5));
         check(&mut watch, &[], 34, &["a"]);
         check(&mut watch, &[], 35, &[]);
-        assert_eq!(watch.last_moved(&"a".into(), EXPIRY), Some(at(25)));
-        assert_eq!(watch.last_moved(&"a".into(), EXPIRY * 4), Some(at(5)));
+        assert_eq!(watch.last_moved(&"a".into(), EXPIRY, EXPIRY), Some(at(25)));
+        assert_eq!(watch.last_moved(&"a".into(), EXPIRY * 4, EXPIRY * 4), Some(at(5)));
+    }
+
+    #[test]
+    fn where_scans_are_rare_a_beat_may_stand_still_for_longer() {
+        let mut watch = PresenceWatch::default();
+        scan(&mut watch, &[("a", 1)], 5);
+        let (worker, window) = (WorkerId::new("a"), Duration::from_secs(84));
+        let sign = watch.last_moved(&worker, EXPIRY, window).unwrap();
+        assert_eq!(sign + EXPIRY, at(89), "whoever waits for an expiry waits for the window");
+        let ids = BTreeSet::new();
+        assert_eq!(watch.present(window, &ids, at(88)), BTreeSet::from([worker]));
+        assert_eq!(watch.present(window, &ids, at(89)), ids);
     }
 
     #[test]
@@ -216,9 +233,9 @@ mod tests {
         let mut watch = PresenceWatch::default();
         scan(&mut watch, &[("a", 1), ("b", 1)], 5);
         scan(&mut watch, &[("a", 2), ("b", 1)], 9);
-        assert_eq!(watch.last_moved(&"a".into(), EXPIRY), Some(at(9)));
-        assert_eq!(watch.last_moved(&"b".into(), EXPIRY), Some(at(5)));
-        assert_eq!(watch.last_moved(&"c".into(), EXPIRY), None);
+        assert_eq!(watch.last_moved(&"a".into(), EXPIRY, EXPIRY), Some(at(9)));
+        assert_eq!(watch.last_moved(&"b".into(), EXPIRY, EXPIRY), Some(at(5)));
+        assert_eq!(watch.last_moved(&"c".into(), EXPIRY, EXPIRY), None);
         check(&mut watch, &[], 18, &["a"]);
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::lease_store::JavaRow;
+use crate::lease_store::{JavaRow, UnreadableRow};
 use crate::model::{Lease, LeaseCounter, LeaseKey, Moment};
 
 /// How long foreign rows must stand still at least: a Java fleet writes nothing for up to 60 s
@@ -27,7 +27,7 @@ pub enum Tenancy {
         /// What there is.
         seen: String,
     },
-    /// A foreign row changed or appeared.
+    /// A foreign row changed or appeared, or one that cannot be read changed.
     Alive {
         /// Which.
         seen: String,
@@ -39,6 +39,8 @@ pub enum Tenancy {
 /// Rows of ours may change as they like, and a foreign row may become ours or go: workers of this
 /// fleet that are already at work take and delete such rows. A stale scan shows such a row as it was
 /// before, so nothing that was seen is forgotten.
+///
+/// A row that cannot be read is nobody's, and holds nobody up as long as it stands still.
 ///
 /// Each worker watches when it starts. One that joins a fleet of ours at work waits as long as there
 /// is a row which that fleet has not taken over, such as a Java leader's.
@@ -55,13 +57,18 @@ pub struct TenancyWatch {
 enum RowKey {
     Java(String),
     Lease(LeaseKey),
+    Unreadable(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Content {
     Java(JavaRow),
     Lease(Box<Lease>),
+    Unreadable(UnreadableRow),
 }
+
+/// What one scan found: leases, rows of Java's, and rows that cannot be read.
+pub type Found<'a> = (&'a [Lease], &'a [JavaRow], &'a [UnreadableRow]);
 
 #[derive(Clone, Debug)]
 struct Sighting {
@@ -78,12 +85,12 @@ impl TenancyWatch {
     }
 
     /// Takes in one whole scan, which was complete at `now`.
-    pub fn observe(&mut self, leases: &[Lease], java: &[JavaRow], now: Moment) -> Tenancy {
+    pub fn observe(&mut self, found: Found<'_>, now: Moment) -> Tenancy {
         let is_first = self.sightings.is_none();
         let mut sightings = self.sightings.take().unwrap_or_default();
         let mut present = BTreeSet::new();
         let mut changed = None;
-        for content in foreign(leases, java) {
+        for content in foreign(found) {
             let key = content.key();
             present.insert(key.clone());
             let known = sightings.get(&key);
@@ -91,16 +98,18 @@ impl TenancyWatch {
                 continue;
             }
             let what = if known.is_some() { "changed" } else { "appeared" };
-            if !is_first && !self.is_outdated(&content) {
+            let counts = known.is_some() || content.is_foreign();
+            if !is_first && counts && !self.is_outdated(&content) {
                 changed.get_or_insert_with(|| format!("{} {what}", content.describe()));
             }
             sightings.insert(key, Sighting { content, first: now });
         }
-        self.remember_ours(leases);
+        self.remember_ours(found.0);
         let tenancy = match changed {
             Some(seen) => Tenancy::Alive { seen },
             None => {
-                let foreign = present.iter().filter_map(|key| sightings.get(key));
+                let present = present.iter().filter_map(|key| sightings.get(key));
+                let foreign = present.filter(|sighting| sighting.content.is_foreign());
                 self.judge(&foreign.collect::<Vec<_>>(), now)
             }
         };
@@ -115,7 +124,7 @@ impl TenancyWatch {
             Content::Lease(lease) => {
                 self.ours.get(&lease.key).is_some_and(|ours| lease.counter < *ours)
             }
-            Content::Java(_) => false,
+            Content::Java(_) | Content::Unreadable(_) => false,
         }
     }
 
@@ -145,15 +154,16 @@ impl TenancyWatch {
             Content::Java(JavaRow { holds_for: Some(holds_for), .. }) => {
                 self.still_for.max(*holds_for)
             }
-            Content::Java(_) | Content::Lease(_) => self.still_for,
+            Content::Java(_) | Content::Lease(_) | Content::Unreadable(_) => self.still_for,
         }
     }
 }
 
-fn foreign(leases: &[Lease], java: &[JavaRow]) -> impl Iterator<Item = Content> {
+fn foreign((leases, java, unreadable): Found<'_>) -> impl Iterator<Item = Content> {
     let leases = leases.iter().filter(|lease| !lease.is_ours());
     let leases = leases.map(|lease| Content::Lease(Box::new(lease.clone())));
-    leases.chain(java.iter().cloned().map(Content::Java))
+    let unreadable = unreadable.iter().cloned().map(Content::Unreadable);
+    leases.chain(java.iter().cloned().map(Content::Java)).chain(unreadable)
 }
 
 impl Content {
@@ -161,6 +171,15 @@ impl Content {
         match self {
             Self::Java(row) => RowKey::Java(row.key.clone()),
             Self::Lease(lease) => RowKey::Lease(lease.key.clone()),
+            Self::Unreadable(row) => RowKey::Unreadable(row.key.clone()),
+        }
+    }
+
+    /// Whether it is known to be another library's.
+    const fn is_foreign(&self) -> bool {
+        match self {
+            Self::Java(_) | Self::Lease(_) => true,
+            Self::Unreadable(_) => false,
         }
     }
 
@@ -171,6 +190,7 @@ impl Content {
                 let owner = lease.holder().map_or("nobody", |owner| owner.as_str());
                 format!("lease {} of {owner} at counter {}", lease.key, lease.counter)
             }
+            Self::Unreadable(row) => format!("row {:?}, whose {},", row.key, row.problem),
         }
     }
 }
@@ -182,12 +202,16 @@ mod tests {
     use crate::model::{LeaseCounter, WriteStamp};
 
     /// A scan as words: `lease=counter` is foreign, `lease=counter!` ours, `@row=content` a Java
-    /// row, `@row=content~seconds` a lock that holds for so long.
-    fn scan(text: &str) -> (Vec<Lease>, Vec<JavaRow>) {
-        let (mut leases, mut java) = (Vec::new(), Vec::new());
+    /// row, `@row=content~seconds` a lock that holds for so long, `?row=content` one that cannot be
+    /// read.
+    fn observe(watch: &mut TenancyWatch, text: &str, now: Moment) -> Tenancy {
+        let (mut leases, mut java, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for word in text.split_whitespace() {
             let (name, content) = word.split_once('=').unwrap();
-            if let Some(key) = name.strip_prefix('@') {
+            if let Some(key) = name.strip_prefix('?') {
+                let problem = "attribute \"checkpoint\" is missing".into();
+                unreadable.push(UnreadableRow::new(key.into(), problem, content.into()));
+            } else if let Some(key) = name.strip_prefix('@') {
                 let holds_for = content.split_once('~').map(|(_, holds)| holds.parse().unwrap());
                 let holds_for = holds_for.map(Duration::from_secs);
                 java.push(JavaRow::new(key.into(), "LEADER".into(), content.into(), holds_for));
@@ -203,7 +227,7 @@ mod tests {
                 leases.push(lease);
             }
         }
-        (leases, java)
+        watch.observe((&leases, &java, &unreadable), now)
     }
 
     fn at(seconds: u64) -> Moment {
@@ -216,8 +240,7 @@ mod tests {
         let mut watch = TenancyWatch::new(Duration::from_secs(expiry));
         let mut found = None;
         for &(seconds, text) in scans {
-            let (leases, java) = scan(text);
-            found = Some(watch.observe(&leases, &java, at(seconds)));
+            found = Some(observe(&mut watch, text, at(seconds)));
         }
         match found.unwrap() {
             Tenancy::Clear => assert_eq!("clear", expected),
@@ -296,14 +319,25 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_cannot_be_read_holds_nobody_up_unless_it_changes() {
+        check(&[(1, "?odd=a")], "clear");
+        check(&[(1, "0=4 ?odd=a"), (91, "0=4 ?odd=a")], "clear");
+        check(&[(1, "0=4 ?odd=a"), (2, "0=4 ?odd=b")], "alive");
+        check(&[(1, "0=4"), (2, "0=4 ?odd=a")], "91");
+        check(&[(1, "0=4"), (2, "0=4 ?odd=a"), (3, "0=4 ?odd=b")], "alive");
+    }
+
+    #[test]
     fn what_is_seen_is_said() {
         let mut watch = TenancyWatch::new(Duration::from_secs(10));
-        let (leases, java) = scan("0=4 @lock=a");
         let seen = "2 rows of another library, such as lease 0 of me at counter 4";
         let expected = Tenancy::Wait { until: at(90), seen: seen.into() };
-        assert_eq!(watch.observe(&leases, &java, at(0)), expected);
-        let (leases, java) = scan("0=5 @lock=a");
+        assert_eq!(observe(&mut watch, "0=4 @lock=a", at(0)), expected);
         let expected = Tenancy::Alive { seen: "lease 0 of me at counter 5 changed".into() };
-        assert_eq!(watch.observe(&leases, &java, at(1)), expected);
+        assert_eq!(observe(&mut watch, "0=5 @lock=a", at(1)), expected);
+        let seen = "row \"odd\", whose attribute \"checkpoint\" is missing, changed";
+        drop(observe(&mut watch, "0=5 ?odd=a", at(2)));
+        let expected = Tenancy::Alive { seen: seen.into() };
+        assert_eq!(observe(&mut watch, "0=5 ?odd=b", at(3)), expected);
     }
 }

@@ -351,7 +351,7 @@ async fn create(store: &dyn LeaseStore, events: &Events, write: &LeaseWrite) {
     }
 }
 
-/// The pause before a failed create is sent again; the lease's own deadline bounds the number.
+/// The pause before a failed create is sent again. A stop or a hand-over ends the attempts.
 const CREATE_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 fn report(events: &Events, doing: &'static str, error: &LeaseStoreError) {

@@ -29,10 +29,8 @@ pub(super) struct Channels {
 /// Runs the lease side where it is called.
 pub(super) async fn run(side: Arc<Side>, channels: Channels) -> LeaseSideEnd {
     let Channels { grants, status, stop } = channels;
-    let (start, description) = tokio::select! {
-        biased;
-        () = stop.cancelled() => return Ok(Vec::new()),
-        start = start::run(&side) => start?,
+    let Some((start, description)) = start::run(&side, &stop).await? else {
+        return Ok(Vec::new());
     };
     status.send_modify(|status| status.state = WorkerState::Running);
     Scanner::new(side, (start, description.retention), grants, status).run(stop).await

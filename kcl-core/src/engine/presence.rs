@@ -53,13 +53,18 @@ pub(super) async fn run(side: Arc<Side>, stop: CancellationToken, removed: onesh
             }
         };
     }
+    remove(&side).await;
+    drop(removed);
+}
+
+/// Removes the row, if it can.
+pub(super) async fn remove(side: &Side) {
     for _ in 0..REMOVALS_MAX {
         match side.store.delete_presence(&side.me).await {
             Ok(()) => break,
-            Err(error) => report(&side, "remove this worker's presence", &error),
+            Err(error) => report(side, "remove this worker's presence", &error),
         }
     }
-    drop(removed);
 }
 
 fn report(side: &Side, doing: &'static str, error: &LeaseStoreError) {

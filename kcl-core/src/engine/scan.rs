@@ -18,7 +18,7 @@ pub(super) struct Table {
     pub(super) read_units: f64,
 }
 
-/// Reads all pages.
+/// Reads all pages, and tells of rows that could not be read.
 pub(super) async fn run(side: &Side, reading: Reading) -> Result<Table, LeaseStoreError> {
     let mut table = Table::default();
     let mut from = None;
@@ -35,5 +35,6 @@ pub(super) async fn run(side: &Side, reading: Reading) -> Result<Table, LeaseSto
             break;
         }
     }
+    side.tell_unreadable(&table.unreadable);
     Ok(table)
 }

@@ -393,7 +393,7 @@ impl Scanner {
         let now = self.now();
         match news {
             FromHolder::Asked { key, next } => {
-                let moved_at = self.view.last_moved(&next);
+                let moved_at = self.view.has_asked(&next, now);
                 self.holders.asked(&key, next, moved_at);
             }
             FromHolder::Ended { key, how, row } => self.lease_ended(&key, how, *row, now),

@@ -1,13 +1,17 @@
 //! What every task of the lease side shares, all of it immutable.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::WorkerConfig;
 use crate::decide::write_numbers::WriteNumbers;
 use crate::engine::refusal::Refusals;
-use crate::lease_store::LeaseStore;
+use crate::event::Event;
+use crate::lease_store::{LeaseStore, UnreadableRow};
 use crate::memory::MemoryBudget;
 use crate::model::WorkerId;
 use crate::record_source::RecordSource;
@@ -26,12 +30,25 @@ pub(super) struct Side {
     pub(super) lanes: AtomicU32,
     pub(super) chance: Chance,
     pub(super) refusals: Refusals,
+    /// The unreadable rows that were told of: a cell that every scan writes.
+    pub(super) told_rows: watch::Sender<BTreeSet<String>>,
 }
 
 impl Side {
     /// Write numbers that no other part of this worker uses.
     pub(super) fn write_numbers(&self) -> WriteNumbers {
         WriteNumbers::of_lane(self.lanes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Tells of rows that could not be read, once for each problem.
+    pub(super) fn tell_unreadable(&self, rows: &[UnreadableRow]) {
+        for UnreadableRow { key, problem, .. } in rows {
+            let told = format!("{key} {problem}");
+            if self.told_rows.send_if_modified(|known| known.insert(told)) {
+                let (key, problem) = (key.clone(), problem.clone());
+                self.events.emit(&Event::UnreadableRow { key, problem });
+            }
+        }
     }
 }
 

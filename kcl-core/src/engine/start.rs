@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::decide::bootstrap;
 use crate::decide::retry;
@@ -29,20 +30,48 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 /// How often the table is looked at while Java workers may be alive.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a worker that is not to start after all may take to remove its presence.
+const REMOVAL_TIME: Duration = Duration::from_secs(5);
+
 /// How many first leases are created at once.
 const CREATES_MAX: usize = 16;
 
-/// Brings the application to where leases can be taken. Returns where its stream began.
-pub(super) async fn run(side: &Arc<Side>) -> Result<(StreamStart, StreamDescription), RunError> {
+/// Brings the application to where leases can be taken. Returns where its stream began, or none if
+/// it was stopped before. Unless it gets there, no presence of this worker is left.
+pub(super) async fn run(
+    side: &Arc<Side>,
+    stop: &CancellationToken,
+) -> Result<Option<(StreamStart, StreamDescription)>, RunError> {
+    let Some(found) = stop.run_until_cancelled(look(side)).await else { return Ok(None) };
+    let (description, has_leases) = found?;
+    let begun = stop.run_until_cancelled(begin(side, &description, has_leases)).await;
+    if !matches!(begun, Some(Ok(_))) {
+        // A row that stays is only judged absent later.
+        drop(timeout(REMOVAL_TIME, presence::remove(side)).await);
+    }
+    Ok(begun.transpose()?.map(|start| (start, description)))
+}
+
+/// All that comes before the first write. Returns what the stream is, and whether there are leases.
+async fn look(side: &Side) -> Result<(StreamDescription, bool), RunError> {
     prepare(side).await?;
     let description = describe(side).await?;
     let has_leases = watch_for_java(side, &description).await?;
+    Ok((description, has_leases))
+}
+
+/// Writes this worker's presence, and what the first leases need.
+async fn begin(
+    side: &Side,
+    description: &StreamDescription,
+    has_leases: bool,
+) -> Result<StreamStart, RunError> {
     announce(side).await?;
     side.events.emit(&Event::Started { worker: side.me.clone() });
     let mut attempt = 0;
     loop {
-        match bootstrap(side, &description, has_leases).await {
-            Ok(start) => return Ok((start, description)),
+        match bootstrap(side, description, has_leases).await {
+            Ok(start) => return Ok(start),
             Err(Failure::Fatal(error)) => return Err(error),
             Err(Failure::Again(error)) => {
                 pause(side, "create the first leases", error, &mut attempt).await;
@@ -136,7 +165,7 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
             bootstrap::check(start, description)?;
         }
         let now = side.clock.now();
-        match watch.observe(&table.leases, &table.java, now) {
+        match watch.observe((&table.leases, &table.java, &table.unreadable), now) {
             Tenancy::Clear => return Ok(!table.leases.is_empty()),
             Tenancy::Alive { seen } => return Err(RunError::JavaFleetAlive { seen }),
             Tenancy::Wait { until, seen } => {

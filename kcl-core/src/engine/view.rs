@@ -32,7 +32,8 @@ pub(super) struct View {
     /// Leases that anybody could have taken at the last scan, and at the one before too.
     free: BTreeSet<LeaseKey>,
     leftover: BTreeSet<LeaseKey>,
-    told: BTreeSet<String>,
+    /// Workers of the same name that were told of.
+    told: BTreeSet<WorkerId>,
     scan_units: f64,
     scan_every: Duration,
 }
@@ -76,15 +77,9 @@ impl View {
             .collect();
         self.leftover = self.free.intersection(&free).cloned().collect();
         self.free = free;
-        for row in table.unreadable {
-            if self.told.insert(format!("{} {}", row.key, row.problem)) {
-                let (key, problem) = (row.key, row.problem);
-                self.side.events.emit(&Event::UnreadableRow { key, problem });
-            }
-        }
         let window = self.presence_window();
         if let Some(other) = self.presence.same_name(&self.side.me, window, now)
-            && self.told.insert(other.to_string())
+            && self.told.insert(other.clone())
         {
             self.side.events.emit(&Event::NameShared { other });
         }
@@ -125,9 +120,16 @@ impl View {
         self.leases.len()
     }
 
-    /// When a worker's beat last moved, or later if it paces itself by a longer expiry.
+    /// When a worker's beat last moved, or later if it may stand still for longer than an expiry.
     pub(super) fn last_moved(&self, worker: &WorkerId) -> Option<Moment> {
-        self.presence.last_moved(worker, self.side.config.lease.expiry)
+        self.presence.last_moved(worker, self.side.config.lease.expiry, self.presence_window())
+    }
+
+    /// As [`last_moved`](Self::last_moved), of a worker that has just asked for a lease: it may be
+    /// too new for any scan so far.
+    pub(super) fn has_asked(&self, worker: &WorkerId, now: Moment) -> Option<Moment> {
+        let grace = self.presence_window().saturating_sub(self.side.config.lease.expiry);
+        self.last_moved(worker).max(Some(now + grace))
     }
 
     /// When the next silent lease will be expired.

@@ -148,6 +148,7 @@ impl Worker {
             lanes: AtomicU32::new(0),
             chance: Chance::seeded(parts.incarnation.rotate_left(32)),
             refusals: refusals.clone(),
+            told_rows: watch::Sender::default(),
         });
         let (grants, granted) = mpsc::channel(GRANTS_MAX);
         let consumers = ConsumerParts {

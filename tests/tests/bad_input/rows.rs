@@ -173,6 +173,26 @@ async fn a_live_java_fleet_is_named_and_left_alone_and_followed_once_it_is_gone(
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_be_read_is_told_before_the_first_write_and_must_not_change() {
+    let scene = Scene::new(1).await;
+    let leases = DynamoLeaseStore::new(&scene.stack.sdk_config(), created(TABLE));
+    kcl_core::lease_store::LeaseStore::prepare(&leases).await.unwrap();
+    put(&scene, java(4)).await;
+    let strange = |content: &str| {
+        let row = [("leaseKey", "strange"), ("entityType", "LEASES"), ("content", content)];
+        row.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect::<Row>()
+    };
+    put(&scene, strange("a")).await;
+    let worker = scene.start("w");
+    let told = async |scene: &Scene| unreadable(scene, "strange").is_some();
+    scene.until("the row is told", told).await;
+    put(&scene, strange("b")).await;
+    let text = worker.refusal().await;
+    check(&text, &["are using this lease table", "\"strange\"", "entityType", "changed"]);
+    assert_eq!(row(&scene, SHARD).await, java(4), "nothing is written");
+}
+
+#[tokio::test]
 async fn two_workers_of_one_name_share_the_shards_and_say_so() {
     let scene = Scene::new(4).await;
     let one = scene.start("twin");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kcl_core::event::Event;
+use kcl_core::event::{Event, LeaseEnd};
 use kcl_core::lease_store::JavaRow;
 use kcl_core::model::Checkpoint;
 use kcl_tests::world::{Act, Call, World};
@@ -153,4 +153,33 @@ async fn a_row_in_a_leases_place_is_reported_as_a_hole_and_holds_up_no_other_sha
     assert!(!world.journal.has("a"));
     world.store.remove(&key);
     world.until("healed", SECOND * 20, |world| world.journal.has("a")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_cannot_end_a_shard_says_so_and_stops_within_its_drain() {
+    let world = World::new(1);
+    let worker = world.start("w");
+    world.until("held", SOON, |world| world.owned_by("w") == Some(1)).await;
+    let [child, _] = world.split(0);
+    let in_the_way = JavaRow::new(world.key(child).to_string(), "LEADER".into(), "x".into(), None);
+    world.store.insert_java_row(in_the_way);
+    let key = world.key(child);
+    let told = |event: &Event| {
+        if let Event::CallFailed { doing: "create a child's lease", error, .. } = event {
+            error.contains(key.as_str()).then_some(())
+        } else {
+            None
+        }
+    };
+    world.until("told", SOON, |world| world.journal.events(told).len() > 3).await;
+    let asked_at = world.clock.elapsed();
+    let report = worker.stop().await.unwrap();
+    let took = world.clock.elapsed() - asked_at;
+    assert!(took <= world.config.shutdown.drain + SECOND, "{took:?}");
+    let ends: Vec<_> = report.shards.iter().map(|shard| (shard.key.clone(), shard.how)).collect();
+    assert_eq!(ends, [(world.key(0), LeaseEnd::Released)]);
+    assert_eq!(world.lease(0).owner, None);
+    world.store.remove(key.as_str());
+    let _next = world.start("next");
+    world.until("ended", SOON, |world| world.lease(0).is_ended()).await;
 }

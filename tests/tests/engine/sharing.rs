@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use kcl_core::event::{Event, LeaseEnd, TakeReason};
+use kcl_core::lease_store::{Conditional, LeaseStore};
+use kcl_core::model::{Checkpoint, Lease, LeaseKey, LeaseWrite, WriteKind};
 use kcl_tests::world::{Act, Call, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -131,4 +133,68 @@ async fn two_workers_of_one_name_share_like_any_two_and_say_so() {
     world.put(0, ["a"]);
     world.put(1, ["b"]);
     world.until("delivered", SOON, |world| world.journal.delivered().len() == 2).await;
+}
+
+/// A worker that is not there writes to the only lease.
+async fn write(world: &World, worker: &str, kind: WriteKind) {
+    let (key, worker) = (world.key(0), worker.into());
+    let write = LeaseWrite { key, worker, number: 1, kind };
+    let outcome = world.store.write(&write).await.unwrap();
+    assert!(matches!(outcome, Conditional::Applied(_)), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_heeds_who_asks_after_another_withdrew() {
+    let world = World::new(1);
+    world.put(0, ["a"]);
+    world.script(|asked| {
+        if matches!(asked.call, Call::Process { .. }) {
+            Act::Take(SECOND * 5)
+        } else {
+            Act::Succeed
+        }
+    });
+    let owner = world.start("owner");
+    world.until("begun", SOON, |world| world.journal.has("a")).await;
+    let counter = || world.lease(0).counter;
+    let victim = || owner.id.clone();
+    let begin = || WriteKind::BeginHandOver { counter: counter(), victim: victim() };
+    write(&world, "first", begin()).await;
+    let asked = |event: &Event| matches!(event, Event::HandOverAsked { .. }).then_some(());
+    world.until("asked", SOON, |world| !world.journal.events(asked).is_empty()).await;
+    write(&world, "first", WriteKind::Withdraw { counter: counter(), victim: victim() }).await;
+    write(&world, "second", begin()).await;
+    world.until("over", SOON, |world| !world.journal.events(ended).is_empty()).await;
+    let ends: Vec<_> = world.journal.events(ended).into_iter().map(|(.., how)| how).collect();
+    assert_eq!(ends, [LeaseEnd::HandedOver]);
+    let lease = world.lease(0);
+    assert_eq!((lease.owner, lease.checkpoint_owner), (Some("second".into()), None));
+    assert!(matches!(lease.checkpoint, Checkpoint::After(_)), "the batch in hand is stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_scans_are_rare_a_newcomer_gets_its_share_after_a_long_batch() {
+    let mut world = World::new(2);
+    world.config.lease.scan_units = 1;
+    world.put(0, ["a"]);
+    world.put(1, ["b"]);
+    world.script(|asked| {
+        if matches!(asked.call, Call::Process { .. }) {
+            Act::Take(SECOND * 20)
+        } else {
+            Act::Succeed
+        }
+    });
+    let _old = world.start("old");
+    world.until("begun", SOON, |world| world.journal.delivered().len() == 2).await;
+    for number in 0..2_000 {
+        let key = LeaseKey::new(format!("shardId-{number:012}-finished"));
+        let checkpoint = Checkpoint::ShardEnd;
+        world.store.insert_lease(Lease { key, checkpoint, ..world.lease(0) });
+    }
+    world.pass(SECOND * 2).await; // The owner's next scan is far.
+    let _new = world.start("new");
+    world.until("shared", SECOND * 30, |world| world.owned_by("new") == Some(1)).await;
+    let ends: Vec<_> = world.journal.events(ended).into_iter().map(|(.., how)| how).collect();
+    assert_eq!(ends, [LeaseEnd::HandedOver], "nothing is kept and asked for again");
 }

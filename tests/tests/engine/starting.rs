@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use kcl_core::error::RunError;
 use kcl_core::event::Event;
-use kcl_core::model::{InitialPosition, Lease};
+use kcl_core::lease_store::{LeaseStore, Reading};
+use kcl_core::model::{InitialPosition, Lease, LeaseKey};
 use kcl_local::kinesis::MemoryStream;
 use kcl_tests::errors::chain;
-use kcl_tests::world::World;
+use kcl_tests::world::{StoreFault, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -157,4 +158,31 @@ async fn still_java_rows_are_taken_over_after_ninety_seconds() {
     });
     assert_eq!(waits.unwrap().2, SECOND * 90);
     assert_eq!(world.journal.delivered(), ["a", "b"]);
+}
+
+/// How many workers have a row in the table.
+async fn presence(world: &World) -> usize {
+    world.store.scan(None, Reading::Consistent).await.unwrap().presence.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_stopped_while_it_starts_leaves_no_presence() {
+    let world = World::new(1);
+    let worker = world.start("w");
+    worker.faults.store(StoreFault::LoseReplies); // The first leases are never done.
+    world.pass(SECOND * 3).await;
+    assert_eq!(presence(&world).await, 1);
+    worker.stop().await.unwrap();
+    assert_eq!(presence(&world).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_cannot_start_leaves_no_presence() {
+    let world = World::new(1);
+    world.start("former").stop_once_held(&world).await;
+    let key = LeaseKey::new("orders"); // Where the stream's start belongs.
+    world.store.insert_lease(Lease { key, ..world.lease(0) });
+    let error = world.start("w").ended().await.unwrap_err();
+    assert!(matches!(error, RunError::Leases(_)), "{error:?}");
+    assert_eq!(presence(&world).await, 0);
 }

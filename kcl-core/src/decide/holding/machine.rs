@@ -147,7 +147,7 @@ impl Holding {
         };
         let read = self.hand_over.as_ref().map(|hand_over| hand_over.read_at);
         let drained =
-            self.drain_until.filter(|_| !self.consumer_gone).map(|until| until + DRAIN_GRACE);
+            self.drain_until.filter(|_| self.is_awaiting()).map(|until| until + DRAIN_GRACE);
         [write, read, drained].into_iter().flatten().fold(self.deadline(), Moment::min)
     }
 
@@ -203,16 +203,30 @@ impl Holding {
 
     fn stop(&mut self, until: Moment, effects: &mut Vec<HoldingEffect>) {
         match self.goal {
-            Goal::Release | Goal::EndShard { .. } => {}
+            Goal::Release => {}
+            Goal::EndShard { .. } => {
+                self.drain_by(until);
+            }
             Goal::Hold | Goal::HandOver => {
                 self.goal = Goal::Release;
-                let until = self.drain_until.map_or(until, |earlier| earlier.min(until));
-                self.drain_until = Some(until);
+                let until = self.drain_by(until);
                 if !self.consumer_gone {
                     effects.push(HoldingEffect::Drain { until });
                 }
             }
         }
+    }
+
+    /// Lets nothing be waited for any longer than `until`, or than was said before.
+    fn drain_by(&mut self, until: Moment) -> Moment {
+        let until = self.drain_until.map_or(until, |earlier| earlier.min(until));
+        self.drain_until = Some(until);
+        until
+    }
+
+    /// Whether the consumer, or the children's leases, are still to come.
+    const fn is_awaiting(&self) -> bool {
+        !self.consumer_gone || matches!(self.goal, Goal::EndShard { created: false, .. })
     }
 
     fn ask_for(&mut self, checkpoint: Checkpoint, effects: &mut Vec<HoldingEffect>) {
@@ -287,9 +301,11 @@ impl Holding {
 
     /// Takes in a row that is not as this worker left it.
     fn learn(&mut self, row: Lease, now: Moment, effects: &mut Vec<HoldingEffect>) {
-        let asked = row.counter == self.row.counter
-            && row.checkpoint_owner.as_ref() == Some(&self.me)
-            && row.owner.as_ref() != Some(&self.me);
+        // Only a request that finds me the owner makes me the checkpoint owner. Whatever moved the
+        // counter, such as withdrawals of others, nobody has taken the lease from me before it.
+        let asked = row.checkpoint_owner.as_ref() == Some(&self.me)
+            && row.owner.as_ref() != Some(&self.me)
+            && row.is_ours();
         let withdrawn = row.owner.as_ref() == Some(&self.me)
             && row.checkpoint_owner.is_none()
             && row.counter <= self.row.counter.next().next()
@@ -298,6 +314,9 @@ impl Holding {
             Some(next) if asked => {
                 self.row = row;
                 if self.next_owner() != Some(&next) {
+                    if self.hand_over.is_some() {
+                        self.close_hand_over("it was withdrawn", effects);
+                    }
                     self.open_hand_over(next, now, effects);
                 }
             }
@@ -317,11 +336,17 @@ impl Holding {
             next_moved_at: None,
             read_at: now + HAND_OVER_READ_EVERY,
         });
-        if self.goal == Goal::Hold {
-            let until = now + self.times.hand_over;
-            self.goal = Goal::HandOver;
-            self.drain_until = Some(until);
-            effects.push(HoldingEffect::Drain { until });
+        let until = now + self.times.hand_over;
+        match self.goal {
+            Goal::Hold => {
+                self.goal = Goal::HandOver;
+                self.drain_until = Some(until);
+                effects.push(HoldingEffect::Drain { until });
+            }
+            Goal::EndShard { .. } => {
+                self.drain_by(until);
+            }
+            Goal::HandOver | Goal::Release => {}
         }
     }
 
@@ -338,9 +363,8 @@ impl Holding {
 
     /// Does what is due now.
     fn act(&mut self, now: Moment, effects: &mut Vec<HoldingEffect>) {
-        if self.drain_until.is_some_and(|until| now >= until + DRAIN_GRACE) && !self.consumer_gone {
-            effects.push(HoldingEffect::Cancel);
-            self.consumer_gone = true;
+        if self.is_awaiting() && self.drain_until.is_some_and(|until| now >= until + DRAIN_GRACE) {
+            self.wait_no_longer(effects);
         }
         if let Some(hand_over) = &mut self.hand_over
             && now >= hand_over.read_at
@@ -363,6 +387,16 @@ impl Holding {
                     self.end(LeaseEnd::Kept, effects);
                 }
             }
+        }
+    }
+
+    /// The drain took too long. Who holds the lease next ends the shard again.
+    fn wait_no_longer(&mut self, effects: &mut Vec<HoldingEffect>) {
+        if self.consumer_gone {
+            self.goal = Goal::Release;
+        } else {
+            effects.push(HoldingEffect::Cancel);
+            self.consumer_gone = true;
         }
     }
 

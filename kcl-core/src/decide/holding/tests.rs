@@ -97,8 +97,22 @@ impl Story {
     /// Another worker writes to the row.
     #[track_caller]
     fn other(&mut self, kind: WriteKind) {
-        let outcome = self.land(&by("other", 1, kind));
+        self.another("other", kind);
+    }
+
+    #[track_caller]
+    fn another(&mut self, worker: &str, kind: WriteKind) {
+        let outcome = self.land(&by(worker, 1, kind));
         assert!(matches!(outcome, Conditional::Applied(_)), "{outcome:?}");
+    }
+
+    /// The request of "other" is withdrawn, and "third" asks before the holder looks.
+    #[track_caller]
+    fn asked_by_a_third(&mut self) {
+        let (counter, victim) = (self.counter(), WorkerId::new("me"));
+        self.other(WriteKind::Withdraw { counter, victim: victim.clone() });
+        let counter = self.counter();
+        self.another("third", WriteKind::BeginHandOver { counter, victim });
     }
 
     fn counter(&self) -> LeaseCounter {
@@ -277,6 +291,44 @@ fn a_withdrawn_hand_over_keeps_the_lease() {
 }
 
 #[test]
+fn a_request_that_follows_a_withdrawn_one_is_heeded() {
+    let mut story = Story::begin();
+    let renewal = story.asked();
+    story.answer(3_020, &renewal);
+    story.asked_by_a_third();
+    let row = story.row.clone();
+    assert_eq!(
+        story.on(3_300, HoldingInput::Read(row)),
+        [
+            HoldingEffect::HandOverEnded("it was withdrawn"),
+            HoldingEffect::HandOverAsked("third".into())
+        ]
+    );
+    let complete = story.writes(3_400, HoldingInput::Drained);
+    assert_eq!(ended(&story.answer(3_410, &complete)), Some(LeaseEnd::HandedOver));
+    assert_eq!(story.row.unwrap().owner, Some("third".into()));
+}
+
+#[test]
+fn a_request_that_follows_others_shows_in_the_answer_to_a_renewal_that_was_made() {
+    let mut story = Story::begin();
+    let renewal = story.asked();
+    drop(story.land(&renewal)); // The answer is lost.
+    story.asked_by_a_third();
+    let (counter, victim) = (story.counter(), WorkerId::new("me"));
+    story.another("third", WriteKind::Withdraw { counter, victim: victim.clone() });
+    let counter = story.counter();
+    story.another("fourth", WriteKind::BeginHandOver { counter, victim });
+    story.on(3_100, HoldingInput::Unanswered);
+    let again = story.writes(3_200, HoldingInput::Tick);
+    let outcome = story.land(&again);
+    let renewal = story.writes(3_210, HoldingInput::Answered(outcome));
+    let next = Some(WorkerId::new("fourth"));
+    assert!(matches!(&renewal.kind, WriteKind::Renew { next: asked, .. } if *asked == next));
+    assert_eq!(ended(&story.answer(3_220, &renewal)), None);
+}
+
+#[test]
 fn a_release_that_meets_a_hand_over_completes_it() {
     let mut story = Story::begin();
     let effects = story.on(100, HoldingInput::Stop { until: at(20_000) });
@@ -367,4 +419,49 @@ fn a_request_that_the_answer_to_a_renewal_shows_is_heeded_when_it_is_read() {
     let effects = story.on(3_130, HoldingInput::Read(row));
     assert_eq!(effects[0], HoldingEffect::HandOverAsked("other".into()));
     assert!(matches!(effects[1], HoldingEffect::Drain { .. }), "{effects:?}");
+}
+
+/// A lease whose shard ended at 0.1 s, and whose children's leases cannot be created.
+fn ending() -> Story {
+    let mut story = Story::begin();
+    story.on(100, HoldingInput::ShardEnded(Vec::new()));
+    story
+}
+
+#[test]
+fn a_stop_waits_for_the_children_until_the_drain_ends_and_then_releases() {
+    let mut story = ending();
+    assert_eq!(story.on(200, HoldingInput::Stop { until: at(1_000) }), []);
+    assert_eq!(story.holding.wake_at(), at(1_500));
+    let release = story.writes(1_500, HoldingInput::Tick);
+    assert!(matches!(release.kind, WriteKind::Release { .. }), "{release:?}");
+    assert_eq!(story.on(1_505, HoldingInput::ChildrenCreated), [], "too late");
+    assert_eq!(ended(&story.answer(1_510, &release)), Some(LeaseEnd::Released));
+    assert!(!story.row.unwrap().is_ended(), "whoever is next ends the shard");
+}
+
+#[test]
+fn a_shard_that_ends_amid_a_drain_waits_for_its_children_no_longer_than_that() {
+    let mut story = Story::begin();
+    story.on(50, HoldingInput::Stop { until: at(1_000) });
+    story.on(100, HoldingInput::ShardEnded(Vec::new()));
+    let release = story.writes(1_500, HoldingInput::Tick);
+    assert!(matches!(release.kind, WriteKind::Release { .. }), "{release:?}");
+}
+
+#[test]
+fn a_hand_over_waits_for_the_children_until_its_deadline() {
+    let mut story = ending();
+    let mut write = story.asked();
+    let mut second = 3;
+    while matches!(write.kind, WriteKind::Renew { .. }) {
+        story.answer(1_000 * second + 20, &write);
+        story.on(1_000 * second + 20, HoldingInput::NextOwnerMoved(Some(at(1_000 * second))));
+        second += 3;
+        assert!(second <= 40, "it never ends");
+        let now = story.holding.wake_at().max(at(1_000 * second + 20));
+        write =
+            story.writes(u64::try_from(now.since(at(0)).as_millis()).unwrap(), HoldingInput::Tick);
+    }
+    assert!(matches!(write.kind, WriteKind::CompleteHandOver { .. }), "{write:?}");
 }
