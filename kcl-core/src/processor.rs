@@ -8,7 +8,9 @@ use crate::context::{ShardContext, ShardInfo};
 ///
 /// One processor is made for each ownership of a shard. Its methods never overlap. A future that one
 /// of them returned may be dropped at any of its await points once the lease is lost or the worker's
-/// time is up; `lease_lost` still runs then.
+/// time is up; `lease_lost` still runs then. It may also be dropped when an
+/// [acknowledgement](crate::Ack) fails: then the processor is dropped as well, without another call,
+/// and a new one gets the records again.
 ///
 /// # Examples
 /// ```
