@@ -98,7 +98,9 @@ pub enum LostDataPolicy {
     /// Go on with the oldest record that is left.
     #[default]
     Continue,
-    /// Do not go on with this shard: release its lease, and say so.
+    /// Do not go on with this shard: release its lease, and say so. This worker does not take it
+    /// again until it is started anew. The next one does the same: in the end the shard rests without
+    /// an owner, while records are lost that were not yet, until workers are started that go on.
     Stop,
 }
 
