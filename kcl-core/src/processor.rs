@@ -2,6 +2,7 @@
 
 use crate::BoxError;
 use crate::batch::RecordBatch;
+use crate::config::{DeliveryConfig, Mistake};
 use crate::context::{ShardContext, ShardInfo};
 
 /// What a service does with the records of one shard.
@@ -114,6 +115,15 @@ pub trait ProcessorFactory: Send + Sync + 'static {
 
     /// Makes the processor of one ownership of one shard.
     fn create(&self, shard: &ShardContext) -> Self::Processor;
+
+    /// The settings that cannot work with its processors. [`WorkerBuilder::build`] tells them with all
+    /// others.
+    ///
+    /// [`WorkerBuilder::build`]: crate::engine::WorkerBuilder::build
+    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake> {
+        let _ = delivery;
+        Vec::new()
+    }
 }
 
 impl<F, P> ProcessorFactory for F

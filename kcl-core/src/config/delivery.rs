@@ -104,6 +104,15 @@ pub enum LostDataPolicy {
     Stop,
 }
 
+impl DeliveryConfig {
+    /// What cannot work where the application gets no checkpointer: nothing would ever be stored.
+    pub(crate) fn without_checkpointer(&self) -> Vec<Mistake> {
+        let problem = "must not be Manual with for_each or for_stream, which get no checkpointer";
+        let is_mistake = self.checkpoints == CheckpointPolicy::Manual;
+        is_mistake.then(|| Mistake::new("delivery.checkpoints", problem)).into_iter().collect()
+    }
+}
+
 impl Default for DeliveryConfig {
     fn default() -> Self {
         Self {
