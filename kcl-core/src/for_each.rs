@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::BoxError;
 use crate::batch::RecordBatch;
+use crate::config::{DeliveryConfig, Mistake};
 use crate::context::ShardContext;
 use crate::engine::lanes::{Handler, Lanes};
 use crate::model::Record;
@@ -22,6 +23,9 @@ const CONCURRENCY: usize = 64;
 /// [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max) and a batch, in order. On a clean
 /// stop records under way are finished, while there is time; keys that wait before they try again are
 /// left to the next owner.
+///
+/// The library stores progress, for there is no checkpointer here: `delivery.checkpoints` must not be
+/// [`Manual`](crate::config::CheckpointPolicy::Manual).
 ///
 /// All calls for one shard run in one task. A handler that keeps a processor busy for long belongs on
 /// threads of its own.
@@ -73,6 +77,10 @@ impl ProcessorFactory for ForEach {
 
     fn create(&self, shard: &ShardContext) -> PerKey {
         PerKey { lanes: Lanes::new(Arc::clone(&self.handler), shard, self.concurrency) }
+    }
+
+    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake> {
+        delivery.without_checkpointer()
     }
 }
 

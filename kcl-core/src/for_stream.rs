@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::BoxError;
 use crate::ack::Ack;
 use crate::batch::RecordBatch;
+use crate::config::{DeliveryConfig, Mistake};
 use crate::context::ShardContext;
 use crate::engine::feed::Feed;
 use crate::model::Record;
@@ -25,6 +26,9 @@ use crate::processor::{ProcessorFactory, RecordProcessor};
 /// again to a new future, by the [policy](crate::config::FailurePolicy). It may be dropped at any of
 /// its await points. Order is your combinators' business: use `then` for one at a time,
 /// `for_each_concurrent` for none at all, and [`for_each`](crate::for_each()) for one within each key.
+///
+/// The library stores progress, for there is no checkpointer here: `delivery.checkpoints` must not be
+/// [`Manual`](crate::config::CheckpointPolicy::Manual).
 ///
 /// # Examples
 /// ```
@@ -87,6 +91,10 @@ impl ProcessorFactory for ForStream {
 
     fn create(&self, _shard: &ShardContext) -> Streamed {
         Streamed { feed: Feed::new(|records| (self.work)(RecordStream { records })) }
+    }
+
+    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake> {
+        delivery.without_checkpointer()
     }
 }
 

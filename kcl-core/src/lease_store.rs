@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::BoxError;
-use crate::config::Mistake;
+use crate::config::{LeaseConfig, Mistake};
 use crate::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStart, WorkerId};
 
 /// A table of leases, with the few other rows that a fleet needs.
@@ -27,10 +27,12 @@ use crate::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStar
 /// `kcl_core::testing::lease_store` (feature `test-util`) checks all of it but 7.
 #[async_trait]
 pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
-    /// The store's own settings that cannot work. [`WorkerBuilder::build`] tells them with all others.
+    /// The store's own settings that cannot work, alone or with those of the leases.
+    /// [`WorkerBuilder::build`] tells them with all others.
     ///
     /// [`WorkerBuilder::build`]: crate::engine::WorkerBuilder::build
-    fn mistakes(&self) -> Vec<Mistake> {
+    fn mistakes(&self, leases: &LeaseConfig) -> Vec<Mistake> {
+        let _ = leases;
         Vec::new()
     }
 

@@ -2,13 +2,16 @@
 
 use crate::BoxError;
 use crate::batch::RecordBatch;
+use crate::config::{DeliveryConfig, Mistake};
 use crate::context::{ShardContext, ShardInfo};
 
 /// What a service does with the records of one shard.
 ///
 /// One processor is made for each ownership of a shard. Its methods never overlap. A future that one
 /// of them returned may be dropped at any of its await points once the lease is lost or the worker's
-/// time is up; `lease_lost` still runs then.
+/// time is up; `lease_lost` still runs then. It may also be dropped when an
+/// [acknowledgement](crate::Ack) fails: then the processor is dropped as well, without another call,
+/// and a new one gets the records again.
 ///
 /// # Examples
 /// ```
@@ -112,6 +115,15 @@ pub trait ProcessorFactory: Send + Sync + 'static {
 
     /// Makes the processor of one ownership of one shard.
     fn create(&self, shard: &ShardContext) -> Self::Processor;
+
+    /// The settings that cannot work with its processors. [`WorkerBuilder::build`] tells them with all
+    /// others.
+    ///
+    /// [`WorkerBuilder::build`]: crate::engine::WorkerBuilder::build
+    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake> {
+        let _ = delivery;
+        Vec::new()
+    }
 }
 
 impl<F, P> ProcessorFactory for F

@@ -36,12 +36,12 @@ pub struct DynamoLeaseStoreConfig {
     pub attempt_timeout: Duration,
     /// How long a call may take with all its attempts. Default: 3 s.
     ///
-    /// Less than a third of the lease expiry: a renewal that fails must leave time for another.
+    /// At most a third of the lease expiry: a renewal that fails must leave time for another.
     pub operation_timeout: Duration,
     /// The most attempts of a call, the first one included; at least 1. Default: 3.
     pub attempts_max: u32,
     /// How long [`prepare`](kcl_core::lease_store::LeaseStore::prepare) waits for a table that is
-    /// being created or changed. Default: 30 s.
+    /// being created. Default: 30 s. A worker that starts is told then, and tries again without end.
     ///
     /// It is longer than the calls' own timeouts because DynamoDB takes some seconds to create a
     /// table, and because the first call also has to find credentials.
@@ -105,8 +105,8 @@ impl DynamoLeaseStoreConfig {
         self
     }
 
-    /// What cannot work.
-    pub(crate) fn mistakes(&self) -> Vec<Mistake> {
+    /// What cannot work with leases of this expiry.
+    pub(crate) fn mistakes(&self, expiry: Duration) -> Vec<Mistake> {
         let times = [
             ("leases.connect_timeout", self.connect_timeout),
             ("leases.attempt_timeout", self.attempt_timeout),
@@ -114,6 +114,13 @@ impl DynamoLeaseStoreConfig {
             ("leases.prepare_timeout", self.prepare_timeout),
         ];
         let mut mistakes: Vec<_> = Mistake::of_zero_times(times).collect();
+        if self.operation_timeout > expiry / 3 {
+            let problem = format!(
+                "({:?}) must be at most a third of lease.expiry ({expiry:?})",
+                self.operation_timeout
+            );
+            mistakes.push(Mistake::new("leases.operation_timeout", problem));
+        }
         if self.attempts_max == 0 {
             mistakes.push(Mistake::new("leases.attempts_max", "must be at least 1"));
         }

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use kcl_core::config::Mistake;
+use kcl_core::config::{LeaseConfig, Mistake};
 use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStart, WorkerId};
 
@@ -193,8 +193,8 @@ impl DynamoLeaseStore {
 
 #[async_trait]
 impl LeaseStore for DynamoLeaseStore {
-    fn mistakes(&self) -> Vec<Mistake> {
-        self.config.mistakes()
+    fn mistakes(&self, leases: &LeaseConfig) -> Vec<Mistake> {
+        self.config.mistakes(leases.expiry)
     }
 
     async fn prepare(&self) -> Result<(), LeaseStoreError> {

@@ -9,8 +9,9 @@ use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::operation::update_continuous_backups::UpdateContinuousBackupsError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
-    ScalarAttributeType, TableDescription, TableStatus, Tag,
+    AttributeDefinition, BillingMode, GlobalSecondaryIndexDescription, IndexStatus,
+    KeySchemaElement, KeyType, PointInTimeRecoverySpecification, ScalarAttributeType,
+    TableDescription, TableStatus, Tag,
 };
 use kcl_core::lease_store::LeaseStoreError;
 use tokio::time::{sleep, timeout};
@@ -59,10 +60,10 @@ impl Table<'_> {
                 }
                 (Some(table), setup) => {
                     self.check_key(&table)?;
-                    let found = table.table_status.unwrap_or(TableStatus::Active);
-                    found.as_str().clone_into(status);
-                    let usable = matches!(found, TableStatus::Active | TableStatus::Updating);
-                    if usable && self.protect(setup).await? {
+                    let busy = unready(&table);
+                    let is_ready = busy.is_none();
+                    *status = busy.unwrap_or_else(|| "waiting for its backups".to_owned());
+                    if is_ready && self.protect(setup).await? {
                         return Ok(());
                     }
                 }
@@ -186,5 +187,50 @@ impl Table<'_> {
             .operation_timeout(self.config.prepare_timeout)
             .build();
         Builder::default().timeout_config(timeouts)
+    }
+}
+
+/// What keeps a table from being used; none if nothing does.
+///
+/// An index that is being created does: a Java fleet that starts creates one, and waits for it in
+/// silence.
+fn unready(table: &TableDescription) -> Option<String> {
+    match table.table_status() {
+        None | Some(TableStatus::Active | TableStatus::Updating) => {}
+        Some(busy) => return Some(busy.as_str().to_owned()),
+    }
+    let is_new = |index: &&GlobalSecondaryIndexDescription| {
+        index.index_status() == Some(&IndexStatus::Creating)
+    };
+    let index = table.global_secondary_indexes().iter().find(is_new)?;
+    Some(format!("creating the index {}", index.index_name().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(status: TableStatus, index: Option<IndexStatus>, expected: Option<&str>) {
+        let index = index.map(|status| {
+            GlobalSecondaryIndexDescription::builder().index_name("i").index_status(status).build()
+        });
+        let table = TableDescription::builder()
+            .table_status(status)
+            .set_global_secondary_indexes(index.map(|index| vec![index]))
+            .build();
+        assert_eq!(unready(&table).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_table_is_not_ready_while_it_or_an_index_of_it_is_created() {
+        check(TableStatus::Active, None, None);
+        check(TableStatus::Updating, None, None);
+        check(TableStatus::Creating, None, Some("CREATING"));
+        check(TableStatus::Deleting, None, Some("DELETING"));
+        check(TableStatus::Updating, Some(IndexStatus::Creating), Some("creating the index i"));
+        check(TableStatus::Active, Some(IndexStatus::Creating), Some("creating the index i"));
+        check(TableStatus::Active, Some(IndexStatus::Active), None);
+        check(TableStatus::Updating, Some(IndexStatus::Deleting), None);
     }
 }

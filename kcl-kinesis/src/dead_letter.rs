@@ -20,8 +20,14 @@ const PUT: &str = "kinesis:PutRecord";
 /// Source: Kinesis developer guide, "Quotas and limits".
 const SIZE_MAX_DEFAULT: usize = 1024 * 1024;
 
+/// How many characters a partition key may have.
+///
+/// Source: Kinesis API reference, `PutRecord`.
+const KEY_LENGTH_MAX: usize = 256;
+
 /// Puts each record into a Kinesis stream, as [`FailedRecord::to_json`] writes it, under its own
-/// partition key: letters of a key stay in order.
+/// partition key: letters of a key stay in order. A key that Kinesis does not take, as a record may
+/// have that was aggregated, is replaced by the id of the record's shard.
 ///
 /// The stream must exist, and must not be the one that is consumed. JSON needs a third more room than
 /// the record: one of more than some 760 kB does not fit into a stream whose records are limited to
@@ -60,11 +66,7 @@ impl KinesisDeadLetter {
 #[async_trait]
 impl DeadLetter for KinesisDeadLetter {
     async fn store(&self, failed: &FailedRecord) -> Result<(), BoxError> {
-        // Kinesis takes no empty key, which a record may have that was aggregated.
-        let key = match failed.record.partition_key.as_str() {
-            "" => failed.shard.as_str(),
-            key => key,
-        };
+        let key = key(failed);
         let letter = failed.to_json();
         let size = letter.len();
         let put = self.client.put_record().partition_key(key).data(Blob::new(letter));
@@ -92,6 +94,13 @@ impl KinesisDeadLetter {
     }
 }
 
+/// The partition key of a letter: the record's own, if Kinesis takes it.
+fn key(failed: &FailedRecord) -> &str {
+    let key = failed.record.partition_key.as_str();
+    let is_taken = (1..=KEY_LENGTH_MAX).contains(&key.chars().count());
+    if is_taken { key } else { failed.shard.as_str() }
+}
+
 /// A letter that is larger than the records of most streams may be, and was refused.
 #[derive(Debug, Error)]
 #[error(
@@ -102,4 +111,26 @@ struct TooLarge {
     stream: String,
     bytes: usize,
     source: SourceError,
+}
+
+#[cfg(test)]
+mod tests {
+    use kcl_core::Record;
+    use kcl_core::model::{PartitionKey, Position};
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_kinesis_does_not_take_is_replaced_by_the_shard() {
+        let taken = "é".repeat(KEY_LENGTH_MAX);
+        let too_long = "é".repeat(KEY_LENGTH_MAX + 1);
+        for (own, expected) in
+            [("", "shard"), ("k", "k"), (&*taken, &*taken), (&*too_long, "shard")]
+        {
+            let position = Position::of(1.into());
+            let record = Record::new(position, PartitionKey::from(own), "data", None);
+            let failed = FailedRecord::new(("s".into(), "shard".into()), record, "no", 1);
+            assert_eq!(key(&failed), expected);
+        }
+    }
 }

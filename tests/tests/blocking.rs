@@ -9,11 +9,11 @@ mod tests {
     use aws_sdk_kinesis::primitives::Blob;
     use kcl_core::config::WorkerConfig;
     use kcl_core::context::ShardContext;
-    use kcl_core::event::{Event, Observer};
+    use kcl_core::event::{Event, LeaseEnd, Observer};
     use kcl_core::lease_store::{LeaseStore as _, Reading};
     use kcl_core::model::{InitialPosition, LeaseCounter, LeaseKey};
     use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
-    use kcl_dynamo::DynamoLeaseStore;
+    use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
     use kcl_kinesis::KinesisSource;
     use kcl_local::LocalStack;
     use kcl_tests::fleet::until;
@@ -52,7 +52,10 @@ mod tests {
         }
     }
 
-    struct Blocker(Journal);
+    /// Longer than any test takes.
+    const FOR_GOOD: Duration = Duration::from_mins(2);
+
+    struct Blocker(Journal, Duration);
 
     impl RecordProcessor for Blocker {
         #[expect(clippy::disallowed_methods, reason = "to block a thread is what is tested")]
@@ -62,23 +65,28 @@ mod tests {
             _: &ShardContext,
         ) -> Result<(), BoxError> {
             self.0.note(Said::Blocked);
-            std::thread::sleep(BLOCKED_FOR);
+            std::thread::sleep(self.1);
             self.0.note(Said::Released);
             Ok(())
         }
     }
 
-    fn worker(stack: &LocalStack, journal: &Journal) -> Worker {
+    fn worker(stack: &LocalStack, journal: &Journal, blocked_for: Duration) -> Worker {
         let aws = stack.sdk_config();
         let mut config = WorkerConfig::default();
         config.lease.expiry = Duration::from_secs(2);
         config.retrieval.initial_position = InitialPosition::TrimHorizon;
         config.delivery.slow_after = Duration::from_secs(1);
+        if blocked_for > BLOCKED_FOR {
+            config.shutdown.drain = Duration::from_secs(1);
+        }
+        let table = DynamoLeaseStoreConfig::new("leases");
+        let table = table.with_operation_timeout(config.lease.expiry / 3);
         let processors = journal.clone();
         Worker::builder("w")
             .records(KinesisSource::new(&aws, "orders"))
-            .leases(DynamoLeaseStore::new(&aws, "leases").create_if_missing())
-            .processor(move |_: &ShardContext| Blocker(processors.clone()))
+            .leases(DynamoLeaseStore::new(&aws, table).create_if_missing())
+            .processor(move |_: &ShardContext| Blocker(processors.clone(), blocked_for))
             .config(config)
             .observer(journal.clone())
             .build()
@@ -101,9 +109,14 @@ mod tests {
         leases.into_iter().map(|lease| (lease.key, lease.counter)).collect()
     }
 
-    /// The application's runtime: as many threads as there are shards.
-    fn application() -> Runtime {
-        Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    /// The application's runtime.
+    fn application(threads: usize) -> Runtime {
+        Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
+    }
+
+    fn how(said: &Said) -> Option<LeaseEnd> {
+        let Said::Event(Event::LeaseEnded { how, .. }) = said else { return None };
+        Some(*how)
     }
 
     #[tokio::test]
@@ -111,7 +124,7 @@ mod tests {
         let stack = LocalStack::start().unwrap();
         stream_with_a_record_in_each_of_two_shards(&stack).await;
         let journal = Journal::default();
-        let (application, worker) = (application(), worker(&stack, &journal));
+        let (application, worker) = (application(2), worker(&stack, &journal, BLOCKED_FOR));
         let handle = worker.handle();
         let run = application.spawn(worker.run());
         let blocked = async || Ok(journal.count(|said| *said == Said::Blocked) == 2);
@@ -128,12 +141,28 @@ mod tests {
         }
         handle.shut_down();
         run.await.unwrap().unwrap();
-        let ended = journal.count(|said| {
-            let Said::Event(Event::LeaseEnded { how, .. }) = said else { return false };
-            *how != kcl_core::event::LeaseEnd::Released
-        });
-        assert_eq!(ended, 0, "no lease was lost");
+        let lost = journal.count(|said| how(said).is_some_and(|how| how != LeaseEnd::Released));
+        assert_eq!(lost, 0, "no lease was lost");
         assert_eq!(journal.count(|said| *said == Said::Blocked), 2, "each record came once");
+        application.shutdown_background();
+    }
+
+    #[tokio::test]
+    async fn a_worker_stops_although_its_processors_block_their_threads_for_good() {
+        let stack = LocalStack::start().unwrap();
+        stream_with_a_record_in_each_of_two_shards(&stack).await;
+        let journal = Journal::default();
+        // More threads than there are shards: somebody has to run the worker.
+        let (application, worker) = (application(4), worker(&stack, &journal, FOR_GOOD));
+        let handle = worker.handle();
+        let run = application.spawn(worker.run());
+        let blocked = async || Ok(journal.count(|said| *said == Said::Blocked) == 2);
+        until("both shards block", LIMIT, blocked).await.unwrap();
+        handle.shut_down();
+        let report = tokio::time::timeout(LIMIT, run).await.expect("it returns in time");
+        let ends: Vec<_> = report.unwrap().unwrap().shards.iter().map(|it| it.how).collect();
+        assert_eq!(ends, [LeaseEnd::Released; 2]);
+        assert_eq!(journal.count(|said| *said == Said::Released), 0, "they still block");
         application.shutdown_background();
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use kcl_core::config::{CheckpointPolicy, WorkerConfig};
 use kcl_core::context::ShardContext;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
-use kcl_dynamo::DynamoLeaseStore;
+use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_examples::Demo;
 use kcl_kinesis::KinesisSource;
 use tokio::sync::Mutex;
@@ -67,7 +67,9 @@ fn worker(demo: &Demo, sink: &Sink) -> Result<Worker, BoxError> {
     let (mut config, sink) = (WorkerConfig::default(), Arc::clone(sink));
     config.delivery.checkpoints = CheckpointPolicy::Manual;
     config.lease.expiry = std::time::Duration::from_secs(2);
-    let leases = DynamoLeaseStore::new(demo.aws(), "two-phase").create_if_missing();
+    let table =
+        DynamoLeaseStoreConfig::new("two-phase").with_operation_timeout(config.lease.expiry / 3);
+    let leases = DynamoLeaseStore::new(demo.aws(), table).create_if_missing();
     let worker = Worker::builder("writer").leases(leases).config(config);
     let worker = worker.records(KinesisSource::new(demo.aws(), demo.stream()));
     Ok(worker.processor(move |_: &ShardContext| Writer(Arc::clone(&sink))).build()?)

@@ -98,8 +98,19 @@ pub enum LostDataPolicy {
     /// Go on with the oldest record that is left.
     #[default]
     Continue,
-    /// Do not go on with this shard: release its lease, and say so.
+    /// Do not go on with this shard: release its lease, and say so. This worker does not take it
+    /// again until it is started anew. The next one does the same: in the end the shard rests without
+    /// an owner, while records are lost that were not yet, until workers are started that go on.
     Stop,
+}
+
+impl DeliveryConfig {
+    /// What cannot work where the application gets no checkpointer: nothing would ever be stored.
+    pub(crate) fn without_checkpointer(&self) -> Vec<Mistake> {
+        let problem = "must not be Manual with for_each or for_stream, which get no checkpointer";
+        let is_mistake = self.checkpoints == CheckpointPolicy::Manual;
+        is_mistake.then(|| Mistake::new("delivery.checkpoints", problem)).into_iter().collect()
+    }
 }
 
 impl Default for DeliveryConfig {

@@ -45,8 +45,8 @@ impl Resume {
         done.map_or(self, |done| Self::after(done, caught_up_at.or(known)))
     }
 
-    /// Where to start once more if nothing was read since a reader was opened at `opened_at`: LATEST
-    /// would be a later place each time.
+    /// Where to start once more if nothing that was read since the first reader was opened, at
+    /// `opened_at`, is done: LATEST would be a later place each time.
     #[must_use]
     pub fn again(self, opened_at: Timestamp) -> Self {
         match self.from {

@@ -11,7 +11,7 @@ use crate::decide::lifecycle::Event as Happened;
 use crate::engine::attend::{Attended, Patience};
 use crate::engine::consumer::{Call, Consumer, Failure};
 use crate::engine::delivery::{Mishap, Outcome};
-use crate::engine::fetch::{Batch, Fetch, Next};
+use crate::engine::fetch::{Batch, Fetch, Hopeless, Next};
 use crate::engine::link::Order;
 use crate::engine::refusal::RefusedAt;
 use crate::event::Event;
@@ -115,7 +115,12 @@ impl Consumer {
                     self.delivery.publish(Some(at));
                 }
                 Some(Next::End(_)) => return Err(Happened::EndReached),
-                Some(Next::Hopeless) => return Err(Happened::Hopeless),
+                Some(Next::Hopeless(why)) => {
+                    if why == Hopeless::LostData {
+                        self.refusals.refuse_lease(self.parts.lease.key.clone());
+                    }
+                    return Err(Happened::Hopeless);
+                }
                 None if self.delivery.reached().in_flight == 0 => {
                     self.delivery.publish(None); // The last acknowledgements came a moment ago.
                     self.guard.wait(fetch.step()).await?;

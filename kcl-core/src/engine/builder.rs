@@ -172,7 +172,9 @@ impl WorkerBuilder {
             Err(error) => error.mistakes().to_vec(),
         };
         mistakes.extend(self.source.iter().flat_map(|source| source.mistakes()));
-        mistakes.extend(self.store.iter().flat_map(|store| store.mistakes()));
+        let WorkerConfig { lease: leases, delivery, .. } = &self.config;
+        mistakes.extend(self.factory.iter().flat_map(|factory| factory.mistakes(delivery)));
+        mistakes.extend(self.store.iter().flat_map(|store| store.mistakes(leases)));
         let mut missing = |setting, problem: &str| {
             mistakes.push(Mistake { setting, problem: problem.to_owned() });
         };

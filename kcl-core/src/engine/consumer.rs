@@ -29,7 +29,7 @@ use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::Event;
 use crate::memory::MemoryBudget;
-use crate::model::{Checkpoint, ChildShard, Moment, Position};
+use crate::model::{Checkpoint, ChildShard, Moment, Position, Timestamp};
 use crate::record_source::RecordSource;
 use crate::telemetry::Events;
 
@@ -61,6 +61,8 @@ pub(super) struct Consumer {
     pub(super) delivery: Delivery,
     /// None for a shard that is finished.
     pub(super) fetch: Option<Fetch>,
+    /// When the first reader was opened.
+    opened_at: Option<Timestamp>,
     pub(super) hand: Hand,
     pub(super) refusals: Refusals,
     /// Proven to cover the shard.
@@ -154,6 +156,7 @@ impl Consumer {
             guard,
             delivery,
             fetch: None,
+            opened_at: None,
             hand: Hand::default(),
             refusals,
             children: None,
@@ -256,7 +259,7 @@ impl Consumer {
         }
         let told = match self.fetch.as_mut().and_then(Fetch::take) {
             Some(Next::End(children)) => children,
-            Some(Next::Batch(_) | Next::CaughtUp(_) | Next::Hopeless) | None => Vec::new(),
+            Some(Next::Batch(_) | Next::CaughtUp(_) | Next::Hopeless(_)) | None => Vec::new(),
         };
         let done = self.delivery.reached().done;
         self.children = Some(children::prove(&mut self.guard, &self.parts, &told, done).await?);
@@ -366,11 +369,16 @@ impl Consumer {
     }
 
     fn read_after(&mut self, checkpoint: Checkpoint) {
+        let opened_at = self.fetch.as_ref().and_then(Fetch::opened_at);
+        self.opened_at = self.opened_at.or(opened_at);
         let initial = self.parts.config.retrieval.initial_position;
         let caught_up_at = self.delivery.progress.borrow().caught_up_at;
         self.fetch = resume(&self.parts.lease, checkpoint, initial).map(|mut resume| {
             if let Some(seam) = &mut resume.seam {
                 seam.caught_up_at = seam.caught_up_at.max(caught_up_at);
+            }
+            if let Some(opened_at) = self.opened_at {
+                resume = resume.again(opened_at);
             }
             Fetch::new(self.parts.clone(), resume)
         });

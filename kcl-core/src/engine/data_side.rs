@@ -1,32 +1,46 @@
 //! Starts a consumer for each lease that comes to be held, on the application's runtime.
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::engine::consumer::{self, ConsumerParts};
+use crate::engine::delivery::LOSS_TIME_MAX;
 use crate::engine::link::Grant;
-use crate::engine::supervisor::Tasks;
+use crate::engine::supervisor::{TaskEnd, Tasks};
 use crate::telemetry::shard_span;
 
-/// Runs consumers until there are no more grants and all of them have ended.
+/// Runs consumers until the lease side is over and all of them have ended, or their time is up: one
+/// that the application blocks never ends.
 pub(super) async fn run(mut grants: mpsc::Receiver<Grant>, parts: ConsumerParts) {
     let mut consumers = Tasks::default();
-    let mut is_open = true;
-    while is_open || consumers.len() > 0 {
+    loop {
         tokio::select! {
             biased;
-            grant = grants.recv(), if is_open => match grant {
+            grant = grants.recv() => match grant {
                 Some(grant) => {
                     let span = shard_span(&grant.stream, &grant.lease.key.shard());
                     consumers.spawn("consumer", span, consumer::run(grant, parts.clone()));
                 }
-                None => is_open = false,
+                None => break,
             },
-            end = consumers.ended(), if consumers.len() > 0 => {
-                // Its holder has noticed: it releases the lease, and somebody resumes the shard.
-                if let Some(message) = end.panic {
-                    tracing::error!(reason = message, "consumer panicked");
-                }
-            }
+            end = consumers.ended() => tell(end),
         }
+    }
+    let rest = async {
+        while consumers.len() > 0 {
+            tell(consumers.ended().await);
+        }
+    };
+    let time = LOSS_TIME_MAX + parts.config.delivery.cancel_grace;
+    if timeout(time, rest).await.is_err() {
+        let left = consumers.len();
+        tracing::error!(left, "processors block their threads: only the process's exit ends them");
+    }
+}
+
+/// Tells of a panic. The holder has noticed: it releases the lease, and somebody resumes the shard.
+fn tell(end: TaskEnd) {
+    if let Some(message) = end.panic {
+        tracing::error!(reason = message, "consumer panicked");
     }
 }

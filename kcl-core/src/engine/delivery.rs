@@ -31,7 +31,7 @@ use crate::partial_failure;
 use crate::telemetry::chain;
 
 /// How long the processor may take to hear that the lease is lost.
-const LOSS_TIME_MAX: Duration = Duration::from_secs(10);
+pub(super) const LOSS_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How a call of the processor ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

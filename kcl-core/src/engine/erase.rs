@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 
 use crate::BoxError;
 use crate::batch::RecordBatch;
+use crate::config::{DeliveryConfig, Mistake};
 use crate::context::{ShardContext, ShardInfo};
 use crate::processor::{ProcessorFactory, RecordProcessor};
 
@@ -76,11 +77,16 @@ impl<P: RecordProcessor> ErasedProcessor for P {
 /// [`ProcessorFactory`], object-safe.
 pub(crate) trait ErasedFactory: Send + Sync {
     fn create(&self, shard: &ShardContext) -> Box<dyn ErasedProcessor>;
+    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake>;
 }
 
 impl<F: ProcessorFactory> ErasedFactory for F {
     fn create(&self, shard: &ShardContext) -> Box<dyn ErasedProcessor> {
         Box::new(ProcessorFactory::create(self, shard))
+    }
+
+    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake> {
+        ProcessorFactory::mistakes(self, delivery)
     }
 }
 

@@ -57,8 +57,17 @@ pub(super) enum Next {
     CaughtUp(Timestamp),
     /// The shard is closed, and everything was read. Told again each time it is asked.
     End(Vec<ChildShard>),
-    /// The shard cannot be read, or must not be read on. Told again each time it is asked.
-    Hopeless,
+    /// The shard is not read on. Told again each time it is asked.
+    Hopeless(Hopeless),
+}
+
+/// Why a shard is not read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hopeless {
+    /// It cannot be read here: another worker may be able to, or this one later.
+    Unreadable,
+    /// Records were lost, and the policy is to stop.
+    LostData,
 }
 
 /// Records, and whether they reach up to the end.
@@ -78,6 +87,7 @@ pub(super) struct Fetch {
     resume: Resume,
     /// Whether the records after `resume` are known to follow without a gap.
     is_seamless: bool,
+    /// When the first reader was opened.
     opened_at: Option<Timestamp>,
     reader: Option<Box<dyn ShardReader>>,
     attempt: Option<BoxFuture<'static, Attempt>>,
@@ -90,7 +100,7 @@ pub(super) struct Fetch {
     batch: Option<Batch>,
     caught_up_at: Option<Timestamp>,
     end: Option<Vec<ChildShard>>,
-    is_hopeless: bool,
+    hopeless: Option<Hopeless>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -136,8 +146,13 @@ impl Fetch {
             batch: None,
             caught_up_at: None,
             end: None,
-            is_hopeless: false,
+            hopeless: None,
         }
+    }
+
+    /// When its first reader was opened, if one was.
+    pub(super) const fn opened_at(&self) -> Option<Timestamp> {
+        self.opened_at
     }
 
     /// Takes what is there to be done, in order.
@@ -149,8 +164,8 @@ impl Fetch {
         if let Some(batch) = self.batch.take() {
             return Some(Next::Batch(batch));
         }
-        if self.is_hopeless {
-            return Some(Next::Hopeless);
+        if let Some(why) = self.hopeless {
+            return Some(Next::Hopeless(why));
         }
         self.end.clone().map(Next::End)
     }
@@ -160,7 +175,7 @@ impl Fetch {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(super) async fn fill(&mut self) {
-        while self.batch.is_none() && self.end.is_none() && !self.is_hopeless {
+        while self.batch.is_none() && self.end.is_none() && self.hopeless.is_none() {
             self.step().await;
         }
     }
@@ -184,7 +199,7 @@ impl Fetch {
         };
         let done = attempt.await;
         self.attempt = None;
-        self.opened_at = done.opened_at.or(self.opened_at);
+        self.opened_at = self.opened_at.or(done.opened_at);
         self.reader = done.reader;
         match done.outcome {
             Ok(Brought::Fetched(fetched)) => {
@@ -209,7 +224,7 @@ impl Fetch {
         let first = fetched.records.first().map(|record| record.position);
         if !self.is_seamless && (first.is_some() || is_caught_up) {
             self.look_for_gap(first);
-            if self.is_hopeless {
+            if self.hopeless.is_some() {
                 return;
             }
         }
@@ -264,9 +279,9 @@ impl Fetch {
     fn lost(&mut self, from: Checkpoint, to: Checkpoint, caught_up_at: Option<Timestamp>) {
         let shard = self.parts.lease.key.shard();
         self.parts.events.emit(&Event::DataLost { shard, from, to, caught_up_at });
-        self.is_hopeless = match self.parts.config.delivery.lost_data {
-            LostDataPolicy::Continue => false,
-            LostDataPolicy::Stop => true,
+        self.hopeless = match self.parts.config.delivery.lost_data {
+            LostDataPolicy::Continue => None,
+            LostDataPolicy::Stop => Some(Hopeless::LostData),
         };
     }
 
@@ -295,7 +310,8 @@ impl Fetch {
         let limits = if is_retryable { PAUSES } else { PAUSES_REFUSED };
         let retry_in = retry::pause(tries, limits, self.parts.chance.draw());
         self.next_read = self.next_read.max(now + retry_in);
-        self.is_hopeless = retry::is_hopeless(now - since, is_retryable);
+        let is_hopeless = retry::is_hopeless(now - since, is_retryable);
+        self.hopeless = is_hopeless.then_some(Hopeless::Unreadable);
         self.tell(error, retry_in);
     }
 

@@ -98,6 +98,11 @@ impl Worker {
 
     /// Works until the handle says to shut down.
     ///
+    /// Then it takes `shutdown.drain` and 15 s at most, and `delivery.cancel_grace` on top of that. A
+    /// processor that blocks its thread for longer is left behind: its lease is released, and only the
+    /// process's exit ends the thread. A runtime waits for such threads when it is dropped: use
+    /// `Runtime::shutdown_timeout`, or exit.
+    ///
     /// # Errors
     /// [`RunError`] if the worker cannot begin or go on; its variants say what to do. Everything
     /// that may pass by itself is tried again instead.

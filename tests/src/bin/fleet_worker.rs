@@ -16,7 +16,7 @@ use kcl_core::dead_letter::FileDeadLetter;
 use kcl_core::event::{Event, Observer};
 use kcl_core::model::InitialPosition;
 use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor, Worker};
-use kcl_dynamo::DynamoLeaseStore;
+use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_kinesis::KinesisSource;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -162,6 +162,9 @@ async fn main() -> anyhow::Result<()> {
     let slow_every = args.slow_every;
     let mut lease = LeaseConfig::default();
     lease.expiry = Duration::from_millis(args.failover_ms);
+    let table = DynamoLeaseStoreConfig::new(args.app.as_str());
+    let operation_timeout = table.operation_timeout.min(lease.expiry / 3);
+    let table = table.with_operation_timeout(operation_timeout);
     let mut retrieval = RetrievalConfig::default();
     retrieval.initial_position = match args.initial {
         Initial::TrimHorizon => InitialPosition::TrimHorizon,
@@ -178,7 +181,7 @@ async fn main() -> anyhow::Result<()> {
     let poison: Option<Arc<str>> = args.poison.as_deref().map(Into::into);
     let builder = Worker::builder(&args.worker)
         .records(KinesisSource::new(&aws, args.stream.as_str()))
-        .leases(DynamoLeaseStore::new(&aws, args.app.as_str()).create_if_missing())
+        .leases(DynamoLeaseStore::new(&aws, table).create_if_missing())
         .processor(move |_: &ShardContext| Writer {
             log: Arc::clone(&log),
             worker: Arc::clone(&worker),

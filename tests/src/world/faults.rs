@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kcl_core::config::Mistake;
+use kcl_core::config::{LeaseConfig, Mistake};
 use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::model::{
     Lease, LeaseKey, LeaseWrite, Presence, Shard, ShardId, StreamDescription, StreamName,
@@ -108,8 +108,8 @@ impl FaultyStore {
 
 #[async_trait]
 impl LeaseStore for FaultyStore {
-    fn mistakes(&self) -> Vec<Mistake> {
-        self.inner.mistakes()
+    fn mistakes(&self, leases: &LeaseConfig) -> Vec<Mistake> {
+        self.inner.mistakes(leases)
     }
 
     async fn prepare(&self) -> Result<(), LeaseStoreError> {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use kcl_core::Worker;
-use kcl_core::config::WorkerConfig;
+use kcl_core::config::{CheckpointPolicy, WorkerConfig};
+use kcl_core::context::ShardContext;
+use kcl_core::engine::WorkerBuilder;
+use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker, for_stream};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
 
@@ -36,6 +38,38 @@ fn every_setting_out_of_its_range_is_named_in_one_error() {
     check(&text, &["delivery.slow_after (0ns)"]);
     check(&text, &["worker name must", "records is missing", "leases is missing"]);
     check(&text, &["processor is missing"]);
+}
+
+#[test]
+fn calls_that_may_take_longer_than_a_third_of_the_expiry_are_refused() {
+    let aws = kcl_local::sdk_config("http://127.0.0.1:1");
+    let mut config = WorkerConfig::default();
+    config.lease.expiry = Duration::from_secs(6);
+    let leases = DynamoLeaseStore::new(&aws, "leases");
+    let text = Worker::builder("w").leases(leases).config(config).build().unwrap_err().to_string();
+    let problem = "leases.operation_timeout (3s) must be at most a third of lease.expiry (6s)";
+    check(&text, &[problem]);
+}
+
+struct Idle;
+
+impl RecordProcessor for Idle {
+    async fn process_records(&mut self, _: RecordBatch, _: &ShardContext) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn manual_checkpoints_are_refused_where_nobody_gets_a_checkpointer() {
+    let mut config = WorkerConfig::default();
+    config.delivery.checkpoints = CheckpointPolicy::Manual;
+    let build =
+        |builder: WorkerBuilder| builder.config(config.clone()).build().unwrap_err().to_string();
+    let problem = ["delivery.checkpoints must not be Manual"];
+    check(&build(Worker::builder("w").for_each(|_| async { Ok(()) })), &problem);
+    check(&build(Worker::builder("w").processor(for_stream(|_| async { Ok(()) }))), &problem);
+    let own = build(Worker::builder("w").processor(|_: &ShardContext| Idle));
+    assert!(!own.contains("Manual"), "{own}");
 }
 
 #[test]

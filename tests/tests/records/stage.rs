@@ -11,7 +11,7 @@ use kcl_core::config::{FailurePolicy, WorkerConfig};
 use kcl_core::engine::WorkerBuilder;
 use kcl_core::model::InitialPosition;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker, context::ShardContext};
-use kcl_dynamo::DynamoLeaseStore;
+use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_kinesis::KinesisSource;
 use kcl_local::LocalStack;
 
@@ -53,9 +53,11 @@ impl Stage {
         config.retrieval.poll_every = Duration::from_millis(200);
         config.delivery.retry_min = Duration::from_millis(10);
         config.delivery.failure = failure;
+        let table = DynamoLeaseStoreConfig::new("leases");
+        let table = table.with_operation_timeout(config.lease.expiry / 3);
         Worker::builder("worker")
             .records(KinesisSource::new(&self.aws, "orders"))
-            .leases(DynamoLeaseStore::new(&self.aws, "leases").create_if_missing())
+            .leases(DynamoLeaseStore::new(&self.aws, table).create_if_missing())
             .config(config)
     }
 

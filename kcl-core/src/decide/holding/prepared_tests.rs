@@ -147,6 +147,22 @@ fn what_was_asked_for_while_a_write_is_in_flight_is_prepared_after_it() {
 }
 
 #[test]
+fn what_was_prepared_before_answers_nobody_whose_own_is_still_being_written() {
+    for (asked, settled) in [(7, false), (5, true)] {
+        let mut story = Story::begin(None, TIMES);
+        story.on(100, HoldingInput::Prepare(pending(7)));
+        let now = |millis| Moment::from_origin(Duration::from_millis(millis));
+        let sent = story.holding.on(HoldingInput::Prepare(pending(9)), now(200));
+        let [HoldingEffect::Write(sent)] = &sent[..] else { unreachable!("{sent:?}") };
+        assert_eq!(story.holding.on(HoldingInput::Prepare(pending(asked)), now(210)), []);
+        let answer = story.land(sent);
+        let told = story.on(220, answer);
+        assert_eq!(told.iter().filter(|effect| **effect == HoldingEffect::Prepared).count(), 1);
+        story.check(5, Some(if settled { 9 } else { asked }));
+    }
+}
+
+#[test]
 fn progress_is_stored_after_so_many_records_or_so_long() {
     let every = StoreEvery { records: 10, time: Duration::from_millis(500) };
     let mut story = Story::begin(None, HoldingTimes { store_every: Some(every), ..TIMES });

@@ -40,16 +40,20 @@ impl Unwritten {
         self.asked = self.asked.max(Some(checkpoint));
     }
 
-    /// The application wants this to be prepared. Returns whether it has to be written.
+    /// The application wants this to be prepared. Returns whether a write has to be waited for.
+    ///
+    /// While something else is being prepared, the row as it is answers nobody: it says nothing of
+    /// that, and is not what it will be afterwards.
     pub(super) fn prepare(&mut self, pending: PendingCheckpoint, row: &Lease) -> bool {
-        let is_needed =
-            pending.checkpoint > row.checkpoint && row.pending.as_ref() != Some(&pending);
-        if is_needed {
-            self.preparing = Some(pending);
-        } else {
+        let is_settled = pending.checkpoint <= row.checkpoint;
+        if self.preparing.is_none() && (is_settled || row.pending.as_ref() == Some(&pending)) {
             self.prepared = Some(pending.checkpoint);
+            return false;
         }
-        is_needed
+        if !is_settled {
+            self.preparing = Some(pending);
+        }
+        true
     }
 
     /// Whether it has to be written at once, not with the next renewal.

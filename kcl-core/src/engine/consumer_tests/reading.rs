@@ -1,5 +1,6 @@
 //! Where reading starts, goes on, slows down and gives up.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::join;
@@ -144,6 +145,7 @@ async fn the_stop_policy_gives_a_shard_with_lost_records_up() {
     join!(run, script);
     world.check_log(&["new after 7/0", "initialize", "shutdown"]);
     assert!(matches!(&world.events()[..], [Event::DataLost { .. }]));
+    assert_eq!(world.refusals.leases(), BTreeSet::from([world.lease.key.clone()]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,6 +162,42 @@ async fn latest_is_not_opened_a_second_time() {
     tokio::select! { () = script => {}, () = run => unreachable!() }
     world.check_log(&["new after LATEST", "initialize", "1/0 to 1/0 try 1"]);
     assert!(matches!(world.opened()[..], [ReadFrom::Latest, ReadFrom::AtTimestamp(_)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn latest_is_not_opened_a_second_time_for_a_new_processor_either() {
+    let mut world = World::new().detaching();
+    world.lease.checkpoint = Checkpoint::Latest;
+    let (mut held, run) = world.start();
+    let script = async {
+        held.serve(SECOND * 5).await;
+        world.put([at(1), at(2)]);
+        held.serve(SECOND * 5).await;
+        for _ in 0..2 {
+            world.ack(1).fail("no");
+            held.serve(SECOND * 5).await;
+        }
+    };
+    tokio::select! { () = script => {}, () = run => unreachable!() }
+    world.check_log(&[
+        "new after LATEST",
+        "initialize",
+        "1/0 to 2/0 try 1",
+        "new after LATEST",
+        "initialize",
+        "1/0 to 1/0 try 2",
+        "2/0 to 2/0 try 1",
+        "new after LATEST",
+        "initialize",
+        "1/0 to 1/0 try 3",
+        "2/0 to 2/0 try 1",
+    ]);
+    let opened = world.opened();
+    let [ReadFrom::Latest, ReadFrom::AtTimestamp(first), ReadFrom::AtTimestamp(again)] = opened[..]
+    else {
+        unreachable!("{opened:?}")
+    };
+    assert_eq!(first, again, "the time of the first reader");
 }
 
 #[tokio::test(start_paused = true)]
