@@ -175,7 +175,9 @@ impl World {
         let next = open.hash_range.end.checked_add(1);
         let next = shards.iter().find(|other| Some(other.hash_range.start) == next);
         let next = next.ok_or_else(|| not("no open shard lies above it: merge another one"))?;
-        self.services.stream.merge(shard, &next.id).map_err(|_| not(NOT_OPEN))?;
+        if self.services.stream.merge(shard, &next.id).is_err() {
+            return Err(not(NOT_OPEN));
+        }
         self.tally.count(Fault::Merge);
         self.trace.line(self.now, "-", format_args!("merges {shard} and {}", next.id));
         self.facts.reshard(&self.services.stream.shards());

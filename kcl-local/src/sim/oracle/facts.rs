@@ -15,6 +15,7 @@ use super::{Oracle, Violation};
 
 /// Everything the oracles know.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(in super::super) struct Facts {
     pub(super) shards: BTreeMap<ShardId, ShardFacts>,
     /// When each write was first sent, by who sent it and its number.
