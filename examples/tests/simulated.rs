@@ -9,7 +9,7 @@ mod tests {
 
     use kcl_core::config::WorkerConfig;
     use kcl_core::context::ShardContext;
-    use kcl_core::model::{Position, ShardId};
+    use kcl_core::model::{InitialPosition, Position, ShardId};
     use kcl_core::{BoxError, RecordBatch, RecordProcessor};
     use kcl_local::sim::{SimError, World};
 
@@ -50,15 +50,17 @@ mod tests {
         let mut world = World::new(7, 4)?; // a seed, and how many shards
         for name in ["ann", "ben", "cid"] {
             let counter = counter.clone();
-            world.start(name, WorkerConfig::default(), move |_: &ShardContext| counter.clone())?;
+            let mut config = WorkerConfig::default(); // better the settings you ship
+            config.retrieval.initial_position = InitialPosition::TrimHorizon;
+            world.start(name, config, move |_: &ShardContext| counter.clone())?;
         }
         world.put_every(Duration::from_millis(50), |nth| {
             (format!("customer {}", nth % 20), "order")
         });
         world.run_for(Duration::from_secs(20))?;
         let again = world.redeliver("ann")?; // killed before its checkpoint
-        world.freeze("ben", Duration::from_secs(30));
-        world.split(&world.open_shards()[0].id.clone());
+        world.freeze("ben", Duration::from_secs(30))?;
+        world.split(&world.open_shards()[0].id)?;
         world.run_for(Duration::from_mins(1))?;
         world.heal()?; // every record is processed and checkpointed, each shard has an owner
         assert!(world.deliveries().len() >= world.records().count() + again);

@@ -6,9 +6,14 @@ mod tests {
     use std::future::pending;
     use std::time::Duration;
 
-    use kcl_core::config::WorkerConfig;
+    use futures::StreamExt;
+    use kcl_core::config::{CheckpointPolicy, FailurePolicy, OnExhausted, WorkerConfig};
     use kcl_core::context::ShardContext;
-    use kcl_core::{BoxError, RecordBatch, RecordProcessor};
+    use kcl_core::error::RunError;
+    use kcl_core::model::{InitialPosition, ShardId};
+    use kcl_core::{
+        BoxError, ProcessorFactory, Record, RecordBatch, RecordProcessor, for_each, for_stream,
+    };
     use kcl_local::sim::{Fault, Oracle, SimError, Tally, Weather, World};
     use tokio::time::sleep;
 
@@ -31,11 +36,18 @@ mod tests {
         }
     }
 
+    /// Settings with which every record comes, whenever it was put.
+    fn from_the_oldest() -> WorkerConfig {
+        let mut config = WorkerConfig::default();
+        config.retrieval.initial_position = InitialPosition::TrimHorizon;
+        config
+    }
+
     fn fleet(seed: u64, hangs: bool) -> World {
         let mut world = World::new(seed, 3).unwrap();
         for name in ["ann", "ben"] {
-            let config = WorkerConfig::default();
-            world.start(name, config, move |_: &ShardContext| Patient { hangs }).unwrap();
+            let patient = move |_: &ShardContext| Patient { hangs };
+            world.start(name, from_the_oldest(), patient).unwrap();
         }
         world
     }
@@ -99,21 +111,105 @@ mod tests {
         assert_eq!(violation.oracle, Oracle::AllDone, "{violation}");
     }
 
+    const STRIKES: [fn(&mut World, &str) -> Result<(), SimError>; 5] = [
+        |world, name| world.crash(name),
+        |world, name| world.stop(name),
+        |world, name| world.freeze(name, Duration::from_secs(1)),
+        |world, name| world.suspend(name, Duration::from_secs(1)),
+        |world, name| world.redeliver(name).map(drop),
+    ];
+
     #[test]
-    fn who_strikes_a_worker_that_was_never_started_is_told() {
-        let strikes: [fn(&mut World); 5] = [
-            |world| world.crash("bert"),
-            |world| world.stop("bert"),
-            |world| world.freeze("bert", Duration::from_secs(1)),
-            |world| world.suspend("bert", Duration::from_secs(1)),
-            |world| world.cut("bert", Duration::ZERO, Duration::from_secs(1)),
-        ];
-        for strike in strikes {
-            let mut world = fleet(1, false);
-            strike(&mut world);
-            let error = world.run_for(Duration::from_secs(1)).unwrap_err();
+    fn who_strikes_a_worker_that_was_never_started_or_does_not_run_is_told() {
+        let mut world = fleet(1, false);
+        world.crash("ben").unwrap();
+        for strike in STRIKES {
+            let error = strike(&mut world, "bert").unwrap_err();
             assert!(matches!(error, SimError::NoSuchWorker { .. }), "{error:?}");
+            let error = strike(&mut world, "ben").unwrap_err();
+            assert!(matches!(error, SimError::NotRunning { .. }), "{error:?}");
         }
+        let error = world.cut("bert", Duration::ZERO, Duration::ZERO).unwrap_err();
+        assert!(matches!(error, SimError::NoSuchWorker { .. }), "{error:?}");
+        world.freeze("ann", Duration::from_secs(1)).unwrap();
+        for strike in [STRIKES[2], STRIKES[3]] {
+            let error = strike(&mut world, "ann").unwrap_err();
+            assert!(matches!(error, SimError::StandsStill { .. }), "{error:?}");
+        }
+        world.restart("ben").unwrap();
+        world.heal().unwrap();
+    }
+
+    #[test]
+    fn who_strikes_a_shard_that_is_not_fit_is_told() {
+        let mut world = World::new(1, 2).unwrap();
+        let [low, high] = [0, 1].map(|place| world.open_shards()[place].id.clone());
+        world.merge(&high).unwrap_err(); // There is none above it.
+        world.trim(&low).unwrap_err(); // It never had a record.
+        world.delete_row(&low).unwrap_err(); // No worker has run.
+        world.split(&low).unwrap();
+        for closed in [low, ShardId::from("shardId-000000000099")] {
+            world.split(&closed).unwrap_err();
+            let error = world.merge(&closed).unwrap_err();
+            assert!(error.to_string().contains("open_shards()"), "{error}");
+        }
+        assert_eq!(world.open_shards().len(), 3);
+    }
+
+    /// Fails with every batch.
+    struct Fails;
+
+    impl RecordProcessor for Fails {
+        async fn process_records(
+            &mut self,
+            _batch: RecordBatch,
+            _shard: &ShardContext,
+        ) -> Result<(), BoxError> {
+            Err("no way".into())
+        }
+    }
+
+    fn that_give_up() -> World {
+        let mut config = from_the_oldest();
+        config.delivery.failure = FailurePolicy::attempts(2, OnExhausted::StopWorker);
+        let mut world = World::new(1, 1).unwrap();
+        for name in ["ann", "ben"] {
+            world.start(name, config.clone(), |_: &ShardContext| Fails).unwrap();
+        }
+        world.put("key", "record").unwrap();
+        world
+    }
+
+    #[test]
+    fn workers_that_their_policy_stops_can_be_waited_for() {
+        let mut world = that_give_up();
+        let mut names = Vec::new();
+        for _ in 0..2 {
+            let (name, end) = world.next_end().unwrap();
+            assert!(matches!(end, Err(RunError::RecordsFailed { .. })), "{name}: {end:?}");
+            names.push(name);
+        }
+        names.sort();
+        assert_eq!(names, ["ann", "ben"]);
+        assert!(matches!(world.next_end(), Err(SimError::NobodyEnds)));
+    }
+
+    #[test]
+    fn workers_that_stop_though_nobody_waits_for_it_break_a_promise() {
+        let error = that_give_up().run_for(Duration::from_mins(1)).unwrap_err();
+        let SimError::Broken { violation, .. } = error else { panic!("{error:?}") };
+        assert_eq!(violation.oracle, Oracle::WorkersRun, "{violation}");
+    }
+
+    #[test]
+    fn a_worker_that_was_stopped_says_what_became_of_its_shards() {
+        let mut world = fleet(1, false);
+        world.run_for(Duration::from_secs(30)).unwrap();
+        world.stop("ann").unwrap();
+        let (name, end) = world.next_end().unwrap();
+        assert_eq!(name, "ann");
+        assert!(!end.unwrap().shards.is_empty());
+        world.heal().unwrap();
     }
 
     #[test]
@@ -128,7 +224,18 @@ mod tests {
             assert_eq!(times(&world).len(), world.records().count(), "seed {seed}");
             struck.add(world.tally());
         }
-        for fault in [Fault::Crash, Fault::CleanStop, Fault::Freeze, Fault::Split, Fault::Merge] {
+        for fault in [
+            Fault::Crash,
+            Fault::CleanStop,
+            Fault::Freeze,
+            Fault::Suspend,
+            Fault::LeasesCut,
+            Fault::RecordsCut,
+            Fault::Throttled,
+            Fault::StaleList,
+            Fault::Split,
+            Fault::Merge,
+        ] {
             assert!(struck.of(fault) > 0, "{fault} never came to pass");
         }
     }
@@ -144,5 +251,149 @@ mod tests {
         world.run_for(Duration::from_secs(100)).unwrap();
         let after = world.records().count() - before;
         assert!((800..1_200).contains(&after), "{after}");
+    }
+
+    #[test]
+    fn a_rolling_restart_drains_and_nothing_comes_twice() {
+        for seed in 0..10 {
+            let mut world = fleet(seed, false);
+            world.put_every(Duration::from_millis(50), |number| {
+                (format!("key {number}"), number.to_string())
+            });
+            world.run_for(Duration::from_secs(15)).unwrap();
+            for name in ["ann", "ben"] {
+                world.stop(name).unwrap();
+                world.restart(name).unwrap();
+                world.run_for(Duration::from_secs(15)).unwrap();
+            }
+            world.heal().unwrap();
+            assert_eq!(world.tally().of(Fault::Crash), 0, "seed {seed}");
+            assert_eq!(times(&world).len(), world.records().count());
+            assert!(times(&world).values().all(|times| *times == 1), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_storm_kills_nobody_who_stops() {
+        for seed in 0..20 {
+            let mut world = fleet(seed, false);
+            world.keep_trace();
+            world.storm(Duration::from_mins(5)).unwrap();
+            let mut stopping = BTreeMap::new();
+            for line in world.trace() {
+                let mut words = line.split_whitespace().skip(1);
+                let who = words.next().unwrap().to_owned();
+                let what: Vec<_> = words.collect();
+                if what == ["is", "asked", "to", "stop"] {
+                    stopping.insert(who, ());
+                } else if what.first() == Some(&"ended:") {
+                    stopping.remove(&who);
+                } else if what == ["crashes"] {
+                    assert!(!stopping.contains_key(&who), "seed {seed}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn latest_skips_what_was_put_before_the_first_start_and_nothing_after_it() {
+        for seed in 0..20 {
+            let mut world = World::new(seed, 2).unwrap();
+            for number in 0..10 {
+                world.put(&number.to_string(), "before").unwrap();
+            }
+            world.split(&world.open_shards()[0].id).unwrap();
+            for number in 0..10 {
+                world.put(&number.to_string(), "before").unwrap();
+            }
+            world.run_for(Duration::from_secs(5)).unwrap();
+            let patient = |_: &ShardContext| Patient { hangs: false };
+            world.start("ann", WorkerConfig::default(), patient).unwrap();
+            world.run_for(Duration::from_secs(5)).unwrap();
+            for number in 0..10 {
+                world.put(&number.to_string(), format!("after {number}")).unwrap();
+            }
+            assert_eq!(world.backlog(), 10, "seed {seed}");
+            world.crash("ann").unwrap();
+            world.restart("ann").unwrap();
+            world.heal().unwrap();
+            let after = (0..10).map(|number| (format!("after {number}"), 1)).collect();
+            assert_eq!(times(&world), after, "seed {seed}");
+            world.shut_down().unwrap();
+        }
+    }
+
+    /// Has records delivered again to a worker of its own, and looks whether they were.
+    fn redelivers(factory: impl ProcessorFactory<Processor: RecordProcessor>) {
+        let mut world = World::new(1, 2).unwrap();
+        world.start("ann", from_the_oldest(), factory).unwrap();
+        world.put_every(Duration::from_millis(50), |number| {
+            (format!("key {}", number % 9), number.to_string())
+        });
+        world.run_for(Duration::from_secs(15)).unwrap();
+        assert!(times(&world).values().all(|times| *times == 1));
+        let again = world.redeliver("ann").unwrap();
+        world.heal().unwrap();
+        let repeated = times(&world).values().filter(|times| **times > 1).count();
+        assert!(repeated >= again && again > 0, "{repeated}, not {again}");
+        assert_eq!(times(&world).len(), world.records().count());
+    }
+
+    /// Acknowledges each record from a task of its own.
+    struct Acknowledges;
+
+    impl RecordProcessor for Acknowledges {
+        #[expect(clippy::disallowed_methods, reason = "applications have tasks of their own")]
+        async fn process_records(
+            &mut self,
+            batch: RecordBatch,
+            _shard: &ShardContext,
+        ) -> Result<(), BoxError> {
+            for (_, ack) in batch.into_acks() {
+                tokio::spawn(async move {
+                    sleep(Duration::from_millis(20)).await;
+                    ack.done();
+                });
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn acknowledged_records_come_again_as_well() {
+        redelivers(|_: &ShardContext| Acknowledges);
+        redelivers(for_each(|_: Record| async {
+            sleep(Duration::from_millis(20)).await;
+            Ok::<(), BoxError>(())
+        }));
+        redelivers(for_stream(|mut records| async move {
+            while let Some((_, ack)) = records.next().await {
+                sleep(Duration::from_millis(5)).await;
+                ack.done();
+            }
+            Ok(())
+        }));
+    }
+
+    #[test]
+    fn a_fleet_heals_however_long_a_worker_was_frozen() {
+        let mut world = fleet(1, false);
+        world.run_for(Duration::from_secs(30)).unwrap();
+        world.freeze("ann", Duration::from_mins(10)).unwrap();
+        let healed_in = world.heal().unwrap();
+        assert!(world.now().millis() >= 600_000);
+        assert!(healed_in < Duration::from_mins(3), "{healed_in:?}");
+    }
+
+    #[test]
+    fn a_processor_that_never_stores_its_checkpoints_is_found() {
+        let mut world = World::new(1, 2).unwrap();
+        let mut config = from_the_oldest();
+        config.delivery.checkpoints = CheckpointPolicy::Manual;
+        world.start("ann", config, |_: &ShardContext| Patient { hangs: false }).unwrap();
+        world.put("key", "record").unwrap();
+        let error = world.heal().unwrap_err();
+        let SimError::Broken { violation, .. } = error else { panic!("{error:?}") };
+        assert_eq!(violation.oracle, Oracle::AllDone, "{violation}");
     }
 }

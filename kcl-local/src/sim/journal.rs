@@ -13,8 +13,7 @@ use super::processor::ownership;
 
 /// Something that happened within a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Said {
+pub(super) enum Said {
     /// The engine said so.
     Event(Event),
     /// A processor came to life.

@@ -19,6 +19,7 @@
 //!
 //! use kcl_core::config::WorkerConfig;
 //! use kcl_core::context::ShardContext;
+//! use kcl_core::model::InitialPosition;
 //! use kcl_core::{BoxError, RecordBatch, RecordProcessor};
 //! use kcl_local::sim::{SimError, World};
 //!
@@ -30,16 +31,18 @@
 //!     }
 //! }
 //!
+//! let mut config = WorkerConfig::default();
+//! config.retrieval.initial_position = InitialPosition::TrimHorizon;
 //! let mut world = World::new(7, 4)?;
 //! for name in ["ann", "ben"] {
-//!     world.start(name, WorkerConfig::default(), |_: &ShardContext| Mine)?;
+//!     world.start(name, config.clone(), |_: &ShardContext| Mine)?;
 //! }
 //! world.put_every(Duration::from_millis(200), |number| {
 //!     (format!("key {}", number % 9), format!("record {number}"))
 //! });
 //! world.run_for(Duration::from_secs(20))?;
 //! let again = world.redeliver("ann")?;
-//! world.freeze("ben", Duration::from_secs(30));
+//! world.freeze("ben", Duration::from_secs(30))?;
 //! world.heal()?;
 //! assert!(world.deliveries().len() >= world.records().count() + again);
 //! # Ok::<(), SimError>(())
@@ -50,6 +53,7 @@ mod call;
 mod campaign;
 mod chance;
 mod clock;
+mod ends;
 mod error;
 mod faults;
 mod haste;
@@ -76,7 +80,7 @@ pub use campaign::Campaign;
 pub use chance::Chance;
 pub use error::SimError;
 pub use faults::{Fault, Tally, Weather};
-pub use journal::{Ownership, Said};
+pub use journal::Ownership;
 pub use ledger::Delivery;
 pub use member::End;
 pub use oracle::{Oracle, Violation};

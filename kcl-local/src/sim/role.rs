@@ -7,7 +7,6 @@ use std::time::Duration;
 use kcl_core::clock::Clock;
 use kcl_core::config::WorkerConfig;
 use kcl_core::context::ShardContext;
-use kcl_core::model::InitialPosition;
 use kcl_core::{ProcessorFactory, RecordProcessor};
 
 use super::call::What;
@@ -17,12 +16,16 @@ use super::faults::Fault;
 use super::journal::Journal;
 use super::member::{Member, Start};
 use super::processor::Equipment;
+use super::time::{Time, millis};
 use super::world::World;
 
 /// How long a worker may take to have something to lose.
 const AT_STAKE_MAX: Duration = Duration::from_mins(2);
 
-/// How often the world looks whether it has.
+/// How long ago records that are acknowledged one by one must have come to count as finished.
+const FINISHED_IN: Duration = Duration::from_millis(100);
+
+/// How often the world looks whether it has, or is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Starts a worker with processors of one kind.
@@ -68,15 +71,18 @@ impl<F: ProcessorFactory> ProcessorFactory for Lasting<F> {
 }
 
 impl World {
-    /// Starts a worker. If its settings leave the initial position open, it begins at the trim
-    /// horizon.
+    /// Starts a worker. Its settings hold as they are: at LATEST, the default initial position, it
+    /// skips what was put before the first of all workers started, as
+    /// [`InitialPosition`](kcl_core::model::InitialPosition) says.
+    ///
+    /// If a worker of that name runs already, this is its [`restart`](Self::restart) with new settings.
     ///
     /// Its processors run on the world's time: pauses are `tokio::time`'s, and no I/O can be done,
     /// no thread waited for. The factory outlives a crash: what it shares with its processors stands
     /// for what lies outside of the process, such as a database.
     ///
     /// # Errors
-    /// If a setting is out of its range.
+    /// If a setting is out of its range; the first promise that was broken.
     pub fn start(
         &mut self,
         name: &str,
@@ -89,17 +95,14 @@ impl World {
     /// Starts a worker whose clock runs at `speed` thousandths of the world's.
     ///
     /// # Errors
-    /// If a setting is out of its range.
+    /// If a setting is out of its range; the first promise that was broken.
     pub fn start_at_speed(
         &mut self,
         name: &str,
         speed: u64,
-        mut config: WorkerConfig,
+        config: WorkerConfig,
         factory: impl ProcessorFactory,
     ) -> Result<(), SimError> {
-        if config.retrieval.initial_position == InitialPosition::default() {
-            config.retrieval.initial_position = InitialPosition::TrimHorizon;
-        }
         let factory = Arc::new(factory);
         let equip = move |journal: &Journal| Equipment::of(Lasting(Arc::clone(&factory)), journal);
         self.start_exactly(name, speed, config, equip)
@@ -116,15 +119,20 @@ impl World {
         self.restart(name)
     }
 
-    /// Starts a worker again that crashed or was stopped, with the settings and the factory that it
-    /// had. One that still runs is killed first.
+    /// Starts a worker again, with the settings and the factory that it had. Lets time pass until one
+    /// that was asked to [stop](Self::stop) is gone. One that still runs and was not is killed.
     ///
     /// # Errors
-    /// If no worker of that name was ever started.
+    /// If no worker of that name was ever started; the first promise that was broken.
     pub fn restart(&mut self, name: &str) -> Result<(), SimError> {
         let role = self.roles.get(name).cloned();
         let role = role.ok_or_else(|| SimError::NoSuchWorker { name: name.to_owned() })?;
-        self.crash(name);
+        while self.is_stopping(name) {
+            self.run_for(LOOK_EVERY)?;
+        }
+        if self.expect_running(name).is_ok() {
+            self.crash(name)?;
+        }
         self.starts += 1;
         if role.speed != 1_000 {
             self.tally.count(Fault::Drift);
@@ -149,17 +157,21 @@ impl World {
 
     /// Lets time pass until a worker's processors have finished records that no checkpoint covers
     /// yet, then kills the worker and starts it again. Returns how many these were: they are handed
-    /// over again, to it or to another, once its leases have expired.
+    /// over again, to it or to another, once its leases have expired. Of records that are acknowledged
+    /// one by one (`into_acks`, `for_each`, `for_stream`) nobody tells the world when they are
+    /// finished: those count that were handed over a tenth of a second before.
     ///
     /// # Errors
-    /// If nothing is finished and unsaved within two minutes, as when no records are put or the
-    /// worker holds no shard; the first promise that was broken.
+    /// If the worker does not run; if nothing is finished and unsaved within two minutes, as when no
+    /// records are put or the worker holds no shard; the first promise that was broken.
     pub fn redeliver(&mut self, name: &str) -> Result<usize, SimError> {
+        self.expect_running(name)?;
         let end = self.now + AT_STAKE_MAX;
         while self.now < end {
             self.run_for(LOOK_EVERY)?;
             let at_stake = self.at_stake(name);
             if at_stake > 0 {
+                self.crash(name)?;
                 self.restart(name)?;
                 return Ok(at_stake);
             }
@@ -167,13 +179,15 @@ impl World {
         Err(SimError::NothingAtStake { name: name.to_owned() })
     }
 
-    /// How many records a worker finished of which no checkpoint is stored or on its way.
+    /// How many records a worker finished, or has had for a while, of which no checkpoint is stored or
+    /// on its way.
     fn at_stake(&self, name: &str) -> usize {
+        let since = Time::from_millis(self.now.millis().saturating_sub(millis(FINISHED_IN)));
         let is_write = |what: &What| matches!(what, What::Write(_));
         if self.calls.values().any(|flight| flight.who == name && is_write(flight.call.what())) {
             return 0;
         }
         let member = self.members.iter().find(|member| member.name == name);
-        member.map_or(0, |member| self.facts.at_stake(&member.id, &self.leases()))
+        member.map_or(0, |member| self.facts.at_stake(&member.id, &self.leases(), since))
     }
 }

@@ -21,7 +21,7 @@ use crate::kinesis::LatePage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Scenario {
-    /// Everything that can go wrong, but hand-edited tables.
+    /// All that goes wrong with calls, workers and shards, with processors that go batch by batch.
     Mixed,
     /// Crashes, stops and sleeping machines.
     Crashes,
@@ -396,43 +396,28 @@ impl Storm {
         // Every act is drawn a worker and a shard, whether it needs them or not.
         let (Some(worker), Some(shard)) = (worker, shard) else { return };
         let mut time = |most: u64| Duration::from_millis(self.chance.between(100, most));
-        match act {
+        // Who stands still already, or a shard without a neighbour: then chance strikes nobody.
+        drop(match act {
             Act::Crash => {
-                self.world.crash(&worker);
-                self.start_later(worker, 20_000);
+                self.start_later(worker.clone(), 20_000);
+                self.world.crash(&worker)
             }
             Act::Stop => {
-                self.world.stop(&worker);
+                let asked = self.world.stop(&worker);
                 self.change_expiry();
                 // It starts again once the former one is gone, at the earliest.
                 self.start_later(worker, 60_000);
+                asked
             }
-            Act::Freeze => {
-                let time = time(60_000);
-                self.world.freeze(&worker, time);
-            }
-            Act::Suspend => {
-                let time = time(60_000);
-                self.world.suspend(&worker, time);
-            }
-            Act::CutLeases => {
-                let time = time(40_000);
-                self.world.cut(&worker, time, Duration::ZERO);
-            }
-            Act::CutRecords => {
-                let time = time(40_000);
-                self.world.cut(&worker, Duration::ZERO, time);
-            }
+            Act::Freeze => self.world.freeze(&worker, time(60_000)),
+            Act::Suspend => self.world.suspend(&worker, time(60_000)),
+            Act::CutLeases => self.world.cut(&worker, time(40_000), Duration::ZERO),
+            Act::CutRecords => self.world.cut(&worker, Duration::ZERO, time(40_000)),
             Act::CutBoth => {
                 let time = time(40_000);
-                self.world.cut(&worker, time, time);
-            }
-            Act::Throttle => {
-                let time = time(10_000);
-                self.world.throttle(time);
+                self.world.cut(&worker, time, time)
             }
             Act::Split if shards.len() < SHARDS_MAX => self.world.split(&shard),
-            Act::Split => {}
             Act::Merge => self.world.merge(&shard),
             Act::Trim => self.world.trim(&shard),
             Act::Forget => {
@@ -440,24 +425,28 @@ impl Storm {
                 if let Some(shard) = self.chance.pick(&finished) {
                     self.world.forget(shard);
                 }
+                Ok(())
             }
             Act::DeleteRow => self.world.delete_row(&shard),
+            Act::Throttle => {
+                self.world.throttle(time(10_000));
+                Ok(())
+            }
             Act::StaleLists => {
-                let lag = time(20_000);
-                self.world.count(Fault::StaleList);
-                self.world.stream().set_list_lag(lag);
-                let page = usize::try_from(self.chance.between(1, 6)).unwrap_or(1);
+                let (lag, page) = (time(20_000), self.chance.between(1, 6));
                 let is_first = self.chance.hits(0.5);
                 let late = if is_first { LatePage::First } else { LatePage::Others };
-                self.world.stream().set_page_shards(page, late);
+                self.world.list_late(lag, usize::try_from(page).unwrap_or(1), late);
+                Ok(())
             }
             Act::Join if self.joined < WORKERS_MAX => {
                 let name = format!("w{}", self.joined);
                 self.joined += 1;
                 self.start_later(name, 1_000);
+                Ok(())
             }
-            Act::Join => {}
-        }
+            Act::Split | Act::Join => Ok(()),
+        });
     }
 
     /// Half of the stops are for a release with another expiry.

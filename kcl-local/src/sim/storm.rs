@@ -7,6 +7,7 @@ use super::error::SimError;
 use super::faults::Weather;
 use super::time::Time;
 use super::world::World;
+use crate::kinesis::LatePage;
 
 /// How many open shards splits may lead to.
 const SHARDS_MAX: usize = 16;
@@ -14,18 +15,24 @@ const SHARDS_MAX: usize = 16;
 /// How long a worker stalls, or finds its way to the services blocked, at most.
 const STALL_MAX: u64 = 40_000;
 
+/// How many shards a page of a list has at most.
+const PAGE_MAX: usize = 6;
+
 /// How long one that crashed or was stopped stays away, at most.
 const AWAY_MAX: u64 = 20_000;
 
 impl World {
     /// Lets so much time pass in a storm: calls go wrong as in [`Weather::bad`], and every few
-    /// seconds a worker crashes, stops, stalls or does not reach the services, or shards are split
-    /// or merged. Workers that crashed or stopped start again, the last of them when the storm ends.
+    /// seconds a worker crashes, stops, stalls, sleeps or does not reach the table, the stream or both,
+    /// calls are throttled for a while, shards are split or merged, or lists of shards are late.
+    /// Workers that crashed or stopped start again; for the last of them it takes a while longer.
+    /// Nothing is lost in it: no records are trimmed, no rows deleted, and the stream stays the same.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use kcl_core::config::WorkerConfig;
     /// # use kcl_core::context::ShardContext;
+    /// # use kcl_core::model::InitialPosition;
     /// # use kcl_core::{BoxError, RecordBatch, RecordProcessor};
     /// # use kcl_local::sim::{SimError, World};
     /// # struct Mine;
@@ -34,10 +41,12 @@ impl World {
     /// #         Ok(())
     /// #     }
     /// # }
+    /// let mut config = WorkerConfig::default();
+    /// config.retrieval.initial_position = InitialPosition::TrimHorizon;
     /// for seed in 0..3 {
     ///     let mut world = World::new(seed, 4)?;
     ///     for name in ["ann", "ben", "cid"] {
-    ///         world.start(name, WorkerConfig::default(), |_: &ShardContext| Mine)?;
+    ///         world.start(name, config.clone(), |_: &ShardContext| Mine)?;
     ///     }
     ///     world.put_every(Duration::from_millis(200), |number| ("key", format!("{number}")));
     ///     world.storm(Duration::from_mins(5))?;
@@ -58,14 +67,16 @@ impl World {
             let next = self.now + Duration::from_millis(chance.between(500, 10_000));
             self.run_until(next.min(end))?;
             let now = self.now;
-            for (_, name) in away.extract_if(.., |(until, _)| *until <= now) {
-                self.restart(&name)?;
-            }
+            let is_due =
+                |(until, name): &mut (Time, String)| *until <= now && !self.is_stopping(name);
+            let due: Vec<_> = away.extract_if(.., is_due).collect();
+            due.into_iter().try_for_each(|(_, name)| self.restart(&name))?;
             if let Some(name) = self.strike(&mut chance) {
                 away.push((now + Duration::from_millis(chance.between(0, AWAY_MAX)), name));
             }
         }
         self.weather = fair;
+        self.services.stream.set_list_lag(Duration::ZERO);
         away.into_iter().try_for_each(|(_, name)| self.restart(&name))
     }
 
@@ -76,22 +87,30 @@ impl World {
         let name = chance.pick(&here)?.clone();
         let shards = self.open_shards();
         let shard = chance.pick(&shards)?.id.clone();
-        let stall = Duration::from_millis(chance.between(100, STALL_MAX));
-        match chance.between(0, 7) {
-            0 | 1 => {
-                self.crash(&name);
-                return Some(name);
-            }
-            2 => {
-                self.stop(&name);
-                return Some(name);
-            }
+        let (stall, none) = (Duration::from_millis(chance.between(100, STALL_MAX)), Duration::ZERO);
+        let act = chance.between(0, 11);
+        // Who stands still already, or a shard without a neighbour: then chance strikes nobody.
+        let done = match act {
+            0 | 1 => self.crash(&name),
+            2 => self.stop(&name),
             3 => self.freeze(&name, stall),
-            4 => self.cut(&name, stall, Duration::ZERO),
-            5 => self.cut(&name, stall, stall),
-            6 if shards.len() < SHARDS_MAX => self.split(&shard),
+            4 => self.suspend(&name, stall),
+            5 => self.cut(&name, stall, none),
+            6 => self.cut(&name, none, stall),
+            7 => self.cut(&name, stall, stall),
+            8 => {
+                self.throttle(stall / 4);
+                Ok(())
+            }
+            9 => {
+                let late = chance.pick(&[LatePage::First, LatePage::Others]).copied();
+                let page = chance.place(PAGE_MAX).unwrap_or(0) + 1;
+                self.list_late(stall / 2, page, late.unwrap_or(LatePage::First));
+                Ok(())
+            }
+            10 if shards.len() < SHARDS_MAX => self.split(&shard),
             _ => self.merge(&shard),
-        }
-        None
+        };
+        (act <= 2 && done.is_ok()).then_some(name)
     }
 }

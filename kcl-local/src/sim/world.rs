@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kcl_core::engine::{WorkerState, WorkerStatus};
-use kcl_core::error::RunError;
 use kcl_core::model::{Lease, WorkerId, WriteKind};
 
 use super::call::{Call, What};
 use super::chance::Chance;
 use super::clock::ServiceClock;
+use super::ends::Ends;
 use super::error::SimError;
 use super::faults::{Answer, Fate, Fault, Tally, Weather};
 use super::haste::Haste;
 use super::journal::Said;
 use super::ledger::Ledger;
 use super::load::Load;
-use super::member::{End, Member};
+use super::member::Member;
 use super::oracle::{Facts, Landing, Oracle, Violation};
 use super::role::Role;
 use super::services::{STREAM, Services};
@@ -58,8 +58,7 @@ pub struct World {
     pub(super) load: (Load, Chance),
     pub(super) ledger: Ledger,
     pub(super) roles: BTreeMap<String, Role>,
-    /// A name that no worker ever had, and to which something was to be done.
-    pub(super) unknown: Option<String>,
+    pub(super) ends: Ends,
     /// Whether the stream is another one now: workers must end.
     pub(super) is_recreated: bool,
     pub(super) facts: Facts,
@@ -127,7 +126,7 @@ impl World {
             load: (Load::default(), Chance::of(seed, u64::MAX - 1)),
             ledger: Ledger::default(),
             roles: BTreeMap::new(),
-            unknown: None,
+            ends: Ends::default(),
             is_recreated: false,
             facts,
             tally: Tally::default(),
@@ -156,12 +155,6 @@ impl World {
     #[must_use]
     pub const fn now(&self) -> Time {
         self.now
-    }
-
-    /// The stream, to set how it treats its readers.
-    #[must_use]
-    pub const fn stream(&self) -> &MemoryStream {
-        &self.services.stream
     }
 
     /// All leases as they are.
@@ -227,9 +220,6 @@ impl World {
     }
 
     fn verdict(&self) -> Result<(), SimError> {
-        if let Some(name) = &self.unknown {
-            return Err(SimError::NoSuchWorker { name: name.clone() });
-        }
         match self.facts.violation() {
             None => Ok(()),
             Some(violation) => Err(self.broken(violation.clone())),
@@ -408,29 +398,6 @@ impl World {
             return Err(self.broken(Violation { at: until, oracle: Oracle::WorkersRun, seen }));
         }
         self.verdict()
-    }
-
-    fn ended(&mut self, nth: usize, at: Time, end: Option<End>) -> Result<(), SimError> {
-        let member = self.members.remove(nth);
-        let name = member.name.clone();
-        self.trace.line(at, &name, format_args!("ended: {end:?}"));
-        member.kill();
-        let was_asked = self.stopping.remove(&name).is_some();
-        if let Some(Ok(_)) = end
-            && was_asked
-        {
-            return Ok(());
-        }
-        if let Some(Err(RunError::StreamRecreated { .. })) = end
-            && self.is_recreated
-        {
-            return Ok(());
-        }
-        let seen = match end {
-            Some(end) => format!("{name} ended by itself: {end:?}"),
-            None => format!("{name} panicked"),
-        };
-        Err(self.broken(Violation { at, oracle: Oracle::WorkersRun, seen }))
     }
 
     /// The processors are the simulator's own.

@@ -15,6 +15,7 @@ use super::{Oracle, Violation};
 
 /// Everything the oracles know.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(in super::super) struct Facts {
     pub(super) shards: BTreeMap<ShardId, ShardFacts>,
     /// When each write was first sent, by who sent it and its number.
@@ -33,6 +34,8 @@ pub(in super::super) struct Facts {
     pub(super) fastest: u64,
     /// Whether processors return `Ok` only for what the library may store.
     pub(super) is_automatic: bool,
+    /// Whether a checkpoint was ever stored, other than a shard's end.
+    pub(super) has_stored: bool,
     /// Whether processors are the simulator's own: they say of records that they acknowledge when those
     /// are done, and fail for ever on poison alone.
     pub(super) knows_processors: bool,
@@ -105,6 +108,8 @@ pub(super) struct OwnerFacts {
     pub(super) processed: usize,
     /// When that moved.
     pub(super) history: Vec<(Time, usize)>,
+    /// The places after what was handed over to be acknowledged one by one, and since when.
+    pub(super) detached: Vec<(Time, usize)>,
     /// The places of what was handed over last: from the first to before the second.
     pub(super) in_hand: (usize, usize),
     /// Whether it had a processor.
@@ -279,10 +284,11 @@ impl Facts {
         self.shards.get(shard).is_some_and(|facts| facts.is_ended)
     }
 
-    /// The number of the record after the last one that is done.
+    /// The number of the first record that is not done, or else of the last one.
     pub(in super::super) fn first_undone(&self, shard: &ShardId) -> Option<SequenceNumber> {
         let facts = self.shards.get(shard)?;
-        facts.records.get(facts.done()).map(|record| record.position.sequence)
+        let record = facts.records.get(facts.done()).or_else(|| facts.records.last());
+        record.map(|record| record.position.sequence)
     }
 
     /// Somebody deleted a lease's row: what proved that its ancestors are finished may be gone with
@@ -336,7 +342,10 @@ impl Facts {
             Said::Done { of, record } => self.done(at, (who, of), *record),
             Said::Stored { shard, record } => self.stored_elsewhere(at, shard, *record),
             Said::Detached { .. } if self.knows_processors => {}
-            Said::Detached { .. } => self.checkpoints_are_manual(),
+            Said::Detached { of } => {
+                self.checkpoints_are_manual();
+                self.detached(at, (who, of));
+            }
             Said::Event(Event::DeadLettered { shard, position, .. }) => {
                 self.set_aside(at, (who, shard), *position, true);
             }
@@ -361,13 +370,20 @@ impl Facts {
         self.shards.values().map(waiting).sum()
     }
 
-    /// How many records a worker has processed under the leases that it holds, beyond what these
-    /// store.
-    pub(in super::super) fn at_stake(&self, who: &WorkerId, leases: &[Lease]) -> usize {
+    /// How many records a worker has processed under the leases that it holds, or has had since then to
+    /// acknowledge, beyond what these store.
+    pub(in super::super) fn at_stake(
+        &self,
+        who: &WorkerId,
+        leases: &[Lease],
+        since: Time,
+    ) -> usize {
         let unsaved = |lease: &Lease| {
             let owners = &self.shards.get(&lease.key.shard())?.owners;
             let owner = owners.values().next_back().filter(|owner| owner.is(who))?;
-            Some(owner.processed.saturating_sub(self.after(lease)?))
+            let detached = owner.detached.iter().rev().find(|(at, _)| *at <= since);
+            let done = owner.processed.max(detached.map_or(0, |(_, place)| *place));
+            Some(done.saturating_sub(self.after(lease)?))
         };
         let held = leases.iter().filter(|lease| lease.owner.as_ref() == Some(who));
         held.filter_map(unsaved).sum()

@@ -74,6 +74,7 @@ impl Facts {
             format!("{} by {}, held by {:?}", change(), write.worker, before.holder())
         });
         let (is_automatic, knows) = (self.is_automatic, self.knows_processors);
+        self.has_stored |= after.checkpoint != Checkpoint::ShardEnd;
         let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
         if facts.is_of_another_stream {
             return;

@@ -96,6 +96,15 @@ impl Facts {
         facts.owners.insert(of.token, owner);
     }
 
+    /// Records were handed over that are acknowledged one by one.
+    pub(super) fn detached(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
+        let facts = self.shards.entry(of.shard.clone()).or_default();
+        let owner = facts.owners.get_mut(&of.token).filter(|owner| owner.is(who));
+        if let Some(owner) = owner {
+            owner.detached.push((at, owner.in_hand.1));
+        }
+    }
+
     /// A processor came to life.
     pub(super) fn made(
         &mut self,
