@@ -111,7 +111,8 @@ mod tests {
         assert_eq!(violation.oracle, Oracle::AllDone, "{violation}");
     }
 
-    const STRIKES: [fn(&mut World, &str) -> Result<(), SimError>; 5] = [
+    type Strike = fn(&mut World, &str) -> Result<(), SimError>;
+    const STRIKES: [Strike; 5] = [
         |world, name| world.crash(name),
         |world, name| world.stop(name),
         |world, name| world.freeze(name, Duration::from_secs(1)),
