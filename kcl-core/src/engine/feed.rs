@@ -49,20 +49,22 @@ impl Feed {
         }
     }
 
-    /// Drives the future.
+    /// Drives the future. It may end once its records did.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(crate) async fn run(&mut self) -> Result<(), BoxError> {
-        let Some(work) = &mut self.work else { return Err(ended()) };
-        let end = work.await;
-        self.work = None;
-        end.and_then(|()| Err(ended()))
+        self.drive().await?;
+        if self.records.is_none() { Ok(()) } else { Err(ended()) }
     }
 
     /// Ends the records, and drives the future to its end.
     pub(crate) async fn finish(&mut self) -> Result<(), BoxError> {
         self.records = None;
+        self.drive().await
+    }
+
+    async fn drive(&mut self) -> Result<(), BoxError> {
         let Some(work) = &mut self.work else { return Ok(()) };
         let end = work.await;
         self.work = None;
@@ -72,4 +74,42 @@ impl Feed {
 
 fn ended() -> BoxError {
     "the future ended before its records did".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    /// A feed of a future that takes what comes, and returns this.
+    fn feed(end: Result<(), &'static str>) -> Feed {
+        Feed::new(move |mut records| {
+            Box::pin(async move {
+                while records.recv().await.is_some() {}
+                end.map_err(BoxError::from)
+            })
+        })
+    }
+
+    #[tokio::test]
+    async fn a_future_that_ended_with_its_records_is_no_failure_afterwards() {
+        let mut feed = feed(Ok(()));
+        assert!(feed.run().now_or_never().is_none(), "more may come");
+        feed.finish().await.unwrap();
+        feed.run().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_future_that_ends_before_its_records_is_a_failure() {
+        let mut early = Feed::new(|_| Box::pin(async { Ok(()) }));
+        assert!(early.run().await.is_err());
+        assert!(early.run().await.is_err(), "and stays one");
+    }
+
+    #[tokio::test]
+    async fn the_error_of_a_future_is_told_though_its_records_ended() {
+        let error = feed(Err("no")).finish().await.unwrap_err();
+        assert_eq!(error.to_string(), "no");
+    }
 }

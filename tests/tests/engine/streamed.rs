@@ -114,3 +114,40 @@ async fn a_stream_ends_with_its_shard() {
     assert!(seen.all().contains(&"end".to_owned()));
     worker.stop().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn records_that_a_stream_passed_on_are_waited_for_after_its_end() {
+    for ends in ["stop", "shard"] {
+        let world = World::new(1);
+        let last = world.put(0, ["a", "b"]);
+        let seen = Seen::default();
+        let notes = seen.clone();
+        let passes_on = for_stream(move |mut records| {
+            let seen = notes.clone();
+            async move {
+                while let Some((record, ack)) = records.next().await {
+                    seen.note(&String::from_utf8_lossy(&record.data));
+                    let writer = async move {
+                        sleep(SECOND * 5).await;
+                        ack.done();
+                    };
+                    tokio::spawn(writer);
+                }
+                Ok(())
+            }
+        });
+        let worker = world.start_processor("w", world.stream.clone(), passes_on);
+        world.until("begun", SOON, |_| seen.all().len() == 2).await;
+        if ends == "shard" {
+            world.split(0);
+            world.until("ended", SOON, |world| world.find(0).is_some_and(|it| it.is_ended())).await;
+        }
+        worker.stop().await.unwrap();
+        assert_eq!(seen.all(), ["a", "b"], "{ends}");
+        if ends == "stop" {
+            assert_eq!(world.lease(0).checkpoint, Checkpoint::After(Position::of(last)));
+        }
+        let failed = |event: &Event| matches!(event, Event::BatchFailed { .. }).then_some(());
+        assert_eq!(world.journal.events(failed).len(), 0, "{ends}");
+    }
+}
