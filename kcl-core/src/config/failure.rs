@@ -33,7 +33,7 @@ pub struct FailurePolicy {
     pub retry_for: Option<Duration>,
     /// Whether a batch that has used up its attempts is delivered in halves, first the first one,
     /// then the second, until the records that fail are alone. A half gets one attempt; a single
-    /// record gets all of them again. Otherwise the whole batch is given up.
+    /// record gets all attempts and all the time again. Otherwise the whole batch is given up.
     ///
     /// Default: true.
     pub bisect: bool,

@@ -120,6 +120,9 @@ impl Trouble {
             return Verdict::Again { tries: 1 };
         };
         let mut part = self.take_part(*first, *last, now);
+        if part.tries == 0 {
+            part.since = now; // A half may have waited for long until it came.
+        }
         part.attempts = part.attempts.saturating_add(1);
         part.tries = part.tries.saturating_add(1);
         if !part.is_exhausted(policy, now, failed.positions.len()) {
@@ -339,6 +342,25 @@ mod tests {
         assert_eq!(trouble.failed(failed, &policy, now(15)), Verdict::StopShard);
         let policy = FailurePolicy::attempts(1, OnExhausted::StopWorker);
         assert_eq!(Trouble::default().failed(failed, &policy, now(5)), Verdict::StopWorker);
+    }
+
+    #[test]
+    fn a_record_that_is_left_alone_gets_all_the_time_again() {
+        let policy = FailurePolicy::retry_for(SECOND * 10, OnExhausted::Skip);
+        let mut trouble = Trouble::default();
+        let mut fail = |positions: &[Position], seconds, expected| {
+            let failed = Failed { positions, is_first_blamed: false, error: "no" };
+            assert_eq!(trouble.failed(failed, &policy, now(seconds)), expected, "at {seconds}");
+        };
+        let (both, low, high) = ([at(1), at(2)], [at(1)], [at(2)]);
+        fail(&both, 0, Verdict::Again { tries: 1 });
+        fail(&both, 10, Verdict::Again { tries: 1 });
+        fail(&low, 11, Verdict::Again { tries: 1 });
+        fail(&low, 20, Verdict::Again { tries: 2 });
+        fail(&low, 21, Verdict::SetAside);
+        fail(&high, 40, Verdict::Again { tries: 1 });
+        fail(&high, 49, Verdict::Again { tries: 2 });
+        fail(&high, 50, Verdict::SetAside);
     }
 
     #[test]
