@@ -1,11 +1,12 @@
 //! Acknowledgements of single records: [`Ack`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
 use crate::BoxError;
 use crate::decide::checkpointing::{AckFailure, Marks};
+use crate::memory::Reserved;
 use crate::model::{Position, Record};
 use crate::telemetry::chain;
 
@@ -31,12 +32,12 @@ use crate::telemetry::chain;
 pub struct Ack {
     position: Position,
     /// None once it said its word, or where nobody listens.
-    ledger: Option<Arc<Ledger>>,
+    detached: Option<Arc<Detached>>,
 }
 
 impl Ack {
-    pub(crate) const fn new(position: Position, ledger: Option<Arc<Ledger>>) -> Self {
-        Self { position, ledger }
+    pub(crate) const fn new(position: Position, detached: Option<Arc<Detached>>) -> Self {
+        Self { position, detached }
     }
 
     /// The record's position.
@@ -47,8 +48,8 @@ impl Ack {
 
     /// The record is done.
     pub fn done(mut self) {
-        if let Some(ledger) = self.ledger.take() {
-            ledger.acknowledge(self.position);
+        if let Some(detached) = self.detached.take() {
+            detached.acknowledge(self.position);
         }
     }
 
@@ -65,43 +66,58 @@ impl Ack {
     }
 
     fn failed(&mut self, error: String, is_final: bool) {
-        if let Some(ledger) = self.ledger.take() {
-            ledger.fail(AckFailure { position: self.position, error, is_final });
+        if let Some(detached) = self.detached.take() {
+            detached.fail(AckFailure { position: self.position, error, is_final });
         }
     }
 }
 
 impl Drop for Ack {
     fn drop(&mut self) {
-        if self.ledger.is_some() {
+        if self.detached.is_some() {
             self.failed("its acknowledgement was dropped".to_owned(), false);
         }
     }
 }
 
-/// Where the acknowledgements of one processor's records are written down.
+/// Where the acknowledgements of one batch are written down.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     /// Shared with the consumer and the checkpointer.
     marks: watch::Sender<Marks>,
+    /// What the batch takes. A batch that the application keeps does not hold it.
+    memory: Weak<Reserved>,
 }
 
 impl Ledger {
-    pub(crate) const fn new(marks: watch::Sender<Marks>) -> Self {
-        Self { marks }
+    pub(crate) const fn new(marks: watch::Sender<Marks>, memory: Weak<Reserved>) -> Self {
+        Self { marks, memory }
     }
 
-    /// Begins to wait for an acknowledgement of each record. Says whether it does.
-    pub(crate) fn detach(&self, records: &[Record]) -> bool {
+    /// Begins to wait for an acknowledgement of each record; none if nobody waits for them.
+    pub(crate) fn detach(&self, records: &[Record]) -> Option<Arc<Detached>> {
         let positions = records.iter().map(|record| record.position);
-        self.marks.send_if_modified(|marks| marks.detach(positions))
+        let is_new = self.marks.send_if_modified(|marks| marks.detach(positions));
+        let detached = || Detached { marks: self.marks.clone(), _memory: self.memory.upgrade() };
+        is_new.then(|| Arc::new(detached()))
     }
 
     /// Whether this record waits for those before it, or for an acknowledgement of its own.
     pub(crate) fn is_detached(&self, position: Position) -> bool {
         self.marks.borrow().is_detached(position)
     }
+}
 
+/// The records of one batch that are acknowledged one by one. Each acknowledgement holds it until it
+/// says its word.
+#[derive(Debug)]
+pub(crate) struct Detached {
+    marks: watch::Sender<Marks>,
+    /// What the batch takes: given back with the last acknowledgement.
+    _memory: Option<Arc<Reserved>>,
+}
+
+impl Detached {
     fn acknowledge(&self, position: Position) {
         self.marks.send_if_modified(|marks| marks.acknowledge(position));
     }

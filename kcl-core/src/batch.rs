@@ -56,12 +56,14 @@ impl RecordBatch {
     /// records that are not done again. An error from `process_records` fails all of them.
     ///
     /// Up to [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max) records may be under way
-    /// before the next batch waits. Only the first of several clones of a batch gives
-    /// acknowledgements that count.
+    /// before the next batch waits. It waits as well while they take the shard's part of the
+    /// [memory](crate::MemoryBudget), which all records of a batch hold until the last one is
+    /// acknowledged: whoever collects records has to write them after some time, too, and not only once
+    /// there are many. Only the first of several clones of a batch gives acknowledgements that count.
     #[must_use = "an acknowledgement that is dropped is a failure"]
     pub fn into_acks(self) -> Vec<(Record, Ack)> {
-        let ledger = self.ledger.as_ref().filter(|ledger| ledger.detach(&self));
-        let ack = |record: &Record| Ack::new(record.position, ledger.cloned());
+        let detached = self.ledger.as_ref().and_then(|ledger| ledger.detach(&self));
+        let ack = |record: &Record| Ack::new(record.position, detached.clone());
         self.iter().map(|record| (record.clone(), ack(record))).collect()
     }
 

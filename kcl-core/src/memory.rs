@@ -13,9 +13,11 @@ use crate::decide::prefetch::{Grant, Want};
 /// A worker has one of its own, of [`retrieval.memory_max`] bytes. Several workers of one process
 /// share one that is given to [`WorkerBuilder::memory`] of each.
 ///
-/// A record counts from before it is asked for until its batch is done. The budget can be
-/// exceeded by one record for each shard: a shard that holds nothing may always read one, so that slow
-/// shards never keep others from working. What a processor keeps for longer is its own affair.
+/// A record counts from before it is asked for until its batch is done: where a processor
+/// [detaches](crate::RecordBatch::into_acks) acknowledgements, until all of the batch are given. The
+/// budget can be exceeded by one record for each shard: a shard that holds nothing may always read
+/// one, so that slow shards never keep others from working. A processor that takes over from one that
+/// left acknowledgements behind holds nothing. What a processor keeps for longer is its own affair.
 ///
 /// [`retrieval.memory_max`]: crate::config::RetrievalConfig::memory_max
 /// [`WorkerBuilder::memory`]: crate::engine::WorkerBuilder::memory
@@ -110,6 +112,11 @@ impl Drop for Membership {
 }
 
 impl MemoryShare {
+    /// Another part in the same budget, which holds nothing.
+    pub(crate) fn another(&self) -> Self {
+        self.0.budget.join()
+    }
+
     /// Waits until there is memory for a read, and reserves it. One at a time.
     ///
     /// # Cancel safety

@@ -141,7 +141,9 @@ impl Consumer {
     }
 
     async fn deliver_portion(&mut self, count: usize, attempt: u32) -> Happened {
-        let Some(Batch { records, .. }) = &self.hand.batch else { return Happened::Succeeded };
+        let Some(Batch { records, memory, .. }) = &self.hand.batch else {
+            return Happened::Succeeded;
+        };
         let portion = records.portion(count, attempt);
         self.calls(Call::ProcessRecords);
         let ahead = async {
@@ -149,7 +151,8 @@ impl Consumer {
                 Fetch::fill(fetch).await;
             }
         };
-        let outcome = self.delivery.process(&mut self.guard, portion.clone(), ahead).await;
+        let outcome =
+            self.delivery.process(&mut self.guard, (portion.clone(), memory), ahead).await;
         self.call_is_over();
         match outcome {
             Outcome::Succeeded => self.portion_done(portion.last_position()),

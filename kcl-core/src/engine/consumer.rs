@@ -364,6 +364,8 @@ impl Consumer {
     pub(super) fn start_over(&mut self) {
         if let Some(checkpoint) = self.delivery.reached().restart {
             self.hand.clear();
+            // Acknowledgements that the former one gave away may hold memory for ever.
+            self.parts.memory = self.parts.memory.another();
             self.read_after(checkpoint);
         }
     }

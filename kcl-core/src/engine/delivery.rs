@@ -26,6 +26,7 @@ use crate::engine::erase::{ErasedFactory, ErasedProcessor};
 use crate::engine::guard::{Call, Guard, Stop};
 use crate::engine::link::{Done, FromConsumer};
 use crate::engine::supervisor::said;
+use crate::memory::Reserved;
 use crate::model::{Lease, Moment, Position};
 use crate::partial_failure;
 use crate::telemetry::chain;
@@ -127,11 +128,11 @@ impl Delivery {
         outcome
     }
 
-    /// Delivers a batch. `beside` runs as long as the processor does.
+    /// Delivers a batch, which takes this memory. `beside` runs as long as the processor does.
     pub(super) async fn process(
         &mut self,
         guard: &mut Guard,
-        batch: RecordBatch,
+        (batch, memory): (RecordBatch, &Arc<Reserved>),
         beside: impl Future<Output = ()> + Send,
     ) -> Outcome {
         let progress = self.progress.clone();
@@ -141,7 +142,7 @@ impl Delivery {
         let Some(last) = batch.last_position() else { return Outcome::Succeeded };
         let (marks, count) = (context.checkpointer.marks.clone(), batch.len());
         marks.send_modify(|marks| marks.deliver(last));
-        let batch = batch.recorded_in(Arc::new(Ledger::new(marks.clone())));
+        let batch = batch.recorded_in(Arc::new(Ledger::new(marks.clone(), Arc::downgrade(memory))));
         let work = async {
             let beside = async {
                 beside.await;

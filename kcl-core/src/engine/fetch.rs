@@ -78,7 +78,7 @@ pub(super) struct Batch {
     pub(super) caught_up_at: Option<Timestamp>,
     pub(super) read_at: Moment,
     /// What the records take until they are done.
-    pub(super) _memory: Arc<Reserved>,
+    pub(super) memory: Arc<Reserved>,
 }
 
 /// Reads one shard. Holds at most one batch.
@@ -244,8 +244,8 @@ impl Fetch {
         } else {
             memory.settle(needed);
             let records = RecordBatch::new(records, fetched.behind_latest);
-            let (read_at, _memory) = (started, Arc::new(memory));
-            self.batch = Some(Batch { records, caught_up_at, read_at, _memory });
+            let (read_at, memory) = (started, Arc::new(memory));
+            self.batch = Some(Batch { records, caught_up_at, read_at, memory });
         }
         self.end = fetched.end.map(|closed| closed.children);
     }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kcl_core::context::ShardContext;
+use kcl_core::for_each::for_each;
 use kcl_core::kpl::Aggregator;
 use kcl_core::model::ShardId;
 use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor};
 use kcl_tests::world::{Member, World};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -132,4 +134,36 @@ async fn user_records_count_for_what_they_take_once_they_are_expanded() {
     let taken = counts.of(&world, 0) * each;
     let used = worker.handle.status().memory.used;
     assert!(used >= u64::try_from(taken).unwrap(), "{used} bytes for {taken}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_under_way_keep_to_the_budget_until_they_are_done() {
+    let (shards, records, budget) = (2, 40, 4 * MIB);
+    let world = world(shards, records, budget);
+    let (gate, begun) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(0)));
+    let (waits, counts) = (Arc::clone(&gate), Arc::clone(&begun));
+    let processor = for_each(move |_record| {
+        let (waits, counts) = (Arc::clone(&waits), Arc::clone(&counts));
+        async move {
+            *counts.lock().unwrap() += 1;
+            waits.acquire().await?.forget();
+            Ok(())
+        }
+    });
+    let worker = world.start_processor("w", world.stream.clone(), processor);
+    let turns = u64::try_from(budget + shards * (MIB / 4 + 1_000)).unwrap();
+    let used = || worker.handle.status().memory.used;
+    for _ in 0..300 {
+        world.pass(SECOND / 10).await;
+        assert!(used() <= turns, "{} bytes", used());
+    }
+    assert!(used() >= u64::try_from(MIB / 2).unwrap(), "each shard has a record: {}", used());
+    while *begun.lock().unwrap() < shards * records {
+        gate.add_permits(1);
+        world.pass(SECOND / 10).await;
+        assert!(used() <= turns, "{} bytes", used());
+    }
+    gate.add_permits(shards * records);
+    world.until("free", SECOND * 30, |_: &World| used() == 0).await;
+    worker.stop().await.unwrap();
 }

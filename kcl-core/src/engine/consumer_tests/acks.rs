@@ -2,6 +2,7 @@
 
 use tokio::join;
 
+use crate::MemoryBudget;
 use crate::config::{CheckpointPolicy, FailurePolicy, OnExhausted};
 use crate::engine::consumer_tests::held::Held;
 use crate::engine::consumer_tests::kit::{Act, MILLI, SECOND, World, after, child};
@@ -69,6 +70,58 @@ async fn the_next_batch_waits_while_too_many_are_in_flight() {
         world.ack(1).done();
         held.serve(SECOND).await;
         assert_eq!(world.log().last().unwrap(), "5/0 to 6/0 try 1");
+    };
+    tokio::select! { () = script => {}, () = run => unreachable!() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_take_memory_until_they_are_acknowledged() {
+    let world = world();
+    let (mut held, run) = world.start();
+    let script = async {
+        held.serve(SECOND * 3).await;
+        let mut used = world.memory.usage().used;
+        for (number, frees) in [(4, false), (3, true), (1, false), (2, true), (5, false), (6, true)]
+        {
+            world.ack(number).done();
+            let now = world.memory.usage().used;
+            assert_eq!(now < used, frees, "after {number}: {used}, then {now}");
+            used = now;
+        }
+        assert_eq!(used, 0);
+    };
+    tokio::select! { () = script => {}, () = run => unreachable!() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_whose_records_hold_the_memory_reads_on_once_they_are_acknowledged() {
+    let mut world = world();
+    world.memory = MemoryBudget::new(1); // One record, then nothing while anything is held.
+    let (mut held, run) = world.start();
+    let script = async {
+        for number in 1..=3 {
+            held.serve(SECOND * 10).await;
+            let expected = format!("{number}/0 to {number}/0 try 1");
+            assert_eq!(world.log().last(), Some(&expected));
+            world.ack(number).done();
+            held.serve(MILLI * 50).await;
+            assert_eq!(held.checkpoint(), Some(after(number)));
+        }
+    };
+    tokio::select! { () = script => {}, () = run => unreachable!() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_of_a_former_processor_keep_the_next_one_from_no_record() {
+    let mut world = world().with_plan([Act::Fail]);
+    world.memory = MemoryBudget::new(1);
+    let (mut held, run) = world.start();
+    let script = async {
+        held.serve(SECOND * 10).await;
+        assert_eq!(world.log().last().unwrap(), "1/0 to 1/0 try 2");
+        world.ack(1).done();
+        held.serve(SECOND * 10).await;
+        assert_eq!(world.log().last().unwrap(), "2/0 to 2/0 try 1");
     };
     tokio::select! { () = script => {}, () = run => unreachable!() }
 }
