@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use crate::BoxError;
 use crate::decide::checkpointing::{AckFailure, Marks};
+use crate::decide::under_way::Delivered;
 use crate::memory::Reserved;
 use crate::model::{Position, Record};
 use crate::telemetry::chain;
@@ -87,17 +88,22 @@ pub(crate) struct Ledger {
     marks: watch::Sender<Marks>,
     /// What the batch takes. A batch that the application keeps does not hold it.
     memory: Weak<Reserved>,
+    delivered: Delivered,
 }
 
 impl Ledger {
-    pub(crate) const fn new(marks: watch::Sender<Marks>, memory: Weak<Reserved>) -> Self {
-        Self { marks, memory }
+    pub(crate) const fn new(
+        marks: watch::Sender<Marks>,
+        memory: Weak<Reserved>,
+        delivered: Delivered,
+    ) -> Self {
+        Self { marks, memory, delivered }
     }
 
     /// Begins to wait for an acknowledgement of each record; none if nobody waits for them.
     pub(crate) fn detach(&self, records: &[Record]) -> Option<Arc<Detached>> {
         let positions = records.iter().map(|record| record.position);
-        let is_new = self.marks.send_if_modified(|marks| marks.detach(positions));
+        let is_new = self.marks.send_if_modified(|marks| marks.detach(positions, self.delivered));
         let detached = || Detached { marks: self.marks.clone(), _memory: self.memory.upgrade() };
         is_new.then(|| Arc::new(detached()))
     }

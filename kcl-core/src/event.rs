@@ -232,12 +232,13 @@ pub enum Event {
         /// Which.
         range: HashKeyRange,
     },
-    /// A call of the processor has not ended for `delivery.slow_after` or longer. It goes on, and is
-    /// told again with growing pauses.
+    /// A call of the processor has not ended for `delivery.slow_after` or longer, or records whose
+    /// acknowledgements are detached are not done for so long. It goes on, and is told again with
+    /// growing pauses.
     ProcessorSlow {
         /// Of which shard.
         shard: ShardId,
-        /// Which call, such as `process_records`.
+        /// Which call, such as `process_records`, or `acknowledgements`.
         call: &'static str,
         /// How long it has taken so far.
         taken: Duration,

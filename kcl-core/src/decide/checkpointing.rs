@@ -1,6 +1,7 @@
 //! How far a shard is done, and which checkpoints are allowed.
 
 use crate::config::CheckpointPolicy;
+use crate::decide::under_way::{Delivered, UnderWay};
 use crate::model::{Checkpoint, Position, Watermark};
 
 /// How far one processor has come with its shard.
@@ -18,6 +19,8 @@ pub struct Marks {
     processed: Watermark,
     /// About how many records that are.
     records: u64,
+    /// The batches whose records are acknowledged one by one, and not all done.
+    under_way: UnderWay,
     failure: Option<AckFailure>,
     is_over: bool,
 }
@@ -47,6 +50,8 @@ pub struct Reached {
     pub is_all_done: bool,
     /// How many records lie above the last position up to which all are acknowledged.
     pub in_flight: usize,
+    /// The oldest batch that is acknowledged record by record and not done.
+    pub under_way: Option<Delivered>,
     /// About how many records the processor has done.
     pub records: u64,
 }
@@ -64,8 +69,16 @@ impl Marks {
     /// The marks of a processor that starts after `stored`.
     #[must_use]
     pub fn new(policy: CheckpointPolicy, stored: Checkpoint) -> Self {
-        let (delivered, processed, failure) = (None, Watermark::default(), None);
-        Self { policy, stored, delivered, processed, records: 0, failure, is_over: false }
+        Self {
+            policy,
+            stored,
+            delivered: None,
+            processed: Watermark::default(),
+            records: 0,
+            under_way: UnderWay::default(),
+            failure: None,
+            is_over: false,
+        }
     }
 
     /// The same marks, after a former processor had done about so many records.
@@ -122,11 +135,26 @@ impl Marks {
             self.records = self.records.saturating_add(u64::try_from(records).unwrap_or(u64::MAX));
         }
         self.processed.finish(last);
+        self.under_way.done_up_to(self.processed.low());
     }
 
-    /// Notes that records are acknowledged one by one from now on. Says whether they are.
-    pub fn detach(&mut self, positions: impl IntoIterator<Item = Position>) -> bool {
-        !self.is_over && self.processed.detach(positions)
+    /// Notes that the records of a batch are acknowledged one by one from now on. Says whether they
+    /// are.
+    pub fn detach(
+        &mut self,
+        positions: impl IntoIterator<Item = Position>,
+        delivered: Delivered,
+    ) -> bool {
+        let is_detached = !self.is_over && self.processed.detach(positions);
+        if is_detached {
+            self.under_way.deliver(delivered);
+        }
+        is_detached
+    }
+
+    /// Notes what a former processor left: it is not done.
+    pub fn inherit(&mut self, left: Delivered) {
+        self.under_way.deliver(Delivered { at: None, ..left });
     }
 
     /// Whether this record was detached, and is not known to be done with all before it.
@@ -149,7 +177,11 @@ impl Marks {
     /// Notes that a record is done. Says whether anybody has to know.
     pub fn acknowledge(&mut self, position: Position) -> bool {
         self.records = self.records.saturating_add(u64::from(self.is_outstanding(position)));
-        !self.is_over && self.processed.acknowledge(position)
+        let has_moved = !self.is_over && self.processed.acknowledge(position);
+        if has_moved {
+            self.under_way.done_up_to(self.processed.low());
+        }
+        has_moved
     }
 
     /// Notes that a record will not be acknowledged. Says whether anybody has to know: only of the
@@ -184,6 +216,7 @@ impl Marks {
             restart: self.restart(),
             is_all_done: self.is_all_done(),
             in_flight: self.in_flight(),
+            under_way: self.under_way.oldest(),
             records: self.records,
         }
     }
@@ -193,6 +226,7 @@ impl Marks {
         self.stored = self.stored.max(checkpoint);
         if let Some(position) = checkpoint.position() {
             self.processed.pass(position); // The application says so for all of them.
+            self.under_way.done_up_to(Some(position));
         }
     }
 

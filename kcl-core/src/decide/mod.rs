@@ -33,6 +33,7 @@ pub mod shard_sync;
 pub mod slow;
 pub mod tenancy;
 pub mod turn;
+pub mod under_way;
 pub mod write_numbers;
 
 #[cfg(test)]

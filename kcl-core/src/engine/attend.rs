@@ -12,7 +12,7 @@ use crate::BoxError;
 use crate::decide::checkpointing::{AckFailure, Marks, Reached};
 use crate::engine::delivery::{Current, Delivery, Mishap};
 use crate::engine::guard::{Call, Guard, Stop};
-use crate::engine::link::{Done, Order};
+use crate::engine::link::{Order, Reports};
 use crate::model::{Moment, Timestamp};
 use crate::telemetry::chain;
 
@@ -66,11 +66,11 @@ impl Delivery {
             Patience::UntilTimeUp(until) => until,
         };
         loop {
-            let (asked, progress) = (asked(guard.orders(), patience), self.progress.clone());
+            let (asked, reports) = (asked(guard.orders(), patience), self.reports.clone());
             let Some(Current { processor, context, .. }) = &mut self.current else {
                 return Attended::Done(work.await);
             };
-            let acks = watch_acks(context.checkpointer.marks.clone(), progress);
+            let acks = watch_acks(context.checkpointer.marks.clone(), reports);
             let met = async {
                 tokio::select! {
                     biased;
@@ -130,22 +130,19 @@ impl Delivery {
 
     /// Tells the holder what may be stored by the way.
     pub(super) fn publish(&self, caught_up_at: Option<Timestamp>) {
-        publish(&self.progress, self.reached(), caught_up_at);
+        publish(&self.reports, self.reached(), caught_up_at);
     }
 }
 
 /// Publishes what is acknowledged, until an acknowledgement fails.
-pub(super) async fn watch_acks(
-    marks: watch::Sender<Marks>,
-    progress: watch::Sender<Done>,
-) -> AckFailure {
+pub(super) async fn watch_acks(marks: watch::Sender<Marks>, reports: Reports) -> AckFailure {
     let mut seen = marks.subscribe();
     loop {
         let (reached, failure) = {
             let marks = seen.borrow_and_update();
             (marks.reached(), marks.failure().cloned())
         };
-        publish(&progress, reached, None);
+        publish(&reports, reached, None);
         if let Some(failure) = failure {
             return failure;
         }
@@ -154,9 +151,13 @@ pub(super) async fn watch_acks(
     }
 }
 
-fn publish(progress: &watch::Sender<Done>, reached: Reached, caught_up_at: Option<Timestamp>) {
+fn publish(reports: &Reports, reached: Reached, caught_up_at: Option<Timestamp>) {
+    reports.vitals.send_if_modified(|vitals| {
+        let before = std::mem::replace(&mut vitals.under_way, reached.under_way);
+        before != vitals.under_way
+    });
     let caught_up_at = caught_up_at.filter(|_| reached.is_all_done);
-    progress.send_if_modified(|done| {
+    reports.progress.send_if_modified(|done| {
         let before = *done;
         done.checkpoint = done.checkpoint.max(reached.automatic);
         done.records = done.records.max(reached.records);

@@ -141,9 +141,11 @@ impl Consumer {
     }
 
     async fn deliver_portion(&mut self, count: usize, attempt: u32) -> Happened {
-        let Some(Batch { records, memory, .. }) = &self.hand.batch else {
+        let Some(Batch { records, memory, read_at, .. }) = &self.hand.batch else {
             return Happened::Succeeded;
         };
+        let behind = records.behind_latest().unwrap_or_default();
+        let lag = Lag { behind, seen: *read_at };
         let portion = records.portion(count, attempt);
         self.calls(Call::ProcessRecords);
         let ahead = async {
@@ -152,7 +154,7 @@ impl Consumer {
             }
         };
         let outcome =
-            self.delivery.process(&mut self.guard, (portion.clone(), memory), ahead).await;
+            self.delivery.process(&mut self.guard, (portion.clone(), lag, memory), ahead).await;
         self.call_is_over();
         match outcome {
             Outcome::Succeeded => self.portion_done(portion.last_position()),

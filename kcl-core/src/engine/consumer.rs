@@ -24,7 +24,7 @@ use crate::engine::desk::Desk;
 use crate::engine::erase::ErasedFactory;
 use crate::engine::fetch::{Fetch, FetchParts, Next};
 use crate::engine::guard::Guard;
-use crate::engine::link::{Calling, FromConsumer, Grant, Vitals};
+use crate::engine::link::{Calling, FromConsumer, Grant, Reports, Vitals};
 use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
 use crate::event::Event;
@@ -144,7 +144,7 @@ impl Consumer {
             dead_letter,
             skipped: AtomicU64::new(0),
         };
-        let to_holder = (holder.downgrade(), progress);
+        let to_holder = (holder.downgrade(), Reports { progress, vitals: vitals.clone() });
         let delivery = Delivery::new(factory, delivery.checkpoints, desk, &lease, to_holder);
         let lease = Arc::new(lease);
         let checkpoint = lease.checkpoint;
@@ -374,7 +374,7 @@ impl Consumer {
         let opened_at = self.fetch.as_ref().and_then(Fetch::opened_at);
         self.opened_at = self.opened_at.or(opened_at);
         let initial = self.parts.config.retrieval.initial_position;
-        let caught_up_at = self.delivery.progress.borrow().caught_up_at;
+        let caught_up_at = self.delivery.reports.progress.borrow().caught_up_at;
         self.fetch = resume(&self.parts.lease, checkpoint, initial).map(|mut resume| {
             if let Some(seam) = &mut resume.seam {
                 seam.caught_up_at = seam.caught_up_at.max(caught_up_at);

@@ -19,12 +19,14 @@ use crate::checkpointer::{Checkpointer, Pending};
 use crate::config::CheckpointPolicy;
 use crate::context::ShardContext;
 use crate::dead_letter::FailedRecord;
+use crate::decide::at_risk::Lag;
 use crate::decide::checkpointing::{Marks, Reached};
+use crate::decide::under_way::Delivered;
 use crate::engine::attend::watch_acks;
 use crate::engine::desk::Desk;
 use crate::engine::erase::{ErasedFactory, ErasedProcessor};
 use crate::engine::guard::{Call, Guard, Stop};
-use crate::engine::link::{Done, FromConsumer};
+use crate::engine::link::{FromConsumer, Reports};
 use crate::engine::supervisor::said;
 use crate::memory::Reserved;
 use crate::model::{Lease, Moment, Position};
@@ -74,7 +76,7 @@ pub(super) struct Delivery {
     pending: watch::Sender<Option<Pending>>,
     holder: mpsc::WeakSender<FromConsumer>,
     desk: Arc<Desk>,
-    pub(super) progress: watch::Sender<Done>,
+    pub(super) reports: Reports,
     /// How far the last processor had come when it was dropped.
     last: Reached,
     pub(super) current: Option<Current>,
@@ -94,13 +96,13 @@ impl Delivery {
         policy: CheckpointPolicy,
         desk: Desk,
         lease: &Lease,
-        (holder, progress): (mpsc::WeakSender<FromConsumer>, watch::Sender<Done>),
+        (holder, reports): (mpsc::WeakSender<FromConsumer>, Reports),
     ) -> Self {
         let last = Marks::new(policy, lease.checkpoint).reached();
         let pending =
             lease.pending.clone().map(|pending| Pending::inherited(pending, lease.checkpoint));
         let (pending, desk) = (watch::Sender::new(pending), Arc::new(desk));
-        Self { factory, policy, pending, holder, desk, progress, last, current: None }
+        Self { factory, policy, pending, holder, desk, reports, last, current: None }
     }
 
     /// Makes a processor and initializes it.
@@ -128,21 +130,23 @@ impl Delivery {
         outcome
     }
 
-    /// Delivers a batch, which takes this memory. `beside` runs as long as the processor does.
+    /// Delivers a batch, which is so old and takes this memory. `beside` runs as long as the processor does.
     pub(super) async fn process(
         &mut self,
         guard: &mut Guard,
-        (batch, memory): (RecordBatch, &Arc<Reserved>),
+        (batch, lag, memory): (RecordBatch, Lag, &Arc<Reserved>),
         beside: impl Future<Output = ()> + Send,
     ) -> Outcome {
-        let progress = self.progress.clone();
+        let reports = self.reports.clone();
         let Some(Current { processor, context, .. }) = &mut self.current else {
             return Outcome::Failed("there is no processor".to_owned().into());
         };
         let Some(last) = batch.last_position() else { return Outcome::Succeeded };
         let (marks, count) = (context.checkpointer.marks.clone(), batch.len());
         marks.send_modify(|marks| marks.deliver(last));
-        let batch = batch.recorded_in(Arc::new(Ledger::new(marks.clone(), Arc::downgrade(memory))));
+        let delivered = Delivered { last, lag, at: Some(self.desk.clock.now()) };
+        let ledger = Ledger::new(marks.clone(), Arc::downgrade(memory), delivered);
+        let batch = batch.recorded_in(Arc::new(ledger));
         let work = async {
             let beside = async {
                 beside.await;
@@ -151,7 +155,7 @@ impl Delivery {
             tokio::select! {
                 biased;
                 done = processor.process_records(batch, context) => Ok(done),
-                failure = watch_acks(marks.clone(), progress) => Err(failure),
+                failure = watch_acks(marks.clone(), reports) => Err(failure),
                 never = beside => match never {},
             }
         };
@@ -222,11 +226,11 @@ impl Delivery {
         let Some(Current { processor, context, .. }) = &mut self.current else {
             return Outcome::Succeeded; // It panicked, and hears nothing any more.
         };
-        let (marks, progress) = (context.checkpointer.marks.clone(), self.progress.clone());
+        let (marks, reports) = (context.checkpointer.marks.clone(), self.reports.clone());
         let work = async {
             // What is acknowledged meanwhile is published; a failure is told by what comes next.
             let beside = async {
-                watch_acks(marks, progress).await;
+                watch_acks(marks, reports).await;
                 pending::<Infallible>().await
             };
             tokio::select! {
@@ -282,7 +286,11 @@ impl Delivery {
 
     /// Drops the processor, and remembers after what another one goes on.
     pub(super) fn retire(&mut self) {
-        self.last = Reached { in_flight: 0, ..self.reached() };
+        let reached = self.reached();
+        // It is not done, but nobody works on it.
+        let under_way = reached.under_way.map(|left| Delivered { at: None, ..left });
+        self.last = Reached { in_flight: 0, under_way, ..reached };
+        self.reports.vitals.send_modify(|vitals| vitals.under_way = under_way);
         self.close();
         if let Some(current) = self.current.take() {
             // What its destructor says adds nothing to the panic before.
@@ -293,6 +301,9 @@ impl Delivery {
     fn context(&self) -> ShardContext {
         let marks = Marks::new(self.policy, self.last.done);
         let mut marks = marks.with_records(self.last.records);
+        if let Some(left) = self.last.under_way {
+            marks.inherit(left);
+        }
         let pending = self.pending.borrow().clone().and_then(|it| it.unsettled(self.last.done));
         // It was delivered before, if not to this processor: it may be committed.
         if let Some(position) = pending.as_ref().and_then(|pending| pending.checkpoint.position()) {

@@ -120,9 +120,10 @@ impl Holders {
         let slow_after = self.side.config.delivery.slow_after;
         let mut shards = Vec::new();
         for (key, held) in self.held.iter_mut().filter(|(_, held)| !held.has_ended) {
-            let Vitals { lag, call } = *held.vitals.borrow();
+            let vitals = *held.vitals.borrow();
+            let call = vitals.longest();
             let unread = held.unread.filter(|_| now.since(held.since) >= FIRST_READ_TIME);
-            let age = lag.or(unread).map(|lag| lag.age(now));
+            let age = vitals.oldest().or(unread).map(|lag| lag.age(now));
             if let Some(age) = held.risk.observe(age, self.retention, now) {
                 let (shard, retention) = (key.shard(), self.retention);
                 self.side.events.emit(&Event::DataAtRisk { shard, age, retention });
@@ -136,7 +137,7 @@ impl Holders {
             shards.push(HeldShard {
                 key: key.clone(),
                 checkpoint: view.row(key).map(|row| row.checkpoint),
-                behind_latest: lag.map(|lag| lag.behind),
+                behind_latest: vitals.behind(now),
                 slow: slow.map(|(taken, call)| SlowCall { call: call.name, taken }),
             });
         }

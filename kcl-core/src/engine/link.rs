@@ -7,6 +7,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::checkpointer::CheckpointError;
 use crate::decide::at_risk::Lag;
+use crate::decide::under_way::Delivered;
+use crate::engine::consumer::Call;
 use crate::model::{
     Checkpoint, ChildShard, Lease, LeaseCounter, Moment, PendingCheckpoint, StreamName,
     StreamStart, Timestamp,
@@ -89,6 +91,37 @@ pub(crate) struct Vitals {
     pub(crate) lag: Option<Lag>,
     /// The call of the application's code that has not ended yet.
     pub(crate) call: Option<Calling>,
+    /// The oldest batch that is acknowledged record by record and not done.
+    pub(crate) under_way: Option<Delivered>,
+}
+
+impl Vitals {
+    /// How old the oldest record that is not done may be.
+    pub(crate) fn oldest(&self) -> Option<Lag> {
+        self.under_way.map(|batch| batch.lag).or(self.lag)
+    }
+
+    /// What has gone on for longest: a call, or the wait for acknowledgements.
+    pub(crate) fn longest(&self) -> Option<Calling> {
+        let since = self.under_way.and_then(|batch| batch.at);
+        let wait = since.map(|since| Calling { name: Call::Acknowledgements.name(), since });
+        self.call.into_iter().chain(wait).min_by_key(|call| call.since)
+    }
+
+    /// How far its shard is behind, for people: while records are under way, how old they are.
+    pub(crate) fn behind(&self, now: Moment) -> Option<Duration> {
+        let under_way = self.under_way.map(|batch| batch.lag.age(now));
+        under_way.or(self.lag.map(|lag| lag.behind))
+    }
+}
+
+/// Where a consumer tells how it is doing.
+#[derive(Clone, Debug)]
+pub(crate) struct Reports {
+    /// See [`Grant::progress`].
+    pub(crate) progress: watch::Sender<Done>,
+    /// See [`Grant::vitals`].
+    pub(crate) vitals: watch::Sender<Vitals>,
 }
 
 /// A call of the application's code.

@@ -33,9 +33,11 @@ pub struct HeldShard {
     /// What is stored of its progress, as far as this worker knows.
     pub checkpoint: Option<Checkpoint>,
     /// How far the read that brought the batch in hand, or else the last read, was behind the end of
-    /// the shard: its lag. None before the first read, or if the source does not tell.
+    /// the shard: its lag. While records are under way whose acknowledgements are detached, how old the
+    /// oldest of them may be. None before the first read, or if the source does not tell.
     pub behind_latest: Option<Duration>,
-    /// The call of its processor that has not ended for longer than `delivery.slow_after`.
+    /// The call of its processor that has not ended for longer than `delivery.slow_after`, or
+    /// `acknowledgements`: records whose acknowledgements are detached are not done for so long.
     pub slow: Option<SlowCall>,
 }
 
