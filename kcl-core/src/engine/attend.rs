@@ -3,13 +3,16 @@
 
 use std::future::pending;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::BoxError;
+use crate::clock::Clock;
 use crate::decide::checkpointing::{AckFailure, Marks, Reached};
+use crate::decide::retry;
 use crate::engine::delivery::{Current, Delivery, Mishap};
 use crate::engine::guard::{Call, Guard, Stop};
 use crate::engine::link::{Order, Reports};
@@ -24,6 +27,8 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(20);
 pub(super) enum Patience {
     /// Until the holder asks to let go.
     UntilAsked,
+    /// Until the holder asks to let go and what is tried again at this moment would come too late.
+    UntilTooLate(Moment),
     /// Until the time to let go is up, at this moment at the latest.
     UntilTimeUp(Option<Moment>),
 }
@@ -49,7 +54,7 @@ enum Met<T> {
 }
 
 impl Delivery {
-    /// Waits for `work` while the processor's background work goes on.
+    /// Waits for `work` while the processor's background work goes on, if records are under way.
     pub(super) async fn attend<T>(
         &mut self,
         guard: &mut Guard,
@@ -60,13 +65,14 @@ impl Delivery {
         T: Send,
     {
         let mut work = pin!(work);
-        let mut is_idle = false;
+        let mut is_idle = self.reached().in_flight == 0;
         let until = match patience {
-            Patience::UntilAsked => None,
+            Patience::UntilAsked | Patience::UntilTooLate(_) => None,
             Patience::UntilTimeUp(until) => until,
         };
         loop {
-            let (asked, reports) = (asked(guard.orders(), patience), self.reports.clone());
+            let clock = Arc::clone(&self.desk().clock);
+            let (asked, reports) = (asked(guard.orders(), patience, clock), self.reports.clone());
             let Some(Current { processor, context, .. }) = &mut self.current else {
                 return Attended::Done(work.await);
             };
@@ -166,14 +172,18 @@ fn publish(reports: &Reports, reached: Reached, caught_up_at: Option<Timestamp>)
     });
 }
 
-async fn asked(mut orders: watch::Receiver<Order>, patience: Patience) {
-    match patience {
-        Patience::UntilAsked => {
-            let is_asked = |order: &Order| matches!(order, Order::Drain { .. });
-            if orders.wait_for(is_asked).await.is_err() {
-                pending::<()>().await; // The guard knows what that means.
-            }
+async fn asked(mut orders: watch::Receiver<Order>, patience: Patience, clock: Arc<dyn Clock>) {
+    let ends = |order: &Order| match (*order, patience) {
+        (Order::Drain { .. }, Patience::UntilAsked) => true,
+        (Order::Drain { until }, Patience::UntilTooLate(end)) => {
+            let now = clock.now();
+            !retry::fits(end - now, until - now)
         }
-        Patience::UntilTimeUp(_) => pending().await,
+        (Order::Drain { .. }, Patience::UntilTimeUp(_)) | (Order::Run | Order::Lost { .. }, _) => {
+            false
+        }
+    };
+    if orders.wait_for(ends).await.is_err() {
+        pending::<()>().await; // The guard knows what that means.
     }
 }

@@ -180,18 +180,21 @@ impl Consumer {
         self.attended(attended).map_or_else(|happened| happened, |()| Happened::Succeeded)
     }
 
-    fn attended(&mut self, attended: Attended<()>) -> Result<(), Happened> {
+    pub(super) fn attended<T>(&mut self, attended: Attended<T>) -> Result<T, Happened> {
         match attended {
-            Attended::Done(()) => Ok(()),
+            Attended::Done(value) => Ok(value),
             Attended::DrainAsked => Err(Happened::DrainAsked),
             Attended::Stopped(stop) => Err(stop.into()),
-            Attended::Broken(mishap) => {
-                let positions = mishap.in_flight.clone().unwrap_or_default();
-                let happened = self.failed(&positions, mishap, 1, Happened::Panicked);
-                self.start_over();
-                Err(happened)
-            }
+            Attended::Broken(mishap) => Err(self.broken(mishap)),
         }
+    }
+
+    /// Judges what failed although no call of the processor did.
+    fn broken(&mut self, mishap: Mishap) -> Happened {
+        let positions = mishap.in_flight.clone().unwrap_or_default();
+        let happened = self.failed(&positions, mishap, 1, Happened::Panicked);
+        self.start_over();
+        happened
     }
 
     fn portion_done(&mut self, last: Option<Position>) -> Happened {
@@ -284,8 +287,8 @@ impl Consumer {
                 match outcome {
                     Outcome::Succeeded => Event::DeadLettered { shard, position, attempts, error },
                     Outcome::Stopped(stop) => return stop.into(),
-                    Outcome::Failed(Mishap { error, .. })
-                    | Outcome::Broken(Mishap { error, .. }) => {
+                    Outcome::Broken(mishap) => return self.broken(mishap),
+                    Outcome::Failed(Mishap { error, .. }) => {
                         self.failures = self.failures.saturating_add(1);
                         let (call, attempt) = (Call::DeadLetter(position), self.failures);
                         self.failure = Some(Failure { call, attempt, error });

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use crate::decide::children::{self, Ended, Successors};
-use crate::decide::lifecycle::Event as Happened;
 use crate::decide::retry;
 use crate::engine::fetch::FetchParts;
-use crate::engine::guard::Guard;
+use crate::engine::timer::sleep_until;
 use crate::event::Event;
 use crate::model::{Checkpoint, ChildShard};
 use crate::record_source::ShardFilter;
@@ -19,13 +18,12 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 const SILENT_TRIES: u32 = 3;
 
 /// The shards that go on with the hash keys of the lease's shard: those that its end `told`, if they
-/// cover it, else those that are listed.
+/// cover it, else those that are listed. None if they are not known after a long time.
 pub(super) async fn prove(
-    guard: &mut Guard,
     parts: &FetchParts,
     told: &[ChildShard],
     done: Checkpoint,
-) -> Result<Vec<ChildShard>, Happened> {
+) -> Option<Vec<ChildShard>> {
     let ended = Ended {
         id: &parts.lease.key.shard(),
         parents: &parts.lease.parents,
@@ -33,14 +31,14 @@ pub(super) async fn prove(
         reached: done.position().map(|position| position.sequence),
     };
     if let Some(successors) = children::told(&ended, told) {
-        return Ok(taken(parts, successors));
+        return Some(taken(parts, successors));
     }
     let since = parts.clock.now();
     let mut tries = 0_u32;
     loop {
-        let problem = match guard.wait(parts.source.list_shards(ShardFilter::All)).await? {
+        let problem = match parts.source.list_shards(ShardFilter::All).await {
             Ok(shards) => match children::listed(&ended, &shards) {
-                Some(successors) => return Ok(taken(parts, successors)),
+                Some(successors) => return Some(taken(parts, successors)),
                 None => None,
             },
             Err(error) => Some(chain(&error)),
@@ -53,9 +51,9 @@ pub(super) async fn prove(
             parts.events.emit(&Event::FetchFailed { shard, error, retry_in });
         }
         if retry::is_hopeless(parts.clock.now() - since, true) {
-            return Err(Happened::Hopeless);
+            return None;
         }
-        guard.pause(retry_in).await?;
+        sleep_until(&*parts.clock, parts.clock.now() + retry_in).await;
     }
 }
 

@@ -27,6 +27,7 @@ use crate::engine::guard::Guard;
 use crate::engine::link::{Calling, FromConsumer, Grant, Reports, Vitals};
 use crate::engine::refusal::Refusals;
 use crate::engine::side::Chance;
+use crate::engine::timer::sleep_until;
 use crate::event::Event;
 use crate::memory::MemoryBudget;
 use crate::model::{Checkpoint, ChildShard, Moment, Position, Timestamp};
@@ -228,13 +229,24 @@ impl Consumer {
         let pause =
             self.delivery.desk().pause(self.failures.max(self.starts.count).max(self.ends.count));
         self.tell_failure(Some(pause));
-        match self.guard.pause(pause).await {
+        match self.rest(pause).await {
             Ok(()) => {
                 self.hand.try_again();
                 Happened::PauseOver
             }
             Err(happened) => happened,
         }
+    }
+
+    /// Lets a pause pass, while what is under way goes on.
+    async fn rest(&mut self, pause: Duration) -> Result<(), Happened> {
+        if self.delivery.reached().in_flight == 0 {
+            return self.guard.pause(pause).await;
+        }
+        let end = self.parts.clock.now() + pause;
+        let (guard, over) = (&mut self.guard, sleep_until(&*self.parts.clock, end));
+        let attended = self.delivery.attend(guard, Patience::UntilTooLate(end), over).await;
+        self.attended(attended)
     }
 
     async fn end_shard(&mut self) -> Happened {
@@ -262,7 +274,15 @@ impl Consumer {
             Some(Next::Batch(_) | Next::CaughtUp(_) | Next::Hopeless(_)) | None => Vec::new(),
         };
         let done = self.delivery.reached().done;
-        self.children = Some(children::prove(&mut self.guard, &self.parts, &told, done).await?);
+        let proof = children::prove(&self.parts, &told, done);
+        let proven = if self.delivery.reached().in_flight == 0 {
+            self.guard.wait(proof).await?
+        } else {
+            let guard = &mut self.guard;
+            let attended = self.delivery.attend(guard, Patience::UntilAsked, proof).await;
+            self.attended(attended)?
+        };
+        self.children = Some(proven.ok_or(Happened::Hopeless)?);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use crate::dead_letter::FailedRecord;
 use crate::decide::at_risk::Lag;
 use crate::decide::checkpointing::{Marks, Reached};
 use crate::decide::under_way::Delivered;
-use crate::engine::attend::watch_acks;
+use crate::engine::attend::{Attended, Patience, watch_acks};
 use crate::engine::desk::Desk;
 use crate::engine::erase::{ErasedFactory, ErasedProcessor};
 use crate::engine::guard::{Call, Guard, Stop};
@@ -176,26 +176,22 @@ impl Delivery {
         }
     }
 
-    /// Stores a record in the dead letter.
-    pub(super) fn set_aside<'a>(
-        &'a self,
-        guard: &'a mut Guard,
-        failed: &'a FailedRecord,
-    ) -> impl Future<Output = Outcome> + Send + 'a {
-        let dead_letter = self.desk.dead_letter.clone();
-        let cancelled = self.current.as_ref().map(|current| current.context.cancelled.clone());
-        let cancelled = cancelled.unwrap_or_default();
-        async move {
-            let Some(dead_letter) = dead_letter else {
-                return Outcome::Failed("there is no dead letter".to_owned().into());
-            };
-            let work = async { dead_letter.store(failed).await };
-            match guard.call(&cancelled, None, work).await {
-                Call::Done(Ok(())) => Outcome::Succeeded,
-                Call::Done(Err(error)) => Outcome::Failed(chain(&*error).into()),
-                Call::Panicked(said) => Outcome::Failed(format!("panicked: {said}").into()),
-                Call::Stopped(stop) => Outcome::Stopped(stop),
+    /// Stores a record in the dead letter, while what is under way goes on.
+    pub(super) async fn set_aside(&mut self, guard: &mut Guard, failed: &FailedRecord) -> Outcome {
+        let Some(dead_letter) = self.desk.dead_letter.clone() else {
+            return Outcome::Failed("there is no dead letter".to_owned().into());
+        };
+        // Its panics are not the processor's.
+        let store = AssertUnwindSafe(async { dead_letter.store(failed).await }).catch_unwind();
+        match self.attend(guard, Patience::UntilTimeUp(None), store).await {
+            Attended::Done(Ok(Ok(()))) => Outcome::Succeeded,
+            Attended::Done(Ok(Err(error))) => Outcome::Failed(chain(&*error).into()),
+            Attended::Done(Err(panic)) => {
+                Outcome::Failed(format!("panicked: {}", said(&*panic)).into())
             }
+            Attended::Broken(mishap) => Outcome::Broken(mishap),
+            Attended::Stopped(stop) => Outcome::Stopped(stop),
+            Attended::DrainAsked => Outcome::Stopped(Stop::TimeUp), // Nobody listens for that here.
         }
     }
 

@@ -5,6 +5,8 @@ mod aggregated;
 #[cfg(test)]
 mod at_risk;
 #[cfg(test)]
+mod background;
+#[cfg(test)]
 mod crashing;
 #[cfg(test)]
 mod delivery;
