@@ -43,8 +43,8 @@ pub struct DeliveryConfig {
     ///
     /// Default: 1 s. At most 1 minute.
     pub cancel_grace: Duration,
-    /// After what time a call of the processor that has not ended is told. It is told again each time
-    /// that it has doubled, and each hour. Nothing else happens: a processor may take as long as it
+    /// After what time a call of the processor that has not ended is told, or an acknowledgement that
+    /// is outstanding. It is told again each time that it has doubled, and each hour. Nothing else happens: a processor may take as long as it
     /// likes while nobody asks for its shard.
     ///
     /// Default: 1 minute. From 1 s to 1 day.

@@ -100,7 +100,7 @@ impl Trouble {
             Some(Fate::SetAside) => return Some(Portion::Pass),
             None => {}
         }
-        let part = self.parts.iter().find(|part| part.last >= first);
+        let part = self.part_from(first);
         let here = part.filter(|part| part.first <= first);
         let last = here.map(|part| part.last);
         let fate = self.fates.range(first..).next().map(|(position, _)| *position);
@@ -110,8 +110,19 @@ impl Trouble {
                 && fate.is_none_or(|fate| *position < fate)
                 && next.is_none_or(|next| *position < next)
         });
-        let attempt = here.map_or(0, |part| part.attempts).saturating_add(1);
-        Some(Portion::Deliver { count, attempt })
+        Some(Portion::Deliver { count, attempt: self.attempt(first) })
+    }
+
+    /// Which delivery of the record at `position` comes next, or is under way.
+    #[must_use]
+    pub fn attempt(&self, position: Position) -> u32 {
+        let here = self.part_from(position).filter(|part| part.first <= position);
+        here.map_or(0, |part| part.attempts).saturating_add(1)
+    }
+
+    /// The part in which `position` lies, or the next one.
+    fn part_from(&self, position: Position) -> Option<&Part> {
+        self.parts.iter().find(|part| part.last >= position)
     }
 
     /// Notes that records failed; says what becomes of them.

@@ -192,7 +192,7 @@ impl Consumer {
     /// Judges what failed although no call of the processor did.
     fn broken(&mut self, mishap: Mishap) -> Happened {
         let positions = mishap.in_flight.clone().unwrap_or_default();
-        let happened = self.failed(&positions, mishap, 1, Happened::Panicked);
+        let happened = self.failed(&positions, mishap, Happened::Panicked);
         self.start_over();
         happened
     }
@@ -212,7 +212,7 @@ impl Consumer {
         happened: Happened,
     ) -> Happened {
         if let Some(positions) = mishap.in_flight.clone() {
-            return self.failed(&positions, mishap, 1, happened);
+            return self.failed(&positions, mishap, happened);
         }
         let position = |record: &Record| record.position;
         let blamed = portion.iter().map(position).find(|it| mishap.named.contains(it));
@@ -227,19 +227,15 @@ impl Consumer {
         let left = portion.iter().map(position).filter(|position| Some(*position) > done);
         let named = blamed.into_iter().collect();
         let mishap = Mishap { named, ..mishap };
-        self.failed(&left.collect::<Vec<_>>(), mishap, portion.attempt(), happened)
+        self.failed(&left.collect::<Vec<_>>(), mishap, happened)
     }
 
     /// Judges the failure of records.
-    fn failed(
-        &mut self,
-        positions: &[Position],
-        mishap: Mishap,
-        attempt: u32,
-        happened: Happened,
-    ) -> Happened {
+    fn failed(&mut self, positions: &[Position], mishap: Mishap, happened: Happened) -> Happened {
+        let first = positions.first();
+        let attempt = first.map_or(1, |first| self.hand.trouble.attempt(*first));
         let Mishap { error, named, is_final, .. } = mishap;
-        let is_first_blamed = positions.first().is_some_and(|first| named.contains(first));
+        let is_first_blamed = first.is_some_and(|first| named.contains(first));
         let failed = Failed { positions, is_first_blamed, error: &error };
         let policy = &self.parts.config.delivery.failure;
         let now = self.parts.clock.now();
@@ -251,7 +247,7 @@ impl Consumer {
             | OnExhausted::DeadLetter
             | OnExhausted::Skip => self.hand.trouble.failed(failed, policy, now),
         };
-        match (verdict, positions.first()) {
+        match (verdict, first) {
             (Verdict::StopShard, Some(first)) => return self.stop_at(*first, error, false),
             (Verdict::StopWorker, Some(first)) => return self.stop_at(*first, error, true),
             (Verdict::SetAside, _) if happened == Happened::Failed => {

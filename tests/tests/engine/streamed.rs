@@ -151,3 +151,25 @@ async fn records_that_a_stream_passed_on_are_waited_for_after_its_end() {
         assert_eq!(world.journal.events(failed).len(), 0, "{ends}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_that_fails_says_how_often_its_record_was_delivered() {
+    let world = World::new(1);
+    world.put(0, ["a", "b"]);
+    let failing = for_stream(|mut records| async move {
+        while let Some((record, ack)) = records.next().await {
+            if &*record.data == b"b" { ack.fail("as told") } else { ack.done() }
+        }
+        Ok(())
+    });
+    let _worker = world.start_processor("w", world.stream.clone(), failing);
+    let attempts = |world: &World| {
+        let attempt = |event: &Event| match event {
+            Event::BatchFailed { attempt, .. } => Some(*attempt),
+            _ => None,
+        };
+        world.journal.events(attempt).into_iter().map(|told| told.2).collect::<Vec<_>>()
+    };
+    world.until("failed", SOON, |world| attempts(world).len() >= 4).await;
+    assert_eq!(attempts(&world)[..4], [1, 2, 3, 4]);
+}
