@@ -56,11 +56,11 @@ mod tests {
 
     fn delivered(last: u128, minute: u64) -> Delivered {
         let lag = Lag { behind: Duration::ZERO, seen: at(minute) };
-        Delivered { last: Position::of(last.into()), lag, at: Some(at(minute)) }
+        Delivered { last: end(last), lag, at: Some(at(minute)) }
     }
 
-    fn done(number: u128) -> Option<Position> {
-        Some(Position::of(number.into()))
+    fn end(number: u128) -> Position {
+        Position::of(number.into())
     }
 
     #[test]
@@ -70,11 +70,11 @@ mod tests {
         under_way.deliver(delivered(5, 1));
         under_way.deliver(delivered(9, 2));
         under_way.done_up_to(None);
-        under_way.done_up_to(done(4));
+        under_way.done_up_to(Some(end(4)));
         assert_eq!(under_way.oldest(), Some(delivered(5, 1)));
-        under_way.done_up_to(done(5));
+        under_way.done_up_to(Some(end(5)));
         assert_eq!(under_way.oldest(), Some(delivered(9, 2)));
-        under_way.done_up_to(done(10));
+        under_way.done_up_to(Some(end(10)));
         assert_eq!(under_way.oldest(), None);
     }
 

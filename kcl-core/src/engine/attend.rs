@@ -27,8 +27,8 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(20);
 pub(super) enum Patience {
     /// Until the holder asks to let go.
     UntilAsked,
-    /// Until the holder asks to let go and what is tried again at this moment would come too late.
-    UntilTooLate(Moment),
+    /// Until the holder asks to let go so soon that what is tried again at this moment comes too late.
+    WhileInTime(Moment),
     /// Until the time to let go is up, at this moment at the latest.
     UntilTimeUp(Option<Moment>),
 }
@@ -67,7 +67,7 @@ impl Delivery {
         let mut work = pin!(work);
         let mut is_idle = self.reached().in_flight == 0;
         let until = match patience {
-            Patience::UntilAsked | Patience::UntilTooLate(_) => None,
+            Patience::UntilAsked | Patience::WhileInTime(_) => None,
             Patience::UntilTimeUp(until) => until,
         };
         loop {
@@ -175,7 +175,7 @@ fn publish(reports: &Reports, reached: Reached, caught_up_at: Option<Timestamp>)
 async fn asked(mut orders: watch::Receiver<Order>, patience: Patience, clock: Arc<dyn Clock>) {
     let ends = |order: &Order| match (*order, patience) {
         (Order::Drain { .. }, Patience::UntilAsked) => true,
-        (Order::Drain { until }, Patience::UntilTooLate(end)) => {
+        (Order::Drain { until }, Patience::WhileInTime(end)) => {
             let now = clock.now();
             !retry::fits(end - now, until - now)
         }

@@ -245,7 +245,7 @@ impl Consumer {
         }
         let end = self.parts.clock.now() + pause;
         let (guard, over) = (&mut self.guard, sleep_until(&*self.parts.clock, end));
-        let attended = self.delivery.attend(guard, Patience::UntilTooLate(end), over).await;
+        let attended = self.delivery.attend(guard, Patience::WhileInTime(end), over).await;
         self.attended(attended)
     }
 

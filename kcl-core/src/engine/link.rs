@@ -111,7 +111,7 @@ impl Vitals {
     /// How far its shard is behind, for people: while records are under way, how old they are.
     pub(crate) fn behind(&self, now: Moment) -> Option<Duration> {
         let under_way = self.under_way.map(|batch| batch.lag.age(now));
-        under_way.or(self.lag.map(|lag| lag.behind))
+        under_way.or_else(|| self.lag.map(|lag| lag.behind))
     }
 }
 
