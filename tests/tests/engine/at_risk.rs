@@ -84,9 +84,8 @@ async fn a_record_under_way_that_is_never_done_is_told_though_others_go_on() {
         world.stream.put_at(world.hash_range(0).start, key.as_str(), "ok").unwrap();
         world.pass(MINUTE).await;
     }
-    let slow = |event: &Event| match event {
-        Event::ProcessorSlow { call, .. } => Some(*call),
-        _ => None,
+    let slow = |event: &Event| {
+        if let Event::ProcessorSlow { call, .. } = event { Some(*call) } else { None }
     };
     let minutes = |at: Vec<Duration>| -> Vec<_> { at.iter().map(|at| at.as_secs() / 60).collect() };
     let slow: Vec<_> = world.journal.events(slow);

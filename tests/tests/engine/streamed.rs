@@ -115,27 +115,36 @@ async fn a_stream_ends_with_its_shard() {
     worker.stop().await.unwrap();
 }
 
+/// Passes each record on to a task that takes five seconds.
+fn passing_on(seen: &Seen) -> ForStream {
+    let seen = seen.clone();
+    for_stream(move |mut records| {
+        let seen = seen.clone();
+        async move {
+            while let Some((record, ack)) = records.next().await {
+                seen.note(&String::from_utf8_lossy(&record.data));
+                write_elsewhere(ack);
+            }
+            Ok(())
+        }
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "an application may")]
+fn write_elsewhere(ack: kcl_core::Ack) {
+    tokio::spawn(async move {
+        sleep(SECOND * 5).await;
+        ack.done();
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn records_that_a_stream_passed_on_are_waited_for_after_its_end() {
     for ends in ["stop", "shard"] {
         let world = World::new(1);
         let last = world.put(0, ["a", "b"]);
         let seen = Seen::default();
-        let notes = seen.clone();
-        let passes_on = for_stream(move |mut records| {
-            let seen = notes.clone();
-            async move {
-                while let Some((record, ack)) = records.next().await {
-                    seen.note(&String::from_utf8_lossy(&record.data));
-                    let writer = async move {
-                        sleep(SECOND * 5).await;
-                        ack.done();
-                    };
-                    tokio::spawn(writer);
-                }
-                Ok(())
-            }
-        });
+        let passes_on = passing_on(&seen);
         let worker = world.start_processor("w", world.stream.clone(), passes_on);
         world.until("begun", SOON, |_| seen.all().len() == 2).await;
         if ends == "shard" {
@@ -164,9 +173,8 @@ async fn an_acknowledgement_that_fails_says_how_often_its_record_was_delivered()
     });
     let _worker = world.start_processor("w", world.stream.clone(), failing);
     let attempts = |world: &World| {
-        let attempt = |event: &Event| match event {
-            Event::BatchFailed { attempt, .. } => Some(*attempt),
-            _ => None,
+        let attempt = |event: &Event| {
+            if let Event::BatchFailed { attempt, .. } = event { Some(*attempt) } else { None }
         };
         world.journal.events(attempt).into_iter().map(|told| told.2).collect::<Vec<_>>()
     };
