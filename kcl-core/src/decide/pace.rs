@@ -69,6 +69,12 @@ impl Pace {
         wanted.max(self.allowed())
     }
 
+    /// Notes a read that was given up `now`, perhaps after it was sent; says when the next may start.
+    pub fn after_lost(&mut self, now: Moment) -> Moment {
+        self.count(now);
+        self.allowed()
+    }
+
     /// Notes a read that was throttled `now`; says when the next may start.
     ///
     /// `chance` from 0 to 1 spreads those that were throttled together over half of the wait.

@@ -30,7 +30,7 @@ use crate::engine::side::Chance;
 use crate::engine::timer::sleep_until;
 use crate::event::Event;
 use crate::memory::MemoryBudget;
-use crate::model::{Checkpoint, ChildShard, Moment, Position, Timestamp};
+use crate::model::{Checkpoint, ChildShard, Moment, Position};
 use crate::record_source::RecordSource;
 use crate::telemetry::Events;
 
@@ -62,8 +62,6 @@ pub(super) struct Consumer {
     pub(super) delivery: Delivery,
     /// None for a shard that is finished.
     pub(super) fetch: Option<Fetch>,
-    /// When the first reader was opened.
-    opened_at: Option<Timestamp>,
     pub(super) hand: Hand,
     pub(super) refusals: Refusals,
     /// Proven to cover the shard.
@@ -157,7 +155,6 @@ impl Consumer {
             guard,
             delivery,
             fetch: None,
-            opened_at: None,
             hand: Hand::default(),
             refusals,
             children: None,
@@ -391,18 +388,16 @@ impl Consumer {
     }
 
     fn read_after(&mut self, checkpoint: Checkpoint) {
-        let opened_at = self.fetch.as_ref().and_then(Fetch::opened_at);
-        self.opened_at = self.opened_at.or(opened_at);
         let initial = self.parts.config.retrieval.initial_position;
         let caught_up_at = self.delivery.reports.progress.borrow().caught_up_at;
         self.fetch = resume(&self.parts.lease, checkpoint, initial).map(|mut resume| {
             if let Some(seam) = &mut resume.seam {
                 seam.caught_up_at = seam.caught_up_at.max(caught_up_at);
             }
-            if let Some(opened_at) = self.opened_at {
-                resume = resume.again(opened_at);
+            match &mut self.fetch {
+                Some(former) => former.again(self.parts.clone(), resume),
+                None => Fetch::new(self.parts.clone(), resume),
             }
-            Fetch::new(self.parts.clone(), resume)
         });
     }
 

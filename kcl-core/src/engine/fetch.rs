@@ -150,9 +150,16 @@ impl Fetch {
         }
     }
 
-    /// When its first reader was opened, if one was.
-    pub(super) const fn opened_at(&self) -> Option<Timestamp> {
-        self.opened_at
+    /// One that reads from elsewhere, at the pace of this one.
+    pub(super) fn again(&mut self, parts: FetchParts, resume: Resume) -> Self {
+        if self.attempt.is_some() {
+            // It may have been sent, and the service counts it.
+            self.next_read = self.pace.after_lost(self.parts.clock.now());
+        }
+        let Self { opened_at, size, next_read, .. } = *self;
+        let resume = opened_at.map_or(resume, |opened_at| resume.again(opened_at));
+        let pace = self.pace.clone();
+        Self { opened_at, pace, size, next_read, ..Self::new(parts, resume) }
     }
 
     /// Takes what is there to be done, in order.

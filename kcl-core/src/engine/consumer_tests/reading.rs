@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::join;
 
-use crate::config::LostDataPolicy;
+use crate::config::{CheckpointPolicy, LostDataPolicy};
 use crate::engine::consumer_tests::clock::time_of_day;
 use crate::engine::consumer_tests::kit::{
-    Act, RETENTION, SECOND, World, after, at, denied, throttled, unavailable,
+    Act, MILLI, RETENTION, SECOND, World, after, at, denied, throttled, unavailable,
 };
 use crate::engine::consumer_tests::run_for;
 use crate::engine::link::FromConsumer;
@@ -50,6 +50,16 @@ async fn a_resume_inside_an_aggregated_record_drops_what_is_done() {
     world.check_log(&["new after 5/1", "initialize", "5/2 to 6/0 try 1", "shutdown"]);
     assert_eq!(world.opened(), [ReadFrom::At(5.into())]);
     assert_eq!(world.events(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_processors_do_not_read_faster_than_the_shard_allows() {
+    let mut world = World::new().with_records(1..=6).with_plan([Act::Panic; 12]);
+    world.config.delivery.checkpoints = CheckpointPolicy::Manual;
+    world.config.delivery.retry_min = MILLI;
+    world.config.retrieval.records_max = 1;
+    run_for(&world, MILLI * 999).await;
+    assert!((3..=5).contains(&world.reads()), "{}", world.reads());
 }
 
 #[tokio::test(start_paused = true)]
