@@ -1,6 +1,7 @@
 //! Positions in a shard, and what is stored of them.
 
 use std::fmt;
+use std::iter::once;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -16,6 +17,12 @@ pub struct SequenceNumber(Uint<448, 7>);
 
 /// The most decimal digits a sequence number has.
 const SEQUENCE_NUMBER_DIGITS_MAX: usize = 129;
+
+/// How many decimal digits any word of 64 bits holds.
+const GROUP_DIGITS: usize = 19;
+
+/// The number after all that so many digits can say.
+const GROUP_BASE: u64 = 10_u64.pow(19);
 
 impl SequenceNumber {
     /// The smallest sequence number.
@@ -44,7 +51,13 @@ impl FromStr for SequenceNumber {
         if !canonical {
             return Err(wrong());
         }
-        Uint::from_str_radix(text, 10).ok().map(Self).ok_or_else(wrong)
+        // Every record has one: groups of digits take a fraction of the time that single ones do.
+        let (first, rest) = digits.split_at(digits.len() % GROUP_DIGITS);
+        let groups = once(first).chain(rest.chunks_exact(GROUP_DIGITS));
+        let value = |group: &[u8]| {
+            group.iter().fold(0, |value, digit| 10 * value + u64::from(*digit - b'0'))
+        };
+        Uint::from_base_be(GROUP_BASE, groups.map(value)).ok().map(Self).ok_or_else(wrong)
     }
 }
 
@@ -207,6 +220,15 @@ mod tests {
         assert!(number("9") < number("10"));
         assert!(number(&"9".repeat(129)) > number(&"1".repeat(129)));
         assert_eq!(number(&"9".repeat(129)).to_string(), "9".repeat(129));
+    }
+
+    #[test]
+    fn sequence_numbers_of_any_length_are_printed_as_they_were_read() {
+        let digits = "10987654321000000000000000000".repeat(5);
+        for length in 1..=129 {
+            let text = &digits[..length];
+            assert_eq!(text.parse::<SequenceNumber>().unwrap().to_string(), text);
+        }
     }
 
     #[test]
