@@ -152,9 +152,9 @@ impl Marks {
         is_detached
     }
 
-    /// Notes what a former processor left: it is not done.
+    /// Notes what a former processor left: it is not done, and nobody has it.
     pub fn inherit(&mut self, left: Delivered) {
-        self.under_way.deliver(Delivered { at: None, ..left });
+        self.under_way.deliver(left);
     }
 
     /// Whether this record was detached, and is not known to be done with all before it.

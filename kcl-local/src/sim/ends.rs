@@ -6,6 +6,7 @@ use std::time::Duration;
 use kcl_core::error::RunError;
 
 use super::error::SimError;
+use super::healing::LOOK_EVERY;
 use super::member::End;
 use super::oracle::{Oracle, Violation};
 use super::time::Time;
@@ -13,9 +14,6 @@ use super::world::World;
 
 /// How long a worker may take to end.
 const END_MAX: Duration = Duration::from_mins(3);
-
-/// How often the world looks whether one has.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The ends that somebody waits for.
 #[derive(Debug, Default)]

@@ -20,8 +20,8 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// other's leases again.
 const REST: Duration = Duration::from_secs(20);
 
-/// How often the world looks whether a fleet has healed.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often the world looks whether a fleet has healed, or a worker has ended.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Who owns which lease, and since which switch of owners.
 type Owners = Vec<(LeaseKey, Option<WorkerId>, u64)>;

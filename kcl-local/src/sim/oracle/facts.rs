@@ -13,6 +13,9 @@ use super::super::journal::{Ownership, Said};
 use super::super::time::Time;
 use super::{Oracle, Violation};
 
+/// How far times may be apart that are the same: clocks count whole milliseconds.
+pub(super) const WITHIN: Duration = Duration::from_millis(2);
+
 /// Everything the oracles know.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -154,6 +157,11 @@ impl ShardFacts {
             Checkpoint::ShardEnd => Some(self.records.len()),
             Checkpoint::Latest => None,
         }
+    }
+
+    /// An ownership, unless its row was deleted.
+    pub(super) fn owner_mut(&mut self, (who, token): (&WorkerId, u64)) -> Option<&mut OwnerFacts> {
+        self.owners.get_mut(&token).filter(|owner| owner.is(who))
     }
 
     /// The records before this place are done, gone, or were never asked for.
@@ -395,7 +403,7 @@ impl Facts {
         (who, of): (&WorkerId, &Ownership),
     ) -> (&mut ShardFacts, Option<OwnerFacts>) {
         let facts = self.shards.entry(of.shard.clone()).or_default();
-        let owner = facts.owners.get(&of.token).filter(|owner| owner.is(who)).cloned();
+        let owner = facts.owner_mut((who, of.token)).cloned();
         (facts, owner)
     }
 

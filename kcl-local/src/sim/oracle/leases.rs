@@ -5,7 +5,7 @@ use std::time::Duration;
 use kcl_core::model::{Checkpoint, Lease, LeaseWrite, WriteKind};
 
 use super::super::time::Time;
-use super::facts::OwnerFacts;
+use super::facts::{OwnerFacts, WITHIN};
 use super::{Facts, Oracle};
 
 /// How long it takes at most until the lease side hears of an acknowledgement, drift included.
@@ -35,6 +35,12 @@ impl Facts {
             (Some(before), None) => self.deleted(landing, before),
             (None, None) => {}
         }
+    }
+
+    /// When the first copy of a write was sent.
+    fn first_sent(&self, landing: &Landing<'_>) -> Time {
+        let write = (landing.write.worker.clone(), landing.write.number);
+        self.sent.get(&write).copied().unwrap_or(landing.at)
     }
 
     fn created(&mut self, landing: &Landing<'_>, after: &Lease) {
@@ -130,8 +136,7 @@ impl Facts {
 
     /// Until when the writer may work on, or that it may no longer.
     fn extends(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
-        let (at, write) = (landing.at, landing.write);
-        let sent = self.sent.get(&(write.worker.clone(), write.number)).copied().unwrap_or(at);
+        let (at, write, sent) = (landing.at, landing.write, self.first_sent(landing));
         let time = after.expiry.unwrap_or_default() * 9 / 10;
         let until = sent + self.in_the_world(&write.worker, time);
         let Some(facts) = self.shards.get_mut(&after.key.shard()) else { return };
@@ -177,7 +182,7 @@ impl Facts {
         let robbed = before.holder().filter(|holder| **holder != landing.write.worker);
         let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000
             / u32::try_from(fastest).unwrap_or(1_000);
-        let may = robbed.is_none() || is_disturbed || silent + Duration::from_millis(2) >= due;
+        let may = robbed.is_none() || is_disturbed || silent + WITHIN >= due;
         self.check(at, Oracle::LiveOwnersKept, may, || {
             format!("{key} is taken from {robbed:?}, silent for {silent:?}, not {due:?}")
         });
@@ -185,8 +190,7 @@ impl Facts {
 
     /// What the holder stores along with a write.
     fn stored(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
-        let (at, write) = (landing.at, landing.write);
-        let sent = self.sent.get(&(write.worker.clone(), write.number)).copied().unwrap_or(at);
+        let (at, write, sent) = (landing.at, landing.write, self.first_sent(landing));
         let place = self.after(after).unwrap_or(0);
         let is_automatic = self.is_automatic;
         let thawed = self.thawed.get(&write.worker);

@@ -1,20 +1,17 @@
 //! Promises about records: order, parents first, one deliverer, and what is set aside.
 
-use std::time::Duration;
-
 use kcl_core::model::{Checkpoint, PendingCheckpoint, Position, ShardId, WorkerId};
 
 use super::super::journal::Ownership;
 use super::super::time::Time;
+use super::facts::WITHIN;
 use super::{Facts, Oracle};
-
-/// How far times may be apart that are the same: clocks count whole milliseconds.
-const WITHIN: Duration = Duration::from_millis(2);
 
 impl Facts {
     pub(super) fn polled(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
         let is_exclusive = self.is_exclusive();
-        let until = self.ownership((who, of)).1.map(|owner| owner.until + WITHIN);
+        let facts = self.shards.entry(of.shard.clone()).or_default();
+        let until = facts.owner_mut((who, of.token)).map(|owner| owner.until + WITHIN);
         let is_in_time = until.is_none_or(|until| at <= until);
         self.check(at, Oracle::OneDeliverer, is_in_time, || {
             format!("{of} is polled by {who}, whose time was over at {until:?}")
@@ -99,8 +96,7 @@ impl Facts {
     /// Records were handed over that are acknowledged one by one.
     pub(super) fn detached(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
         let facts = self.shards.entry(of.shard.clone()).or_default();
-        let owner = facts.owners.get_mut(&of.token).filter(|owner| owner.is(who));
-        if let Some(owner) = owner {
+        if let Some(owner) = facts.owner_mut((who, of.token)) {
             owner.detached.push((at, owner.in_hand.1));
         }
     }
@@ -129,8 +125,9 @@ impl Facts {
         self.check(at, Oracle::PendingKept, kept, || {
             format!("{of} is told that {pending:?} is prepared, not {expected:?}")
         });
-        let (facts, owner) = self.ownership((who, of));
-        let Some(mut owner) = owner else { return };
+        let (Some(facts), Some(mut owner)) = (self.shards.get_mut(&of.shard), owner) else {
+            return;
+        };
         // A lease that starts at a time does so for its first processor.
         owner.began = facts.after(resume, None).unwrap_or(owner.processed);
         owner.done_later.clear();
@@ -141,13 +138,12 @@ impl Facts {
     /// A processor asks for a checkpoint: it says that all up to that record is done, perhaps before
     /// it came to it.
     pub(super) fn asked(&mut self, (who, of): (&WorkerId, &Ownership), position: Position) {
-        let (facts, owner) = self.ownership((who, of));
+        let facts = self.shards.entry(of.shard.clone()).or_default();
         let Some(place) = facts.place(position).map(|place| place + 1) else { return };
         facts.asked = facts.asked.max(place);
         facts.set_done(facts.done()..place);
-        if let Some(mut owner) = owner {
+        if let Some(owner) = facts.owner_mut((who, of.token)) {
             owner.next = owner.next.max(place);
-            facts.owners.insert(of.token, owner);
         }
     }
 
