@@ -13,7 +13,8 @@ use crate::model::{Position, Record};
 /// `for record in batch.iter()` work.
 #[derive(Clone, Debug)]
 pub struct RecordBatch {
-    records: Arc<[Record]>,
+    #[expect(clippy::rc_buffer, reason = "a slice would have to be copied into")]
+    records: Arc<Vec<Record>>,
     skip: usize,
     end: usize,
     behind_latest: Option<Duration>,
@@ -27,7 +28,7 @@ impl RecordBatch {
     #[must_use]
     pub fn new(records: Vec<Record>, behind_latest: Option<Duration>) -> Self {
         let end = records.len();
-        Self { records: records.into(), skip: 0, end, behind_latest, attempt: 1, ledger: None }
+        Self { records: Arc::new(records), skip: 0, end, behind_latest, attempt: 1, ledger: None }
     }
 
     /// Where the batch ends: checkpointing it marks the whole batch as done. None if it is empty.

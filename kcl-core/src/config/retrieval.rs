@@ -20,8 +20,9 @@ pub struct RetrievalConfig {
     /// Default: 1 s. From 200 ms, the limit of Kinesis, to 1 minute. A consumer that is behind reads
     /// as fast as Kinesis allows: 5 reads and 2 MiB a second for each shard.
     pub poll_every: Duration,
-    /// How many records one read, and so one batch, has at most. Each may be an aggregate of many
-    /// user records.
+    /// How many records one read asks for at most, and how many a batch needs to be full. An aggregate
+    /// counts as one of those that are read, and as its user records in a batch, which it comes into as
+    /// a whole: the last one may bring a batch above this.
     ///
     /// Default: 10,000, which is also the most.
     /// Source: Kinesis API reference, `GetRecords`, parameter `Limit`.
@@ -38,7 +39,8 @@ pub struct RetrievalConfig {
     /// [`MemoryBudget`](crate::MemoryBudget): those that are being read, read ahead or processed.
     ///
     /// Default: 256 MiB. At least 1 MiB. One record for each shard may come on top, and what the
-    /// application keeps. A shard that is busy alone needs 60 MiB to read at full speed.
+    /// application keeps. A shard asks for 30 MiB before its first read, when the size of its records
+    /// is not known; to go on at full speed it needs 12 MiB.
     pub memory_max: usize,
 }
 

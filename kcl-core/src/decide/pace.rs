@@ -13,7 +13,7 @@ const READS_PER_SECOND: usize = 5;
 /// which every read is throttled.
 ///
 /// Source: Kinesis API reference, `GetRecords`.
-const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
+pub(super) const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
 
 /// The first wait after a throttled read, before jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);

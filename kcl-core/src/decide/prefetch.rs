@@ -1,5 +1,7 @@
 //! How many records one read of a shard asks for, and what memory it may need.
 
+use super::pace::BYTES_PER_SECOND;
+
 /// The most bytes that one reply brings.
 ///
 /// Source: Kinesis API reference, `GetRecords`.
@@ -21,12 +23,15 @@ const MIB: u64 = 1024 * 1024;
 pub struct RecordSize {
     /// What one brings, and what it needs once it is expanded.
     means: Option<(u64, u64)>,
+    /// Whether the last read brought about as much as the shard lets out in a second, or more.
+    is_full: bool,
 }
 
 impl RecordSize {
     /// Takes in a read of so many records, before they were expanded, that brought so many bytes and
     /// needs so many.
     pub fn observe(&mut self, records: usize, brought: u64, needed: u64) {
+        self.is_full = brought >= BYTES_PER_SECOND / 2;
         let mean = |bytes: u64| bytes.checked_div(count(records));
         let (Some(brings), Some(needs)) = (mean(brought), mean(needed)) else { return };
         let (brings_before, needs_before) = self.means.unwrap_or_default();
@@ -34,10 +39,15 @@ impl RecordSize {
     }
 
     /// What the next read of at most `records_max` records would like.
+    ///
+    /// After a read that brought much it is no more than the shard lets out in a second: larger replies
+    /// would be followed by longer pauses, take memory from other shards, and cost more to take apart.
     #[must_use]
     pub fn want(self, records_max: usize) -> Want {
         let (brings, needs) = self.means.unwrap_or((SIZE_UNKNOWN, SIZE_UNKNOWN));
         let (brings, each) = (brings.max(1), needs.max(1));
+        let of_a_second = usize::try_from(BYTES_PER_SECOND / brings).unwrap_or(usize::MAX).max(1);
+        let records_max = if self.is_full { records_max.min(of_a_second) } else { records_max };
         Want { records_max, each, whole_max: REPLY_MAX.saturating_mul(each) / brings }
     }
 }
@@ -154,5 +164,21 @@ mod tests {
         assert_eq!((want.each, want.whole_max), (200 * KIB, 40 * MIB));
         assert_eq!(want.whole().bytes, 120 * MIB);
         assert_eq!(size.want(10).whole().bytes, 6_000 * KIB);
+    }
+
+    #[test]
+    fn a_shard_that_is_full_of_records_is_read_by_the_second() {
+        let mut size = RecordSize::default();
+        let mut wanted = |records, bytes| {
+            size.observe(records, bytes, bytes);
+            size.want(10_000).records_max
+        };
+        assert_eq!(wanted(10_000, 10_000 * KIB), 2_048);
+        assert_eq!(wanted(2_048, 2_048 * KIB), 2_048);
+        assert_eq!(wanted(1_000, 1_000 * KIB), 10_000); // it is nearly caught up
+        assert_eq!(wanted(1, MIB), 2);
+        assert_eq!(wanted(2, 2 * KIB), 10_000);
+        assert_eq!(wanted(1, 3 * MIB), 1);
+        assert_eq!(wanted(0, 0), 10_000);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::decide::children::{self, Ended, Successors};
 use crate::decide::retry;
-use crate::engine::fetch::FetchParts;
+use crate::engine::attempt::FetchParts;
 use crate::engine::timer::sleep_until;
 use crate::event::Event;
 use crate::model::{Checkpoint, ChildShard};

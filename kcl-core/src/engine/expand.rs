@@ -1,5 +1,8 @@
 //! Expands the aggregated records of one shard, and counts what could not be.
 
+use std::mem;
+use std::vec::IntoIter;
+
 use crate::config::{Aggregation, RetrievalConfig};
 use crate::event::Event;
 use crate::kpl::{Deaggregator, Expansion};
@@ -32,17 +35,21 @@ impl Expander {
         Self { deaggregator, malformed, out_of_range }
     }
 
-    /// The records with each aggregate replaced by its user records.
+    /// The next records of those that were `read`, each aggregate replaced by its user records: as many
+    /// aggregates as bring at least `enough`, or all.
     pub(super) fn expand(
         &mut self,
-        read: Vec<Record>,
+        read: &mut IntoIter<Record>,
+        enough: usize,
         lease: &Lease,
         events: &Events,
     ) -> Vec<Record> {
-        let Some(deaggregator) = self.deaggregator else { return read };
+        let Some(deaggregator) = self.deaggregator else { return mem::take(read).collect() };
         let mut records = Vec::with_capacity(read.len());
         let (mut malformed, mut dropped) = (None, None);
-        for record in read {
+        while records.len() < enough {
+            let Some(record) = read.next() else { break };
+            let before = records.len();
             let sequence = record.position.sequence;
             match deaggregator.expand(record, &mut records) {
                 Expansion::Plain | Expansion::Aggregate { out_of_range: 0, .. } => {}
@@ -55,6 +62,10 @@ impl Expander {
                     malformed = Some((sequence, reason));
                 }
             }
+            // The others may be like this one. Growing step by step copies what is there each time.
+            let each = records.len() - before;
+            let wanted = enough.saturating_sub(records.len()).saturating_add(each);
+            records.reserve(each.saturating_mul(read.len()).min(wanted));
         }
         let shard = || lease.key.shard();
         if let Some((last, reason)) = malformed.filter(|_| self.malformed.is_due()) {

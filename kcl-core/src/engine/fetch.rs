@@ -2,28 +2,24 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::vec::IntoIter;
 
 use futures::future::BoxFuture;
 
 use crate::batch::RecordBatch;
-use crate::clock::Clock;
-use crate::config::{LostDataPolicy, WorkerConfig};
-use crate::decide::bootstrap;
-use crate::decide::children::{self, Ended, Successors};
+use crate::config::LostDataPolicy;
+use crate::decide::children::Successors;
 use crate::decide::pace::{Pace, ReadDone};
 use crate::decide::prefetch::RecordSize;
 use crate::decide::resume::Resume;
 use crate::decide::retry;
+use crate::engine::attempt::{Attempt, Brought, FetchParts, attempt};
 use crate::engine::expand::Expander;
-use crate::engine::side::Chance;
-use crate::engine::timer::sleep_until;
 use crate::event::Event;
-use crate::memory::{MemoryShare, Reserved};
-use crate::model::{
-    Checkpoint, ChildShard, Lease, Moment, Position, Record, StreamStart, Timestamp,
-};
-use crate::record_source::{Fetched, RecordSource, ShardFilter, ShardReader, SourceError};
-use crate::telemetry::{Events, chain};
+use crate::memory::Reserved;
+use crate::model::{Checkpoint, ChildShard, Moment, Position, Record, Timestamp};
+use crate::record_source::{Fetched, ShardReader, SourceError};
+use crate::telemetry::chain;
 
 /// The shortest and longest pause after a read failed for a reason that may pass.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -33,20 +29,6 @@ const PAUSES_REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::
 
 /// How many throttled reads in a row are told about once. Fewer are everyday life.
 const THROTTLED_TOLD_EVERY: u32 = 10;
-
-/// What the fetch of a shard needs.
-#[derive(Clone, Debug)]
-pub(super) struct FetchParts {
-    pub(super) source: Arc<dyn RecordSource>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) events: Events,
-    pub(super) chance: Arc<Chance>,
-    pub(super) config: Arc<WorkerConfig>,
-    pub(super) memory: MemoryShare,
-    pub(super) lease: Arc<Lease>,
-    pub(super) start: Arc<StreamStart>,
-    pub(super) retention: Duration,
-}
 
 /// What there is to do next with a shard.
 #[derive(Debug)]
@@ -98,31 +80,29 @@ pub(super) struct Fetch {
     failing: Option<Failing>,
     throttled: u32,
     batch: Option<Batch>,
+    unread: Option<Unread>,
     caught_up_at: Option<Timestamp>,
     end: Option<Vec<ChildShard>>,
     hopeless: Option<Hopeless>,
+}
+
+/// What is left of a reply.
+#[derive(Debug)]
+struct Unread {
+    records: IntoIter<Record>,
+    behind_latest: Option<Duration>,
+    read_at: Moment,
+    memory: Arc<Reserved>,
+    /// Where the reply ends, if it has records.
+    last: Option<Position>,
+    caught_up_at: Option<Timestamp>,
+    end: Option<Vec<ChildShard>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Failing {
     since: Moment,
     tries: u32,
-}
-
-/// One attempt to read, and what it gives back.
-struct Attempt {
-    reader: Option<Box<dyn ShardReader>>,
-    opened_at: Option<Timestamp>,
-    started: Moment,
-    started_at: Timestamp,
-    memory: Reserved,
-    outcome: Result<Brought, SourceError>,
-}
-
-enum Brought {
-    Fetched(Fetched),
-    /// The whole shard was trimmed, and these go on with its hash keys.
-    Trimmed(Successors),
 }
 
 impl Fetch {
@@ -144,6 +124,7 @@ impl Fetch {
             failing: None,
             throttled: 0,
             batch: None,
+            unread: None,
             caught_up_at: None,
             end: None,
             hopeless: None,
@@ -187,11 +168,16 @@ impl Fetch {
         }
     }
 
-    /// Reads once, when it is time. What it brings is there to be [taken](Self::take) then.
+    /// Goes on with what was read, or reads once, when it is time. What that brings is there to be
+    /// [taken](Self::take) then.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(super) async fn step(&mut self) {
+        if let Some(mut unread) = self.unread.take() {
+            let records = self.expand(&mut unread.records);
+            return self.bring(records, unread);
+        }
         let attempt = match &mut self.attempt {
             Some(attempt) => attempt,
             None => {
@@ -235,12 +221,37 @@ impl Fetch {
                 return;
             }
         }
-        let caught_up_at = is_caught_up.then_some(started_at);
-        let reached = fetched.records.last().map(|record| Position::of(record.position.sequence));
-        let FetchParts { lease, events, .. } = &self.parts;
-        let mut records = self.expander.expand(fetched.records, lease, events);
-        let needed = read.bytes + footprint(&records);
+        let last = fetched.records.last().map(|record| Position::of(record.position.sequence));
+        let mut left = fetched.records.into_iter();
+        let records = self.expand(&mut left);
+        // While a batch is in hand, the next one is there.
+        let batches = if left.as_slice().is_empty() { 1 } else { 2 };
+        let needed = read.bytes + batches * footprint(&records);
         self.size.observe(count, read.bytes, needed);
+        memory.settle(needed);
+        let unread = Unread {
+            records: left,
+            behind_latest: fetched.behind_latest,
+            read_at: started,
+            memory: Arc::new(memory),
+            last,
+            caught_up_at: is_caught_up.then_some(started_at),
+            end: fetched.end.map(|closed| closed.children),
+        };
+        self.bring(records, unread);
+    }
+
+    /// The records of the next batch: a few aggregates may be a hundred thousand user records.
+    fn expand(&mut self, left: &mut IntoIter<Record>) -> Vec<Record> {
+        let FetchParts { lease, events, config, .. } = &self.parts;
+        self.expander.expand(left, config.retrieval.records_max, lease, events)
+    }
+
+    /// Takes in the next records of a reply, and what is left of it after them.
+    fn bring(&mut self, mut records: Vec<Record>, unread: Unread) {
+        let is_last = unread.records.as_slice().is_empty();
+        let (caught_up_at, reached) =
+            if is_last { (unread.caught_up_at, unread.last) } else { (None, None) };
         if let Some(seam) = self.resume.seam {
             seam.drop_done(&mut records);
         }
@@ -249,12 +260,15 @@ impl Fetch {
         if records.is_empty() {
             self.caught_up_at = caught_up_at;
         } else {
-            memory.settle(needed);
-            let records = RecordBatch::new(records, fetched.behind_latest);
-            let (read_at, memory) = (started, Arc::new(memory));
+            let Unread { behind_latest, read_at, ref memory, .. } = unread;
+            let (records, memory) = (RecordBatch::new(records, behind_latest), Arc::clone(memory));
             self.batch = Some(Batch { records, caught_up_at, read_at, memory });
         }
-        self.end = fetched.end.map(|closed| closed.children);
+        if is_last {
+            self.end = unread.end;
+        } else {
+            self.unread = Some(unread);
+        }
     }
 
     /// Looks whether records were trimmed before the `first` one that is left.
@@ -326,56 +340,6 @@ impl Fetch {
         let shard = self.parts.lease.key.shard();
         self.parts.events.emit(&Event::FetchFailed { shard, error: chain(error), retry_in });
     }
-}
-
-/// Reads once at `when`, with a reader opened first if there is none. It owns what it needs, so that
-/// it can go on while others look at the fetch.
-async fn attempt(
-    parts: FetchParts,
-    resume: Resume,
-    (when, size): (Moment, RecordSize),
-    mut reader: Option<Box<dyn ShardReader>>,
-) -> Attempt {
-    sleep_until(&*parts.clock, when).await;
-    let memory = parts.memory.reserve(size.want(parts.config.retrieval.records_max)).await;
-    let (started, started_at) = (parts.clock.now(), parts.clock.time_of_day());
-    let opened_at = reader.is_none().then_some(started_at);
-    let outcome = match read(&parts, resume, &mut reader, memory.records()).await {
-        Ok(fetched) => Ok(Brought::Fetched(fetched)),
-        Err(error @ SourceError::ShardMissing { .. }) => {
-            successors(&parts, resume).await.map(Brought::Trimmed).ok_or(error)
-        }
-        Err(error) => Err(error),
-    };
-    Attempt { reader, opened_at, started, started_at, memory, outcome }
-}
-
-async fn read(
-    parts: &FetchParts,
-    resume: Resume,
-    reader: &mut Option<Box<dyn ShardReader>>,
-    records_max: usize,
-) -> Result<Fetched, SourceError> {
-    let reader = match reader {
-        Some(reader) => reader,
-        None => reader.insert(parts.source.open(&parts.lease.key.shard(), resume.from).await?),
-    };
-    reader.read(records_max).await
-}
-
-/// Who goes on with a shard that does not exist any more, if the list of shards proves that.
-async fn successors(parts: &FetchParts, resume: Resume) -> Option<Successors> {
-    // In another stream under this name the shard has no successors, whatever is listed.
-    let description = parts.source.describe().await.ok()?;
-    bootstrap::check(&parts.start, &description).ok()?;
-    let shards = parts.source.list_shards(ShardFilter::All).await.ok()?;
-    let ended = Ended {
-        id: &parts.lease.key.shard(),
-        parents: &parts.lease.parents,
-        hash_range: parts.lease.hash_range,
-        reached: resume.seam.map(|seam| seam.done.sequence),
-    };
-    children::listed(&ended, &shards)
 }
 
 fn bytes(fetched: &Fetched) -> u64 {

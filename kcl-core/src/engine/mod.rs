@@ -14,6 +14,7 @@
 //! Tasks share nothing that changes: they own their state and send messages. Every channel is bounded.
 
 mod asker;
+mod attempt;
 mod attend;
 mod batch;
 mod builder;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kcl_core::config::{CheckpointPolicy, FailurePolicy, OnExhausted, WorkerConfig};
+use kcl_core::config::{
+    CheckpointPolicy, FailurePolicy, OnExhausted, RetrievalConfig, WorkerConfig,
+};
 use kcl_core::model::InitialPosition;
 
 use super::chance::Chance;
@@ -31,6 +33,8 @@ pub(super) struct Plan {
     pub(super) temper: Temper,
     pub(super) style: Style,
     pub(super) load: Load,
+    /// How many records fill a batch.
+    pub(super) records_max: usize,
     pub(super) failure: FailurePolicy,
     /// The mean pause between two acts.
     pub(super) pause: Duration,
@@ -81,6 +85,7 @@ impl Plan {
             temper: Temper::default(),
             style: Style::Batches,
             load: Load::default(),
+            records_max: RetrievalConfig::default().records_max,
             failure: FailurePolicy::default(),
             pause: Duration::from_millis(chance.between(3_000, 25_000)),
             acts: Vec::new(),
@@ -160,6 +165,7 @@ impl Plan {
         let mut config = WorkerConfig::default();
         config.lease.expiry = expiry;
         config.retrieval.initial_position = self.initial;
+        config.retrieval.records_max = self.records_max;
         config.delivery.checkpoints = self.checkpoints;
         config.delivery.failure = self.failure.clone();
         config

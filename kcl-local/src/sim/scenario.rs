@@ -183,6 +183,8 @@ impl Scenario {
             plan = plan.stored_often(chance);
             plan.load.aggregated = if chance.hits(0.5) { 1.0 } else { 0.5 };
             plan.load.more_keys = 4;
+            // A reply comes in several batches.
+            plan.records_max = *chance.pick(&[5, 20, 10_000]).unwrap_or(&5);
         }
         plan
     }

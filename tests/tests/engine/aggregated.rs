@@ -56,6 +56,27 @@ async fn user_records_are_delivered_in_order_and_the_last_one_is_stored() {
     assert_eq!(world.journal.delivered(), ["a", "b", "c", "d", "e", "f", "g"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reply_of_many_user_records_comes_in_several_batches() {
+    let mut world = World::new(1);
+    world.config.retrieval.records_max = 3;
+    for aggregate in [["a", "b"], ["c", "d"], ["e", "f"]] {
+        put(&world, &aggregate);
+    }
+    world.split(0);
+    world.script(|asked| {
+        let is_second =
+            matches!(&asked.call, Call::Process { records, attempt: 1 } if *records == ["e", "f"]);
+        if is_second { Act::Fail } else { Act::Succeed }
+    });
+    let _worker = world.start("w");
+    let is_ended = |world: &World| world.journal.calls(0).iter().any(|it| it == "shard ended");
+    world.until("the shard ended", SOON, is_ended).await;
+    let calls = world.journal.calls(0);
+    let batches: Vec<_> = calls.iter().filter(|it| it.starts_with("process")).collect();
+    assert_eq!(batches, ["process a b c d #1", "process e f #1", "process e f #2"]);
+}
+
 /// A worker checkpoints the user record at `index` of a batch of four in two aggregates, and
 /// crashes. What the next one gets:
 async fn resumed_after(index: usize) -> Vec<String> {
