@@ -316,6 +316,8 @@ impl Fetch {
             }
             return;
         }
+        // It may have reached the service, which counts it.
+        self.next_read = self.next_read.max(self.pace.after_lost(now));
         self.reader = None;
         self.is_seamless = false;
         if let Some(opened_at) = self.opened_at {
