@@ -17,6 +17,9 @@ const BEGINS_MAX: u32 = 4;
 /// How long a write of unknown outcome waits before it is sent again.
 const RESEND_AFTER: Duration = Duration::from_millis(250);
 
+/// Why a lease that arrived was not kept.
+const PASSED_ON: &str = "another worker asked for it on its way here";
+
 /// Something that happened to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskingInput {
@@ -68,6 +71,8 @@ enum State {
     Waiting,
     /// The withdrawal, or the release of what has arrived, is on its way.
     Leaving,
+    /// What has arrived is on its way to the next who asked for it.
+    Passing,
 }
 
 /// A request for one lease.
@@ -168,6 +173,13 @@ impl Asking {
             self.wake_at = now + HAND_OVER_READ_EVERY;
             return first.then_some(AskingEffect::Begun);
         }
+        // It arrived, and somebody asked for it before this was seen. Nobody holds it.
+        let is_outgoing = row.checkpoint_owner.as_ref() == Some(&self.me) && self.begins > 0;
+        if let Some(next) = row.owner.clone().filter(|_| is_outgoing) {
+            self.state = State::Passing;
+            let kind = WriteKind::CompleteHandOver { counter: row.counter, next, progress: None };
+            return Some(self.send(kind));
+        }
         let is_free_to_ask =
             row.owner.as_ref() == Some(&self.victim) && row.checkpoint_owner.is_none();
         match self.state {
@@ -181,6 +193,7 @@ impl Asking {
             State::Leaving => Some(AskingEffect::Ended(AskEnd::Withdrawn)),
             State::Looking => Some(ended("the owner changed, or renewed too fast")),
             State::Beginning | State::Waiting => Some(ended("the owner kept the lease")),
+            State::Passing => Some(ended(PASSED_ON)),
         }
     }
 
@@ -196,6 +209,7 @@ impl Asking {
         self.write = None;
         match (outcome, &self.state) {
             (Conditional::Applied(_), State::Leaving) => AskingEffect::Ended(AskEnd::Withdrawn),
+            (Conditional::Applied(_), State::Passing) => ended(PASSED_ON),
             (Conditional::Applied(_), _) if self.stopping => AskingEffect::Read,
             (Conditional::Applied(_), _) => {
                 self.state = State::Waiting;

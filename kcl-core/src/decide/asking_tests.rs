@@ -220,6 +220,35 @@ fn a_lease_that_a_third_worker_asked_for_first_is_left_to_it() {
 }
 
 #[test]
+fn a_lease_that_was_asked_for_on_its_way_is_passed_on() {
+    for is_stopping in [false, true] {
+        let mut story = Story::waiting();
+        story.complete();
+        let (counter, victim) = (story.counter(), "me".into());
+        story.other("third", WriteKind::BeginHandOver { counter, victim });
+        if is_stopping {
+            assert_eq!(story.on(290, AskingInput::Stop), None);
+        }
+        let pass = story.writes_after_reading(300);
+        assert_eq!(story.land(&pass, 310), refused(PASSED_ON));
+        let row = story.row.clone().unwrap();
+        assert_eq!((story.owner(), row.checkpoint_owner), (Some("third"), None));
+    }
+}
+
+#[test]
+fn a_lease_that_is_not_asked_for_any_more_is_not_passed_on() {
+    let mut story = Story::waiting();
+    story.complete();
+    let (counter, victim) = (story.counter(), WorkerId::from("me"));
+    story.other("third", WriteKind::BeginHandOver { counter, victim: victim.clone() });
+    let pass = story.writes_after_reading(300);
+    story.other("third", WriteKind::Withdraw { counter, victim });
+    assert_eq!(story.land(&pass, 310), Some(AskingEffect::Read));
+    assert!(matches!(story.read(320), Some(AskingEffect::Ended(AskEnd::Arrived(_)))));
+}
+
+#[test]
 fn a_stop_before_the_begin_leaves_nothing_behind() {
     let mut story = Story::begin();
     assert_eq!(story.on(0, AskingInput::Stop), None);

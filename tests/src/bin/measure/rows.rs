@@ -187,7 +187,7 @@ pub(crate) async fn roll(args: &Args) -> anyhow::Result<Row> {
 pub(crate) async fn scale(args: &Args) -> anyhow::Result<Row> {
     let mut all = Vec::new();
     let mut repeated = 0;
-    for _ in 0..args.trials.min(3) {
+    for _ in 0..args.trials {
         let mut fleet = fleet(args, &["a", "b"]).await?;
         let producer = fleet.produce(PER_SECOND);
         any_moment().await;
