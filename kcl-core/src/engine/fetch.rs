@@ -80,7 +80,7 @@ pub(super) struct Fetch {
     failing: Option<Failing>,
     throttled: u32,
     batch: Option<Batch>,
-    unread: Option<Unread>,
+    unexpanded: Option<Unexpanded>,
     caught_up_at: Option<Timestamp>,
     end: Option<Vec<ChildShard>>,
     hopeless: Option<Hopeless>,
@@ -88,7 +88,7 @@ pub(super) struct Fetch {
 
 /// What is left of a reply.
 #[derive(Debug)]
-struct Unread {
+struct Unexpanded {
     records: IntoIter<Record>,
     behind_latest: Option<Duration>,
     read_at: Moment,
@@ -124,7 +124,7 @@ impl Fetch {
             failing: None,
             throttled: 0,
             batch: None,
-            unread: None,
+            unexpanded: None,
             caught_up_at: None,
             end: None,
             hopeless: None,
@@ -174,9 +174,9 @@ impl Fetch {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(super) async fn step(&mut self) {
-        if let Some(mut unread) = self.unread.take() {
-            let records = self.expand(&mut unread.records);
-            return self.bring(records, unread);
+        if let Some(mut unexpanded) = self.unexpanded.take() {
+            let records = self.expand(&mut unexpanded.records);
+            return self.bring(records, unexpanded);
         }
         let attempt = match &mut self.attempt {
             Some(attempt) => attempt,
@@ -229,7 +229,7 @@ impl Fetch {
         let needed = read.bytes + batches * footprint(&records);
         self.size.observe(count, read.bytes, needed);
         memory.settle(needed);
-        let unread = Unread {
+        let unexpanded = Unexpanded {
             records: left,
             behind_latest: fetched.behind_latest,
             read_at: started,
@@ -238,7 +238,7 @@ impl Fetch {
             caught_up_at: is_caught_up.then_some(started_at),
             end: fetched.end.map(|closed| closed.children),
         };
-        self.bring(records, unread);
+        self.bring(records, unexpanded);
     }
 
     /// The records of the next batch: a few aggregates may be a hundred thousand user records.
@@ -248,10 +248,10 @@ impl Fetch {
     }
 
     /// Takes in the next records of a reply, and what is left of it after them.
-    fn bring(&mut self, mut records: Vec<Record>, unread: Unread) {
-        let is_last = unread.records.as_slice().is_empty();
+    fn bring(&mut self, mut records: Vec<Record>, unexpanded: Unexpanded) {
+        let is_last = unexpanded.records.as_slice().is_empty();
         let (caught_up_at, reached) =
-            if is_last { (unread.caught_up_at, unread.last) } else { (None, None) };
+            if is_last { (unexpanded.caught_up_at, unexpanded.last) } else { (None, None) };
         if let Some(seam) = self.resume.seam {
             seam.drop_done(&mut records);
         }
@@ -260,14 +260,14 @@ impl Fetch {
         if records.is_empty() {
             self.caught_up_at = caught_up_at;
         } else {
-            let Unread { behind_latest, read_at, ref memory, .. } = unread;
+            let Unexpanded { behind_latest, read_at, ref memory, .. } = unexpanded;
             let (records, memory) = (RecordBatch::new(records, behind_latest), Arc::clone(memory));
             self.batch = Some(Batch { records, caught_up_at, read_at, memory });
         }
         if is_last {
-            self.end = unread.end;
+            self.end = unexpanded.end;
         } else {
-            self.unread = Some(unread);
+            self.unexpanded = Some(unexpanded);
         }
     }
 
