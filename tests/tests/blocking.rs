@@ -18,6 +18,8 @@ mod tests {
     use kcl_local::LocalStack;
     use kcl_tests::fleet::until;
     use tokio::runtime::{Builder, Runtime};
+    use tokio::sync::Barrier;
+    use tokio::task::yield_now;
 
     /// Three expiries.
     const BLOCKED_FOR: Duration = Duration::from_secs(6);
@@ -55,7 +57,9 @@ mod tests {
     /// Longer than any test takes.
     const FOR_GOOD: Duration = Duration::from_mins(2);
 
-    struct Blocker(Journal, Duration);
+    /// Blocks its thread, once the processors of both shards have their records: a runtime whose
+    /// first thread is blocked may let those for the second one wait.
+    struct Blocker(Journal, Duration, Arc<Barrier>);
 
     impl RecordProcessor for Blocker {
         #[expect(clippy::disallowed_methods, reason = "to block a thread is what is tested")]
@@ -64,6 +68,8 @@ mod tests {
             _: RecordBatch,
             _: &ShardContext,
         ) -> Result<(), BoxError> {
+            self.2.wait().await;
+            yield_now().await; // Else one thread may have both to go on with.
             self.0.note(Said::Blocked);
             std::thread::sleep(self.1);
             self.0.note(Said::Released);
@@ -82,11 +88,13 @@ mod tests {
         }
         let table = DynamoLeaseStoreConfig::new("leases");
         let table = table.with_operation_timeout(config.lease.expiry / 3);
-        let processors = journal.clone();
+        let (processors, both) = (journal.clone(), Arc::new(Barrier::new(2)));
         Worker::builder("w")
             .records(KinesisSource::new(&aws, "orders"))
             .leases(DynamoLeaseStore::new(&aws, table).create_if_missing())
-            .processor(move |_: &ShardContext| Blocker(processors.clone(), blocked_for))
+            .processor(move |_: &ShardContext| {
+                Blocker(processors.clone(), blocked_for, Arc::clone(&both))
+            })
             .config(config)
             .observer(journal.clone())
             .build()
