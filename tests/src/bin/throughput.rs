@@ -93,6 +93,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn measure(trials: usize) -> anyhow::Result<()> {
+    ensure!(trials > 0, "no trial");
     let stack = LocalStack::start()?;
     let client = Client::new(&stack.sdk_config());
     fill(&client, PLAIN.0, std::iter::repeat_n(vec![b'x'; 1_000], PLAIN.1)).await?;
