@@ -33,6 +33,8 @@ pub struct Fleet<'a> {
     pub held: &'a BTreeSet<LeaseKey>,
     /// What `me` must neither take nor ask for now.
     pub blocked: &'a BTreeSet<LeaseKey>,
+    /// What `me` must not ask for now, since it was refused: it may take it.
+    pub refused: &'a BTreeSet<LeaseKey>,
     /// What `me` has asked for: the requests that are still open.
     pub asked: &'a BTreeSet<LeaseKey>,
     /// What has been free for more than one scan.
@@ -312,13 +314,14 @@ fn asks_for(
     }
     slots.sort_by_key(|(turn, owner, _)| (*turn, *owner));
     let (from, to) = goals.part_of(fleet.me, slots.len());
-    let is_free = |lease: &&Lease| !fleet.blocked.contains(&lease.key);
+    let may_ask =
+        |lease: &&Lease| !fleet.blocked.contains(&lease.key) && !fleet.refused.contains(&lease.key);
     let pick = |(_, owner, lease): (usize, &WorkerId, &Lease)| {
         let mut other = || {
             let rest = instead.get_mut(owner)?;
-            std::iter::from_fn(|| rest.pop()).find(is_free)
+            std::iter::from_fn(|| rest.pop()).find(may_ask)
         };
-        let lease = Some(lease).filter(is_free).or_else(&mut other)?;
+        let lease = Some(lease).filter(may_ask).or_else(&mut other)?;
         Some(Ask { key: lease.key.clone(), owner: owner.clone() })
     };
     let part = slots.into_iter().take(to).skip(from);

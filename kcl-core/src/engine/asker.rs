@@ -11,15 +11,6 @@ use crate::event::Event;
 use crate::model::{Lease, LeaseKey, WorkerId};
 use crate::telemetry::chain;
 
-/// An open request for another worker's lease.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Request {
-    /// Leave nothing of it behind, then end.
-    pub(super) stop: CancellationToken,
-    /// End at once.
-    pub(super) abandon: CancellationToken,
-}
-
 /// Asks `owner` for the lease `key` until the request ends. `saw` gets each row that was read.
 pub(super) async fn run(
     side: Arc<Side>,

@@ -37,6 +37,8 @@ mod lease_side;
 pub(crate) mod link;
 mod presence;
 mod refusal;
+mod requests;
+mod rests;
 mod scan;
 mod scanner;
 mod shard_sync;

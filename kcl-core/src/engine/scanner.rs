@@ -7,19 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::asking::AskEnd;
-use crate::decide::balance::{Ask, Take};
+use crate::decide::balance::Take;
 use crate::decide::turn;
-use crate::engine::asker::{self, Request};
 use crate::engine::holder::FromHolder;
 use crate::engine::holders::Holders;
 use crate::engine::link::Grant;
 use crate::engine::presence;
+use crate::engine::requests::Requests;
+use crate::engine::rests::Rests;
 use crate::engine::scan::{self, Table};
 use crate::engine::shard_sync::{self, Synced, Turn};
 use crate::engine::side::Side;
@@ -27,7 +28,7 @@ use crate::engine::status::{ShardReport, WorkerState, WorkerStatus};
 use crate::engine::supervisor::Tasks;
 use crate::engine::take::{self, Taken};
 use crate::engine::timer::sleep_until;
-use crate::engine::view::View;
+use crate::engine::view::{Own, View};
 use crate::error::RunError;
 use crate::event::{Event, LeaseEnd, TakeReason};
 use crate::lease_store::{LeaseStoreError, Reading};
@@ -74,12 +75,12 @@ pub(super) struct Scanner {
     view: View,
     holders: Holders,
     taking: BTreeSet<LeaseKey>,
-    asks: BTreeMap<LeaseKey, Request>,
-    cooling: BTreeMap<LeaseKey, Moment>,
+    requests: Requests,
+    /// What others shall take first.
+    resting: Rests,
     spare: Vec<Take>,
     jobs: FuturesUnordered<BoxFuture<'static, Job>>,
     from_holders: mpsc::Receiver<FromHolder>,
-    to_scanner: mpsc::Sender<FromHolder>,
     scanning: bool,
     turning: bool,
     next_scan: Moment,
@@ -108,6 +109,7 @@ impl Scanner {
         let view = View::new(Arc::clone(&side));
         let stream = (start.clone(), retention);
         let holders = Holders::new(Arc::clone(&side), stream, to_scanner.clone());
+        let requests = Requests::new(Arc::clone(&side), to_scanner);
         Self {
             side,
             start,
@@ -116,12 +118,11 @@ impl Scanner {
             view,
             holders,
             taking: BTreeSet::new(),
-            asks: BTreeMap::new(),
-            cooling: BTreeMap::new(),
+            requests,
+            resting: Rests::default(),
             spare: Vec::new(),
             jobs: FuturesUnordered::new(),
             from_holders,
-            to_scanner,
             scanning: false,
             turning: false,
             next_scan: now,
@@ -249,7 +250,8 @@ impl Scanner {
     fn saw_table(&mut self, table: Table, now: Moment) {
         self.scanning = false;
         self.view.saw_table(table, now);
-        self.cooling.retain(|_, until| *until > now);
+        self.resting.prune(now);
+        self.requests.prune(now);
         self.holders.hint(&self.view);
         if !self.turning {
             self.plan_turn(now);
@@ -260,19 +262,25 @@ impl Scanner {
     /// Decides what to take and whom to ask, and begins it.
     fn balance(&mut self, now: Moment) {
         let held = self.holders.keys();
-        let blocked = self.blocked_keys(now);
-        let asked = self.asks.keys().cloned().collect();
-        let plan = self.view.plan(&held, &blocked, &asked, now);
+        let own = Own {
+            held: &held,
+            blocked: &self.blocked_keys(now),
+            refused: &self.requests.refused(now),
+            asked: &self.requests.open(),
+        };
+        let plan = self.view.plan(own, now);
         self.plan_due = false;
-        let rested = self.cooling.values().copied().filter(|until| *until > now);
-        let expiry = self.view.next_expiry(now);
-        self.plan_at = rested.chain(expiry).fold(now + PLAN_EVERY, Moment::min);
+        let rested = [self.resting.next_end(now), self.requests.next_chance(now)];
+        let changes = rested.into_iter().chain([self.view.next_expiry(now)]).flatten();
+        self.plan_at = changes.fold(now + PLAN_EVERY, Moment::min);
         self.spare = plan.spare;
         for take in plan.take {
             self.take(take);
         }
         for ask in plan.ask {
-            self.ask(ask);
+            if let Some(asking) = self.requests.ask(ask) {
+                self.jobs.push(Box::pin(asking.map(|(key, end)| Job::Asked(key, end))));
+            }
         }
         let (held, leases) = (self.holders.look(&self.view, now), self.view.len());
         let memory = self.side.memory.usage();
@@ -287,18 +295,15 @@ impl Scanner {
 
     /// What must not be taken: a former consumer is still here, a take is under way, or it rests.
     fn blocked_keys(&self, now: Moment) -> BTreeSet<LeaseKey> {
-        let resting = self.cooling.iter().filter(|(_, until)| **until > now).map(|(key, _)| key);
-        let here = self.holders.lingering().chain(&self.taking).chain(resting).cloned();
-        here.chain(self.side.refusals.leases()).collect()
+        let here = self.holders.lingering().chain(&self.taking).cloned();
+        here.chain(self.resting.keys(now)).chain(self.side.refusals.leases()).collect()
     }
 
     fn take(&mut self, take: Take) {
         if self.holders.contains(&take.key) || !self.taking.insert(take.key.clone()) {
             return;
         }
-        if let Some(request) = self.asks.get(&take.key) {
-            request.abandon.cancel(); // Its owner died: from here on the take alone counts.
-        }
+        self.requests.abandon(&take.key);
         let write = LeaseWrite {
             key: take.key.clone(),
             worker: self.side.me.clone(),
@@ -348,44 +353,15 @@ impl Scanner {
         }
     }
 
-    fn ask(&mut self, Ask { key, owner }: Ask) {
-        let request = Request::default();
-        let Request { stop, abandon } = request.clone();
-        if self.asks.insert(key.clone(), request).is_some() {
-            return;
-        }
-        let side = Arc::clone(&self.side);
-        let news = self.to_scanner.clone();
-        self.jobs.push(Box::pin(async move {
-            let saw = |row: &Lease| {
-                // A row that finds no room is read again soon.
-                drop(news.try_send(FromHolder::Saw { row: Box::new(row.clone()) }));
-            };
-            let asking = asker::run(side, (key.clone(), owner), stop, saw);
-            tokio::select! {
-                biased;
-                () = abandon.cancelled() => Job::Asked(key, AskEnd::Withdrawn),
-                end = asking => Job::Asked(key, end),
-            }
-        }));
-    }
-
     fn ask_ended(&mut self, key: &LeaseKey, end: AskEnd, now: Moment) {
-        self.asks.remove(key);
-        match end {
-            AskEnd::Arrived(row) => {
-                let (counter, owner_switches) = (row.counter, row.owner_switches);
-                let why = TakeReason::HandedOver;
-                self.view.saw_row(*row, now);
-                if self.stopping.is_none() {
-                    self.take(Take { key: key.clone(), counter, owner_switches, why });
-                }
+        self.requests.ended(key, &end, now);
+        if let AskEnd::Arrived(row) = end {
+            let (counter, owner_switches) = (row.counter, row.owner_switches);
+            let why = TakeReason::HandedOver;
+            self.view.saw_row(*row, now);
+            if self.stopping.is_none() {
+                self.take(Take { key: key.clone(), counter, owner_switches, why });
             }
-            AskEnd::Refused(reason) => {
-                self.cooling.insert(key.clone(), now + self.side.config.lease.expiry);
-                self.side.events.emit(&Event::HandOverEnded { key: key.clone(), reason });
-            }
-            AskEnd::Withdrawn => {}
         }
     }
 
@@ -415,7 +391,7 @@ impl Scanner {
                 Duration::ZERO
             }
         };
-        self.cooling.insert(key.clone(), now + rest);
+        self.resting.begin(key.clone(), now + rest);
         match how {
             LeaseEnd::Lost => {
                 self.view.forget(key);
@@ -462,9 +438,7 @@ impl Scanner {
     fn stop(&mut self) {
         self.stopping = Some(self.now() + self.side.config.shutdown.drain);
         self.status.send_modify(|status| status.state = WorkerState::Stopping);
-        for ask in self.asks.values() {
-            ask.stop.cancel();
-        }
+        self.requests.stop();
         if let Some(removed) = self.presence_removed.take() {
             self.jobs.push(Box::pin(async move {
                 drop(removed.await); // Removed or given up: either way it goes on.
@@ -485,7 +459,8 @@ impl Scanner {
 
     fn is_finished(&self) -> bool {
         let Some(until) = self.stopping else { return false };
-        let is_empty = self.holders.is_empty() && self.taking.is_empty() && self.asks.is_empty();
+        let is_empty =
+            self.holders.is_empty() && self.taking.is_empty() && self.requests.is_empty();
         is_empty || self.now() >= until + STOP_GRACE
     }
 }

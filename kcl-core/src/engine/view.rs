@@ -19,6 +19,15 @@ use crate::model::{HashKeyRange, Lease, LeaseKey, Moment, Shard, WorkerId};
 /// For how many scans a worker whose beat stands still counts as present, where scans are rare.
 const SCANS_PRESENT: u32 = 3;
 
+/// What this worker itself has to do with which leases, as [`Fleet`] tells it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own<'a> {
+    pub(super) held: &'a BTreeSet<LeaseKey>,
+    pub(super) blocked: &'a BTreeSet<LeaseKey>,
+    pub(super) refused: &'a BTreeSet<LeaseKey>,
+    pub(super) asked: &'a BTreeSet<LeaseKey>,
+}
+
 /// What this worker knows of the fleet.
 #[derive(Debug)]
 pub(super) struct View {
@@ -167,9 +176,7 @@ impl View {
     /// What to take and what to ask for.
     pub(super) fn plan(
         &mut self,
-        held: &BTreeSet<LeaseKey>,
-        blocked: &BTreeSet<LeaseKey>,
-        asked: &BTreeSet<LeaseKey>,
+        Own { held, blocked, refused, asked }: Own<'_>,
         now: Moment,
     ) -> BalancePlan {
         let present = self.present(now);
@@ -187,6 +194,7 @@ impl View {
             present: &present,
             held,
             blocked,
+            refused,
             asked,
             leftover: &self.leftover,
         };

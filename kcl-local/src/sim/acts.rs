@@ -54,6 +54,12 @@ impl World {
         self.stopping.contains_key(name)
     }
 
+    /// Whether all others are gone or stopping.
+    pub(super) fn runs_alone(&self, name: &str) -> bool {
+        let mut others = self.members.iter().filter(|member| member.name != name);
+        others.all(|other| self.is_stopping(&other.name))
+    }
+
     /// Stops a worker for a while, as SIGSTOP and SIGCONT do.
     ///
     /// # Errors

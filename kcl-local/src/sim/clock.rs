@@ -10,9 +10,6 @@ use tokio::time::Instant;
 
 use super::time::Time;
 
-/// When every world begins, for those who ask for the time of day.
-const EPOCH_MILLIS: i64 = 1_700_000_000_345;
-
 /// How long machines have been up when a worker starts on them.
 const UPTIME: Duration = Duration::from_hours(1);
 
@@ -36,8 +33,7 @@ impl Clock for ServiceClock {
     }
 
     fn time_of_day(&self) -> Timestamp {
-        let millis = i64::try_from(self.millis()).unwrap_or(i64::MAX);
-        Timestamp::from_epoch_millis(EPOCH_MILLIS.saturating_add(millis))
+        Time::from_millis(self.millis()).time_of_day()
     }
 }
 

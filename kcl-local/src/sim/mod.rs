@@ -67,6 +67,7 @@ mod plan;
 mod port;
 mod processor;
 mod role;
+mod run;
 mod scenario;
 mod services;
 mod storm;

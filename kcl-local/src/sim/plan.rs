@@ -19,6 +19,8 @@ const PAGE_ROWS: usize = 3_000;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) workers: usize,
+    /// How many workers the fleet grows to at most.
+    pub(super) workers_max: usize,
     pub(super) shards: usize,
     pub(super) expiry: Duration,
     pub(super) initial: InitialPosition,
@@ -42,6 +44,10 @@ pub(super) struct Plan {
     pub(super) acts: Vec<(Act, u64)>,
     /// How far clocks drift, in thousandths.
     pub(super) drift: u64,
+    /// How long one that was stopped stays away at most, in milliseconds.
+    pub(super) away_max: u64,
+    /// For how long a record may wait at most, where nothing fails but what the acts do.
+    pub(super) patience: Option<Duration>,
     /// Whether the stream is another one in the end.
     pub(super) ends_recreated: bool,
     /// Whether all workers start within a second, or one after the other.
@@ -74,6 +80,7 @@ impl Plan {
         let count = |number: u64| usize::try_from(number).unwrap_or(1);
         Self {
             workers: count(chance.between(1, 5)),
+            workers_max: 8,
             shards: count(chance.between(1, 8)),
             expiry: Duration::from_secs(*chance.pick(&[3, 10, 10, 30]).unwrap_or(&10)),
             initial: InitialPosition::TrimHorizon,
@@ -90,9 +97,18 @@ impl Plan {
             pause: Duration::from_millis(chance.between(3_000, 25_000)),
             acts: Vec::new(),
             drift: 0,
+            away_max: 60_000,
+            patience: None,
             ends_recreated: false,
             starts_together: chance.hits(0.5),
         }
+    }
+
+    /// A fleet in which no record waits for longer than that, however often workers come and go.
+    pub(super) fn prompt(self, patience: Duration, chance: &mut Chance) -> Self {
+        let (workers, workers_max) = *chance.pick(&[(1, 2), (2, 3), (3, 8)]).unwrap_or(&(1, 2));
+        let (away_max, patience) = (10_000, Some(patience));
+        Self { workers, workers_max, away_max, patience, starts_together: true, ..self }
     }
 
     /// Bad weather of some kind.

@@ -1,6 +1,5 @@
-//! Scenarios: a storm of faults, then calm, in which the fleet must heal and stop.
+//! Scenarios: kinds of worlds, and what is in store for them.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,12 +9,15 @@ use kcl_core::model::InitialPosition;
 
 use super::chance::Chance;
 use super::error::SimError;
-use super::faults::{Fault, Tally};
+use super::faults::Tally;
 use super::plan::{Act, Plan};
-use super::processor::{Acks, Batches, Equipment, Handlers, Style, TwoPhase, Ways};
+use super::processor::Style;
+use super::run::Run;
 use super::time::Time;
-use super::world::World;
-use crate::kinesis::LatePage;
+
+/// How long a record may wait at most while nothing fails. The longest of 2,000 worlds waited for 3.7 s,
+/// in a fleet in which workers came and went all the time.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A kind of world. With a seed it is one world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +33,10 @@ pub enum Scenario {
     Reshards,
     /// Everybody is replaced one by one, with other settings.
     Rolling,
+    /// Workers that join and stop and shards that are split and merged, while nothing fails.
+    Scaling,
+    /// The same, and now and then a worker crashes.
+    Failover,
     /// Clocks that run up to 5 % too fast or too slow.
     Drift,
     /// Clocks that run up to 20 % too fast or too slow: who delivers may overlap, what is stored may
@@ -58,12 +64,14 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Mixed,
         Self::Crashes,
         Self::Partitions,
         Self::Reshards,
         Self::Rolling,
+        Self::Scaling,
+        Self::Failover,
         Self::Drift,
         Self::WildDrift,
         Self::Bootstrap,
@@ -92,6 +100,8 @@ impl Scenario {
             Self::Partitions => "partitions",
             Self::Reshards => "reshards",
             Self::Rolling => "rolling",
+            Self::Scaling => "scaling",
+            Self::Failover => "failover",
             Self::Drift => "drift",
             Self::WildDrift => "wild-drift",
             Self::Bootstrap => "bootstrap",
@@ -112,6 +122,8 @@ impl Scenario {
         const CUTS: &[(Act, u64)] =
             &[(Act::CutLeases, 3), (Act::CutRecords, 2), (Act::CutBoth, 2), (Act::Throttle, 2)];
         const RESHARDS: &[(Act, u64)] = &[(Act::Split, 3), (Act::Merge, 3), (Act::StaleLists, 1)];
+        const SCALES: &[(Act, u64)] =
+            &[(Act::Join, 2), (Act::Stop, 6), (Act::Split, 1), (Act::Merge, 1)];
         let fair = Plan::fair(chance);
         match self {
             Self::Mixed => {
@@ -126,6 +138,16 @@ impl Scenario {
                 plan.acts(RESHARDS).acts(&[(Act::Crash, 1), (Act::Trim, 1), (Act::Forget, 1)])
             }
             Self::Rolling => fair.bad_weather(chance).acts(&[(Act::Stop, 1)]),
+            Self::Scaling => {
+                let pause = Duration::from_millis(chance.between(300, 5_000));
+                // Whatever waits for an expiry shall show.
+                let expiry = Duration::from_secs(30);
+                Plan { pause, expiry, ..fair.prompt(WAIT_MAX, chance) }.acts(SCALES)
+            }
+            Self::Failover => {
+                let wait_max = fair.expiry + WAIT_MAX;
+                fair.prompt(wait_max, chance).acts(SCALES).acts(&[(Act::Crash, 5)])
+            }
             Self::Drift => {
                 let plan = fair.bad_weather(chance).acts(CRASHES).acts(CUTS);
                 Plan { drift: 50, ..plan }
@@ -213,19 +235,19 @@ impl Scenario {
         };
         let mut chance = Chance::of(seed, 0);
         let plan = self.plan(&mut chance);
-        match Storm::new(seed, plan, chance) {
-            Ok(mut storm) => {
+        match Run::new(seed, plan, chance) {
+            Ok(mut run) => {
                 if is_traced {
-                    storm.world.keep_trace();
+                    run.world.keep_trace();
                 }
-                match storm.run() {
+                match run.finish() {
                     Ok(healed_in) => outcome.healed_in = healed_in,
                     Err(error) => outcome.error = Some(error),
                 }
-                storm.world.count_all(&storm.ways.tally());
-                outcome.simulated = storm.world.now() - Time::default();
-                outcome.tally = storm.world.tally().clone();
-                outcome.trace = storm.world.trace().to_vec();
+                run.world.count_all(&run.ways.tally());
+                outcome.simulated = run.world.now() - Time::default();
+                outcome.tally = run.world.tally().clone();
+                outcome.trace = run.world.trace().to_vec();
             }
             Err(error) => outcome.error = Some(error),
         }
@@ -269,194 +291,4 @@ pub struct Outcome {
     pub trace: Vec<String>,
     /// What was wrong.
     pub error: Option<SimError>,
-}
-
-/// How many workers a fleet grows to at most.
-const WORKERS_MAX: usize = 8;
-
-/// How many open shards a stream grows to at most.
-const SHARDS_MAX: usize = 16;
-
-/// A world on its way through its plan.
-struct Storm {
-    world: World,
-    plan: Plan,
-    chance: Chance,
-    ways: Ways,
-    /// Who starts again when.
-    starts: BTreeSet<(Time, String)>,
-    expiry: Duration,
-    joined: usize,
-}
-
-impl Storm {
-    fn new(seed: u64, plan: Plan, chance: Chance) -> Result<Self, SimError> {
-        let mut world = World::new(seed, plan.shards)?;
-        world.set_page_rows(plan.page_rows);
-        let ways = Ways::new(seed, plan.temper);
-        let (expiry, joined) = (plan.expiry, plan.workers);
-        let mut storm = Self { world, plan, chance, ways, starts: BTreeSet::new(), expiry, joined };
-        for nth in 0..joined {
-            let most = if storm.plan.starts_together { 1_000 } else { 40_000 };
-            let at = Time::from_millis(storm.chance.between(0, most));
-            storm.starts.insert((at, format!("w{nth}")));
-        }
-        Ok(storm)
-    }
-
-    fn run(&mut self) -> Result<Duration, SimError> {
-        self.world.set_weather(self.plan.weather);
-        self.world.set_load(self.plan.load);
-        self.world.processors_are_known();
-        self.world.send_every(self.plan.traffic);
-        let end = Time::default() + self.plan.storm;
-        let mut next = self.pause();
-        loop {
-            let start = self.starts.first().cloned();
-            match start {
-                Some((at, name)) if at <= next.min(end) => {
-                    self.starts.remove(&(at, name.clone()));
-                    self.world.run_until(at.max(self.world.now()))?;
-                    self.start(&name)?;
-                }
-                _ if next >= end => break,
-                _ => {
-                    self.world.run_until(next)?;
-                    self.act();
-                    next = self.pause();
-                }
-            }
-        }
-        self.world.run_until(end)?;
-        self.ways.calm();
-        self.world.calm();
-        while let Some((at, name)) = self.starts.pop_first() {
-            self.world.run_until(at.max(self.world.now()))?;
-            self.start(&name)?;
-        }
-        if self.plan.ends_recreated {
-            self.world.recreate(self.plan.shards);
-            self.world.ends_by_itself()?;
-            // Who starts now is told as well.
-            self.start("late")?;
-            return self.world.ends_by_itself();
-        }
-        let healed_in = self.world.heal()?;
-        self.world.shut_down()?;
-        Ok(healed_in)
-    }
-
-    fn pause(&mut self) -> Time {
-        let mean = super::time::millis(self.plan.pause);
-        self.world.now() + Duration::from_millis(self.chance.between(1, 2 * mean))
-    }
-
-    fn start(&mut self, name: &str) -> Result<(), SimError> {
-        if self.world.workers().iter().any(|other| other == name) {
-            if self.world.is_stopping(name) {
-                self.start_later(name.to_owned(), 1_000);
-            }
-            return Ok(());
-        }
-        let drift = self.plan.drift;
-        let speed = 1_000 - drift + self.chance.between(0, 2 * drift);
-        let config = self.plan.config(self.expiry);
-        let (ways, checkpoints) = (self.ways.clone(), self.plan.checkpoints);
-        let worker = self.chance.between(0, u64::MAX);
-        let world = &mut self.world;
-        match self.plan.style {
-            Style::Batches => world.start_exactly(name, speed, config, move |journal| {
-                let factory = Batches { ways: ways.clone(), checkpoints, journal: journal.clone() };
-                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
-            }),
-            Style::Handlers => world.start_exactly(name, speed, config, move |journal| {
-                let factory = Handlers { ways: ways.clone(), journal: journal.clone() };
-                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
-            }),
-            Style::Acks => world.start_exactly(name, speed, config, move |journal| {
-                let factory = Acks { ways: ways.clone(), journal: journal.clone() };
-                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
-            }),
-            Style::TwoPhase => world.start_exactly(name, speed, config, move |journal| {
-                let factory = TwoPhase { ways: ways.clone(), journal: journal.clone() };
-                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
-            }),
-        }
-    }
-
-    fn start_later(&mut self, name: String, most: u64) {
-        let at = self.world.now() + Duration::from_millis(self.chance.between(0, most));
-        self.starts.insert((at, name));
-    }
-
-    fn act(&mut self) {
-        let Some(act) = self.plan.draw(&mut self.chance) else { return };
-        let workers = self.world.workers();
-        let worker = self.chance.pick(&workers).cloned();
-        let shards = self.world.open_shards();
-        let shard = self.chance.pick(&shards).map(|shard| shard.id.clone());
-        // Every act is drawn a worker and a shard, whether it needs them or not.
-        let (Some(worker), Some(shard)) = (worker, shard) else { return };
-        let mut time = |most: u64| Duration::from_millis(self.chance.between(100, most));
-        // Who stands still already, or a shard without a neighbour: then chance strikes nobody.
-        drop(match act {
-            Act::Crash => {
-                self.start_later(worker.clone(), 20_000);
-                self.world.crash(&worker)
-            }
-            Act::Stop => {
-                let asked = self.world.stop(&worker);
-                self.change_expiry();
-                // It starts again once the former one is gone, at the earliest.
-                self.start_later(worker, 60_000);
-                asked
-            }
-            Act::Freeze => self.world.freeze(&worker, time(60_000)),
-            Act::Suspend => self.world.suspend(&worker, time(60_000)),
-            Act::CutLeases => self.world.cut(&worker, time(40_000), Duration::ZERO),
-            Act::CutRecords => self.world.cut(&worker, Duration::ZERO, time(40_000)),
-            Act::CutBoth => {
-                let time = time(40_000);
-                self.world.cut(&worker, time, time)
-            }
-            Act::Split if shards.len() < SHARDS_MAX => self.world.split(&shard),
-            Act::Merge => self.world.merge(&shard),
-            Act::Trim => self.world.trim(&shard),
-            Act::Forget => {
-                let finished = self.world.finished_shards();
-                if let Some(shard) = self.chance.pick(&finished) {
-                    self.world.forget(shard);
-                }
-                Ok(())
-            }
-            Act::DeleteRow => self.world.delete_row(&shard),
-            Act::Throttle => {
-                self.world.throttle(time(10_000));
-                Ok(())
-            }
-            Act::StaleLists => {
-                let (lag, page) = (time(20_000), self.chance.between(1, 6));
-                let is_first = self.chance.hits(0.5);
-                let late = if is_first { LatePage::First } else { LatePage::Others };
-                self.world.list_late(lag, usize::try_from(page).unwrap_or(1), late);
-                Ok(())
-            }
-            Act::Join if self.joined < WORKERS_MAX => {
-                let name = format!("w{}", self.joined);
-                self.joined += 1;
-                self.start_later(name, 1_000);
-                Ok(())
-            }
-            Act::Split | Act::Join => Ok(()),
-        });
-    }
-
-    /// Half of the stops are for a release with another expiry.
-    fn change_expiry(&mut self) {
-        if self.chance.hits(0.5) {
-            let expiry = *self.chance.pick(&[3, 10, 30]).unwrap_or(&10);
-            self.expiry = Duration::from_secs(expiry);
-            self.world.count(Fault::ChangedExpiry);
-        }
-    }
 }

@@ -4,9 +4,14 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use kcl_core::model::Timestamp;
+
 /// A moment of the world: whole milliseconds since it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(u64);
+
+/// When every world begins, for those who ask for the time of day.
+const EPOCH_MILLIS: i64 = 1_700_000_000_345;
 
 impl Time {
     /// The moment so many milliseconds after the world began.
@@ -19,6 +24,12 @@ impl Time {
     #[must_use]
     pub const fn millis(self) -> u64 {
         self.0
+    }
+
+    /// The time of day, for those who ask for that.
+    pub(super) fn time_of_day(self) -> Timestamp {
+        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
+        Timestamp::from_epoch_millis(EPOCH_MILLIS.saturating_add(millis))
     }
 }
 

@@ -405,6 +405,11 @@ impl World {
         self.facts.processors_are_known();
     }
 
+    /// No record that is put after `since` may wait for longer than `most`.
+    pub(super) const fn be_patient(&mut self, since: Time, most: Duration) {
+        self.facts.be_patient(since, most);
+    }
+
     /// Counts a fault that somebody else made.
     pub(super) fn count(&mut self, fault: Fault) {
         self.tally.count(fault);

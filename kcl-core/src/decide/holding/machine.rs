@@ -301,22 +301,21 @@ impl Holding {
 
     /// Takes in a row that is not as this worker left it.
     fn learn(&mut self, row: Lease, now: Moment, effects: &mut Vec<HoldingEffect>) {
-        // Only a request that finds me the owner makes me the checkpoint owner. Whatever moved the
-        // counter, such as withdrawals of others, nobody has taken the lease from me before it.
+        // Only a request that finds me the owner makes me the checkpoint owner, and only its withdrawal
+        // makes me the owner again: I ask for nothing that I hold. However often others have asked and
+        // withdrawn meanwhile, nobody has taken the lease from me before it.
         let asked = row.checkpoint_owner.as_ref() == Some(&self.me)
             && row.owner.as_ref() != Some(&self.me)
             && row.is_ours();
         let withdrawn = row.owner.as_ref() == Some(&self.me)
             && row.checkpoint_owner.is_none()
-            && row.counter <= self.row.counter.next().next()
+            && row.last_write.as_ref().is_some_and(|stamp| stamp.worker != self.me)
             && row.is_ours();
         match row.owner.clone() {
             Some(next) if asked => {
                 self.row = row;
                 if self.next_owner() != Some(&next) {
-                    if self.hand_over.is_some() {
-                        self.close_hand_over("it was withdrawn", effects);
-                    }
+                    self.close_hand_over("it was withdrawn", effects);
                     self.open_hand_over(next, now, effects);
                 }
             }
@@ -351,8 +350,10 @@ impl Holding {
     }
 
     fn close_hand_over(&mut self, reason: &'static str, effects: &mut Vec<HoldingEffect>) {
-        self.hand_over = None;
-        effects.push(HoldingEffect::HandOverEnded(reason));
+        // Some come and go unnoticed.
+        if self.hand_over.take().is_some() {
+            effects.push(HoldingEffect::HandOverEnded(reason));
+        }
     }
 
     fn end(&mut self, how: LeaseEnd, effects: &mut Vec<HoldingEffect>) {

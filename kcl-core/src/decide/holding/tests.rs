@@ -291,6 +291,22 @@ fn a_withdrawn_hand_over_keeps_the_lease() {
 }
 
 #[test]
+fn requests_that_come_and_go_unnoticed_leave_the_lease_where_it_is() {
+    let mut story = Story::begin();
+    for who in ["other", "third", "fourth"] {
+        let (counter, victim) = (story.counter(), WorkerId::new("me"));
+        story.another(who, WriteKind::BeginHandOver { counter, victim: victim.clone() });
+        story.another(who, WriteKind::Withdraw { counter, victim });
+    }
+    let renewal = story.writes(3_000, HoldingInput::Tick);
+    let outcome = story.land(&renewal);
+    let renewal = story.writes(3_010, HoldingInput::Answered(outcome));
+    assert!(matches!(renewal.kind, WriteKind::Renew { next: None, .. }), "{renewal:?}");
+    assert_eq!(ended(&story.answer(3_020, &renewal)), None);
+    assert_eq!(story.holding.deadline(), at(3_010 + 9_000));
+}
+
+#[test]
 fn a_request_that_follows_a_withdrawn_one_is_heeded() {
     let mut story = Story::begin();
     let renewal = story.asked();

@@ -44,6 +44,8 @@ pub(in super::super) struct Facts {
     pub(super) knows_processors: bool,
     /// Whether the stream is another one now.
     pub(super) is_recreated: bool,
+    /// For how long a record may wait at most that is put after that moment.
+    pub(super) patience: Option<(Time, Duration)>,
     violation: Option<Violation>,
 }
 
@@ -230,6 +232,11 @@ impl Facts {
     /// Processors are the simulator's own.
     pub(in super::super) const fn processors_are_known(&mut self) {
         self.knows_processors = true;
+    }
+
+    /// No record that is put after `since` may wait for longer than `most`.
+    pub(in super::super) const fn be_patient(&mut self, since: Time, most: Duration) {
+        self.patience = Some((since, most));
     }
 
     /// The stream's shards as they are now.

@@ -58,6 +58,9 @@ pub enum Oracle {
     /// A renewal stores all that was processed before it was sent: so a crash repeats no more than
     /// what came after.
     RepeatsBounded,
+    /// While nothing fails, however the fleet and the stream grow and shrink, no record waits for
+    /// longer than a few seconds.
+    WaitsBounded,
     /// No loop calls the table or the stream without a pause.
     CallsBounded,
     /// After the faults: every shard that can be worked on is held by a live worker.
