@@ -321,6 +321,14 @@ impl Scanner {
         }));
     }
 
+    /// Takes a lease that is this worker's by its row.
+    fn take_mine(&mut self, key: LeaseKey) {
+        if let Some(row) = self.view.row(&key) {
+            let (counter, owner_switches) = (row.counter, row.owner_switches);
+            self.take(Take { key, counter, owner_switches, why: TakeReason::HandedOver });
+        }
+    }
+
     fn took(&mut self, take: &Take, taken: Taken, now: Moment) {
         self.taking.remove(&take.key);
         match taken {
@@ -356,11 +364,9 @@ impl Scanner {
     fn ask_ended(&mut self, key: &LeaseKey, end: AskEnd, now: Moment) {
         self.requests.ended(key, &end, now);
         if let AskEnd::Arrived(row) = end {
-            let (counter, owner_switches) = (row.counter, row.owner_switches);
-            let why = TakeReason::HandedOver;
             self.view.saw_row(*row, now);
             if self.stopping.is_none() {
-                self.take(Take { key: key.clone(), counter, owner_switches, why });
+                self.take_mine(key.clone());
             }
         }
     }
@@ -373,7 +379,12 @@ impl Scanner {
                 self.holders.asked(&key, next, moved_at);
             }
             FromHolder::Ended { key, how, row } => self.lease_ended(&key, how, *row, now),
-            FromHolder::Gone { key } => self.holders.gone(&key),
+            FromHolder::Gone { key } => {
+                self.holders.gone(&key);
+                if self.stopping.is_some() {
+                    self.let_go(key);
+                }
+            }
             FromHolder::Saw { row } => {
                 self.view.saw_row(*row, now);
             }
@@ -406,6 +417,13 @@ impl Scanner {
         }
         // The plan changed: look at once, so that children and free leases find somebody.
         self.next_scan = self.next_scan.min(now + SCAN_GAP_MIN);
+    }
+
+    /// A worker that stops takes what it kept once more, since that releases it.
+    fn let_go(&mut self, key: LeaseKey) {
+        if self.reports.get(&key).is_some_and(|report| report.how == LeaseEnd::Kept) {
+            self.take_mine(key);
+        }
     }
 
     fn turned(&mut self, turn: Turn, now: Moment) -> Option<RunError> {

@@ -33,6 +33,8 @@ pub enum StoreFault {
     Silent,
     /// Each write is made, and then fails.
     LoseReplies,
+    /// It takes a while until a worker's presence is removed.
+    SlowGoodbye,
 }
 
 /// One worker's faults. Clones are the same.
@@ -70,7 +72,7 @@ impl Faults {
 
     async fn before_call(&self) -> Result<(), LeaseStoreError> {
         match self.of_store() {
-            StoreFault::None | StoreFault::LoseReplies => Ok(()),
+            StoreFault::None | StoreFault::LoseReplies | StoreFault::SlowGoodbye => Ok(()),
             StoreFault::Refuse => Err(unavailable()),
             StoreFault::Silent => {
                 sleep(SILENCE).await;
@@ -82,7 +84,10 @@ impl Faults {
     fn after_write(&self) -> Result<(), LeaseStoreError> {
         match self.of_store() {
             StoreFault::LoseReplies => Err(unavailable()),
-            StoreFault::None | StoreFault::Refuse | StoreFault::Silent => Ok(()),
+            StoreFault::None
+            | StoreFault::Refuse
+            | StoreFault::Silent
+            | StoreFault::SlowGoodbye => Ok(()),
         }
     }
 }
@@ -166,6 +171,9 @@ impl LeaseStore for FaultyStore {
 
     async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError> {
         self.faults.before_call().await?;
+        if self.faults.of_store() == StoreFault::SlowGoodbye {
+            sleep(SILENCE).await;
+        }
         self.inner.delete_presence(worker).await
     }
 }

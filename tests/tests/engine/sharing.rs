@@ -5,7 +5,7 @@ use std::time::Duration;
 use kcl_core::event::{Event, LeaseEnd, TakeReason};
 use kcl_core::lease_store::{Conditional, LeaseStore};
 use kcl_core::model::{Checkpoint, Lease, LeaseKey, LeaseWrite, WriteKind};
-use kcl_tests::world::{Act, Call, World};
+use kcl_tests::world::{Act, Call, StoreFault, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -170,6 +170,36 @@ async fn an_owner_heeds_who_asks_after_another_withdrew() {
     let lease = world.lease(0);
     assert_eq!((lease.owner, lease.checkpoint_owner), (Some("second".into()), None));
     assert!(matches!(lease.checkpoint, Checkpoint::After(_)), "the batch in hand is stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_kept_while_its_owner_stops_is_free_afterwards() {
+    let world = World::new(1);
+    world.put(0, ["a"]);
+    world.script(|asked| {
+        if matches!(asked.call, Call::Process { .. }) {
+            Act::Take(SECOND * 5)
+        } else {
+            Act::Succeed
+        }
+    });
+    let owner = world.start("owner");
+    world.until("begun", SOON, |world| world.journal.has("a")).await;
+    let counter = || world.lease(0).counter;
+    let victim = || owner.id.clone();
+    let begin = WriteKind::BeginHandOver { counter: counter(), victim: victim() };
+    write(&world, "other", begin).await;
+    let asked = |event: &Event| matches!(event, Event::HandOverAsked { .. }).then_some(());
+    world.until("asked", SOON, |world| !world.journal.events(asked).is_empty()).await;
+    write(&world, "other", WriteKind::Withdraw { counter: counter(), victim: victim() }).await;
+    world.pass(SECOND * 3).await;
+    // The batch ends after the stop began, and before the holder hears of it.
+    owner.faults.store(StoreFault::SlowGoodbye);
+    let report = owner.stop().await.unwrap();
+    let ends: Vec<_> = world.journal.events(ended).into_iter().map(|(.., how)| how).collect();
+    assert_eq!(ends, [LeaseEnd::Kept, LeaseEnd::Released]);
+    assert_eq!(report.shards[0].how, LeaseEnd::Released);
+    assert_eq!(world.lease(0).owner, None);
 }
 
 #[tokio::test(start_paused = true)]
