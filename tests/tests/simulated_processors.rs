@@ -274,6 +274,35 @@ mod tests {
         }
     }
 
+    /// Replaces one of two workers after the other, and expects of every record that it is done in time.
+    fn roll_out(most: Duration) -> Result<(), SimError> {
+        let mut world = fleet(3, false);
+        world.put_every(Duration::from_millis(50), |number| (format!("key {number}"), ""));
+        world.run_for(Duration::from_secs(15))?;
+        world.expect_within(most);
+        for name in ["ann", "ben"] {
+            world.stop(name)?;
+            world.restart(name)?;
+            world.run_for(Duration::from_secs(15))?;
+        }
+        world.crash("ann")?;
+        world.run_for(Duration::from_secs(5))
+    }
+
+    #[test]
+    fn a_record_that_is_late_is_found_before_and_after_it_is_done() {
+        let late = |most: u64| {
+            let error = roll_out(Duration::from_millis(most)).unwrap_err();
+            let SimError::Broken { violation, .. } = error else { panic!("{error:?}") };
+            assert_eq!(violation.oracle, Oracle::WaitsBounded, "{violation}");
+            violation.at.millis()
+        };
+        roll_out(Duration::from_secs(6)).unwrap(); // It would take until the expiry.
+        assert!(late(100) < 20_000, "in the roll-out");
+        let at = late(4_000);
+        assert!((49_000..52_000).contains(&at), "{at}: after the crash");
+    }
+
     #[test]
     fn a_storm_kills_nobody_who_stops() {
         for seed in 0..20 {

@@ -58,7 +58,7 @@ impl Run {
         self.world.processors_are_known();
         self.world.send_every(self.plan.traffic);
         if let Some(patience) = self.plan.patience {
-            self.world.be_patient(UNDER_WAY, patience);
+            self.world.facts.be_patient(UNDER_WAY, patience);
         }
         let end = Time::default() + self.plan.storm;
         let mut next = self.pause();

@@ -186,6 +186,13 @@ impl World {
         self.weather = weather;
     }
 
+    /// Expects from now on that no record waits for longer than that until it is done: from its arrival
+    /// until the `process_records` that gets it has returned, or, where records are acknowledged one by
+    /// one, until they are and that is stored. What was put before does not count.
+    pub fn expect_within(&mut self, most: Duration) {
+        self.facts.be_patient(self.now, most);
+    }
+
     /// Lets time pass.
     ///
     /// # Errors
@@ -211,6 +218,7 @@ impl World {
             self.clock.set(horizon);
             self.listen(horizon)?;
             if due.is_none() {
+                self.facts.look_for_waits(horizon);
                 return self.verdict();
             }
             if let Some((_, due)) = self.agenda.pop(horizon) {
@@ -403,11 +411,6 @@ impl World {
     /// The processors are the simulator's own.
     pub(super) fn processors_are_known(&mut self) {
         self.facts.processors_are_known();
-    }
-
-    /// No record that is put after `since` may wait for longer than `most`.
-    pub(super) const fn be_patient(&mut self, since: Time, most: Duration) {
-        self.facts.be_patient(since, most);
     }
 
     /// Counts a fault that somebody else made.

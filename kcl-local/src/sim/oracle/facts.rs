@@ -11,6 +11,7 @@ use kcl_core::model::{
 
 use super::super::journal::{Ownership, Said};
 use super::super::time::Time;
+use super::waits::Patience;
 use super::{Oracle, Violation};
 
 /// How far times may be apart that are the same: clocks count whole milliseconds.
@@ -44,8 +45,7 @@ pub(in super::super) struct Facts {
     pub(super) knows_processors: bool,
     /// Whether the stream is another one now.
     pub(super) is_recreated: bool,
-    /// For how long a record may wait at most that is put after that moment.
-    pub(super) patience: Option<(Time, Duration)>,
+    pub(super) patience: Option<Patience>,
     violation: Option<Violation>,
 }
 
@@ -232,11 +232,6 @@ impl Facts {
     /// Processors are the simulator's own.
     pub(in super::super) const fn processors_are_known(&mut self) {
         self.knows_processors = true;
-    }
-
-    /// No record that is put after `since` may wait for longer than `most`.
-    pub(in super::super) const fn be_patient(&mut self, since: Time, most: Duration) {
-        self.patience = Some((since, most));
     }
 
     /// The stream's shards as they are now.

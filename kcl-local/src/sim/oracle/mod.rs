@@ -6,6 +6,7 @@ mod facts;
 mod healing;
 mod leases;
 mod records;
+mod waits;
 
 use std::fmt;
 
@@ -58,8 +59,8 @@ pub enum Oracle {
     /// A renewal stores all that was processed before it was sent: so a crash repeats no more than
     /// what came after.
     RepeatsBounded,
-    /// While nothing fails, however the fleet and the stream grow and shrink, no record waits for
-    /// longer than a few seconds.
+    /// No record waits for longer than was said: a few seconds while nothing fails, however the fleet
+    /// and the stream grow and shrink.
     WaitsBounded,
     /// No loop calls the table or the stream without a pause.
     CallsBounded,

@@ -87,19 +87,13 @@ impl Facts {
         };
         let (from, to) = owner.in_hand;
         let first = facts.done().max(from);
-        let put = facts.records.get(first).filter(|_| first < to).map(|record| record.at);
         facts.set_done(from..to);
         owner.processed = owner.processed.max(to);
         owner.done_later = owner.done_later.split_off(&owner.processed);
         owner.history.push((at, owner.processed));
         facts.owners.insert(of.token, owner);
-        if let (Some(put), Some((since, most))) = (put, self.patience) {
-            let waited = at.time_of_day().epoch_millis() - put.epoch_millis();
-            let is_due = put < since.time_of_day()
-                || u128::try_from(waited).is_ok_and(|it| it <= most.as_millis());
-            self.check(at, Oracle::WaitsBounded, is_due, || {
-                format!("{of}: the record at place {first} waited for {waited} ms")
-            });
+        if first < to {
+            self.waits(at, &of.shard, first);
         }
     }
 
