@@ -330,7 +330,10 @@ impl Facts {
     /// at once.
     pub(in super::super) fn releases(&mut self, at: Time, worker: &WorkerId, shard: &ShardId) {
         let last = self.shards.get(shard).and_then(|facts| facts.owners.last_key_value());
-        let is_worked_on = last.is_some_and(|(_, owner)| owner.is(worker) && owner.was_made);
+        let is_worked_on = last.is_some_and(|(_, owner)| {
+            // Its time is over once it has handed over: what arrives anew was not worked on.
+            owner.is(worker) && owner.was_made && at < owner.until
+        });
         let is_due = !is_worked_on || self.goodbyes.contains(worker);
         self.check(at, Oracle::PresenceGoesFirst, is_due, || {
             format!("{worker} releases a lease while others count on it")
