@@ -43,8 +43,8 @@ struct View {
 
 impl View {
     /// What `a` sees. `1=b` is b's, `1=b>c` goes from b to c, `1=-` is nobody's. Marks behind it: `!`
-    /// expired, `*` not held by a although the row says so, `x` blocked, `=` refused, `?` asked for by a, `+` left
-    /// over, `/` not workable.
+    /// expired, `*` not held by a although the row says so, `x` blocked, `=` refused, `?` asked for by a,
+    /// `+` left over, `/` not workable.
     fn of(present: &str, rows: &str) -> Self {
         let me = WorkerId::new("a");
         let present = present.split_whitespace().map(WorkerId::new).collect();

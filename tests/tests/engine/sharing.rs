@@ -5,7 +5,7 @@ use std::time::Duration;
 use kcl_core::event::{Event, LeaseEnd, TakeReason};
 use kcl_core::lease_store::{Conditional, LeaseStore};
 use kcl_core::model::{Checkpoint, Lease, LeaseKey, LeaseWrite, WriteKind};
-use kcl_tests::world::{Act, Call, StoreFault, World};
+use kcl_tests::world::{Act, Asked, Call, Member, StoreFault, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -143,27 +143,37 @@ async fn write(world: &World, worker: &str, kind: WriteKind) {
     assert!(matches!(outcome, Conditional::Applied(_)), "{outcome:?}");
 }
 
+fn begin(world: &World, owner: &Member) -> WriteKind {
+    WriteKind::BeginHandOver { counter: world.lease(0).counter, victim: owner.id.clone() }
+}
+
+fn batches_take(world: &World, time: Duration) {
+    let plan = move |asked: &Asked| {
+        if matches!(asked.call, Call::Process { .. }) { Act::Take(time) } else { Act::Succeed }
+    };
+    world.script(plan);
+}
+
+/// The owner of the only lease, which has a batch of 5 s in hand, and was asked for the lease by somebody
+/// who has withdrawn that just now.
+async fn withdrawn_amid_a_batch(world: &World) -> Member {
+    world.put(0, ["a"]);
+    batches_take(world, SECOND * 5);
+    let owner = world.start("owner");
+    world.until("begun", SOON, |world| world.journal.has("a")).await;
+    write(world, "first", begin(world, &owner)).await;
+    let asked = |event: &Event| matches!(event, Event::HandOverAsked { .. }).then_some(());
+    world.until("asked", SOON, |world| !world.journal.events(asked).is_empty()).await;
+    let (counter, victim) = (world.lease(0).counter, owner.id.clone());
+    write(world, "first", WriteKind::Withdraw { counter, victim }).await;
+    owner
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_owner_heeds_who_asks_after_another_withdrew() {
     let world = World::new(1);
-    world.put(0, ["a"]);
-    world.script(|asked| {
-        if matches!(asked.call, Call::Process { .. }) {
-            Act::Take(SECOND * 5)
-        } else {
-            Act::Succeed
-        }
-    });
-    let owner = world.start("owner");
-    world.until("begun", SOON, |world| world.journal.has("a")).await;
-    let counter = || world.lease(0).counter;
-    let victim = || owner.id.clone();
-    let begin = || WriteKind::BeginHandOver { counter: counter(), victim: victim() };
-    write(&world, "first", begin()).await;
-    let asked = |event: &Event| matches!(event, Event::HandOverAsked { .. }).then_some(());
-    world.until("asked", SOON, |world| !world.journal.events(asked).is_empty()).await;
-    write(&world, "first", WriteKind::Withdraw { counter: counter(), victim: victim() }).await;
-    write(&world, "second", begin()).await;
+    let owner = withdrawn_amid_a_batch(&world).await;
+    write(&world, "second", begin(&world, &owner)).await;
     world.until("over", SOON, |world| !world.journal.events(ended).is_empty()).await;
     let ends: Vec<_> = world.journal.events(ended).into_iter().map(|(.., how)| how).collect();
     assert_eq!(ends, [LeaseEnd::HandedOver]);
@@ -175,23 +185,7 @@ async fn an_owner_heeds_who_asks_after_another_withdrew() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_kept_while_its_owner_stops_is_free_afterwards() {
     let world = World::new(1);
-    world.put(0, ["a"]);
-    world.script(|asked| {
-        if matches!(asked.call, Call::Process { .. }) {
-            Act::Take(SECOND * 5)
-        } else {
-            Act::Succeed
-        }
-    });
-    let owner = world.start("owner");
-    world.until("begun", SOON, |world| world.journal.has("a")).await;
-    let counter = || world.lease(0).counter;
-    let victim = || owner.id.clone();
-    let begin = WriteKind::BeginHandOver { counter: counter(), victim: victim() };
-    write(&world, "other", begin).await;
-    let asked = |event: &Event| matches!(event, Event::HandOverAsked { .. }).then_some(());
-    world.until("asked", SOON, |world| !world.journal.events(asked).is_empty()).await;
-    write(&world, "other", WriteKind::Withdraw { counter: counter(), victim: victim() }).await;
+    let owner = withdrawn_amid_a_batch(&world).await;
     world.pass(SECOND * 3).await;
     // The batch ends after the stop began, and before the holder hears of it.
     owner.faults.store(StoreFault::SlowGoodbye);
@@ -208,13 +202,7 @@ async fn where_scans_are_rare_a_newcomer_gets_its_share_after_a_long_batch() {
     world.config.lease.scan_units = 1;
     world.put(0, ["a"]);
     world.put(1, ["b"]);
-    world.script(|asked| {
-        if matches!(asked.call, Call::Process { .. }) {
-            Act::Take(SECOND * 20)
-        } else {
-            Act::Succeed
-        }
-    });
+    batches_take(&world, SECOND * 20);
     let _old = world.start("old");
     world.until("begun", SOON, |world| world.journal.delivered().len() == 2).await;
     for number in 0..2_000 {

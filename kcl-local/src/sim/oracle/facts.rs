@@ -45,6 +45,7 @@ pub(in super::super) struct Facts {
     pub(super) knows_processors: bool,
     /// Whether the stream is another one now.
     pub(super) is_recreated: bool,
+    /// How long records may wait, if that was said.
     pub(super) patience: Option<Patience>,
     violation: Option<Violation>,
 }
