@@ -54,10 +54,14 @@ impl World {
         self.stopping.contains_key(name)
     }
 
-    /// Whether all others are gone or stopping.
-    pub(super) fn runs_alone(&self, name: &str) -> bool {
+    /// Whether nobody else could take what it holds: the others are gone or stopping, stand still, or
+    /// do not reach the table.
+    pub(super) fn is_needed(&self, name: &str) -> bool {
         let mut others = self.members.iter().filter(|member| member.name != name);
-        others.all(|other| self.is_stopping(&other.name))
+        others.all(|other| {
+            let cut = self.cuts.get(&other.name).is_some_and(|cut| cut.leases > self.now);
+            cut || other.time > self.now || self.is_stopping(&other.name)
+        })
     }
 
     /// Stops a worker for a while, as SIGSTOP and SIGCONT do.

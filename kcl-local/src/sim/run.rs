@@ -209,15 +209,25 @@ impl Run {
         });
     }
 
-    /// Whether somebody can be spared: another one runs, and those who saw the last crash have had the
-    /// time to do something about it.
+    /// Whether somebody can be spared: another one runs, and those who saw the last one fail have had
+    /// the time to do something about it.
     fn may_go(&mut self, act: Act, worker: &str) -> bool {
-        if !matches!(act, Act::Stop | Act::Crash) {
-            return true;
-        }
+        let fails = match act {
+            Act::Stop => false,
+            Act::Crash | Act::Freeze | Act::Suspend | Act::CutLeases | Act::CutBoth => true,
+            Act::CutRecords
+            | Act::Throttle
+            | Act::Split
+            | Act::Merge
+            | Act::Trim
+            | Act::Forget
+            | Act::DeleteRow
+            | Act::StaleLists
+            | Act::Join => return true,
+        };
         let now = self.world.now();
-        let can_be_spared = !self.world.runs_alone(worker) && now >= self.spare_from;
-        if act == Act::Crash && can_be_spared {
+        let can_be_spared = !self.world.is_needed(worker) && now >= self.spare_from;
+        if fails && can_be_spared {
             self.spare_from = now + self.expiry * 2;
         }
         can_be_spared

@@ -35,7 +35,7 @@ pub enum Scenario {
     Rolling,
     /// Workers that join and stop and shards that are split and merged, while nothing fails.
     Scaling,
-    /// The same, and now and then a worker crashes.
+    /// The same, and now and then a worker crashes, stands still, or does not reach the table.
     Failover,
     /// Clocks that run up to 5 % too fast or too slow.
     Drift,
@@ -122,6 +122,13 @@ impl Scenario {
         const CUTS: &[(Act, u64)] =
             &[(Act::CutLeases, 3), (Act::CutRecords, 2), (Act::CutBoth, 2), (Act::Throttle, 2)];
         const RESHARDS: &[(Act, u64)] = &[(Act::Split, 3), (Act::Merge, 3), (Act::StaleLists, 1)];
+        const FAILURES: &[(Act, u64)] = &[
+            (Act::Crash, 2),
+            (Act::Freeze, 2),
+            (Act::Suspend, 1),
+            (Act::CutLeases, 2),
+            (Act::CutBoth, 1),
+        ];
         const SCALES: &[(Act, u64)] =
             &[(Act::Join, 2), (Act::Stop, 6), (Act::Split, 1), (Act::Merge, 1)];
         let fair = Plan::fair(chance);
@@ -146,7 +153,7 @@ impl Scenario {
             }
             Self::Failover => {
                 let wait_max = fair.expiry + WAIT_MAX;
-                fair.prompt(wait_max, chance).acts(SCALES).acts(&[(Act::Crash, 5)])
+                fair.prompt(wait_max, chance).acts(SCALES).acts(FAILURES)
             }
             Self::Drift => {
                 let plan = fair.bad_weather(chance).acts(CRASHES).acts(CUTS);
