@@ -22,7 +22,7 @@ pub struct Fleet<'a> {
     /// The worker that plans.
     pub me: &'a WorkerId,
     /// The rows of one scan.
-    pub leases: &'a [Lease],
+    pub leases: &'a BTreeMap<LeaseKey, Lease>,
     /// Which of them can be worked on: only these count.
     pub workable: &'a BTreeSet<LeaseKey>,
     /// Which of them are expired, and for how long they have been silent.
@@ -199,7 +199,7 @@ impl<'a> Ledger<'a> {
             arrived: Vec::new(),
             free: Vec::new(),
         };
-        for lease in fleet.leases.iter().filter(|lease| fleet.workable.contains(&lease.key)) {
+        for lease in fleet.leases.values().filter(|lease| fleet.workable.contains(&lease.key)) {
             ledger.enter(fleet, lease);
         }
         ledger

@@ -59,16 +59,15 @@ impl World {
     }
 
     fn plan_of(&mut self, number: usize, rows: &BTreeMap<LeaseKey, Lease>) -> BalancePlan {
-        let leases: Vec<_> = rows.values().cloned().collect();
         let is_dead = |row: &&Lease| row.owner.is_some() && !self.is_live(row.holder());
         let is_late = self.round >= EXPIRY_ROUND;
-        let expired: BTreeMap<_, _> = leases
-            .iter()
+        let expired: BTreeMap<_, _> = rows
+            .values()
             .filter(is_dead)
             .filter(|_| is_late)
             .map(|row| (row.key.clone(), SILENT))
             .collect();
-        let unowned = leases.iter().filter(|row| row.owner.is_none()).map(|row| row.key.clone());
+        let unowned = rows.values().filter(|row| row.owner.is_none()).map(|row| row.key.clone());
         let free: BTreeSet<_> = unowned.chain(expired.keys().cloned()).collect();
         let leftover = &free & &self.free[number];
         let view = View {
@@ -81,7 +80,7 @@ impl World {
             refused: BTreeSet::new(),
             asked: self.asked[number].clone(),
             leftover,
-            leases,
+            leases: rows.clone(),
         };
         self.free[number] = free;
         view.plan(self.leases_max[number], self.hand_overs_max)

@@ -30,7 +30,7 @@ fn lease(key: &str, owner: Option<&str>, checkpoint_owner: Option<&str>) -> Leas
 /// What one worker knows; owns what a [`Fleet`] borrows.
 struct View {
     me: WorkerId,
-    leases: Vec<Lease>,
+    leases: BTreeMap<LeaseKey, Lease>,
     workable: BTreeSet<LeaseKey>,
     expired: BTreeMap<LeaseKey, Duration>,
     present: BTreeSet<WorkerId>,
@@ -50,7 +50,7 @@ impl View {
         let present = present.split_whitespace().map(WorkerId::new).collect();
         let mut view = Self {
             me,
-            leases: Vec::new(),
+            leases: BTreeMap::new(),
             workable: BTreeSet::new(),
             expired: BTreeMap::new(),
             present,
@@ -83,7 +83,7 @@ impl View {
         self.asked.extend(is('?').then(key));
         self.leftover.extend(is('+').then(key));
         self.expired.extend(is('!').then(|| (key(), SILENT)));
-        self.leases.push(lease);
+        self.leases.insert(lease.key.clone(), lease);
     }
 
     fn plan(&self, leases_max: Option<usize>, hand_overs_max: usize) -> BalancePlan {
@@ -287,7 +287,8 @@ fn a_take_says_why_and_counts_changes_of_ownership() {
     let taken = |row: &str, writer: &str| {
         let mut view = View::of("a", row);
         let (counter, worker) = (LeaseCounter(7), WorkerId::new(writer));
-        view.leases[0].last_write = Some(WriteStamp { counter, worker, number: 0 });
+        view.leases.get_mut("1").unwrap().last_write =
+            Some(WriteStamp { counter, worker, number: 0 });
         let take = view.plan(None, 9).take.remove(0);
         assert_eq!(take.counter, counter);
         (take.why, take.owner_switches)

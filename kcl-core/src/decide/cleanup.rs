@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::decide::parents::Lineage;
+use crate::decide::parents::finished;
 use crate::model::{Lease, LeaseCounter, LeaseKey, Moment, ShardId};
 
 /// For how long a lease is seen to be finished before it is deleted.
@@ -42,7 +42,7 @@ impl CleanupWatch {
 /// rows: a family is deleted one generation at a time, the oldest first.
 #[must_use]
 pub fn deletable(leases: &BTreeMap<LeaseKey, Lease>) -> Vec<(LeaseKey, LeaseCounter)> {
-    let finished = Lineage::of(leases, &[]).finished(leases);
+    let finished = finished(leases, &[]);
     let is_deletable = |lease: &&Lease| {
         lease.is_ended()
             && !lease.children.is_empty()
@@ -56,11 +56,12 @@ pub fn deletable(leases: &BTreeMap<LeaseKey, Lease>) -> Vec<(LeaseKey, LeaseCoun
 fn has_progressed(
     shard: &ShardId,
     leases: &BTreeMap<LeaseKey, Lease>,
-    finished: &BTreeSet<ShardId>,
+    finished: &BTreeSet<&str>,
 ) -> bool {
-    leases
-        .get(&LeaseKey::from(shard))
-        .map_or_else(|| finished.contains(shard), |lease| lease.checkpoint.has_progressed())
+    leases.get(shard.as_str()).map_or_else(
+        || finished.contains(shard.as_str()),
+        |lease| lease.checkpoint.has_progressed(),
+    )
 }
 
 /// Whether a parent has a lease whose deletion rests on its children's.
@@ -69,7 +70,7 @@ fn has_progressed(
 /// deleted here, and must not keep all its descendants.
 fn needs_children(parent: &ShardId, leases: &BTreeMap<LeaseKey, Lease>) -> bool {
     leases
-        .get(&LeaseKey::from(parent))
+        .get(parent.as_str())
         .is_some_and(|lease| !(lease.is_ended() && lease.children.is_empty()))
 }
 

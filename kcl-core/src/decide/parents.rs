@@ -54,7 +54,7 @@ pub fn workable(
 /// `listed` adds what the stream says about who descends from whom; it may be empty.
 #[must_use]
 pub fn leftovers(leases: &BTreeMap<LeaseKey, Lease>, listed: &[Shard]) -> Vec<LeaseKey> {
-    let finished = Lineage::of(leases, listed).finished(leases);
+    let finished = finished(leases, listed);
     let is_left = |lease: &&Lease| is_leftover(lease, &finished);
     leases.values().filter(is_left).map(|lease| lease.key.clone()).collect()
 }
@@ -75,88 +75,79 @@ pub(super) const fn is_bootstrap(lease: &Lease) -> bool {
     }
 }
 
-/// Whether a lease is a leftover, given the shards that are [finished](Lineage::finished).
-pub(super) fn is_leftover(lease: &Lease, finished: &BTreeSet<ShardId>) -> bool {
-    is_untouched(lease) && finished.contains(&lease.key.shard())
+/// Whether a lease is a leftover, given the shards that are [finished].
+pub(super) fn is_leftover(lease: &Lease, finished: &BTreeSet<&str>) -> bool {
+    is_untouched(lease) && finished.contains(lease.key.as_str())
 }
 
-/// Who descends from whom, as far as leases and the shard list tell.
-#[derive(Debug, Default)]
-pub(super) struct Lineage {
-    parents: Family,
-    children: Family,
-}
+/// The steps from each shard to its parents, or to its children, as far as leases and the shard list
+/// tell.
+#[derive(Debug)]
+pub(super) struct Lineage<'a>(BTreeSet<(&'a str, &'a str)>);
 
-type Family = BTreeMap<ShardId, BTreeSet<ShardId>>;
+impl<'a> Lineage<'a> {
+    /// From children to their parents.
+    pub(super) fn up(leases: &'a BTreeMap<LeaseKey, Lease>, listed: &'a [Shard]) -> Self {
+        Self(births(leases, listed).map(|(parent, child)| (child, parent)).collect())
+    }
 
-impl Lineage {
-    pub(super) fn of(leases: &BTreeMap<LeaseKey, Lease>, listed: &[Shard]) -> Self {
-        let mut lineage = Self::default();
-        for lease in leases.values() {
-            let shard = lease.key.shard();
-            for parent in &lease.parents {
-                lineage.add(parent, &shard);
-            }
-            for child in &lease.children {
-                lineage.add(&shard, child);
-            }
+    /// From parents to their children.
+    pub(super) fn down(leases: &'a BTreeMap<LeaseKey, Lease>, listed: &'a [Shard]) -> Self {
+        Self(births(leases, listed).collect())
+    }
+
+    /// The shards one step from `shard`.
+    pub(super) fn next<'s>(&'s self, shard: &'s str) -> impl Iterator<Item = &'a str> + 's {
+        let steps = self.0.range((shard, "")..).take_while(move |(from, _)| *from == shard);
+        steps.map(|(_, to)| *to)
+    }
+
+    /// The shards that can be reached from some of `from` in one step or more.
+    pub(super) fn reached(&self, from: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+        let (mut reached, mut open) = (BTreeSet::new(), from.collect::<Vec<_>>());
+        while let Some(shard) = open.pop() {
+            open.extend(self.next(shard).filter(|next| reached.insert(*next)));
         }
-        for shard in listed {
-            for parent in &shard.parents {
-                lineage.add(parent, &shard.id);
-            }
-        }
-        lineage
-    }
-
-    fn add(&mut self, parent: &ShardId, child: &ShardId) {
-        self.parents.entry(child.clone()).or_default().insert(parent.clone());
-        self.children.entry(parent.clone()).or_default().insert(child.clone());
-    }
-
-    pub(super) fn parents(&self, of: &ShardId) -> impl Iterator<Item = &ShardId> {
-        self.parents.get(of).into_iter().flatten()
-    }
-
-    pub(super) fn children(&self, of: &ShardId) -> impl Iterator<Item = &ShardId> {
-        self.children.get(of).into_iter().flatten()
-    }
-
-    /// The shards that a descendant's progress proves to be finished.
-    pub(super) fn finished(&self, leases: &BTreeMap<LeaseKey, Lease>) -> BTreeSet<ShardId> {
-        let progressed = leases.values().filter(|lease| lease.checkpoint.has_progressed());
-        flood(&self.parents, progressed.map(|lease| lease.key.shard()).collect())
-    }
-
-    /// The shards that descend from a shard that has a lease.
-    pub(super) fn below(&self, leases: &BTreeMap<LeaseKey, Lease>) -> BTreeSet<ShardId> {
-        flood(&self.children, leases.keys().map(LeaseKey::shard).collect())
+        reached
     }
 }
 
-/// Everything that can be reached from `from` in one step or more.
-fn flood(family: &Family, mut from: Vec<ShardId>) -> BTreeSet<ShardId> {
-    let mut reached = BTreeSet::new();
-    while let Some(shard) = from.pop() {
-        for next in family.get(&shard).into_iter().flatten() {
-            if reached.insert(next.clone()) {
-                from.push(next.clone());
-            }
-        }
-    }
-    reached
+/// The shards that a descendant's progress proves to be finished.
+pub(super) fn finished<'a>(
+    leases: &'a BTreeMap<LeaseKey, Lease>,
+    listed: &'a [Shard],
+) -> BTreeSet<&'a str> {
+    let progressed = leases.values().filter(|lease| lease.checkpoint.has_progressed());
+    Lineage::up(leases, listed).reached(progressed.map(|lease| lease.key.as_str()))
+}
+
+/// Each parent with each of its children.
+fn births<'a>(
+    leases: &'a BTreeMap<LeaseKey, Lease>,
+    listed: &'a [Shard],
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let told = leases.values().flat_map(|lease| {
+        let shard = lease.key.as_str();
+        let parents = lease.parents.iter().map(move |parent| (parent.as_str(), shard));
+        parents.chain(lease.children.iter().map(move |child| (shard, child.as_str())))
+    });
+    told.chain(
+        listed.iter().flat_map(|shard| {
+            shard.parents.iter().map(|parent| (parent.as_str(), shard.id.as_str()))
+        }),
+    )
 }
 
 #[derive(Debug)]
 struct View<'a> {
     leases: &'a BTreeMap<LeaseKey, Lease>,
     listed: Option<BTreeSet<&'a ShardId>>,
-    finished: BTreeSet<ShardId>,
+    finished: BTreeSet<&'a str>,
 }
 
 impl<'a> View<'a> {
     fn of(leases: &'a BTreeMap<LeaseKey, Lease>, listed: Option<&'a [Shard]>) -> Self {
-        let finished = Lineage::of(leases, listed.unwrap_or_default()).finished(leases);
+        let finished = finished(leases, listed.unwrap_or_default());
         let listed = listed.map(|listed| listed.iter().map(|shard| &shard.id).collect());
         Self { leases, listed, finished }
     }
@@ -175,13 +166,15 @@ impl<'a> View<'a> {
 
     fn parent(&self, parent: &ShardId, child: &Lease) -> Readiness {
         let waiting = || Readiness::Waiting { on: parent.clone() };
-        let found = self.leases.get(&LeaseKey::from(parent));
+        let found = self.leases.get(parent.as_str());
         match (found, &self.listed) {
             (Some(found), _) if found.is_ended() || is_leftover(found, &self.finished) => {
                 Readiness::Ready
             }
             (Some(_), _) => waiting(),
-            (None, _) if self.finished.contains(parent) || is_bootstrap(child) => Readiness::Ready,
+            (None, _) if self.finished.contains(parent.as_str()) || is_bootstrap(child) => {
+                Readiness::Ready
+            }
             (None, Some(listed)) if listed.contains(parent) => waiting(),
             (None, Some(listed)) if is_newer(listed, &child.key.shard()) => Readiness::Ready,
             (None, _) => Readiness::Unknown,

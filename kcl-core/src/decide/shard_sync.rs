@@ -21,10 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::bootstrap::{first_lease, in_order};
 use crate::decide::coverage::{gaps, touches, union};
-use crate::decide::parents::{Lineage, is_bootstrap, is_leftover};
-use crate::model::{
-    ChildShard, HashKeyRange, Lease, LeaseKey, NewLease, Shard, ShardId, StreamStart,
-};
+use crate::decide::parents::{Lineage, finished, is_bootstrap, is_leftover};
+use crate::model::{ChildShard, HashKeyRange, Lease, LeaseKey, NewLease, Shard, StreamStart};
 
 /// What to do about the leases of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,38 +57,40 @@ pub fn plan(listed: &[Shard], leases: &BTreeMap<LeaseKey, Lease>, start: &Stream
 #[derive(Debug)]
 struct Sync<'a> {
     leases: &'a BTreeMap<LeaseKey, Lease>,
-    listed: BTreeMap<&'a ShardId, &'a Shard>,
-    lineage: Lineage,
+    listed: BTreeMap<&'a str, &'a Shard>,
+    parents: Lineage<'a>,
+    children: Lineage<'a>,
     /// The shards that a descendant's progress proves to be finished.
-    finished: BTreeSet<ShardId>,
+    finished: BTreeSet<&'a str>,
     /// The hash keys of unended leases that are not listed.
     beyond_list: Vec<HashKeyRange>,
 }
 
 impl<'a> Sync<'a> {
     fn of(shards: &'a [Shard], leases: &'a BTreeMap<LeaseKey, Lease>) -> Self {
-        let listed: BTreeMap<_, _> = shards.iter().map(|shard| (&shard.id, shard)).collect();
-        let lineage = Lineage::of(leases, shards);
-        let finished = lineage.finished(leases);
+        let listed: BTreeMap<_, _> =
+            shards.iter().map(|shard| (shard.id.as_str(), shard)).collect();
+        let (parents, children) = (Lineage::up(leases, shards), Lineage::down(leases, shards));
+        let finished = finished(leases, shards);
         let unlisted = leases.values().filter(|lease| {
             !lease.is_ended()
                 && !is_leftover(lease, &finished)
-                && !listed.contains_key(&lease.key.shard())
+                && !listed.contains_key(lease.key.as_str())
         });
         let beyond_list = union(unlisted.filter_map(|lease| lease.hash_range));
-        Self { leases, listed, lineage, finished, beyond_list }
+        Self { leases, listed, parents, children, finished, beyond_list }
     }
 
     fn create(&self, start: &StreamStart) -> Vec<NewLease> {
         let open = self.listed.values().filter(|shard| !self.is_closed(shard));
-        let mut wanted: BTreeMap<&ShardId, &Shard> = open
+        let mut wanted: BTreeMap<&str, &Shard> = open
             .filter(|shard| self.may_be_created(shard))
-            .map(|shard| (&shard.id, *shard))
+            .map(|shard| (shard.id.as_str(), *shard))
             .collect();
         self.add_ancestors(&mut wanted);
-        let below_a_lease = self.lineage.below(self.leases);
+        let below_a_lease = self.children.reached(self.leases.keys().map(LeaseKey::as_str));
         let new_lease = |shard: &Shard| {
-            if self.is_closed(shard) && !below_a_lease.contains(&shard.id) {
+            if self.is_closed(shard) && !below_a_lease.contains(shard.id.as_str()) {
                 // It may be older than the application's start: it owes only what came after that.
                 first_lease(start, shard)
             } else {
@@ -101,52 +101,51 @@ impl<'a> Sync<'a> {
     }
 
     /// Adds what the wanted leases, and those that have not progressed, wait for and has no lease.
-    fn add_ancestors<'s>(&'s self, wanted: &mut BTreeMap<&'s ShardId, &'s Shard>) {
+    fn add_ancestors(&self, wanted: &mut BTreeMap<&'a str, &'a Shard>) {
         let waits = |lease: &&Lease| {
             !lease.checkpoint.has_progressed()
                 && !is_bootstrap(lease)
                 && !is_leftover(lease, &self.finished)
         };
-        let waiting = self.leases.values().filter(waits).map(|lease| lease.key.shard());
-        let mut pending: Vec<ShardId> =
-            waiting.chain(wanted.keys().map(|id| (*id).clone())).collect();
+        let waiting = self.leases.values().filter(waits).map(|lease| lease.key.as_str());
+        let mut pending: Vec<&str> = waiting.chain(wanted.keys().copied()).collect();
         while let Some(child) = pending.pop() {
-            for parent in self.lineage.parents(&child) {
+            for parent in self.parents.next(child) {
                 let Some(shard) = self.listed.get(parent) else { continue };
-                if self.may_be_created(shard) && wanted.insert(&shard.id, shard).is_none() {
-                    pending.push(parent.clone());
+                if self.may_be_created(shard) && wanted.insert(parent, shard).is_none() {
+                    pending.push(parent);
                 }
             }
         }
     }
 
     fn may_be_created(&self, shard: &Shard) -> bool {
-        !self.has_lease(&shard.id)
-            && !self.finished.contains(&shard.id)
+        !self.has_lease(shard.id.as_str())
+            && !self.finished.contains(shard.id.as_str())
             && !touches(shard.hash_range, &self.beyond_list)
     }
 
     /// A list that is torn between two pages may show a shard as open, and its children.
     fn is_closed(&self, shard: &Shard) -> bool {
-        shard.is_closed() || self.lineage.children(&shard.id).next().is_some()
+        shard.is_closed() || self.children.next(shard.id.as_str()).next().is_some()
     }
 
-    fn has_lease(&self, shard: &ShardId) -> bool {
-        self.leases.contains_key(&LeaseKey::from(shard))
+    fn has_lease(&self, shard: &str) -> bool {
+        self.leases.contains_key(shard)
     }
 
     /// The hash keys that a lease stands for: its shard's, until its children's leases do.
     fn stands_for(&self, lease: &Lease) -> Option<HashKeyRange> {
-        let shard = lease.key.shard();
+        let shard = lease.key.as_str();
         let is_succeeded = || {
-            let mut children = self.lineage.children(&shard).peekable();
+            let mut children = self.children.next(shard).peekable();
             children.peek().is_some()
                 && children.all(|child| self.has_lease(child) || self.finished.contains(child))
         };
         if is_leftover(lease, &self.finished) || (lease.is_ended() && is_succeeded()) {
             return None;
         }
-        lease.hash_range.or_else(|| self.listed.get(&shard).map(|shard| shard.hash_range))
+        lease.hash_range.or_else(|| self.listed.get(shard).map(|shard| shard.hash_range))
     }
 }
 

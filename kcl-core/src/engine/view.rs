@@ -180,15 +180,15 @@ impl View {
         now: Moment,
     ) -> BalancePlan {
         let present = self.present(now);
-        let rows: Vec<Lease> = self.leases.values().cloned().collect();
-        let expired = rows
-            .iter()
+        let expired = self
+            .leases
+            .values()
             .filter(|lease| self.watch.is_expired(lease, now))
             .filter_map(|lease| Some((lease.key.clone(), self.watch.silent_for(&lease.key, now)?)))
             .collect();
         let fleet = Fleet {
             me: &self.side.me,
-            leases: &rows,
+            leases: &self.leases,
             workable: &parents::workable(&self.leases, self.listed.as_deref()),
             expired: &expired,
             present: &present,

@@ -18,13 +18,13 @@ impl LeaseKey {
     /// The shard that the lease is for.
     #[must_use]
     pub fn shard(&self) -> ShardId {
-        ShardId::new(self.as_str())
+        ShardId::new(self)
     }
 }
 
 impl From<&ShardId> for LeaseKey {
     fn from(shard: &ShardId) -> Self {
-        Self::new(shard.as_str())
+        Self::new(shard)
     }
 }
 

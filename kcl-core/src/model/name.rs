@@ -39,6 +39,20 @@ macro_rules! name {
             }
         }
 
+        /// Maps by name can be asked for a text.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        /// Shares the text.
+        impl From<&$name> for std::sync::Arc<str> {
+            fn from(name: &$name) -> Self {
+                Self::clone(&name.0)
+            }
+        }
+
         impl From<String> for $name {
             fn from(text: String) -> Self {
                 Self::new(text)

@@ -229,7 +229,7 @@ impl Facts {
     fn parents_first(&mut self, at: Time, of: &Ownership) {
         let Some(facts) = self.shards.get(&of.shard) else { return };
         let undone = facts.parents.iter().find(|parent| {
-            let parent = self.shards.get(parent);
+            let parent = self.shards.get(*parent);
             parent.is_some_and(|parent| {
                 let ends = parent.had_lease && !parent.is_disturbed && !self.is_recreated;
                 !parent.is_all_done() || ends && !parent.is_ended
