@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::decide::parents::finished;
+use crate::decide::parents::{Lineage, finished};
 use crate::model::{Lease, LeaseCounter, LeaseKey, Moment, ShardId};
 
 /// For how long a lease is seen to be finished before it is deleted.
@@ -42,7 +42,7 @@ impl CleanupWatch {
 /// rows: a family is deleted one generation at a time, the oldest first.
 #[must_use]
 pub fn deletable(leases: &BTreeMap<LeaseKey, Lease>) -> Vec<(LeaseKey, LeaseCounter)> {
-    let finished = finished(leases, &[]);
+    let finished = finished(leases, &Lineage::up(leases, &[]));
     let is_deletable = |lease: &&Lease| {
         lease.is_ended()
             && !lease.children.is_empty()

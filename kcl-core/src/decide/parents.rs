@@ -54,7 +54,7 @@ pub fn workable(
 /// `listed` adds what the stream says about who descends from whom; it may be empty.
 #[must_use]
 pub fn leftovers(leases: &BTreeMap<LeaseKey, Lease>, listed: &[Shard]) -> Vec<LeaseKey> {
-    let finished = finished(leases, listed);
+    let finished = finished(leases, &Lineage::up(leases, listed));
     let is_left = |lease: &&Lease| is_leftover(lease, &finished);
     leases.values().filter(is_left).map(|lease| lease.key.clone()).collect()
 }
@@ -112,13 +112,13 @@ impl<'a> Lineage<'a> {
     }
 }
 
-/// The shards that a descendant's progress proves to be finished.
+/// The shards that a descendant's progress proves to be finished. `up` leads to parents.
 pub(super) fn finished<'a>(
     leases: &'a BTreeMap<LeaseKey, Lease>,
-    listed: &'a [Shard],
+    up: &Lineage<'a>,
 ) -> BTreeSet<&'a str> {
     let progressed = leases.values().filter(|lease| lease.checkpoint.has_progressed());
-    Lineage::up(leases, listed).reached(progressed.map(|lease| lease.key.as_str()))
+    up.reached(progressed.map(|lease| lease.key.as_str()))
 }
 
 /// Each parent with each of its children.
@@ -147,7 +147,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn of(leases: &'a BTreeMap<LeaseKey, Lease>, listed: Option<&'a [Shard]>) -> Self {
-        let finished = finished(leases, listed.unwrap_or_default());
+        let finished = finished(leases, &Lineage::up(leases, listed.unwrap_or_default()));
         let listed = listed.map(|listed| listed.iter().map(|shard| &shard.id).collect());
         Self { leases, listed, finished }
     }

@@ -71,7 +71,7 @@ impl<'a> Sync<'a> {
         let listed: BTreeMap<_, _> =
             shards.iter().map(|shard| (shard.id.as_str(), shard)).collect();
         let (parents, children) = (Lineage::up(leases, shards), Lineage::down(leases, shards));
-        let finished = finished(leases, shards);
+        let finished = finished(leases, &parents);
         let unlisted = leases.values().filter(|lease| {
             !lease.is_ended()
                 && !is_leftover(lease, &finished)
