@@ -16,7 +16,7 @@ trace() {
     sed '/ simulated hours in /,$d' "$traces/all" # The last lines tell what it cost.
 }
 
-mapfile -t scenarios < <(sed -nE 's/^ +Self::[A-Za-z]+ => "(.+)",$/\1/p' kcl-local/src/sim/scenario.rs)
+mapfile -t scenarios < <(sed -nE 's/^ +Self::[A-Za-z]+ => "(.+)",$/\1/p' kcl-sim/src/scenario.rs)
 for scenario in "${scenarios[@]:?no scenario is named}"; do
     trace "$scenario" >"$traces/one"
     trace "$scenario" >"$traces/other"

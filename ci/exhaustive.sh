@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Explores every interleaving of two workers and one lease, within the bounds of
-# kcl-core/src/decide/interleavings/scopes.rs, and prints how many states that were.
+# kcl-proto/src/tests/interleavings/scopes.rs, and prints how many states that were.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 output="$(mktemp)"
 trap 'rm -f "$output"' EXIT
-if ! KCL_EXHAUSTIVE=1 cargo test --locked -p kcl-core --lib -- --nocapture interleavings >"$output" 2>&1; then
+if ! KCL_EXHAUSTIVE=1 cargo test --locked -p kcl-proto --lib -- --nocapture interleavings >"$output" 2>&1; then
   cat "$output" >&2
   exit 1
 fi

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 what="${1:?what to measure: fleet, kpl, memory, per-key or throughput}"
 shift
 if [[ "$what" == kpl ]]; then
-    exec cargo bench --quiet --locked -p kcl-core --bench kpl
+    exec cargo bench --quiet --locked -p kcl-proto --bench kpl
 fi
 cargo build --quiet --release --locked -p kcl-tests --bins
 target="$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"

@@ -53,8 +53,8 @@ caught_by=''
 catches() {
   local stage="$1" file="$2" compile='' run
   case "$stage" in
-    unit) run='cargo test --locked -p kcl-core --lib -- --skip interleavings' ;;
-    exhaustive) run='cargo test --locked -p kcl-core --lib -- interleavings' ;;
+    unit) run='cargo test --locked -p kcl-proto -p kcl-core --lib -- --skip interleavings' ;;
+    exhaustive) run='cargo test --locked -p kcl-proto --lib -- interleavings' ;;
     dynamo)
       [[ "$file" == kcl-dynamo/* ]] || return 1
       run='cargo test --locked -p kcl-dynamo --lib && cargo test --locked -p kcl-tests --test dynamo'

@@ -7,11 +7,11 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
+    use kcl_core::ShardContext;
     use kcl_core::config::WorkerConfig;
-    use kcl_core::context::ShardContext;
     use kcl_core::model::{InitialPosition, Position, ShardId};
     use kcl_core::{BoxError, RecordBatch, RecordProcessor};
-    use kcl_local::sim::{SimError, World};
+    use kcl_sim::{SimError, World};
 
     /// What the service keeps; it stands for a database with transactions.
     #[derive(Default)]

@@ -1,54 +1,43 @@
-//! A Kinesis consumer framework: every record of a stream is processed at least once, in order
-//! within its shard, while workers come, go, crash and stall and the stream is resharded.
+//! The engine of the Kinesis consumer framework, and the traits that processors and backends implement.
+//!
+//! Every record of a stream is processed at least once, in order within its shard, while workers come,
+//! go, crash and stall and the stream is resharded.
 //!
 //! ```text
 //!    your trait ──▶ RecordProcessor
 //!                        ▲ batches
 //!        data side       │ (your runtime)                   lease side (own thread, own runtime)
 //!    RecordSource ──▶ consumer(shard) ◀── stop, deadline ── holder(lease) ──▶ LeaseStore
-//!                        └──────────────── progress ──────────▶ scanner · presence · shard sync
+//!                        └──────────────── progress ──────────▶ main loop · presence · housekeeping
 //! ```
 //!
-//! This crate names no AWS SDK: `kcl-kinesis` reads records, `kcl-dynamo` stores leases, `kcl-local`
-//! does both without an AWS account.
-//!
-//! Where things are: [`model`] is plain data, [`decide`] the rules as pure functions, [`engine`] the
-//! tasks that ask, decide and act, [`config`] what you set, [`kpl`] aggregated records.
+//! Applications use the crate `kinesis-consumer`, which re-exports this one. This crate names no AWS
+//! SDK: `kcl-kinesis` reads records, `kcl-dynamo` stores leases, and `kcl-sim` does both in memory.
 
-pub mod ack;
-mod batch;
-pub mod checkpointer;
-pub mod clock;
+mod data_side;
+mod lease_side;
+mod memory;
+mod messages;
+mod report;
+mod tasks;
+mod worker;
+
+pub mod backend;
 pub mod config;
-pub mod context;
-pub mod dead_letter;
-pub mod decide;
-pub mod engine;
-pub mod error;
-pub mod event;
-pub mod for_each;
-pub mod for_stream;
-pub mod kpl;
-pub mod lease_store;
-pub mod memory;
-pub mod model;
-mod partial_failure;
 pub mod processor;
-pub mod record_source;
-mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
-pub use crate::ack::Ack;
-pub use crate::batch::RecordBatch;
-pub use crate::checkpointer::Checkpointer;
-pub use crate::engine::{Worker, WorkerHandle};
-pub use crate::for_each::for_each;
-pub use crate::for_stream::for_stream;
+pub use kcl_proto::{kpl, model};
+
 pub use crate::memory::MemoryBudget;
-pub use crate::model::Record;
-pub use crate::partial_failure::PartialFailure;
-pub use crate::processor::{ProcessorFactory, RecordProcessor};
+pub use crate::processor::{
+    Ack, Checkpointer, PartialFailure, ProcessorFactory, RecordBatch, RecordProcessor,
+    ShardContext, for_each, for_stream,
+};
+pub use crate::report::{error, event};
+pub use crate::worker::{Worker, WorkerBuilder, WorkerHandle};
+pub use kcl_proto::model::Record;
 
 /// An error of your own code, as the framework carries it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kcl_proto::consumer::memory_pool::{Pool, ShareId};
+use kcl_proto::consumer::read_size::{Grant, Want};
 use tokio::sync::oneshot;
-
-use crate::decide::memory::{Pool, ShareId};
-use crate::decide::prefetch::{Grant, Want};
 
 /// How many bytes of records the workers of a process hold at most. Clones are the same budget.
 ///
@@ -20,7 +19,7 @@ use crate::decide::prefetch::{Grant, Want};
 /// left acknowledgements behind holds nothing. What a processor keeps for longer is its own affair.
 ///
 /// [`retrieval.memory_max`]: crate::config::RetrievalConfig::memory_max
-/// [`WorkerBuilder::memory`]: crate::engine::WorkerBuilder::memory
+/// [`WorkerBuilder::memory`]: crate::WorkerBuilder::memory
 ///
 /// # Examples
 /// ```

@@ -40,7 +40,7 @@ pub struct DynamoLeaseStoreConfig {
     pub operation_timeout: Duration,
     /// The most attempts of a call, the first one included; at least 1. Default: 3.
     pub attempts_max: u32,
-    /// How long [`prepare`](kcl_core::lease_store::LeaseStore::prepare) waits for a table that is
+    /// How long [`prepare`](kcl_core::backend::LeaseStore::prepare) waits for a table that is
     /// being created. Default: 30 s. A worker that starts is told then, and tries again without end.
     ///
     /// It is longer than the calls' own timeouts because DynamoDB takes some seconds to create a

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use kcl_core::BoxError;
-use kcl_core::lease_store::LeaseStoreError;
+use kcl_core::backend::LeaseStoreError;
 
 /// What became of a call of `action` (such as `dynamodb:Scan`) on `table`.
 pub(crate) fn lease_store_error<E>(

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use kcl_core::model::{
-    Change, Checkpoint, Effect, Field, LeaseWrite, Precondition, Update, WorkerId,
-};
+use kcl_core::backend::{Change, Effect, Field, LeaseWrite, Precondition, Update};
+use kcl_core::model::{Checkpoint, WorkerId};
 
 use crate::attributes::{Item, number, text};
 use crate::item;
@@ -202,7 +201,8 @@ impl Expression {
 
 #[cfg(test)]
 mod tests {
-    use kcl_core::model::{LeaseCounter, PendingCheckpoint, Progress, WriteKind};
+    use kcl_core::backend::{Progress, WriteKind};
+    use kcl_core::model::{LeaseCounter, PendingCheckpoint};
 
     use super::*;
 

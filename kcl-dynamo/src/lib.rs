@@ -1,7 +1,7 @@
 //! Leases of the Kinesis consumer framework in a DynamoDB table, in the format of the Java KCL.
 //!
 //! ```no_run
-//! use kcl_core::lease_store::LeaseStore;
+//! use kcl_core::backend::LeaseStore;
 //! use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kcl_core::lease_store::{JavaRow, Page, UnreadableRow};
+use kcl_core::backend::{JavaRow, Page, UnreadableRow};
 use kcl_core::model::{Lease, Presence, StreamStart};
 
 use crate::attributes::{Attributes, Item, Problem, fingerprint};

@@ -13,9 +13,10 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use kcl_core::backend::LeaseWrite;
+use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::config::{LeaseConfig, Mistake};
-use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
-use kcl_core::model::{Lease, LeaseKey, LeaseWrite, Presence, StreamName, StreamStart, WorkerId};
+use kcl_core::model::{Lease, LeaseKey, Presence, StreamName, StreamStart, WorkerId};
 
 use crate::attributes::{Item, Problem, size_bytes, text};
 use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
     KeySchemaElement, KeyType, PointInTimeRecoverySpecification, ScalarAttributeType,
     TableDescription, TableStatus, Tag,
 };
-use kcl_core::lease_store::LeaseStoreError;
+use kcl_core::backend::LeaseStoreError;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};

@@ -3,7 +3,7 @@
 //! For programs that check tables, and for fuzzing.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use kcl_core::lease_store::Page;
+use kcl_core::backend::Page;
 use kcl_core::model::Lease;
 
 use crate::attributes::Item;

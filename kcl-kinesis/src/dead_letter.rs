@@ -5,9 +5,9 @@ use aws_config::SdkConfig;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use kcl_core::BoxError;
-use kcl_core::dead_letter::{DeadLetter, FailedRecord};
+use kcl_core::backend::SourceError;
+use kcl_core::backend::{DeadLetter, FailedRecord};
 use kcl_core::model::{StreamArn, StreamName};
-use kcl_core::record_source::SourceError;
 use thiserror::Error;
 
 use crate::config::{KinesisSourceConfig, StreamId};

@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use kcl_core::BoxError;
-use kcl_core::record_source::SourceError;
+use kcl_core::backend::SourceError;
 use thiserror::Error;
 
 /// A failed call.

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types::ShardIteratorType;
+use kcl_core::backend::{Fetched, ReadFrom, ShardClosed, ShardReader, SourceError};
 use kcl_core::model::ShardId;
-use kcl_core::record_source::{Fetched, ReadFrom, ShardClosed, ShardReader, SourceError};
 
 use crate::config::StreamId;
 use crate::error::{Failure, Kind, Unreadable};

@@ -2,8 +2,8 @@
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types;
+use kcl_core::backend::{ShardFilter, SourceError};
 use kcl_core::model::{ChildShard, HashKeyRange, SequenceNumber, Shard, ShardId};
-use kcl_core::record_source::{ShardFilter, SourceError};
 
 use crate::config::StreamId;
 use crate::error::{Failure, Kind, Unreadable};

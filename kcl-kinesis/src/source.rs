@@ -13,11 +13,11 @@ use aws_sdk_kinesis::types;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use kcl_core::BoxError;
+use kcl_core::backend::{ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
 use kcl_core::config::Mistake;
 use kcl_core::model::{
     Shard, ShardId, StreamArn, StreamDescription, StreamName, StreamStatus, Timestamp,
 };
-use kcl_core::record_source::{ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
 
 use crate::config::{KinesisSourceConfig, StreamId};
 use crate::error::{Failure, Kind, Unreadable};

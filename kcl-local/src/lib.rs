@@ -33,11 +33,7 @@
 mod calls;
 mod dynamo;
 mod gateway;
-pub mod kinesis;
-pub mod leases;
 mod repair;
-#[cfg(feature = "sim")]
-pub mod sim;
 mod stack;
 mod topology;
 mod wire;

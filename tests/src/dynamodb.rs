@@ -8,7 +8,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use dynoxide::Database;
-use kcl_core::lease_store::LeaseStore;
+use kcl_core::backend::LeaseStore;
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use testcontainers::core::IntoContainerPort;
 use testcontainers::runners::AsyncRunner;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use aws_sdk_kinesis::Client;
-use kcl_core::clock::{Clock as _, SystemClock};
-use kcl_core::lease_store::{LeaseStore as _, Reading};
+use kcl_core::backend::{Clock as _, SystemClock};
+use kcl_core::backend::{LeaseStore as _, Reading};
 use kcl_core::model::Lease;
 use kcl_dynamo::DynamoLeaseStore;
 use kcl_local::LocalStack;

@@ -7,10 +7,10 @@ mod tests {
     use std::time::Duration;
 
     use aws_sdk_kinesis::primitives::Blob;
+    use kcl_core::ShardContext;
+    use kcl_core::backend::{LeaseStore as _, Reading};
     use kcl_core::config::WorkerConfig;
-    use kcl_core::context::ShardContext;
     use kcl_core::event::{Event, LeaseEnd, Observer};
-    use kcl_core::lease_store::{LeaseStore as _, Reading};
     use kcl_core::model::{InitialPosition, LeaseCounter, LeaseKey};
     use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
     use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};

@@ -8,10 +8,10 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use kcl_core::config::WorkerConfig;
-    use kcl_core::decide::lifecycle::{Action, Event, LastWord, State};
     use kcl_dynamo::{DynamoLeaseStoreConfig, NewTable};
     use kcl_kinesis::{KinesisSourceConfig, StreamId};
-    use kcl_local::sim::{Fault, Scenario};
+    use kcl_proto::consumer::lifecycle::{Action, Event, LastWord, State};
+    use kcl_sim::{Fault, Scenario};
 
     fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
@@ -235,11 +235,11 @@ mod tests {
     fn operators_find_every_event_and_every_error() {
         let text = read("docs/operations.md");
         for (heading, path, name) in [
-            ("## Events", "kcl-core/src/event.rs", "Event"),
-            ("### `RunError`", "kcl-core/src/error.rs", "RunError"),
-            ("### `LeaseStoreError`", "kcl-core/src/lease_store.rs", "LeaseStoreError"),
-            ("### `SourceError`", "kcl-core/src/record_source.rs", "SourceError"),
-            ("### `CheckpointError`", "kcl-core/src/checkpointer.rs", "CheckpointError"),
+            ("## Events", "kcl-core/src/report/event.rs", "Event"),
+            ("### `RunError`", "kcl-core/src/report/run_error.rs", "RunError"),
+            ("### `LeaseStoreError`", "kcl-core/src/backend/lease_store.rs", "LeaseStoreError"),
+            ("### `SourceError`", "kcl-core/src/backend/record_source.rs", "SourceError"),
+            ("### `CheckpointError`", "kcl-core/src/processor/checkpointer.rs", "CheckpointError"),
         ] {
             let told: BTreeSet<_> =
                 rows_below(&text, heading).into_iter().skip(1).map(|row| row[0].clone()).collect();
@@ -251,7 +251,7 @@ mod tests {
     fn every_oracle_is_named_where_its_promise_is_made() {
         let promises = read("docs/semantics.md") + &read("docs/lease-protocol.md");
         let named: BTreeSet<_> = promises.lines().flat_map(quoted).collect();
-        let oracles = variants("kcl-local/src/sim/oracle/mod.rs", "Oracle");
+        let oracles = variants("kcl-sim/src/oracle/mod.rs", "Oracle");
         for oracle in &oracles {
             assert!(named.contains(oracle.as_str()), "no document makes the promise of {oracle}");
         }

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Reading};
+use kcl_core::backend::{Change, LeaseWrite, Progress, WriteKind};
+use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Reading};
 use kcl_core::model::{
-    Change, Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, LeaseWrite, NewLease,
-    PendingCheckpoint, Position, Presence, Progress, SequenceNumber, ShardId, StartPosition,
-    StreamStart, Timestamp, WorkerId, WriteKind,
+    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, Position,
+    Presence, SequenceNumber, ShardId, StartPosition, StreamStart, Timestamp, WorkerId,
 };
 use kcl_core::testing::lease_store::{a_scan_finds_every_row, check, pages};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
-use kcl_local::leases::MemoryLeaseStore;
+use kcl_sim::memory::MemoryLeaseStore;
 use kcl_tests::dynamodb::{DynamoDb, unique_table};
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -5,8 +5,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Reading};
-use kcl_core::model::{LeaseCounter, LeaseKey, LeaseWrite, Presence, Timestamp, WriteKind};
+use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Reading};
+use kcl_core::backend::{LeaseWrite, WriteKind};
+use kcl_core::model::{LeaseCounter, LeaseKey, Presence, Timestamp};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_tests::dynamodb::sdk;
 use kcl_tests::errors::chain;

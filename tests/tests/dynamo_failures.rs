@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
-use kcl_core::lease_store::{LeaseStore, LeaseStoreError};
+use kcl_core::backend::{LeaseStore, LeaseStoreError};
 use kcl_core::model::{LeaseKey, Presence, Timestamp};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_tests::dynamodb::{DynamoDb, sdk, unique_table};

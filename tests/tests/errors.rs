@@ -9,12 +9,12 @@ mod tests {
     use std::path::Path;
 
     use kcl_core::BoxError;
-    use kcl_core::checkpointer::CheckpointError;
+    use kcl_core::backend::LeaseStoreError;
+    use kcl_core::backend::{ReadFrom, SourceError};
     use kcl_core::config::WorkerConfig;
+    use kcl_core::error::CheckpointError;
     use kcl_core::error::RunError;
-    use kcl_core::lease_store::LeaseStoreError;
     use kcl_core::model::{Checkpoint, HashKeyRange, Position, SequenceNumber};
-    use kcl_core::record_source::{ReadFrom, SourceError};
     use kcl_local::StartError;
 
     /// Words that begin with a capital wherever they stand.
@@ -152,17 +152,17 @@ mod tests {
     #[test]
     fn errors_of_lease_stores_read_well() {
         let errors = lease_store_errors();
-        check_all("kcl-core/src/lease_store.rs", "LeaseStoreError", &errors);
+        check_all("kcl-core/src/backend/lease_store.rs", "LeaseStoreError", &errors);
     }
 
     #[test]
     fn errors_of_record_sources_read_well() {
-        check_all("kcl-core/src/record_source.rs", "SourceError", &source_errors());
+        check_all("kcl-core/src/backend/record_source.rs", "SourceError", &source_errors());
     }
 
     #[test]
     fn errors_of_a_run_read_well_with_whatever_is_behind_them() {
-        check_all("kcl-core/src/error.rs", "RunError", &run_errors());
+        check_all("kcl-core/src/report/run_error.rs", "RunError", &run_errors());
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
             CheckpointError::OutOfRange { position },
             CheckpointError::StateTooLarge { bytes: 70_000, max: 65_536 },
         ];
-        check_all("kcl-core/src/checkpointer.rs", "CheckpointError", &errors);
+        check_all("kcl-core/src/processor/checkpointer.rs", "CheckpointError", &errors);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use kcl_core::clock::{Clock as _, SystemClock};
+    use kcl_core::backend::{Clock as _, SystemClock};
     use kcl_tests::fleet::Fleet;
     use rustix::process::Signal;
     use tokio::time::{Instant, sleep};

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use kcl_core::lease_store::{Conditional, LeaseStore, Page, Reading};
+use kcl_core::backend::{Conditional, LeaseStore, Page, Reading};
+use kcl_core::backend::{LeaseWrite, Progress, WriteKind};
 use kcl_core::model::{
-    Checkpoint, Lease, LeaseCounter, LeaseKey, LeaseWrite, Position, Progress, SequenceNumber,
-    ShardId, Timestamp, WorkerId, WriteKind,
+    Checkpoint, Lease, LeaseCounter, LeaseKey, Position, SequenceNumber, ShardId, Timestamp,
+    WorkerId,
 };
 use kcl_dynamo::DynamoLeaseStore;
 use kcl_tests::dynamodb::DynamoDb;

@@ -1,4 +1,4 @@
-//! Processors of one's own on a simulated fleet: what users of `kcl_local::sim::World` rely on.
+//! Processors of one's own on a simulated fleet: what users of `kcl_sim::World` rely on.
 
 #[cfg(test)]
 mod tests {
@@ -7,14 +7,14 @@ mod tests {
     use std::time::Duration;
 
     use futures::StreamExt;
+    use kcl_core::ShardContext;
     use kcl_core::config::{CheckpointPolicy, FailurePolicy, OnExhausted, WorkerConfig};
-    use kcl_core::context::ShardContext;
     use kcl_core::error::RunError;
     use kcl_core::model::{InitialPosition, ShardId};
     use kcl_core::{
         BoxError, ProcessorFactory, Record, RecordBatch, RecordProcessor, for_each, for_stream,
     };
-    use kcl_local::sim::{Fault, Oracle, SimError, Tally, Weather, World};
+    use kcl_sim::{Fault, Oracle, SimError, Tally, Weather, World};
     use tokio::time::sleep;
 
     /// Takes its time, or for ever.

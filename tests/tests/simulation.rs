@@ -8,7 +8,7 @@ mod tests {
     use std::thread::available_parallelism;
     use std::time::Duration;
 
-    use kcl_local::sim::{Campaign, Fault, Scenario};
+    use kcl_sim::{Campaign, Fault, Scenario};
 
     /// Seeds that once broke a promise: a scenario, a seed, and after `#` what it was.
     const REGRESSIONS: &str = include_str!("../REGRESSIONS");

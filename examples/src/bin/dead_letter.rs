@@ -8,9 +8,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kcl_core::ShardContext;
+use kcl_core::backend::FileDeadLetter;
 use kcl_core::config::{DeliveryConfig, FailurePolicy, OnExhausted};
-use kcl_core::context::ShardContext;
-use kcl_core::dead_letter::FileDeadLetter;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::DynamoLeaseStore;
 use kcl_examples::Demo;

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use kcl_core::context::ShardContext;
+use kcl_core::ShardContext;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::DynamoLeaseStore;
 use kcl_examples::Demo;

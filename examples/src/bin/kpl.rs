@@ -15,8 +15,8 @@ use std::io::Write as _;
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
+use kcl_core::ShardContext;
 use kcl_core::config::RetrievalConfig;
-use kcl_core::context::ShardContext;
 use kcl_core::kpl::Aggregator;
 use kcl_core::model::InitialPosition;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use kcl_core::ShardContext;
 use kcl_core::config::{CheckpointPolicy, WorkerConfig};
-use kcl_core::context::ShardContext;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_examples::Demo;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use kcl_proto::model::{CheckpointPolicy, FailurePolicy};
+
 use crate::config::error::{Mistake, check_count, check_duration};
-use crate::config::failure::FailurePolicy;
-use crate::decide::holding::StoreEvery;
+use crate::config::failure;
 
 /// How records are handed over, and what happens when that fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,46 +52,6 @@ pub struct DeliveryConfig {
     pub slow_after: Duration,
 }
 
-/// Who stores how far a shard is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum CheckpointPolicy {
-    /// The library: a batch that was processed is stored with the next renewal, at no extra cost.
-    #[default]
-    Automatic,
-    /// The library: as with [`Automatic`](Self::Automatic), and sooner than the next renewal once
-    /// about so many records are processed, or the first of them was processed so long ago. It makes
-    /// fewer records come twice after a crash, and costs a write each time.
-    Every {
-        /// So many records. At least 1.
-        records: usize,
-        /// So long. From 10 ms.
-        time: Duration,
-    },
-    /// The application, with its [`Checkpointer`](crate::Checkpointer).
-    Manual,
-}
-
-impl CheckpointPolicy {
-    /// Whether the library stores by itself what was processed.
-    #[must_use]
-    pub const fn is_automatic(self) -> bool {
-        match self {
-            Self::Automatic | Self::Every { .. } => true,
-            Self::Manual => false,
-        }
-    }
-
-    pub(crate) fn store_every(self) -> Option<StoreEvery> {
-        match self {
-            Self::Every { records, time } => {
-                Some(StoreEvery { records: u64::try_from(records).unwrap_or(u64::MAX), time })
-            }
-            Self::Automatic | Self::Manual => None,
-        }
-    }
-}
-
 /// What to do when records were trimmed before they were processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -135,7 +96,7 @@ impl DeliveryConfig {
             let range = (Duration::from_millis(10), Duration::MAX);
             check_duration(mistakes, "delivery.checkpoints", time, range);
         }
-        self.failure.check(mistakes);
+        failure::check(&self.failure, mistakes);
         let range = (1, usize::MAX);
         check_count(mistakes, "delivery.in_flight_max", self.in_flight_max, range);
         let range = (Duration::from_millis(1), self.retry_max);

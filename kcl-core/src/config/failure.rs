@@ -1,94 +1,19 @@
-//! What happens to records that fail again and again.
+//! The check of a failure policy.
 
 use std::time::Duration;
 
+use kcl_proto::model::FailurePolicy;
+
 use crate::config::error::{Mistake, check_count, check_duration};
 
-/// How often records that failed are delivered again, and what becomes of them then.
-///
-/// By default they come again for ever, and each failure is told. With a limit they are given up once
-/// [`attempts_max`](Self::attempts_max) or [`retry_for`](Self::retry_for) is reached, whichever is
-/// first. Failures are counted in memory: the next owner of a shard starts from zero.
-///
-/// The same limits hold for `initialize` and `shard_ended` where [`then`](Self::then) is to stop the
-/// shard or the worker. Otherwise they are called again for ever: there is no record to be set aside.
-///
-/// # Examples
-/// ```
-/// use kcl_core::config::{FailurePolicy, OnExhausted};
-///
-/// let policy = FailurePolicy::attempts(5, OnExhausted::DeadLetter);
-/// assert!(policy.bisect);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FailurePolicy {
-    /// How often the same records may fail in a row.
-    ///
-    /// Default: none, without limit. At least 1.
-    pub attempts_max: Option<usize>,
-    /// For how long the same records may go on failing, from the first failure.
-    ///
-    /// Default: none, without limit. At least 1 ms.
-    pub retry_for: Option<Duration>,
-    /// Whether a batch that has used up its attempts is delivered in halves, first the first one,
-    /// then the second, until the records that fail are alone. A half gets one attempt; a single
-    /// record gets all attempts and all the time again. Otherwise the whole batch is given up.
-    ///
-    /// Default: true.
-    pub bisect: bool,
-    /// What becomes of records that are given up.
-    ///
-    /// Default: [`OnExhausted::StopShard`], which needs a limit to be reached at all.
-    pub then: OnExhausted,
-}
-
-/// What becomes of records that have used up their attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum OnExhausted {
-    /// They are stored in the worker's [dead letter](crate::dead_letter::DeadLetter), then the shard
-    /// goes on. A dead letter that fails is tried again until it works.
-    DeadLetter,
-    /// They are passed over. Each is counted and told as an event: **they are lost**.
-    Skip,
-    /// The shard is given up before them. This worker does not take it again until it is started
-    /// anew. The next worker fails at the same records, and then does the same: in the end the
-    /// shard rests without an owner until a worker is started.
-    #[default]
-    StopShard,
-    /// The worker stops in good order, with [`RunError::RecordsFailed`](crate::error::RunError), or
-    /// `ProcessorFailed` if it was `initialize` or `shard_ended` that failed.
-    StopWorker,
-}
-
-impl Default for FailurePolicy {
-    fn default() -> Self {
-        Self { attempts_max: None, retry_for: None, bisect: true, then: OnExhausted::default() }
+/// Checks the limits of `policy`.
+pub(super) fn check(policy: &FailurePolicy, mistakes: &mut Vec<Mistake>) {
+    if let Some(attempts) = policy.attempts_max {
+        let range = (1, usize::MAX);
+        check_count(mistakes, "delivery.failure.attempts_max", attempts, range);
     }
-}
-
-impl FailurePolicy {
-    /// At most so many attempts, then this.
-    #[must_use]
-    pub const fn attempts(attempts_max: usize, then: OnExhausted) -> Self {
-        Self { attempts_max: Some(attempts_max), retry_for: None, bisect: true, then }
-    }
-
-    /// Attempts for so long, then this.
-    #[must_use]
-    pub const fn retry_for(time: Duration, then: OnExhausted) -> Self {
-        Self { attempts_max: None, retry_for: Some(time), bisect: true, then }
-    }
-
-    pub(super) fn check(&self, mistakes: &mut Vec<Mistake>) {
-        if let Some(attempts) = self.attempts_max {
-            let range = (1, usize::MAX);
-            check_count(mistakes, "delivery.failure.attempts_max", attempts, range);
-        }
-        if let Some(time) = self.retry_for {
-            let range = (Duration::from_millis(1), Duration::MAX);
-            check_duration(mistakes, "delivery.failure.retry_for", time, range);
-        }
+    if let Some(time) = policy.retry_for {
+        let range = (Duration::from_millis(1), Duration::MAX);
+        check_duration(mistakes, "delivery.failure.retry_for", time, range);
     }
 }

@@ -7,9 +7,9 @@ mod lease;
 mod retrieval;
 mod shutdown;
 
-pub use delivery::{CheckpointPolicy, DeliveryConfig, LostDataPolicy};
+pub use delivery::{DeliveryConfig, LostDataPolicy};
 pub use error::{ConfigError, Mistake};
-pub use failure::{FailurePolicy, OnExhausted};
+pub use kcl_proto::model::{CheckpointPolicy, FailurePolicy, OnExhausted};
 pub use lease::LeaseConfig;
 pub use retrieval::{Aggregation, RetrievalConfig};
 pub use shutdown::ShutdownConfig;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use kcl_proto::kpl::HashRangePolicy;
+use kcl_proto::model::InitialPosition;
+
 use crate::config::error::{Mistake, check_count, check_duration};
-use crate::kpl::HashRangePolicy;
-use crate::model::InitialPosition;
 
 /// Where to start, and how often to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub struct RetrievalConfig {
 #[non_exhaustive]
 pub enum Aggregation {
     /// Deliver their user records. What is no valid aggregate is delivered as it is, and
-    /// [counted](crate::event::Event::MalformedAggregates).
+    /// [counted](crate::report::event::Event::MalformedAggregates).
     #[default]
     Expand,
     /// Deliver them as they are in the stream.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::model::{
-    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, LeaseWrite, NewLease,
-    PendingCheckpoint, Position, Precondition, Progress, SequenceNumber, ShardId, Timestamp,
-    WorkerId, WriteKind,
+use kcl_proto::lease::write::{LeaseWrite, Precondition, Progress, WriteKind};
+use kcl_proto::model::{
+    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, Position,
+    SequenceNumber, ShardId, Timestamp, WorkerId,
 };
 
 /// The workers that write.

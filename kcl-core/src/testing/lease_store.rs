@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use kcl_proto::lease::write::{LeaseWrite, WriteKind};
+use kcl_proto::model::{
+    Conditional, Lease, LeaseKey, Presence, StartPosition, StreamName, StreamStart, Timestamp,
+    WorkerId,
+};
 use tokio::time::sleep;
 
-use crate::lease_store::{Conditional, LeaseStore, Page, Reading};
-use crate::model::{
-    Lease, LeaseKey, LeaseWrite, Presence, StartPosition, StreamName, StreamStart, Timestamp,
-    WorkerId, WriteKind,
-};
+use crate::backend::{LeaseStore, Page, Reading};
 use crate::testing::lease_states::{
     State, WORKERS, attempts, new_lease, prepared, progress, states, take, violations, write,
 };

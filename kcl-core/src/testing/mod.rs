@@ -7,7 +7,7 @@
 //! # async fn example<F, Fut>(my_store: F)
 //! # where
 //! #     F: Fn() -> Fut + Sync,
-//! #     Fut: Future<Output = std::sync::Arc<dyn kcl_core::lease_store::LeaseStore>> + Send,
+//! #     Fut: Future<Output = std::sync::Arc<dyn kcl_core::backend::LeaseStore>> + Send,
 //! # {
 //! // In a test of yours; `my_store` makes an empty store each time it is called.
 //! kcl_core::testing::lease_store::check(my_store).await;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-
-use crate::model::{ChildShard, HashKeyRange, Record, SequenceNumber, Shard, ShardId, Timestamp};
-use crate::record_source::{
-    Fetched, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
+use kcl_proto::model::{
+    ChildShard, HashKeyRange, ReadFrom, Record, SequenceNumber, Shard, ShardFilter, ShardId,
+    Timestamp,
 };
+
+use crate::backend::{Fetched, RecordSource, ShardClosed, ShardReader, SourceError};
 
 /// The first hash key of the second of two equal shards.
 const MIDDLE: u128 = 1 << 127;

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use kcl_core::clock::{Clock as _, SystemClock};
+use kcl_core::ShardContext;
+use kcl_core::backend::FileDeadLetter;
+use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::config::{DeliveryConfig, FailurePolicy, LeaseConfig, OnExhausted, RetrievalConfig};
-use kcl_core::context::ShardContext;
-use kcl_core::dead_letter::FileDeadLetter;
 use kcl_core::event::{Event, Observer};
 use kcl_core::model::InitialPosition;
 use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor, Worker};

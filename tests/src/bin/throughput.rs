@@ -14,8 +14,8 @@ use aws_sdk_kinesis::operation::get_shard_iterator::builders::GetShardIteratorFl
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
 use clap::{Parser, ValueEnum};
+use kcl_core::ShardContext;
 use kcl_core::config::RetrievalConfig;
-use kcl_core::context::ShardContext;
 use kcl_core::kpl::Aggregator;
 use kcl_core::model::InitialPosition;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kcl_core::clock::Clock;
+use kcl_core::backend::Clock;
 use kcl_core::model::{Moment, Timestamp};
 use tokio::time::Instant;
 

@@ -4,17 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kcl_core::backend::LeaseWrite;
+use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
+use kcl_core::backend::{Fetched, ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
 use kcl_core::config::{LeaseConfig, Mistake};
-use kcl_core::lease_store::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::model::{
-    Lease, LeaseKey, LeaseWrite, Presence, Shard, ShardId, StreamDescription, StreamName,
-    StreamStart, WorkerId,
+    Lease, LeaseKey, Presence, Shard, ShardId, StreamDescription, StreamName, StreamStart, WorkerId,
 };
-use kcl_core::record_source::{
-    Fetched, ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError,
-};
-use kcl_local::kinesis::MemoryStream;
-use kcl_local::leases::MemoryLeaseStore;
+use kcl_sim::memory::MemoryLeaseStore;
+use kcl_sim::memory::MemoryStream;
 use tokio::time::sleep;
 
 /// How long a silent store keeps its callers waiting: the bound that its contract asks for.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use kcl_core::BoxError;
-use kcl_core::dead_letter::{DeadLetter, FailedRecord};
+use kcl_core::backend::{DeadLetter, FailedRecord};
 
 /// The dead letter of a fleet. Clones are the same.
 #[derive(Clone, Debug)]

@@ -5,7 +5,8 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kcl_core::context::{ShardContext, ShardInfo};
+use kcl_core::ShardContext;
+use kcl_core::processor::ShardInfo;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor};
 use tokio::time::sleep;
 

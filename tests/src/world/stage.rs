@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use kcl_core::ShardContext;
+use kcl_core::WorkerHandle;
 use kcl_core::config::{OnExhausted, WorkerConfig};
-use kcl_core::context::ShardContext;
-use kcl_core::engine::{ShutdownReport, WorkerHandle};
 use kcl_core::error::RunError;
+use kcl_core::event::ShutdownReport;
 use kcl_core::model::{
     HashKeyRange, InitialPosition, Lease, LeaseKey, SequenceNumber, ShardId, WorkerId,
 };
 use kcl_core::{ProcessorFactory, Worker};
-use kcl_local::kinesis::MemoryStream;
-use kcl_local::leases::MemoryLeaseStore;
+use kcl_sim::memory::MemoryLeaseStore;
+use kcl_sim::memory::MemoryStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use kcl_core::clock::{Clock, SystemClock};
+use kcl_core::backend::{Clock, SystemClock};
 use kcl_core::event::Event;
 use kcl_core::model::{Moment, Timestamp};
 use kcl_dynamo::DynamoLeaseStore;
@@ -144,7 +144,7 @@ async fn a_live_java_fleet_is_named_and_left_alone_and_followed_once_it_is_gone(
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let leases = DynamoLeaseStore::new(&scene.stack.sdk_config(), created(TABLE));
-    kcl_core::lease_store::LeaseStore::prepare(&leases).await.unwrap();
+    kcl_core::backend::LeaseStore::prepare(&leases).await.unwrap();
     put(&scene, java(4)).await;
     let clock = FastClock::default();
     let start = || {
@@ -176,7 +176,7 @@ async fn a_live_java_fleet_is_named_and_left_alone_and_followed_once_it_is_gone(
 async fn a_row_that_cannot_be_read_is_told_before_the_first_write_and_must_not_change() {
     let scene = Scene::new(1).await;
     let leases = DynamoLeaseStore::new(&scene.stack.sdk_config(), created(TABLE));
-    kcl_core::lease_store::LeaseStore::prepare(&leases).await.unwrap();
+    kcl_core::backend::LeaseStore::prepare(&leases).await.unwrap();
     put(&scene, java(4)).await;
     let strange = |content: &str| {
         let row = [("leaseKey", "strange"), ("entityType", "LEASES"), ("content", content)];

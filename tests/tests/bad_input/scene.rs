@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_kinesis::primitives::Blob;
+use kcl_core::ShardContext;
+use kcl_core::backend::{LeaseStore as _, Reading};
 use kcl_core::config::WorkerConfig;
-use kcl_core::context::ShardContext;
-use kcl_core::engine::{ShutdownReport, WorkerBuilder, WorkerHandle};
 use kcl_core::error::RunError;
+use kcl_core::event::ShutdownReport;
 use kcl_core::event::{Event, Observer};
-use kcl_core::lease_store::{LeaseStore as _, Reading};
 use kcl_core::model::{InitialPosition, Lease};
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
+use kcl_core::{WorkerBuilder, WorkerHandle};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
 use kcl_local::{LocalStack, sdk_config};

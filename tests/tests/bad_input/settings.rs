@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use kcl_core::ShardContext;
+use kcl_core::WorkerBuilder;
 use kcl_core::config::{CheckpointPolicy, WorkerConfig};
-use kcl_core::context::ShardContext;
-use kcl_core::engine::WorkerBuilder;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker, for_stream};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};

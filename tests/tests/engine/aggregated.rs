@@ -195,7 +195,7 @@ async fn an_expired_iterator_goes_on_behind_aggregates_of_which_nothing_was_left
         put_at(&world, &[(other, "b")]);
     }
     world.pass(SOON).await;
-    worker.faults.source(Some(|| kcl_core::record_source::SourceError::Expired));
+    worker.faults.source(Some(|| kcl_core::backend::SourceError::Expired));
     world.pass(SOON).await;
     worker.faults.source(None);
     world.put(0, ["c"]);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kcl_core::Record;
+use kcl_core::backend::SourceError;
 use kcl_core::event::Event;
-use kcl_core::for_each::for_each;
-use kcl_core::for_stream::for_stream;
-use kcl_core::record_source::SourceError;
+use kcl_core::for_each;
+use kcl_core::for_stream;
 use kcl_tests::world::{Act, World};
 use tokio::time::sleep;
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use kcl_core::ShardContext;
 use kcl_core::config::{FailurePolicy, OnExhausted};
-use kcl_core::context::ShardContext;
 use kcl_core::event::Event;
 use kcl_core::model::{Checkpoint, Position};
 use kcl_core::{Ack, BoxError, RecordBatch, RecordProcessor};

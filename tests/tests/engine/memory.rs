@@ -5,8 +5,8 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use kcl_core::context::ShardContext;
-use kcl_core::for_each::for_each;
+use kcl_core::ShardContext;
+use kcl_core::for_each;
 use kcl_core::kpl::Aggregator;
 use kcl_core::model::ShardId;
 use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor};

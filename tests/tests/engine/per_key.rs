@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kcl_core::ShardContext;
 use kcl_core::config::{FailurePolicy, OnExhausted};
-use kcl_core::context::ShardContext;
 use kcl_core::event::{Event, LeaseEnd};
-use kcl_core::for_each::{ForEach, PerKey, for_each};
+use kcl_core::for_each;
+use kcl_core::processor::{ForEach, PerKey};
 use kcl_core::{BoxError, ProcessorFactory, Record};
 use kcl_tests::world::{Member, StoreFault, TestClock, World};
 use tokio::time::sleep;

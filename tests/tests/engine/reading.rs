@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use kcl_core::backend::SourceError;
 use kcl_core::config::LostDataPolicy;
 use kcl_core::event::{Event, LeaseEnd};
-use kcl_core::record_source::SourceError;
-use kcl_local::kinesis::Limits;
+use kcl_sim::memory::Limits;
 use kcl_tests::world::{Act, World};
 
 const SECOND: Duration = Duration::from_secs(1);

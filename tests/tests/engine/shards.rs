@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kcl_core::backend::JavaRow;
 use kcl_core::event::{Event, LeaseEnd};
-use kcl_core::lease_store::JavaRow;
 use kcl_core::model::Checkpoint;
 use kcl_tests::world::{Act, Call, World};
 

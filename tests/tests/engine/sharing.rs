@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use kcl_core::backend::{Conditional, LeaseStore};
+use kcl_core::backend::{LeaseWrite, WriteKind};
 use kcl_core::event::{Event, LeaseEnd, TakeReason};
-use kcl_core::lease_store::{Conditional, LeaseStore};
-use kcl_core::model::{Checkpoint, Lease, LeaseKey, LeaseWrite, WriteKind};
+use kcl_core::model::{Checkpoint, Lease, LeaseKey};
 use kcl_tests::world::{Act, Asked, Call, Member, StoreFault, World};
 
 const SECOND: Duration = Duration::from_secs(1);

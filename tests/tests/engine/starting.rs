@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kcl_core::backend::{LeaseStore, Reading};
 use kcl_core::error::RunError;
 use kcl_core::event::Event;
-use kcl_core::lease_store::{LeaseStore, Reading};
 use kcl_core::model::{InitialPosition, Lease, LeaseKey};
-use kcl_local::kinesis::MemoryStream;
+use kcl_sim::memory::MemoryStream;
 use kcl_tests::errors::chain;
 use kcl_tests::world::{StoreFault, World};
 

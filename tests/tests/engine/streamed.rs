@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kcl_core::event::Event;
-use kcl_core::for_stream::{ForStream, for_stream};
+use kcl_core::for_stream;
 use kcl_core::model::{Checkpoint, Position};
+use kcl_core::processor::ForStream;
 use kcl_tests::world::World;
 use tokio::time::sleep;
 

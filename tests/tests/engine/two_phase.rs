@@ -4,10 +4,11 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kcl_core::checkpointer::{CheckpointError, STATE_MAX};
+use kcl_core::ShardContext;
 use kcl_core::config::CheckpointPolicy;
-use kcl_core::context::ShardContext;
+use kcl_core::error::CheckpointError;
 use kcl_core::model::{Checkpoint, Position};
+use kcl_core::processor::STATE_MAX;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor};
 use kcl_tests::world::{Member, World};
 

@@ -1,7 +1,7 @@
 //! The conformance suite, against every source.
 
 use kcl_core::testing::record_source::check_all;
-use kcl_local::kinesis::Limits;
+use kcl_sim::memory::Limits;
 
 use crate::endpoint::{ServerStream, endpoint};
 use crate::memory::Memory;

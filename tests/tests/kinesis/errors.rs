@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use kcl_core::backend::{Fetched, ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
 use kcl_core::model::{SequenceNumber, ShardId, StreamName, Timestamp};
-use kcl_core::record_source::{
-    Fetched, ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError,
-};
 use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
 use serde_json::json;
 use tokio::net::TcpListener;

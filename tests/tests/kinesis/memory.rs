@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kcl_core::clock::Clock;
+use kcl_core::backend::Clock;
+use kcl_core::backend::{ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
 use kcl_core::model::{Moment, Position, SequenceNumber, Shard, ShardId, Timestamp};
-use kcl_core::record_source::{ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
 use kcl_core::testing::record_source::SourceUnderTest;
-use kcl_local::kinesis::{LatePage, Limits, MemoryStream};
+use kcl_sim::memory::{LatePage, Limits, MemoryStream};
 
 /// A clock that only moves when told, by milliseconds.
 #[derive(Debug, Default)]

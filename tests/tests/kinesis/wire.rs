@@ -9,7 +9,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
-use kcl_core::clock::{Clock, SystemClock};
+use kcl_core::backend::{Clock, SystemClock};
 use kcl_core::model::Timestamp;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};

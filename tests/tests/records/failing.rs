@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use kcl_core::ShardContext;
+use kcl_core::backend::{DeadLetter, FailedRecord, FileDeadLetter};
 use kcl_core::config::{FailurePolicy, OnExhausted};
-use kcl_core::context::ShardContext;
-use kcl_core::dead_letter::{DeadLetter, FailedRecord, FileDeadLetter};
 use kcl_core::error::RunError;
 use kcl_core::event::{Event, Observer};
 use kcl_core::{BoxError, for_each};

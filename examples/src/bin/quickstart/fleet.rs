@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail};
-use kcl_core::clock::{Clock as _, SystemClock};
+use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::model::Moment;
 use rustix::process::{Pid, Signal, kill_process};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_sdk_kinesis::primitives::Blob;
-use kcl_core::clock::{Clock as _, SystemClock};
+use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::model::{Moment, SequenceNumber, ShardId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;

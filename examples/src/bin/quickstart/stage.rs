@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::bail;
-use kcl_core::clock::{Clock as _, SystemClock};
-use kcl_core::lease_store::{LeaseStore as _, LeaseStoreError, Reading};
+use kcl_core::backend::{Clock as _, SystemClock};
+use kcl_core::backend::{LeaseStore as _, LeaseStoreError, Reading};
 use kcl_core::model::{Lease, Moment, ShardId};
 use kcl_dynamo::DynamoLeaseStore;
 use tempfile::TempDir;

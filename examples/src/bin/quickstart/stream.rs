@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::operation::delete_table::DeleteTableError;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::delete_stream::DeleteStreamError;
 use aws_sdk_kinesis::types::{Shard, StreamDescriptionSummary, StreamStatus};
-use kcl_core::clock::{Clock as _, SystemClock};
+use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::model::ShardId;
 use kcl_local::LocalStack;
 use tokio::time::sleep;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_config::{BehaviorVersion, SdkConfig};
-use kcl_core::clock::{Clock as _, SystemClock};
+use kcl_core::ShardContext;
+use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::config::{LeaseConfig, RetrievalConfig};
-use kcl_core::context::ShardContext;
 use kcl_core::model::InitialPosition;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use kcl_core::clock::{Clock as _, SystemClock};
+use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_tests::audit::Audit;
 use kcl_tests::fleet::{Fleet, until};
 use rand::RngExt as _;

@@ -1,0 +1,59 @@
+//! The two clocks a worker asks: the fence clock, and the time of day. Nothing else may ask them.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kcl_proto::model::{Moment, Timestamp};
+
+/// What time it is. Simulations replace it.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The fence clock: never goes back, and counts the time that the machine is suspended.
+    ///
+    /// Leases are held by it. A clock that stands still while the machine sleeps would let a worker
+    /// wake up and believe that it still holds what others took long ago.
+    fn now(&self) -> Moment;
+
+    /// The time of day as this machine has it, which may be wrong.
+    fn time_of_day(&self) -> Timestamp;
+}
+
+/// The clocks of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn now(&self) -> Moment {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+        Moment::from_origin(Duration::new(seconds, nanos))
+    }
+
+    /// Elsewhere the monotonic clock, which on Apple's and Microsoft's systems counts suspended
+    /// time or not, depending on their version.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn now(&self) -> Moment {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+        Moment::from_origin(Duration::new(seconds, nanos))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
+    fn time_of_day(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_epoch_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fence_clock_does_not_go_back() {
+        let first = SystemClock.now();
+        assert!(SystemClock.now() >= first);
+    }
+}

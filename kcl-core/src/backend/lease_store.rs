@@ -1,0 +1,229 @@
+//! Where leases are kept: [`LeaseStore`], what its writes come to, how it fails.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use kcl_proto::lease::write::LeaseWrite;
+use kcl_proto::model::{
+    Conditional, JavaRow, Lease, LeaseKey, Presence, StreamName, StreamStart, UnreadableRow,
+    WorkerId,
+};
+use thiserror::Error;
+
+use crate::BoxError;
+use crate::config::{LeaseConfig, Mistake};
+
+/// A table of leases, with the few other rows that a fleet needs.
+///
+/// # Contract
+///
+/// 1. [`write`](Self::write) is atomic per lease: its precondition and its effect
+///    ([`LeaseWrite::precondition`], [`LeaseWrite::effect`]) are evaluated on one row at one moment.
+/// 2. A lost condition returns the row as it was found at that moment.
+/// 3. [`get`](Self::get) sees every write that was answered before it was called.
+/// 4. [`scan`](Self::scan) is no snapshot; each row is one that once existed. An eventual one may be
+///    stale; a consistent one sees, in each page, every write that was answered before.
+/// 5. An `Err` says that the outcome is unknown: the write may have been made, or may still be.
+/// 6. Attributes and rows that the library does not know are kept.
+/// 7. Every call ends within a bounded time of the store's own choosing.
+///
+/// `kcl_core::testing::lease_store` (feature `test-util`) checks all of it but 7.
+#[async_trait]
+pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
+    /// The store's own settings that cannot work, alone or with those of the leases.
+    /// [`WorkerBuilder::build`] tells them with all others.
+    ///
+    /// [`WorkerBuilder::build`]: crate::WorkerBuilder::build
+    fn mistakes(&self, leases: &LeaseConfig) -> Vec<Mistake> {
+        let _ = leases;
+        Vec::new()
+    }
+
+    /// Makes sure that the table can be used: that it exists and has the right key; creates it if
+    /// the store was told to. Called once, first; an error that [is retryable] means "not yet".
+    ///
+    /// [is retryable]: LeaseStoreError::is_retryable
+    async fn prepare(&self) -> Result<(), LeaseStoreError>;
+
+    /// Reads a page of the table: the first one, or the one that `from` names.
+    async fn scan(
+        &self,
+        from: Option<PageToken>,
+        reading: Reading,
+    ) -> Result<Page, LeaseStoreError>;
+
+    /// Reads one lease, consistently.
+    async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError>;
+
+    /// Makes a write if its precondition holds.
+    async fn write(&self, write: &LeaseWrite) -> Result<Conditional, LeaseStoreError>;
+
+    /// Reads where the application began to consume a stream, consistently.
+    async fn stream_start(
+        &self,
+        stream: &StreamName,
+    ) -> Result<Option<StreamStart>, LeaseStoreError>;
+
+    /// Stores where the application begins, unless that is stored already. Returns what is stored.
+    async fn create_stream_start(
+        &self,
+        start: &StreamStart,
+    ) -> Result<StreamStart, LeaseStoreError>;
+
+    /// Stores that all first leases of a stream exist.
+    async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError>;
+
+    /// Writes a worker's own row, whatever it was before.
+    async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError>;
+
+    /// Removes a worker's own row, if it is there.
+    async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError>;
+}
+
+/// How fresh a scan must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the two that DynamoDB has")]
+pub enum Reading {
+    /// It may be stale, by a second or so, and costs half.
+    Eventual,
+    /// Every write that was answered before is seen.
+    Consistent,
+}
+
+/// Where the next page of a scan begins. Opaque.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageToken(pub String);
+
+/// A part of the table.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Page {
+    /// Leases.
+    pub leases: Vec<Lease>,
+    /// Workers of this library.
+    pub presence: Vec<Presence>,
+    /// Where the application began to consume streams.
+    pub stream_starts: Vec<StreamStart>,
+    /// Rows of the Java KCL that are no leases. They are kept, and looked at only to see whether
+    /// Java workers are alive.
+    pub java: Vec<JavaRow>,
+    /// Rows that are nothing this library or the Java KCL writes. They are kept and reported.
+    pub unreadable: Vec<UnreadableRow>,
+    /// What reading it cost, in DynamoDB read units, if the store counts them.
+    pub read_units: f64,
+    /// Where to go on; none after the last page.
+    pub next: Option<PageToken>,
+}
+
+/// A lease store could not say.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LeaseStoreError {
+    /// The store limits the rate of calls, and its retries ran out. Try again later; if it lasts,
+    /// raise the table's capacity.
+    #[error("lease table {table:?} is throttled: raise its capacity, or bill it by request")]
+    Throttled {
+        /// The table.
+        table: String,
+        /// What the service said.
+        #[source]
+        source: BoxError,
+    },
+    /// The store could not be reached, did not answer in time, or failed. Try again later.
+    #[error(
+        "lease table {table:?} did not answer: look at the network and the endpoint if it lasts"
+    )]
+    Unavailable {
+        /// The table.
+        table: String,
+        /// What happened.
+        #[source]
+        source: BoxError,
+    },
+    /// The table does not exist. Create it, or let the store create it.
+    #[error(
+        "lease table {table:?} does not exist: create it with the string hash key \"leaseKey\", \
+         or allow its creation"
+    )]
+    TableMissing {
+        /// The table.
+        table: String,
+    },
+    /// The table is being created, changed or deleted. Try again later.
+    #[error("lease table {table:?} is {status}, not ready")]
+    TableNotReady {
+        /// The table.
+        table: String,
+        /// What the service calls its state.
+        status: String,
+    },
+    /// The table is not a lease table. Name another one.
+    #[error(
+        "table {table:?} is no lease table: its key is {found}, not the string hash key \
+         \"leaseKey\" alone; name another table"
+    )]
+    WrongKey {
+        /// The table.
+        table: String,
+        /// The key it has.
+        found: String,
+    },
+    /// The credentials do not allow this. Grant the action.
+    #[error("access denied to {action} on lease table {table:?}: grant it to this worker's role")]
+    AccessDenied {
+        /// The table.
+        table: String,
+        /// The action to grant, such as `dynamodb:UpdateItem`.
+        action: &'static str,
+        /// What the service said.
+        #[source]
+        source: BoxError,
+    },
+    /// No credentials were found, or they are not valid (any more).
+    #[error(
+        "no valid credentials for lease table {table:?}: look at this worker's role, its environment and the \
+         machine's clock"
+    )]
+    Credentials {
+        /// The table.
+        table: String,
+        /// What happened.
+        #[source]
+        source: BoxError,
+    },
+    /// A row is not what it must be. Mend or delete it.
+    #[error("row {key:?} of lease table {table:?} is unreadable: {problem}")]
+    Unreadable {
+        /// The table.
+        table: String,
+        /// The row's key.
+        key: String,
+        /// What is wrong: names the attribute.
+        problem: String,
+    },
+    /// The service refused the request as such. A bug here, or a setting out of its range.
+    #[error("lease table {table:?} refused the request")]
+    Refused {
+        /// The table.
+        table: String,
+        /// What the service said.
+        #[source]
+        source: BoxError,
+    },
+}
+
+impl LeaseStoreError {
+    /// Whether trying again later may help, without anybody changing anything.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Throttled { .. } | Self::Unavailable { .. } | Self::TableNotReady { .. } => true,
+            Self::TableMissing { .. }
+            | Self::WrongKey { .. }
+            | Self::AccessDenied { .. }
+            | Self::Credentials { .. }
+            | Self::Unreadable { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What a store or a stream implements: [`LeaseStore`], [`RecordSource`], [`Clock`], [`DeadLetter`].
+
+mod clock;
+mod dead_letter;
+mod lease_store;
+mod record_source;
+
+pub use kcl_proto::lease::write::{
+    Change, Effect, Field, LeaseWrite, Precondition, Progress, Update, WriteKind,
+};
+pub use kcl_proto::model::{Conditional, JavaRow, ReadFrom, ShardFilter, UnreadableRow};
+
+pub use clock::{Clock, SystemClock};
+pub use dead_letter::{DeadLetter, FailedRecord, FileDeadLetter};
+pub use lease_store::{LeaseStore, LeaseStoreError, Page, PageToken, Reading};
+pub use record_source::{Fetched, RecordSource, ShardClosed, ShardReader, SourceError};

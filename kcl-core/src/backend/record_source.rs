@@ -1,0 +1,204 @@
+//! Where records come from: [`RecordSource`], [`ShardReader`], how they fail.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kcl_proto::model::{
+    ChildShard, ReadFrom, Record, Shard, ShardFilter, ShardId, StreamDescription,
+};
+use thiserror::Error;
+
+use crate::BoxError;
+use crate::config::Mistake;
+
+/// A stream of sharded records.
+///
+/// # Contract
+///
+/// 1. Within a shard, positions rise; a reader opened [`ReadFrom::At`] a sequence number yields the
+///    record with that number, if it still exists, and all later ones in order, none twice.
+/// 2. A shard's end is announced once, with [`Fetched::end`], after its last record.
+/// 3. [`list_shards`](Self::list_shards) may be stale.
+/// 4. Every call ends within a bounded time of the source's own choosing.
+///
+/// `kcl_core::testing::record_source` (feature `test-util`) checks all of it but 4.
+#[async_trait]
+pub trait RecordSource: fmt::Debug + Send + Sync + 'static {
+    /// The source's own settings that cannot work. [`WorkerBuilder::build`] tells them with all
+    /// others.
+    ///
+    /// [`WorkerBuilder::build`]: crate::WorkerBuilder::build
+    fn mistakes(&self) -> Vec<Mistake> {
+        Vec::new()
+    }
+
+    /// Asks the service about the stream.
+    async fn describe(&self) -> Result<StreamDescription, SourceError>;
+
+    /// Lists shards, all pages.
+    async fn list_shards(&self, filter: ShardFilter) -> Result<Vec<Shard>, SourceError>;
+
+    /// Starts to read a shard.
+    async fn open(
+        &self,
+        shard: &ShardId,
+        from: ReadFrom,
+    ) -> Result<Box<dyn ShardReader>, SourceError>;
+}
+
+/// Reads one shard from where it was opened.
+#[async_trait]
+pub trait ShardReader: fmt::Debug + Send + 'static {
+    /// Reads what comes next: at most about `records_max` records, possibly none.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready loses no record: the next call reads again.
+    async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError>;
+}
+
+/// What one read brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fetched {
+    /// Records in order, possibly none.
+    pub records: Vec<Record>,
+    /// How far the last of them is behind the end of the shard; zero when caught up.
+    pub behind_latest: Option<Duration>,
+    /// Set when the shard is closed and everything in it has been read.
+    pub end: Option<ShardClosed>,
+}
+
+impl Fetched {
+    /// What one read brought.
+    #[must_use]
+    pub const fn new(
+        records: Vec<Record>,
+        behind_latest: Option<Duration>,
+        end: Option<ShardClosed>,
+    ) -> Self {
+        Self { records, behind_latest, end }
+    }
+
+    /// Whether the reader stands at the end of the shard.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.end.is_some() || self.behind_latest.is_some_and(|behind| behind.is_zero())
+    }
+}
+
+/// The end of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardClosed {
+    /// Its children, as far as the service told: may be empty although there are some.
+    pub children: Vec<ChildShard>,
+}
+
+impl ShardClosed {
+    /// The end of a shard with these children.
+    #[must_use]
+    pub const fn new(children: Vec<ChildShard>) -> Self {
+        Self { children }
+    }
+}
+
+/// A record source could not answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The service limits the rate of calls on this shard. Wait, then read again.
+    #[error("reading is throttled: the shard's limits are shared by all who read it")]
+    Throttled {
+        /// What the service said.
+        #[source]
+        source: BoxError,
+    },
+    /// The reader is too old. Open another one after the last position.
+    #[error("shard iterator expired")]
+    Expired,
+    /// The service could not be reached, did not answer in time, or failed. Try again later.
+    #[error("stream {stream:?} did not answer: look at the network and the endpoint if it lasts")]
+    Unavailable {
+        /// The stream.
+        stream: String,
+        /// What happened.
+        #[source]
+        source: BoxError,
+    },
+    /// The stream does not exist.
+    #[error("stream {stream:?} does not exist: check its name and the region")]
+    StreamMissing {
+        /// The stream.
+        stream: String,
+    },
+    /// The shard does not exist (any more).
+    #[error("shard {shard} of stream {stream:?} does not exist")]
+    ShardMissing {
+        /// The stream.
+        stream: String,
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The position cannot be read from, such as a time that the service takes for the future.
+    #[error("position {from:?} of shard {shard} is refused")]
+    PositionRefused {
+        /// The shard.
+        shard: ShardId,
+        /// The position.
+        from: ReadFrom,
+        /// What the service said.
+        #[source]
+        source: BoxError,
+    },
+    /// The credentials do not allow this. Grant the action.
+    #[error("access denied to {action} on stream {stream:?}: grant it to this worker's role")]
+    AccessDenied {
+        /// The stream.
+        stream: String,
+        /// The action to grant, such as `kinesis:GetRecords`.
+        action: &'static str,
+        /// What the service said.
+        #[source]
+        source: BoxError,
+    },
+    /// No credentials were found, or they are not valid (any more).
+    #[error(
+        "no valid credentials for stream {stream:?}: look at this worker's role, its environment and the \
+         machine's clock"
+    )]
+    Credentials {
+        /// The stream.
+        stream: String,
+        /// What happened.
+        #[source]
+        source: BoxError,
+    },
+    /// The service refused the request as such, or answered with something unreadable.
+    #[error("stream {stream:?} refused the request")]
+    Refused {
+        /// The stream.
+        stream: String,
+        /// What the service said.
+        #[source]
+        source: BoxError,
+    },
+}
+
+impl SourceError {
+    /// Whether trying again later may help, without anybody changing anything.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Throttled { .. }
+            | Self::Expired
+            | Self::Unavailable { .. }
+            | Self::PositionRefused { .. } => true,
+            Self::StreamMissing { .. }
+            | Self::ShardMissing { .. }
+            | Self::AccessDenied { .. }
+            | Self::Credentials { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Chance that a seed decides.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Numbers that look random, all drawn from one seed.
+#[derive(Debug)]
+pub(crate) struct Chance(AtomicU64);
+
+impl Chance {
+    pub(crate) const fn seeded(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+
+    /// A number from 0 to below 1.
+    pub(crate) fn draw(&self) -> f64 {
+        // SplitMix64 (Steele, Lea, Flood 2014): good enough to spread timers, and replayable.
+        let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let bits = u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or(0);
+        f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+    }
+}

@@ -1,0 +1,228 @@
+//! One process's engine: [`Worker`], and the [`WorkerHandle`] that watches and stops it.
+
+mod builder;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use kcl_proto::model::WorkerId;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::backend::Clock;
+use crate::backend::DeadLetter;
+use crate::backend::LeaseStore;
+use crate::backend::RecordSource;
+use crate::config::WorkerConfig;
+use crate::data_side::consumer::ConsumerParts;
+use crate::data_side::consumers;
+use crate::data_side::erased::ErasedFactory;
+use crate::lease_side::shared::Side;
+use crate::lease_side::{self, Channels, LeaseSideEnd};
+use crate::memory::MemoryBudget;
+use crate::report::error::RunError;
+use crate::report::event::{ShutdownReport, WorkerState, WorkerStatus};
+use crate::report::log::{Events, worker_span};
+use crate::tasks::chance::Chance;
+use crate::tasks::stopped_shards::Refusals;
+pub use crate::worker::builder::WorkerBuilder;
+
+/// How many grants wait for the application's runtime at most. One that finds no room is released.
+const GRANTS_MAX: usize = 4_096;
+
+/// Where the lease side runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// On a thread of its own.
+    OwnThread,
+    /// On the runtime that the worker is run on.
+    OneRuntime,
+}
+
+#[derive(Debug)]
+pub(crate) struct WorkerParts {
+    pub(crate) name: String,
+    pub(crate) incarnation: u64,
+    pub(crate) source: Arc<dyn RecordSource>,
+    pub(crate) store: Arc<dyn LeaseStore>,
+    pub(crate) factory: Arc<dyn ErasedFactory>,
+    pub(crate) dead_letter: Option<Arc<dyn DeadLetter>>,
+    pub(crate) config: Arc<WorkerConfig>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) events: Events,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) placement: Placement,
+}
+
+/// A worker: takes its fair share of a stream's shards and processes their records.
+///
+/// Start any number of them, in any number of processes, with the same lease table.
+#[derive(Debug)]
+#[must_use = "a worker does nothing until it is run"]
+pub struct Worker {
+    parts: WorkerParts,
+    id: WorkerId,
+    status: watch::Sender<WorkerStatus>,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    /// Begins to build the worker `name`. The name is for people: a host or a pod. Two processes may
+    /// have the same one, since every start gets an id of its own.
+    pub fn builder(name: impl Into<String>) -> WorkerBuilder {
+        WorkerBuilder::new(name)
+    }
+
+    pub(crate) fn new(parts: WorkerParts) -> Self {
+        let id = WorkerId::incarnation(&parts.name, parts.incarnation);
+        let status = WorkerStatus {
+            worker: id.clone(),
+            state: WorkerState::Starting,
+            held: Vec::new(),
+            leases: 0,
+            memory: parts.memory.usage(),
+            last_error: None,
+        };
+        Self { parts, id, status: watch::Sender::new(status), stop: CancellationToken::new() }
+    }
+
+    /// This start's id, as it stands in the lease table.
+    #[must_use]
+    pub const fn id(&self) -> &WorkerId {
+        &self.id
+    }
+
+    /// A handle that watches and stops the worker.
+    #[must_use]
+    pub fn handle(&self) -> WorkerHandle {
+        WorkerHandle { status: self.status.subscribe(), stop: self.stop.clone() }
+    }
+
+    /// Works until the handle says to shut down.
+    ///
+    /// Then it takes `shutdown.drain` and 15 s at most, and `delivery.cancel_grace` on top of that. A
+    /// processor that blocks its thread for longer is left behind: its lease is released, and only the
+    /// process's exit ends the thread. A runtime waits for such threads when it is dropped: use
+    /// `Runtime::shutdown_timeout`, or exit.
+    ///
+    /// # Errors
+    /// [`RunError`] if the worker cannot begin or go on; its variants say what to do. Everything
+    /// that may pass by itself is tried again instead.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the worker like a crash: leases are not released, and others take
+    /// them after an expiry.
+    pub async fn run(self) -> Result<ShutdownReport, RunError> {
+        let span = worker_span(&self.parts.name, &self.id);
+        self.run_inside().instrument(span).await
+    }
+
+    /// Works until `signal` is ready, then shuts down.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    /// As [`run`](Self::run).
+    pub async fn run_until(
+        self,
+        signal: impl Future<Output = ()> + Send,
+    ) -> Result<ShutdownReport, RunError> {
+        let stop = self.stop.clone();
+        let mut run = std::pin::pin!(self.run());
+        tokio::select! {
+            biased;
+            end = &mut run => return end,
+            () = signal => stop.cancel(),
+        }
+        run.await
+    }
+
+    async fn run_inside(self) -> Result<ShutdownReport, RunError> {
+        let Self { parts, id, status, stop } = self;
+        // Whatever way this future ends, the lease side hears of it.
+        let stop = stop.drop_guard();
+        let refusals = Refusals::new(stop.token().clone());
+        let chance = Arc::new(Chance::seeded(parts.incarnation));
+        let side = Arc::new(Side {
+            me: id,
+            store: parts.store,
+            source: Arc::clone(&parts.source),
+            clock: Arc::clone(&parts.clock),
+            config: Arc::clone(&parts.config),
+            events: parts.events.clone(),
+            memory: parts.memory.clone(),
+            lanes: AtomicU32::new(0),
+            chance: Chance::seeded(parts.incarnation.rotate_left(32)),
+            refusals: refusals.clone(),
+            told_rows: watch::Sender::default(),
+        });
+        let (grants, granted) = mpsc::channel(GRANTS_MAX);
+        let consumers = ConsumerParts {
+            source: parts.source,
+            factory: parts.factory,
+            dead_letter: parts.dead_letter,
+            config: parts.config,
+            clock: parts.clock,
+            events: parts.events,
+            chance,
+            memory: parts.memory,
+            refusals: refusals.clone(),
+        };
+        let channels = Channels { grants, status: status.clone(), stop: stop.token().clone() };
+        let leases = async {
+            match parts.placement {
+                Placement::OneRuntime => lease_side::run(side, channels).await,
+                Placement::OwnThread => on_own_thread(side, channels).await,
+            }
+        };
+        let (end, ()) = tokio::join!(biased; leases, consumers::run(granted, consumers));
+        status.send_modify(|status| {
+            status.state = WorkerState::Stopped;
+            status.held.clear();
+        });
+        let shards = end?;
+        refusals.error().map_or(Ok(ShutdownReport { shards }), Err)
+    }
+}
+
+async fn on_own_thread(side: Arc<Side>, channels: Channels) -> LeaseSideEnd {
+    let span = tracing::Span::current();
+    let ended = lease_side::spawn(side, channels, span)?;
+    ended.await.unwrap_or_else(|_| {
+        let message = "the lease thread ended without a word".to_owned();
+        Err(RunError::TaskPanicked { task: "lease side", message })
+    })
+}
+
+/// Watches and stops a [`Worker`]. Clones do the same.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle {
+    status: watch::Receiver<WorkerStatus>,
+    stop: CancellationToken,
+}
+
+impl WorkerHandle {
+    /// Asks the worker to shut down: finish what is in hand, checkpoint, release. Asking again
+    /// changes nothing. [`Worker::run`] returns when it is done.
+    pub fn shut_down(&self) {
+        self.stop.cancel();
+    }
+
+    /// The worker as it is now.
+    #[must_use]
+    pub fn status(&self) -> WorkerStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Waits until the status differs from the one that this handle saw last; returns the new one,
+    /// or the last one once the worker is gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn changed(&mut self) -> WorkerStatus {
+        _ = self.status.changed().await; // An error says that the worker is gone.
+        self.status.borrow_and_update().clone()
+    }
+}

@@ -1,0 +1,469 @@
+//! The state machine of a held lease.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::input::{HoldingEffect, HoldingInput, HoldingTimes};
+use super::pending_write::Unwritten;
+use crate::lease::write::{LeaseWrite, Progress, WriteKind};
+use crate::lease::write_numbers::WriteNumbers;
+use crate::model::{
+    Checkpoint, ChildShard, Conditional, Lease, LeaseCounter, LeaseEnd, Moment, WorkerId,
+};
+
+/// How often an open hand-over's row is read.
+pub const HAND_OVER_READ_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a write of unknown outcome waits before it is sent again, the first time. Doubles.
+const RESEND_MIN: Duration = Duration::from_millis(100);
+
+/// The longest wait before a write of unknown outcome is sent again.
+const RESEND_MAX: Duration = Duration::from_secs(1);
+
+/// How long after its time a consumer may take to say that it drained. Then it counts as hung.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
+
+/// A write whose outcome is not known yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct InFlight {
+    write: LeaseWrite,
+    /// When its first copy was sent. Deadlines count from here.
+    first_sent: Moment,
+    /// When to send it again; none while an answer is awaited.
+    resend_at: Option<Moment>,
+    resend_pause: Duration,
+}
+
+/// An open hand-over of this lease to another worker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct HandOver {
+    next: WorkerId,
+    learnt_at: Moment,
+    next_moved_at: Option<Moment>,
+    read_at: Moment,
+}
+
+/// What the holder is up to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Goal {
+    /// Hold the lease.
+    Hold,
+    /// Give it to who asked for it.
+    HandOver,
+    /// Let anybody take it.
+    Release,
+    /// Store the shard's end.
+    EndShard { children: Vec<ChildShard>, created: bool },
+}
+
+/// A lease that this worker holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Holding {
+    me: WorkerId,
+    times: HoldingTimes,
+    numbers: WriteNumbers,
+    row: Lease,
+    renewed_at: Moment,
+    in_flight: Option<InFlight>,
+    unwritten: Unwritten,
+    hand_over: Option<HandOver>,
+    goal: Goal,
+    drain_until: Option<Moment>,
+    consumer_gone: bool,
+    ended: bool,
+}
+
+impl Holding {
+    /// A lease that was just taken: `row` is what the take made of it, `sent` when the take's first
+    /// copy was sent.
+    #[must_use]
+    pub fn new(
+        me: WorkerId,
+        times: HoldingTimes,
+        numbers: WriteNumbers,
+        (row, sent): (Lease, Moment),
+    ) -> Self {
+        debug_assert_eq!(row.owner.as_ref(), Some(&me), "a held lease is owned by its holder");
+        Self {
+            me,
+            times,
+            numbers,
+            row,
+            renewed_at: sent,
+            in_flight: None,
+            unwritten: Unwritten::new(times.store_every),
+            hand_over: None,
+            goal: Goal::Hold,
+            drain_until: None,
+            consumer_gone: false,
+            ended: false,
+        }
+    }
+
+    /// Takes in what happened, and returns what to do about it, in order.
+    pub fn on(&mut self, input: HoldingInput, now: Moment) -> Vec<HoldingEffect> {
+        let mut effects = Vec::new();
+        if self.ended {
+            return effects;
+        }
+        self.take_in(input, now, &mut effects);
+        if !self.ended && now >= self.deadline() {
+            self.end(LeaseEnd::Expired, &mut effects);
+        }
+        if !self.ended {
+            self.act(now, &mut effects);
+        }
+        effects
+    }
+
+    /// The row as this worker last knew it.
+    #[must_use]
+    pub const fn row(&self) -> &Lease {
+        &self.row
+    }
+
+    /// Until when the consumer may poll the application's futures.
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        self.times.deadline(self.renewed_at)
+    }
+
+    /// Who asked for the lease.
+    #[must_use]
+    pub fn next_owner(&self) -> Option<&WorkerId> {
+        self.hand_over.as_ref().map(|hand_over| &hand_over.next)
+    }
+
+    /// When to call [`on`](Self::on) with a tick, if nothing happens before.
+    #[must_use]
+    pub fn wake_at(&self) -> Moment {
+        let write = match &self.in_flight {
+            None => {
+                let renewal = self.renewed_at + self.times.renew_every;
+                Some(self.unwritten.due_at().map_or(renewal, |due| due.min(renewal)))
+            }
+            Some(in_flight) => in_flight.resend_at,
+        };
+        let read = self.hand_over.as_ref().map(|hand_over| hand_over.read_at);
+        let drained =
+            self.drain_until.filter(|_| self.is_awaiting()).map(|until| until + DRAIN_GRACE);
+        [write, read, drained].into_iter().flatten().fold(self.deadline(), Moment::min)
+    }
+
+    fn take_in(&mut self, input: HoldingInput, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        match input {
+            HoldingInput::Tick => {}
+            HoldingInput::Answered(outcome) => self.settle(outcome, now, effects),
+            HoldingInput::Unanswered => {
+                if let Some(in_flight) = &mut self.in_flight {
+                    in_flight.resend_at = Some(now + in_flight.resend_pause);
+                    in_flight.resend_pause = (in_flight.resend_pause * 2).min(RESEND_MAX);
+                }
+            }
+            HoldingInput::Read(row) => self.look_at(row, now, effects),
+            HoldingInput::HandOverHinted => {
+                if self.hand_over.is_none() && self.in_flight.is_none() {
+                    effects.push(HoldingEffect::Read);
+                }
+            }
+            HoldingInput::Progress(done) => self.unwritten.advance(done, &self.row, now),
+            HoldingInput::Checkpoint(checkpoint) => self.ask_for(checkpoint, effects),
+            HoldingInput::Prepare(pending) => {
+                if !self.unwritten.prepare(pending, &self.row) {
+                    effects.push(HoldingEffect::Prepared);
+                }
+            }
+            HoldingInput::ShardEnded(children) => {
+                self.consumer_gone = true;
+                effects.push(HoldingEffect::CreateChildren(children.clone()));
+                self.goal = Goal::EndShard { children, created: false };
+            }
+            HoldingInput::ChildrenCreated => {
+                if let Goal::EndShard { created, .. } = &mut self.goal {
+                    *created = true;
+                }
+            }
+            HoldingInput::Drained => self.consumer_gone = true,
+            HoldingInput::GaveUp => {
+                // One that said its last word before is expected to be gone.
+                if !self.consumer_gone {
+                    self.consumer_gone = true;
+                    self.goal = Goal::Release;
+                }
+            }
+            HoldingInput::Stop { until } => self.stop(until, effects),
+            HoldingInput::NextOwnerMoved(moved_at) => {
+                if let Some(hand_over) = &mut self.hand_over {
+                    hand_over.next_moved_at = hand_over.next_moved_at.max(moved_at);
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, until: Moment, effects: &mut Vec<HoldingEffect>) {
+        match self.goal {
+            Goal::Release => {}
+            Goal::EndShard { .. } => {
+                self.drain_by(until);
+            }
+            Goal::Hold | Goal::HandOver => {
+                self.goal = Goal::Release;
+                let until = self.drain_by(until);
+                if !self.consumer_gone {
+                    effects.push(HoldingEffect::Drain { until });
+                }
+            }
+        }
+    }
+
+    /// Lets nothing be waited for any longer than `until`, or than was said before.
+    fn drain_by(&mut self, until: Moment) -> Moment {
+        let until = self.drain_until.map_or(until, |earlier| earlier.min(until));
+        self.drain_until = Some(until);
+        until
+    }
+
+    /// Whether the consumer, or the children's leases, are still to come.
+    const fn is_awaiting(&self) -> bool {
+        !self.consumer_gone || matches!(self.goal, Goal::EndShard { created: false, .. })
+    }
+
+    fn ask_for(&mut self, checkpoint: Checkpoint, effects: &mut Vec<HoldingEffect>) {
+        if checkpoint < self.row.checkpoint {
+            effects.push(HoldingEffect::Refused(checkpoint));
+        } else if checkpoint == self.row.checkpoint && self.row.pending.is_none() {
+            effects.push(HoldingEffect::Stored(checkpoint));
+        } else {
+            self.unwritten.ask(checkpoint);
+        }
+    }
+
+    /// Takes in the answer to the write in flight.
+    fn settle(&mut self, outcome: Conditional, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        let Some(InFlight { write, first_sent, .. }) = self.in_flight.take() else { return };
+        match outcome {
+            Conditional::Applied(row) => self.written(&write, (first_sent, now), row, effects),
+            Conditional::Lost { found: Some(row) } if write.made(&row) => {
+                self.written(&write, (first_sent, now), row, effects);
+            }
+            Conditional::Lost { found: None } => {
+                let ended = matches!(write.kind, WriteKind::EndShard { .. });
+                self.end(if ended { LeaseEnd::ShardEnded } else { LeaseEnd::Lost }, effects);
+            }
+            Conditional::Lost { found: Some(row) } => self.learn(row, now, effects),
+        }
+    }
+
+    fn written(
+        &mut self,
+        write: &LeaseWrite,
+        (first_sent, now): (Moment, Moment),
+        row: Lease,
+        effects: &mut Vec<HoldingEffect>,
+    ) {
+        self.row = row;
+        self.renewed_at = first_sent;
+        effects.push(HoldingEffect::Deadline(self.deadline()));
+        effects.push(HoldingEffect::Stored(self.row.checkpoint));
+        if self.unwritten.written(&self.row, now) {
+            effects.push(HoldingEffect::Prepared);
+        }
+        match write.kind {
+            WriteKind::CompleteHandOver { .. } => self.end(LeaseEnd::HandedOver, effects),
+            WriteKind::Release { .. } => self.end(LeaseEnd::Released, effects),
+            WriteKind::EndShard { .. } => self.end(LeaseEnd::ShardEnded, effects),
+            WriteKind::CancelHandOver { .. } => {
+                self.close_hand_over("the next owner went silent", effects);
+            }
+            WriteKind::Renew { .. }
+            | WriteKind::Create(_)
+            | WriteKind::Take { .. }
+            | WriteKind::BeginHandOver { .. }
+            | WriteKind::Withdraw { .. }
+            | WriteKind::DeleteEnded { .. }
+            | WriteKind::DeleteUntouched => {}
+        }
+    }
+
+    /// Takes in a row that was read, consistently, while no write was in flight.
+    fn look_at(&mut self, row: Option<Lease>, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        if self.in_flight.is_some() {
+            return; // The write's own answer is newer.
+        }
+        match row {
+            None => self.end(LeaseEnd::Lost, effects),
+            Some(row) if row.counter < self.row.counter => {} // Read before the last write.
+            Some(row) if row == self.row && row.checkpoint_owner.is_none() => {}
+            Some(row) => self.learn(row, now, effects),
+        }
+    }
+
+    /// Takes in a row that is not as this worker left it.
+    fn learn(&mut self, row: Lease, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        // Only a request that finds me the owner makes me the checkpoint owner, and only its withdrawal
+        // makes me the owner again: I ask for nothing that I hold. However often others have asked and
+        // withdrawn meanwhile, nobody has taken the lease from me before it.
+        let asked = row.checkpoint_owner.as_ref() == Some(&self.me)
+            && row.owner.as_ref() != Some(&self.me)
+            && row.is_ours();
+        let withdrawn = row.owner.as_ref() == Some(&self.me)
+            && row.checkpoint_owner.is_none()
+            && row.last_write.as_ref().is_some_and(|stamp| stamp.worker != self.me)
+            && row.is_ours();
+        match row.owner.clone() {
+            Some(next) if asked => {
+                self.row = row;
+                if self.next_owner() != Some(&next) {
+                    self.close_hand_over("it was withdrawn", effects);
+                    self.open_hand_over(next, now, effects);
+                }
+            }
+            Some(_) if withdrawn => {
+                self.row = row;
+                self.close_hand_over("it was withdrawn", effects);
+            }
+            Some(_) | None => self.end(LeaseEnd::Lost, effects),
+        }
+    }
+
+    fn open_hand_over(&mut self, next: WorkerId, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        effects.push(HoldingEffect::HandOverAsked(next.clone()));
+        self.hand_over = Some(HandOver {
+            next,
+            learnt_at: now,
+            next_moved_at: None,
+            read_at: now + HAND_OVER_READ_EVERY,
+        });
+        let until = now + self.times.hand_over;
+        match self.goal {
+            Goal::Hold => {
+                self.goal = Goal::HandOver;
+                self.drain_until = Some(until);
+                effects.push(HoldingEffect::Drain { until });
+            }
+            Goal::EndShard { .. } => {
+                self.drain_by(until);
+            }
+            Goal::HandOver | Goal::Release => {}
+        }
+    }
+
+    fn close_hand_over(&mut self, reason: &'static str, effects: &mut Vec<HoldingEffect>) {
+        // Some come and go unnoticed.
+        if self.hand_over.take().is_some() {
+            effects.push(HoldingEffect::HandOverEnded(reason));
+        }
+    }
+
+    fn end(&mut self, how: LeaseEnd, effects: &mut Vec<HoldingEffect>) {
+        self.ended = true;
+        effects.push(HoldingEffect::Cancel);
+        effects.push(HoldingEffect::Ended(how));
+    }
+
+    /// Does what is due now.
+    fn act(&mut self, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        if self.is_awaiting() && self.drain_until.is_some_and(|until| now >= until + DRAIN_GRACE) {
+            self.wait_no_longer(effects);
+        }
+        if let Some(hand_over) = &mut self.hand_over
+            && now >= hand_over.read_at
+        {
+            hand_over.read_at = now + HAND_OVER_READ_EVERY;
+            if self.in_flight.is_none() {
+                effects.push(HoldingEffect::Read);
+            }
+        }
+        match &mut self.in_flight {
+            Some(in_flight) if in_flight.resend_at.is_some_and(|at| now >= at) => {
+                in_flight.resend_at = None;
+                effects.push(HoldingEffect::Write(in_flight.write.clone()));
+            }
+            Some(_) => {}
+            None => {
+                if let Some(kind) = self.due(now) {
+                    self.send(kind, now, effects);
+                } else if self.is_over() {
+                    self.end(LeaseEnd::Kept, effects);
+                }
+            }
+        }
+    }
+
+    /// The drain took too long. Who holds the lease next ends the shard again.
+    fn wait_no_longer(&mut self, effects: &mut Vec<HoldingEffect>) {
+        if self.consumer_gone {
+            self.goal = Goal::Release;
+        } else {
+            effects.push(HoldingEffect::Cancel);
+            self.consumer_gone = true;
+        }
+    }
+
+    /// A hand-over came to nothing after its consumer was gone: the lease is taken anew.
+    fn is_over(&self) -> bool {
+        self.consumer_gone && self.goal == Goal::HandOver && self.hand_over.is_none()
+    }
+
+    /// The write that is due now, if any is.
+    fn due(&self, now: Moment) -> Option<WriteKind> {
+        let counter = self.row.counter;
+        let next = self.next_owner().cloned();
+        if self.consumer_gone {
+            match (&self.goal, &self.hand_over) {
+                (Goal::EndShard { children, created: true }, _) => {
+                    let children: BTreeSet<_> =
+                        children.iter().map(|child| child.id.clone()).collect();
+                    return Some(WriteKind::EndShard { counter, next, children });
+                }
+                (Goal::Release | Goal::HandOver, Some(hand_over)) => {
+                    return Some(self.close(hand_over, now));
+                }
+                (Goal::Release, None) => {
+                    return Some(WriteKind::Release { counter, progress: self.progress() });
+                }
+                (Goal::HandOver, None) => {
+                    // Kept after all: what the drain finished is stored before the lease restarts.
+                    return self.progress().map(|progress| self.renewal(counter, Some(progress)));
+                }
+                (Goal::Hold | Goal::EndShard { created: false, .. }, _) => {}
+            }
+        }
+        let is_due = self.unwritten.is_urgent(&self.row, now)
+            || now >= self.renewed_at + self.times.renew_every;
+        is_due.then(|| self.renewal(counter, self.progress()))
+    }
+
+    fn renewal(&self, counter: LeaseCounter, progress: Option<Progress>) -> WriteKind {
+        WriteKind::Renew { counter, next: self.next_owner().cloned(), progress }
+    }
+
+    /// How an open hand-over ends once the consumer is gone: towards a live worker, or not at all.
+    fn close(&self, hand_over: &HandOver, now: Moment) -> WriteKind {
+        let counter = self.row.counter;
+        let last_sign = hand_over.next_moved_at.max(Some(hand_over.learnt_at));
+        if last_sign.is_some_and(|sign| now.since(sign) <= self.times.expiry) {
+            let next = hand_over.next.clone();
+            WriteKind::CompleteHandOver { counter, next, progress: self.progress() }
+        } else {
+            WriteKind::CancelHandOver { counter }
+        }
+    }
+
+    fn send(&mut self, kind: WriteKind, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        let write = LeaseWrite {
+            key: self.row.key.clone(),
+            worker: self.me.clone(),
+            number: self.numbers.draw(),
+            kind,
+        };
+        effects.push(HoldingEffect::Write(write.clone()));
+        self.unwritten.send();
+        self.in_flight =
+            Some(InFlight { write, first_sent: now, resend_at: None, resend_pause: RESEND_MIN });
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        self.unwritten.progress(&self.row)
+    }
+}

@@ -1,0 +1,30 @@
+//! The protocol of the Kinesis consumer framework: plain data, and every rule as a pure function or a
+//! state machine over it.
+//!
+//! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs I/O. Time
+//! comes in as `now`, chance as an argument, the world as a snapshot; what goes out is data. The
+//! manifest proves it: this crate depends on no runtime, no logger and no source of chance.
+//!
+//! | Module | Decides about |
+//! |---|---|
+//! | [`model`] | nothing: plain data |
+//! | [`lease`] | one lease: its writes, the machine of its holder, expiry |
+//! | [`fleet`] | all leases and all workers: balance, presence, how often to scan |
+//! | [`shards`] | the stream: lineage, coverage, first leases, cleanup |
+//! | [`consumer`] | the records of one shard: lifecycle, progress, failures, reading |
+//! | [`kpl`] | nothing: the codec of aggregated records |
+
+#![expect(
+    clippy::exhaustive_enums,
+    reason = "every case is handled where it is carried out, and a new one must not compile"
+)]
+
+pub mod consumer;
+pub mod fleet;
+pub mod kpl;
+pub mod lease;
+pub mod model;
+pub mod shards;
+
+#[cfg(test)]
+mod tests;

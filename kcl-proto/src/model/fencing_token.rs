@@ -1,0 +1,38 @@
+//! A number that orders the owners of a shard.
+
+use std::fmt;
+
+use crate::model::LeaseCounter;
+
+/// A number that only grows over the owners of a shard: the counter that the owner's first write set.
+///
+/// A sink that remembers the greatest token it saw, and refuses smaller ones, cannot be reached by a
+/// former owner any more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FencingToken(u64);
+
+impl FencingToken {
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<LeaseCounter> for FencingToken {
+    fn from(counter: LeaseCounter) -> Self {
+        Self(counter.0)
+    }
+}
+
+impl fmt::Debug for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}

@@ -1,0 +1,40 @@
+//! Plain data: every type is a value that can be cloned, compared and printed.
+//!
+//! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs I/O.
+
+mod checkpoint;
+mod fencing_token;
+mod lease;
+mod lease_end;
+mod lease_rows;
+mod name;
+mod policies;
+mod presence;
+mod read_from;
+mod record;
+mod shard;
+mod shard_info;
+mod stream;
+mod time;
+mod worker;
+
+pub use checkpoint::{
+    Checkpoint, ParseCheckpointError, ParseSequenceNumberError, PendingCheckpoint, Position,
+    SequenceNumber,
+};
+pub use fencing_token::FencingToken;
+pub use lease::{Lease, LeaseCounter, LeaseKey, NewLease, WriteStamp};
+pub use lease_end::{LeaseEnd, TakeReason};
+pub use lease_rows::{Conditional, JavaRow, UnreadableRow};
+pub use policies::{CheckpointPolicy, FailurePolicy, OnExhausted};
+pub use presence::Presence;
+pub use read_from::{ReadFrom, ShardFilter};
+pub use record::{PartitionKey, Record};
+pub use shard::{ChildShard, HashKeyRange, ParseHashKeyRangeError, Shard, ShardId};
+pub use shard_info::ShardInfo;
+pub use stream::{
+    InitialPosition, StartPosition, StreamArn, StreamDescription, StreamName, StreamStart,
+    StreamStatus,
+};
+pub use time::{Moment, Timestamp};
+pub use worker::WorkerId;

@@ -1,0 +1,10 @@
+//! The stream: which shards follow from which, which need a lease, and where reading starts.
+
+pub mod bootstrap;
+pub mod cleanup;
+pub mod coverage;
+pub mod lineage;
+pub mod start_position;
+pub mod successors;
+pub mod sync;
+pub mod uncovered;

@@ -1,0 +1,113 @@
+//! What must hold in every state, whatever happens.
+
+use super::explorer::Violation;
+use super::worker::{Call, Consumer, Worker, position};
+use crate::lease::write::LeaseWrite;
+use crate::model::{Checkpoint, Lease, LeaseCounter, WorkerId};
+
+pub(super) fn require(
+    holds: bool,
+    oracle: &'static str,
+    what: impl FnOnce() -> String,
+) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { oracle, what: what() }) }
+}
+
+/// What an onlooker who sees everything remembers.
+#[derive(Clone, Debug, Default, Hash)]
+pub(super) struct Told {
+    /// The newest token under which anybody was seen to run, and who.
+    newest: Option<(LeaseCounter, WorkerId)>,
+    /// Up to where records were processed, by anybody.
+    processed: u8,
+    /// A consumer came to the shard's end.
+    pub(super) is_finished: bool,
+}
+
+impl Told {
+    /// Looks at both workers, and at the row that there is.
+    pub(super) fn looks(
+        &mut self,
+        workers: &[Worker; 2],
+        row: Option<&Lease>,
+    ) -> Result<(), Violation> {
+        let running = || workers.iter().filter(|worker| worker.may_run());
+        let runs_ended = row.is_some_and(Lease::is_ended) && running().count() > 0;
+        require(!runs_ended, "NoResurrection", || {
+            "a worker may run the application's code for a finished shard".to_owned()
+        })?;
+        require(running().count() <= 1, "OneDeliverer", || {
+            "both workers may run the application's code".to_owned()
+        })?;
+        for worker in running() {
+            let Some(Consumer { token, .. }) = worker.consumer() else { continue };
+            if let Some((newest, whose)) = &self.newest {
+                require(newest <= token, "TokensRise", || {
+                    format!("{} runs under {token} after {newest}", worker.me)
+                })?;
+                require(newest != token || *whose == worker.me, "TokensRise", || {
+                    format!("{whose} and {} ran under {token}", worker.me)
+                })?;
+            }
+            self.newest = Some((*token, worker.me.clone()));
+        }
+        Ok(())
+    }
+
+    /// Looks at a write that is made.
+    pub(super) fn lands(
+        &self,
+        write: &LeaseWrite,
+        before: Option<&Lease>,
+        after: Option<&Lease>,
+    ) -> Result<(), Violation> {
+        let (Some(before), Some(after)) = (before, after) else { return Ok(()) };
+        require(before.counter <= after.counter, "CountersRise", || {
+            format!("{} after {}: {write:?}", after.counter, before.counter)
+        })?;
+        require(!before.is_ended(), "NoResurrection", || format!("{write:?}"))?;
+        if before.checkpoint == after.checkpoint {
+            return Ok(());
+        }
+        require(before.checkpoint < after.checkpoint, "CheckpointsRise", || {
+            format!("{} after {}: {write:?}", after.checkpoint, before.checkpoint)
+        })?;
+        require(before.holder() == Some(&write.worker), "HolderWrites", || {
+            format!("{:?} holds it: {write:?}", before.holder())
+        })?;
+        let is_processed = match after.checkpoint {
+            Checkpoint::ShardEnd => self.is_finished,
+            checkpoint => checkpoint <= position(self.processed),
+        };
+        require(is_processed, "NoSkip", || {
+            format!("{} is stored, {} was processed: {write:?}", after.checkpoint, self.processed)
+        })
+    }
+
+    /// A consumer processes its next record; says which.
+    pub(super) fn process(&mut self, consumer: Option<&Consumer>) -> Result<Checkpoint, Violation> {
+        let Some(consumer) = consumer else { return Ok(position(0)) };
+        let next = (1..=u8::MAX).find(|number| position(*number) > consumer.processed);
+        let next = next.unwrap_or(u8::MAX);
+        require(next <= self.processed + 1, "NoSkip", || {
+            format!("record {next} is processed before {}", self.processed + 1)
+        })?;
+        self.processed = self.processed.max(next);
+        Ok(position(next))
+    }
+}
+
+/// A worker counts on a write: it must have been made.
+pub(super) fn believed_writes_were_made(call: Option<&Call>) -> Result<(), Violation> {
+    require(call.is_some_and(|call| call.is_made), "SettledTruly", || {
+        format!("{:?}", call.map(|call| &call.write))
+    })
+}
+
+/// A write that was conditional on a counter that is no more.
+pub(super) fn late_copies_do_not_count(
+    write: &LeaseWrite,
+    row: Option<&Lease>,
+) -> Result<(), Violation> {
+    require(!write.is_allowed(row), "LateCopiesFail", || format!("{write:?}"))
+}

@@ -1,0 +1,64 @@
+//! Simulates fleets through storms of faults, and tells what broke.
+
+use std::num::NonZero;
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use clap::Parser;
+use kcl_sim::{Campaign, Scenario};
+
+/// Simulates fleets through storms of faults, and tells what broke.
+#[derive(Debug, Parser)]
+struct Args {
+    /// How many worlds.
+    #[arg(default_value_t = 500)]
+    seeds: u64,
+    /// The first seed; the others follow.
+    #[arg(default_value_t = 0)]
+    base: u64,
+    /// Only this scenario; else all in turn.
+    #[arg(long)]
+    scenario: Option<Scenario>,
+    /// Prints everything that happens, on one thread.
+    #[arg(long)]
+    trace: bool,
+    /// On how many threads; one for each processor unless told otherwise.
+    #[arg(long)]
+    threads: Option<NonZero<usize>>,
+}
+
+#[expect(clippy::print_stdout, reason = "what it is for")]
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let seeds = args.base..args.base.saturating_add(args.seeds);
+    let campaign = if args.trace {
+        let mut campaign = Campaign::default();
+        for seed in seeds {
+            let scenario = args.scenario.unwrap_or_else(|| Scenario::of_turn(seed));
+            let outcome = scenario.run_traced(seed);
+            outcome.trace.iter().for_each(|line| println!("{line}"));
+            campaign.count(&outcome);
+        }
+        campaign
+    } else {
+        let threads = args.threads.or_else(|| available_parallelism().ok());
+        Campaign::run(seeds, args.scenario, threads.unwrap_or(NonZero::<usize>::MIN))
+    };
+    let (hours, cpu) = (campaign.simulated.as_secs_f64() / 3_600.0, cpu_seconds() / 3_600.0);
+    println!(
+        "{} worlds from seed {}: {hours:.1} simulated hours in {cpu:.4} CPU hours, {:.0} for one",
+        campaign.worlds,
+        args.base,
+        hours / cpu.max(f64::EPSILON),
+    );
+    print!("{campaign}");
+    if campaign.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What this process has cost so far.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+    f64::from(ticks) / 100.0
+}

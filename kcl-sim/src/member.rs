@@ -1,0 +1,204 @@
+//! One worker of a world: the real engine on a paused runtime of its own, run step by step.
+
+use std::fmt;
+use std::time::Duration;
+
+use kcl_core::config::{OnExhausted, WorkerConfig};
+use kcl_core::error::RunError;
+use kcl_core::event::{ShutdownReport, WorkerStatus};
+use kcl_core::model::{Timestamp, WorkerId};
+use kcl_core::{ProcessorFactory, Worker, WorkerHandle};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, advance, sleep_until};
+
+use super::call::Call;
+use super::chance::Chance;
+use super::clock::WorkerClock;
+use super::journal::{Journal, Said};
+use super::port::Port;
+use super::processor::Equipment;
+use super::time::{Time, millis};
+use super::watched::WatchedFactory;
+
+/// How a worker's run ended.
+pub type End = Result<ShutdownReport, RunError>;
+
+/// What a worker needs to start, beside its settings and its processors.
+pub(super) struct Start<'a> {
+    pub(super) name: &'a str,
+    pub(super) incarnation: u64,
+    pub(super) now: Time,
+    pub(super) time_of_day: Timestamp,
+    /// Its clock's speed in thousandths of the world's.
+    pub(super) speed: u64,
+    pub(super) chance: Chance,
+}
+
+/// One worker of a world.
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) id: WorkerId,
+    pub(super) chance: Chance,
+    /// Up to where it has run.
+    pub(super) time: Time,
+    handle: WorkerHandle,
+    port: Port,
+    journal: Journal,
+    clock: WorkerClock,
+    pace: Pace,
+    /// How far its clock jumps before it runs again.
+    gap: Duration,
+    run: Option<JoinHandle<End>>,
+    /// Dropped last: what its destructors do, nobody hears.
+    runtime: Runtime,
+}
+
+/// How a worker's time goes with the world's.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    began: Instant,
+    since: Time,
+    speed: u64,
+}
+
+impl Pace {
+    /// The worker's instant at a time of the world.
+    fn instant(&self, time: Time) -> Instant {
+        let gone = millis(time - self.since).saturating_mul(self.speed) / 1_000;
+        self.began + Duration::from_millis(gone)
+    }
+
+    /// The first time of the world at which the worker's clock has reached `instant`.
+    fn time(&self, instant: Instant) -> Time {
+        let gone = millis(instant - self.began).saturating_mul(1_000).div_ceil(self.speed);
+        self.since + Duration::from_millis(gone)
+    }
+}
+
+/// What a worker did in one step.
+pub(super) struct Step {
+    pub(super) calls: Vec<(Time, Box<dyn Call>)>,
+    pub(super) said: Vec<(Time, Said)>,
+}
+
+impl Member {
+    /// Starts a worker.
+    pub(super) fn start<F: ProcessorFactory>(
+        start: Start<'_>,
+        config: WorkerConfig,
+        equip: impl FnOnce(&Journal) -> Equipment<F>,
+    ) -> Result<Self, super::error::SimError> {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .map_err(super::error::SimError::Runtime)?;
+        let began = runtime.block_on(async { Instant::now() });
+        let clock = WorkerClock::new(began, start.time_of_day);
+        let port = Port::new();
+        let journal = Journal::new(port.clone());
+        let wants_dead_letter = config.delivery.failure.then == OnExhausted::DeadLetter;
+        let Equipment { factory, dead_letter } = equip(&journal);
+        let mut builder = Worker::builder(start.name)
+            .records(port.clone())
+            .leases(port.clone())
+            .processor(WatchedFactory::new(factory, journal.clone()))
+            .config(config)
+            .observer(journal.clone())
+            .clock(clock.clone())
+            .incarnation(start.incarnation)
+            .on_one_runtime();
+        if wants_dead_letter {
+            builder = builder.dead_letter(dead_letter);
+        }
+        let worker = builder.build().map_err(super::error::SimError::Config)?;
+        let (id, handle) = (worker.id().clone(), worker.handle());
+        let run = runtime.spawn(worker.run());
+        Ok(Self {
+            name: start.name.to_owned(),
+            id,
+            chance: start.chance,
+            time: start.now,
+            handle,
+            port,
+            journal,
+            clock,
+            pace: Pace { began, since: start.now, speed: start.speed },
+            gap: Duration::ZERO,
+            run: Some(run),
+            runtime,
+        })
+    }
+
+    /// Runs until `until`, or the next call that it makes.
+    pub(super) fn step(&mut self, until: Time) -> Step {
+        let gap = std::mem::take(&mut self.gap);
+        let (port, target) = (self.port.clone(), self.pace.instant(until));
+        let (reached, now) = self.runtime.block_on(async move {
+            if !gap.is_zero() {
+                advance(gap).await;
+            }
+            tokio::select! {
+                biased;
+                () = port.called() => (false, Instant::now()),
+                () = sleep_until(target) => (true, Instant::now()),
+            }
+        });
+        let reached = if reached { until } else { self.pace.time(now).min(until) };
+        self.time = self.time.max(reached);
+        let (pace, latest) = (self.pace, self.time);
+        let at = |instant| pace.time(instant).min(latest);
+        let calls = self.port.take().into_iter();
+        let said = self.journal.take().into_iter();
+        Step {
+            calls: calls.map(|(instant, call)| (at(instant), call)).collect(),
+            said: said.map(|(instant, said)| (at(instant), said)).collect(),
+        }
+    }
+
+    /// Stops it until `until`, then lets its clock show how long that was: SIGSTOP and SIGCONT.
+    pub(super) fn freeze(&mut self, until: Time) {
+        self.gap += self.pace.instant(until) - self.pace.instant(self.time);
+        self.time = until;
+    }
+
+    /// Stops it until `until`, as a machine that sleeps: only its fence clock shows how long.
+    pub(super) fn suspend(&mut self, until: Time) {
+        let gap = self.pace.instant(until) - self.pace.instant(self.time);
+        self.clock.suspend(gap);
+        self.pace.since = self.pace.since + (until - self.time);
+        self.time = until;
+    }
+
+    /// Asks it to shut down.
+    pub(super) fn shut_down(&self) {
+        self.handle.shut_down();
+    }
+
+    /// How its run ended, if it did: none within if the engine panicked. Told once.
+    pub(super) fn end(&mut self) -> Option<Option<End>> {
+        let run = self.run.take_if(|run| run.is_finished())?;
+        Some(self.runtime.block_on(run).ok())
+    }
+
+    /// Kills it.
+    pub(super) fn kill(self) {
+        self.port.cut();
+        drop(self.runtime);
+    }
+
+    /// What it says of itself.
+    pub(super) fn status(&self) -> WorkerStatus {
+        self.handle.status()
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("id", &self.id)
+            .field("time", &self.time)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,328 @@
+//! [`MemoryLeaseStore`]: lease writes applied to a map, with pages that are no more atomic than
+//! DynamoDB's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use kcl_core::backend::{
+    Conditional, JavaRow, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading,
+};
+use kcl_core::model::{Lease, LeaseKey, Presence, StreamName, StreamStart, WorkerId};
+
+/// The name under which its errors speak of the table.
+const TABLE: &str = "memory";
+/// How many rows one page of DynamoDB holds, by and large: 1 MiB of leases of 350 bytes.
+const PAGE_ROWS_MAX: usize = 3_000;
+/// How many such rows half a read unit pays for.
+const ROWS_PER_HALF_UNIT: usize = 12;
+
+/// Leases in memory: a handle to one table, which its clones share.
+///
+/// Each write is [`LeaseWrite::apply`], so this store is the contract itself. A page of a scan
+/// reads the table when it is asked for, not when the scan began; what changed meanwhile shows in
+/// later pages only.
+///
+/// ```
+/// use kcl_sim::memory::MemoryLeaseStore;
+///
+/// let store = MemoryLeaseStore::new();
+/// let of_another_worker = store.clone();
+/// ```
+#[derive(Clone, Debug)]
+pub struct MemoryLeaseStore {
+    // Shared by the workers of one process, and locked for one step at a time, as DynamoDB orders
+    // the writes to one row.
+    table: Arc<Mutex<Table>>,
+    page_rows_max: usize,
+    scans_lag: usize,
+}
+
+impl Default for MemoryLeaseStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryLeaseStore {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { table: Arc::default(), page_rows_max: PAGE_ROWS_MAX, scans_lag: 0 }
+    }
+
+    /// This handle, with pages of at most `rows` rows; at least one. Default: 3,000.
+    #[must_use]
+    pub const fn with_page_rows(mut self, rows: usize) -> Self {
+        self.page_rows_max = if rows == 0 { 1 } else { rows };
+        self
+    }
+
+    /// This handle, with eventual scans that do not show the last `writes` writes to the table. Default: 0.
+    ///
+    /// The table remembers as many writes as any of its handles was ever told to leave out.
+    #[must_use]
+    pub fn with_stale_scans(mut self, writes: usize) -> Self {
+        self.scans_lag = writes;
+        let mut table = self.lock();
+        table.undo_max = table.undo_max.max(writes);
+        drop(table);
+        self
+    }
+
+    /// Puts a lease as it stands, as if somebody else had written it.
+    pub fn insert_lease(&self, lease: Lease) {
+        let key = lease.key.to_string();
+        self.lock().set(key, Some(Row::Lease(lease)));
+    }
+
+    /// Puts a row of the Java KCL that is no lease.
+    pub fn insert_java_row(&self, row: JavaRow) {
+        self.lock().set(row.key.clone(), Some(Row::Java(row)));
+    }
+
+    /// Removes a row, whatever it is.
+    pub fn remove(&self, key: &str) {
+        self.lock().set(key.to_owned(), None);
+    }
+
+    /// All leases as they are.
+    #[must_use]
+    pub fn leases(&self) -> Vec<Lease> {
+        let table = self.lock();
+        let leases = table.rows.values().filter_map(|row| match row {
+            Row::Lease(lease) => Some(lease.clone()),
+            Row::Presence(_) | Row::Stream(_) | Row::Java(_) => None,
+        });
+        leases.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // No step leaves the map half changed, so a panic elsewhere does no harm here.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All rows by their keys, as in DynamoDB: one space of keys for every kind of row.
+#[derive(Debug, Default)]
+struct Table {
+    rows: BTreeMap<String, Row>,
+    /// What the last writes replaced, newest last.
+    undo: VecDeque<(String, Option<Row>)>,
+    undo_max: usize,
+}
+
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all rows are leases")]
+enum Row {
+    Lease(Lease),
+    Presence(Presence),
+    Stream(StreamStart),
+    Java(JavaRow),
+}
+
+impl Table {
+    fn set(&mut self, key: String, row: Option<Row>) {
+        let old = match row {
+            Some(row) => self.rows.insert(key.clone(), row),
+            None => self.rows.remove(&key),
+        };
+        if self.undo_max > 0 {
+            self.undo.push_back((key, old));
+            let surplus = self.undo.len().saturating_sub(self.undo_max);
+            self.undo.drain(..surplus);
+        }
+    }
+
+    fn lease(&self, key: &LeaseKey) -> Result<Option<&Lease>, LeaseStoreError> {
+        match self.rows.get(key.as_str()) {
+            None => Ok(None),
+            Some(Row::Lease(lease)) => Ok(Some(lease)),
+            Some(Row::Presence(_) | Row::Stream(_) | Row::Java(_)) => {
+                Err(unreadable(key.as_str(), "it is no lease"))
+            }
+        }
+    }
+
+    /// A Java row of that key stores no start.
+    fn start(&self, stream: &StreamName) -> Result<Option<&StreamStart>, LeaseStoreError> {
+        match self.rows.get(stream.as_str()) {
+            None | Some(Row::Java(_)) => Ok(None),
+            Some(Row::Stream(start)) => Ok(Some(start)),
+            Some(Row::Lease(_) | Row::Presence(_)) => {
+                Err(unreadable(stream.as_str(), "it is no stream's row"))
+            }
+        }
+    }
+
+    /// The rows as they were before the last `lag` writes.
+    fn before(&self, lag: usize) -> BTreeMap<String, Row> {
+        let mut rows = self.rows.clone();
+        for (key, old) in self.undo.iter().rev().take(lag) {
+            match old {
+                Some(row) => rows.insert(key.clone(), row.clone()),
+                None => rows.remove(key),
+            };
+        }
+        rows
+    }
+}
+
+fn page(rows: &BTreeMap<String, Row>, from: Option<PageToken>, rows_max: usize) -> Page {
+    let mut page = Page::default();
+    let from = from.map_or(Bound::Unbounded, |PageToken(key)| Bound::Excluded(key));
+    let mut rest = rows.range((from, Bound::Unbounded)).peekable();
+    let mut read: usize = 0;
+    let mut last = None;
+    for (key, row) in rest.by_ref().take(rows_max) {
+        match row.clone() {
+            Row::Lease(lease) => page.leases.push(lease),
+            Row::Presence(presence) => page.presence.push(presence),
+            Row::Stream(start) => page.stream_starts.push(start),
+            Row::Java(row) => page.java.push(row),
+        }
+        read += 1;
+        last = Some(key);
+    }
+    if rest.peek().is_some() {
+        page.next = last.cloned().map(PageToken);
+    }
+    let halves = u32::try_from(read.div_ceil(ROWS_PER_HALF_UNIT)).unwrap_or(u32::MAX);
+    page.read_units = f64::from(halves) / 2.0;
+    page
+}
+
+#[async_trait]
+impl LeaseStore for MemoryLeaseStore {
+    async fn prepare(&self) -> Result<(), LeaseStoreError> {
+        Ok(())
+    }
+
+    async fn scan(
+        &self,
+        from: Option<PageToken>,
+        reading: Reading,
+    ) -> Result<Page, LeaseStoreError> {
+        let table = self.lock();
+        let page = match (self.scans_lag, reading) {
+            (0, _) | (_, Reading::Consistent) => page(&table.rows, from, self.page_rows_max),
+            (lag, Reading::Eventual) => page(&table.before(lag), from, self.page_rows_max),
+        };
+        drop(table);
+        Ok(page)
+    }
+
+    async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
+        Ok(self.lock().lease(key)?.cloned())
+    }
+
+    async fn write(&self, write: &LeaseWrite) -> Result<Conditional, LeaseStoreError> {
+        let mut table = self.lock();
+        let found = table.lease(&write.key)?.cloned();
+        let Some(after) = write.apply(found.as_ref()) else {
+            return Ok(Conditional::Lost { found });
+        };
+        table.set(write.key.to_string(), after.clone().map(Row::Lease));
+        drop(table);
+        after.or(found).map(Conditional::Applied).ok_or_else(|| {
+            unreadable(write.key.as_str(), "a write that was made neither left nor found it")
+        })
+    }
+
+    async fn stream_start(
+        &self,
+        stream: &StreamName,
+    ) -> Result<Option<StreamStart>, LeaseStoreError> {
+        Ok(self.lock().start(stream)?.cloned())
+    }
+
+    async fn create_stream_start(
+        &self,
+        start: &StreamStart,
+    ) -> Result<StreamStart, LeaseStoreError> {
+        let mut table = self.lock();
+        if let Some(stored) = table.start(&start.stream)? {
+            return Ok(stored.clone());
+        }
+        table.set(start.stream.to_string(), Some(Row::Stream(start.clone())));
+        Ok(start.clone())
+    }
+
+    async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError> {
+        let mut table = self.lock();
+        let Some(stored) = table.start(stream)?.cloned() else {
+            return Err(unreadable(stream.as_str(), "no start is stored"));
+        };
+        let marked = StreamStart { bootstrapped: true, ..stored };
+        table.set(stream.to_string(), Some(Row::Stream(marked)));
+        drop(table);
+        Ok(())
+    }
+
+    async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
+        let key = presence.worker.to_string();
+        self.lock().set(key, Some(Row::Presence(presence.clone())));
+        Ok(())
+    }
+
+    async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError> {
+        self.lock().set(worker.to_string(), None);
+        Ok(())
+    }
+}
+
+fn unreadable(key: &str, problem: &str) -> LeaseStoreError {
+    LeaseStoreError::Unreadable {
+        table: TABLE.to_owned(),
+        key: key.to_owned(),
+        problem: problem.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kcl_core::model::{Timestamp, WorkerId};
+
+    use super::*;
+
+    fn presence(worker: &str, beat: u64) -> Presence {
+        let expiry = Duration::from_secs(10);
+        Presence { worker: WorkerId::from(worker), beat, expiry, last_update: Timestamp::default() }
+    }
+
+    async fn beats(store: &MemoryLeaseStore) -> Vec<u64> {
+        let page = store.scan(None, Reading::Eventual).await.unwrap();
+        page.presence.iter().map(|presence| presence.beat).collect()
+    }
+
+    #[tokio::test]
+    async fn a_stale_scan_shows_the_table_as_it_was() {
+        let store = MemoryLeaseStore::new();
+        let stale = store.clone().with_stale_scans(2);
+        for (worker, beat) in [("a", 1), ("b", 1), ("a", 2)] {
+            store.put_presence(&presence(worker, beat)).await.unwrap();
+        }
+        assert_eq!(beats(&store).await, [2, 1]);
+        assert_eq!(beats(&stale).await, [1], "a's first write alone");
+        store.delete_presence(&WorkerId::from("a")).await.unwrap();
+        assert_eq!(beats(&stale).await, [1, 1], "both first writes");
+    }
+
+    #[tokio::test]
+    async fn a_page_reads_the_table_when_it_is_asked_for() {
+        let store = MemoryLeaseStore::new().with_page_rows(1);
+        for worker in ["a", "b", "c"] {
+            store.put_presence(&presence(worker, 1)).await.unwrap();
+        }
+        let first = store.scan(None, Reading::Eventual).await.unwrap();
+        assert_eq!(first.presence, [presence("a", 1)]);
+        store.put_presence(&presence("a", 2)).await.unwrap();
+        store.put_presence(&presence("b", 2)).await.unwrap();
+        store.delete_presence(&WorkerId::from("c")).await.unwrap();
+        let second = store.scan(first.next, Reading::Eventual).await.unwrap();
+        assert_eq!((second.presence, second.next), (vec![presence("b", 2)], None));
+    }
+}

@@ -1,0 +1,381 @@
+//! One stream: put, reshard, trim, delete; and the source that reads it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kcl_core::BoxError;
+use kcl_core::backend::{
+    Clock, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
+};
+use kcl_core::kpl::hash_key;
+use kcl_core::model::{
+    Moment, SequenceNumber, Shard, ShardId, StreamArn, StreamDescription, StreamName, StreamStatus,
+    Timestamp,
+};
+
+use super::iterator::{self, MemoryReader, Reply};
+use super::limits::Limits;
+use super::shard_map::ShardMap;
+
+/// How long records are kept unless told otherwise, as in Kinesis.
+const RETENTION: Duration = Duration::from_hours(24);
+
+/// How long an iterator is good for unless told otherwise, as in Kinesis.
+const ITERATOR_EXPIRY: Duration = Duration::from_mins(5);
+
+/// A stream in memory. Clones are handles to the same stream.
+///
+/// # Examples
+/// ```
+/// # use std::sync::Arc;
+/// # use kcl_core::backend::SystemClock;
+/// # use kcl_core::backend::{ReadFrom, RecordSource};
+/// # use kcl_sim::memory::MemoryStream;
+/// # async fn example() -> Result<(), kcl_core::backend::SourceError> {
+/// let stream = MemoryStream::new("orders", 2, Arc::new(SystemClock::default()));
+/// let (shard, _) = stream.put("customer-7", "a pound of tea")?;
+/// let mut reader = stream.open(&shard, ReadFrom::TrimHorizon).await?;
+/// assert_eq!(reader.read(10).await?.records.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct MemoryStream {
+    name: StreamName,
+    clock: Arc<dyn Clock>,
+    /// Shared by producers, readers and whoever turns the knobs, each of them synchronous: no
+    /// message could be answered before the next step of a simulation.
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    shards: Option<ShardMap>,
+    incarnation: u64,
+    births: i64,
+    knobs: Knobs,
+}
+
+/// Which page of a list of shards is late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a list has a first page and others")]
+pub enum LatePage {
+    /// The first one.
+    First,
+    /// All but the first one.
+    Others,
+}
+
+/// How the stream treats those who read it.
+#[derive(Debug)]
+struct Knobs {
+    retention: Duration,
+    limits: Limits,
+    throttle_next: usize,
+    iterator_expiry: Duration,
+    list_lag: Duration,
+    page_shards: Option<usize>,
+    late_page: LatePage,
+    end_apart: bool,
+}
+
+impl MemoryStream {
+    /// A stream whose shards share the hash keys evenly, without limits.
+    #[must_use]
+    pub fn new(name: impl Into<StreamName>, shards: usize, clock: Arc<dyn Clock>) -> Self {
+        let map = ShardMap::new(shards, clock.time_of_day(), 0);
+        let knobs = Knobs {
+            retention: RETENTION,
+            limits: Limits::NONE,
+            throttle_next: 0,
+            iterator_expiry: ITERATOR_EXPIRY,
+            list_lag: Duration::ZERO,
+            page_shards: None,
+            late_page: LatePage::First,
+            end_apart: false,
+        };
+        let state = State { shards: Some(map), incarnation: 1, births: 0, knobs };
+        Self { name: name.into(), clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Puts a record; returns where it went.
+    ///
+    /// # Errors
+    /// If the stream is deleted.
+    pub fn put(
+        &self,
+        partition_key: &str,
+        data: impl Into<Bytes>,
+    ) -> Result<(ShardId, SequenceNumber), SourceError> {
+        self.put_at(hash_key(partition_key), partition_key, data)
+    }
+
+    /// Puts a record under a hash key of its own.
+    ///
+    /// # Errors
+    /// If the stream is deleted.
+    pub fn put_at(
+        &self,
+        hash_key: u128,
+        partition_key: &str,
+        data: impl Into<Bytes>,
+    ) -> Result<(ShardId, SequenceNumber), SourceError> {
+        let (mut state, now) = (self.state(), self.clock.time_of_day());
+        let shards = self.shards_of(&mut state)?;
+        shards
+            .put(hash_key, partition_key, data.into(), now)
+            .ok_or_else(|| self.refused("no open shard takes this hash key"))
+    }
+
+    /// Splits an open shard; `at` becomes the first hash key of its second child.
+    ///
+    /// # Errors
+    /// If the shard is not there or not open, or `at` lies outside of it.
+    pub fn split(&self, shard: &ShardId, at: u128) -> Result<[ShardId; 2], SourceError> {
+        let (mut state, now) = (self.state(), self.clock.time_of_day());
+        let shards = self.shards_of(&mut state)?;
+        shards.split(shard, at, now).map_err(|why| self.refused(why))
+    }
+
+    /// Merges two open shards that lie side by side.
+    ///
+    /// # Errors
+    /// If one is not there or not open, or they are not side by side.
+    pub fn merge(&self, one: &ShardId, other: &ShardId) -> Result<ShardId, SourceError> {
+        let (mut state, now) = (self.state(), self.clock.time_of_day());
+        let shards = self.shards_of(&mut state)?;
+        shards.merge(one, other, now).map_err(|why| self.refused(why))
+    }
+
+    /// Drops the records of a shard before this one.
+    pub fn trim_before(&self, shard: &ShardId, sequence: SequenceNumber) {
+        let (mut state, now) = (self.state(), self.clock.time_of_day());
+        let retention = state.knobs.retention;
+        let log = state.shards.as_mut().and_then(|shards| shards.log(shard, retention, now));
+        if let Some(log) = log {
+            log.trim_while(|record| record.position.sequence < sequence);
+        }
+    }
+
+    /// Drops all records, and the shards that are closed.
+    pub fn trim_all(&self) {
+        let now = self.clock.time_of_day();
+        if let Some(shards) = &mut self.state().shards {
+            shards.trim_all(now);
+        }
+    }
+
+    /// Deletes the stream. Readers and lists say that it is missing.
+    pub fn delete(&self) {
+        self.state().remove();
+    }
+
+    /// Deletes the stream and creates another one of the same name. Iterators are worth nothing
+    /// any more, and sequence numbers of the former stream are refused.
+    pub fn recreate(&self, shards: usize) {
+        let now = self.clock.time_of_day();
+        let mut state = self.state();
+        state.remove();
+        state.shards = Some(ShardMap::new(shards, now, state.births.saturating_add(1)));
+        state.incarnation = state.incarnation.saturating_add(1);
+    }
+
+    /// Sets how long records, and shards after their end, are kept.
+    pub fn set_retention(&self, retention: Duration) {
+        self.state().knobs.retention = retention;
+    }
+
+    /// Sets what a shard allows.
+    pub fn set_limits(&self, limits: Limits) {
+        self.state().knobs.limits = limits;
+    }
+
+    /// Throttles the next so many reads, whatever the limits.
+    pub fn throttle_next(&self, reads: usize) {
+        self.state().knobs.throttle_next = reads;
+    }
+
+    /// Sets how long an iterator is good for after it was made.
+    pub fn set_iterator_expiry(&self, expiry: Duration) {
+        self.state().knobs.iterator_expiry = expiry;
+    }
+
+    /// Makes lists show the shards as they were so long ago.
+    pub fn set_list_lag(&self, lag: Duration) {
+        self.state().knobs.list_lag = lag;
+    }
+
+    /// Makes lists consist of pages of so many shards, of which only the first one, or only the
+    /// others, are late: what happened meanwhile is seen by half.
+    pub fn set_page_shards(&self, shards: usize, late: LatePage) {
+        let knobs = &mut self.state().knobs;
+        (knobs.page_shards, knobs.late_page) = (Some(shards.max(1)), late);
+    }
+
+    /// Forgets a closed shard and its records, as if its retention were over.
+    ///
+    /// # Errors
+    /// If the shard is not there, or open.
+    pub fn forget(&self, shard: &ShardId) -> Result<(), SourceError> {
+        let mut state = self.state();
+        let shards = self.shards_of(&mut state)?;
+        shards.forget(shard).map_err(|why| self.refused(why))
+    }
+
+    /// Makes the end of a shard come by itself, not with the last records.
+    pub fn set_end_apart(&self, apart: bool) {
+        self.state().knobs.end_apart = apart;
+    }
+
+    /// Every shard that is there, as it is now.
+    #[must_use]
+    pub fn shards(&self) -> Vec<Shard> {
+        let (state, now) = (self.state(), self.clock.time_of_day());
+        let retention = state.knobs.retention;
+        let all = |shards: &ShardMap| shards.list(&ShardFilter::All, retention, now, |_| now);
+        state.shards.as_ref().map(all).unwrap_or_default()
+    }
+
+    /// Starts to read a shard, as [`RecordSource::open`] does.
+    ///
+    /// # Errors
+    /// As [`RecordSource::open`].
+    pub fn reader(&self, shard: &ShardId, from: ReadFrom) -> Result<MemoryReader, SourceError> {
+        let (now, time) = (self.clock.now(), self.clock.time_of_day());
+        let mut state = self.state();
+        let State { shards, incarnation, knobs, .. } = &mut *state;
+        let shards = shards.as_mut().ok_or_else(|| self.missing())?;
+        let log = shards.log(shard, knobs.retention, time);
+        let log = log.ok_or_else(|| self.shard_missing(shard))?;
+        if !log.meter.admits_open(&knobs.limits, now) {
+            return Err(throttled());
+        }
+        Ok(MemoryReader {
+            stream: self.clone(),
+            incarnation: *incarnation,
+            shard: shard.clone(),
+            next: iterator::start(log, from, time)?,
+            made: now,
+            end: None,
+        })
+    }
+
+    /// Answers a reader: the records, when its next iterator was made, and the shard's end.
+    pub(super) fn read(
+        &self,
+        reader: &MemoryReader,
+        records_max: usize,
+    ) -> Result<(Reply, Moment, Option<ShardClosed>), SourceError> {
+        let (now, time) = (self.clock.now(), self.clock.time_of_day());
+        let mut state = self.state();
+        let State { shards, incarnation, knobs, .. } = &mut *state;
+        let shards = shards.as_mut().ok_or_else(|| self.missing())?;
+        if *incarnation != reader.incarnation || now.since(reader.made) > knobs.iterator_expiry {
+            return Err(SourceError::Expired);
+        }
+        let log = shards.log(&reader.shard, knobs.retention, time);
+        let log = log.ok_or_else(|| self.shard_missing(&reader.shard))?;
+        if knobs.throttles_next() || !log.meter.admits_read(&knobs.limits, now) {
+            return Err(throttled());
+        }
+        let reply = iterator::read(log, reader.next, records_max, time);
+        log.meter.count_read(&knobs.limits, reply.bytes, now);
+        let ends = reply.is_last && (reply.records.is_empty() || !knobs.end_apart);
+        let end = ends.then(|| ShardClosed::new(shards.children(&reader.shard)));
+        Ok((reply, now, end))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shards_of<'a>(&self, state: &'a mut State) -> Result<&'a mut ShardMap, SourceError> {
+        state.shards.as_mut().ok_or_else(|| self.missing())
+    }
+
+    fn missing(&self) -> SourceError {
+        SourceError::StreamMissing { stream: self.name.as_str().to_owned() }
+    }
+
+    fn shard_missing(&self, shard: &ShardId) -> SourceError {
+        let stream = self.name.as_str().to_owned();
+        SourceError::ShardMissing { stream, shard: shard.clone() }
+    }
+
+    fn refused(&self, why: &'static str) -> SourceError {
+        SourceError::Refused { stream: self.name.as_str().to_owned(), source: said(why) }
+    }
+}
+
+impl State {
+    fn remove(&mut self) {
+        if let Some(shards) = self.shards.take() {
+            self.births = self.births.max(shards.birth());
+        }
+    }
+}
+
+impl Knobs {
+    fn throttles_next(&mut self) -> bool {
+        let throttles = self.throttle_next > 0;
+        self.throttle_next = self.throttle_next.saturating_sub(1);
+        throttles
+    }
+
+    /// When the list shows each of its shards, by place.
+    fn shown_at(&self, now: Timestamp) -> impl Fn(usize) -> Timestamp {
+        let (page, late) = (self.page_shards.unwrap_or(usize::MAX), now.before(self.list_lag));
+        let is_first_late = self.page_shards.is_none() || self.late_page == LatePage::First;
+        move |nth| if (nth < page) == is_first_late { late } else { now }
+    }
+}
+
+#[async_trait]
+impl RecordSource for MemoryStream {
+    async fn describe(&self) -> Result<StreamDescription, SourceError> {
+        let (mut state, now) = (self.state(), self.clock.time_of_day());
+        let created = self.shards_of(&mut state)?.created();
+        let name = &self.name;
+        Ok(StreamDescription {
+            name: name.clone(),
+            arn: StreamArn::from(format!("arn:aws:kinesis:local:000000000000:stream/{name}")),
+            id: Some(state.incarnation.to_string()),
+            created,
+            retention: state.knobs.retention,
+            status: StreamStatus::Active,
+            now: Timestamp::from_epoch_millis(now.epoch_seconds().saturating_mul(1_000)),
+        })
+    }
+
+    async fn list_shards(&self, filter: ShardFilter) -> Result<Vec<Shard>, SourceError> {
+        let (state, now) = (self.state(), self.clock.time_of_day());
+        let shards = state.shards.as_ref().ok_or_else(|| self.missing())?;
+        Ok(shards.list(&filter, state.knobs.retention, now, state.knobs.shown_at(now)))
+    }
+
+    async fn open(
+        &self,
+        shard: &ShardId,
+        from: ReadFrom,
+    ) -> Result<Box<dyn ShardReader>, SourceError> {
+        Ok(Box::new(self.reader(shard, from)?))
+    }
+}
+
+impl fmt::Debug for MemoryStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStream").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A cause in words.
+pub(super) fn said(why: &'static str) -> BoxError {
+    why.into()
+}
+
+fn throttled() -> SourceError {
+    SourceError::Throttled { source: said("the limits of the shard are exceeded") }
+}

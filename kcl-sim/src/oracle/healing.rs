@@ -1,0 +1,101 @@
+//! Promises about what happens when the faults have stopped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kcl_core::event::{WorkerState, WorkerStatus};
+use kcl_core::model::{Lease, LeaseKey, WorkerId};
+
+use super::{Facts, Oracle};
+
+/// Whether a fleet is as it should be; else what is not.
+pub(in super::super) fn is_healthy(
+    facts: &Facts,
+    leases: &[Lease],
+    workers: &[WorkerStatus],
+) -> Result<(), (Oracle, String)> {
+    for worker in workers {
+        if worker.state != WorkerState::Running {
+            return Err((Oracle::WorkersRun, format!("{} is {:?}", worker.worker, worker.state)));
+        }
+    }
+    let held = held(facts, leases, workers)?;
+    done(facts, leases)?;
+    let counts = held.values().map(Vec::len);
+    let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
+    if most > least + 1 {
+        return Err((Oracle::Balanced, format!("{least} to {most} held: {held:?}")));
+    }
+    for worker in workers {
+        let table = held.get(&worker.worker).cloned().unwrap_or_default();
+        let said: Vec<_> = worker.held.iter().map(|shard| shard.key.clone()).collect();
+        if table != said {
+            let seen = format!("{} says {said:?}, the table {table:?}", worker.worker);
+            return Err((Oracle::StatusTrue, seen));
+        }
+        for shard in &worker.held {
+            let lease = leases.iter().find(|lease| lease.key == shard.key);
+            let stored = lease.map(|lease| lease.checkpoint);
+            if shard.checkpoint != stored || shard.behind_latest != Some(Duration::ZERO) {
+                let seen = format!("{} says {shard:?}, stored is {stored:?}", worker.worker);
+                return Err((Oracle::StatusTrue, seen));
+            }
+        }
+    }
+    Ok(())
+}
+
+type Held = BTreeMap<WorkerId, Vec<LeaseKey>>;
+
+fn held(
+    facts: &Facts,
+    leases: &[Lease],
+    workers: &[WorkerStatus],
+) -> Result<Held, (Oracle, String)> {
+    let mut held: Held = workers.iter().map(|worker| (worker.worker.clone(), Vec::new())).collect();
+    for lease in leases.iter().filter(|lease| !lease.is_ended()) {
+        if lease.checkpoint_owner.is_some() {
+            return Err((Oracle::HandOversEnd, format!("{} is between owners", lease.key)));
+        }
+        let keys = lease.owner.as_ref().and_then(|owner| held.get_mut(owner));
+        let Some(keys) = keys else {
+            return Err((Oracle::AllHeld, format!("{} is owned by {:?}", lease.key, lease.owner)));
+        };
+        keys.push(lease.key.clone());
+    }
+    for (shard, known) in facts.shards.iter().filter(|(_, known)| !known.is_closed) {
+        let key = LeaseKey::from(shard);
+        if !leases.iter().any(|lease| lease.key == key) {
+            let seen = format!("open shard {shard} has no lease, done {}", known.is_all_done());
+            return Err((Oracle::AllHeld, seen));
+        }
+    }
+    Ok(held)
+}
+
+fn done(facts: &Facts, leases: &[Lease]) -> Result<(), (Oracle, String)> {
+    for (shard, known) in &facts.shards {
+        if !known.is_all_done() {
+            let (done, all) = (known.done(), known.records.len());
+            return Err((Oracle::AllDone, format!("{shard}: {done} of {all} records are done")));
+        }
+        let lease = leases.iter().find(|lease| lease.key.shard() == *shard);
+        if known.is_closed && lease.is_some_and(|lease| !lease.is_ended()) {
+            return Err((Oracle::AllDone, format!("{shard} is closed, and its end not stored")));
+        }
+        let place = lease.and_then(|lease| known.after(lease.checkpoint, lease.start_at));
+        let is_stored = !facts.is_automatic
+            || place.is_none_or(|place| place.max(known.trimmed) >= known.records.len());
+        if !is_stored {
+            let checkpoint = lease.map(|lease| lease.checkpoint);
+            return Err((Oracle::AllDone, format!("{shard} is stored at {checkpoint:?}")));
+        }
+    }
+    // Of a closed shard the end is stored, whatever its processor does.
+    let mut open = facts.shards.values().filter(|known| !known.is_closed);
+    let is_worked_on = open.any(|known| known.done() > known.unasked());
+    if is_worked_on && !facts.has_stored {
+        return Err((Oracle::AllDone, "processors never store a checkpoint".to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! Promises about leases: counters, checkpoints, holders, ends.
+
+use std::time::Duration;
+
+use kcl_core::backend::{LeaseWrite, WriteKind};
+use kcl_core::model::{Checkpoint, Lease};
+
+use super::super::time::Time;
+use super::facts::{OwnerFacts, WITHIN};
+use super::{Facts, Oracle};
+
+/// How long it takes at most until the lease side hears of an acknowledgement, drift included.
+const PUBLISHED_WITHIN: Duration = Duration::from_millis(25);
+
+/// A write that has landed and changed a row.
+pub(in super::super) struct Landing<'a> {
+    pub(in super::super) at: Time,
+    pub(in super::super) write: &'a LeaseWrite,
+    pub(in super::super) before: Option<&'a Lease>,
+    pub(in super::super) after: Option<&'a Lease>,
+}
+
+impl Facts {
+    /// A write has landed and changed a row.
+    pub(in super::super) fn landed(&mut self, landing: &Landing<'_>) {
+        match (landing.before, landing.after) {
+            (None, Some(after)) => self.created(landing, after),
+            (Some(before), Some(after)) => {
+                self.counter(landing, before, after);
+                self.checkpoint(landing, before, after);
+                self.pending(landing, before, after);
+                self.taken(landing, before, after);
+                self.stored(landing, before, after);
+                self.extends(landing, before, after);
+            }
+            (Some(before), None) => self.deleted(landing, before),
+            (None, None) => {}
+        }
+    }
+
+    /// When the first copy of a write was sent.
+    fn first_sent(&self, landing: &Landing<'_>) -> Time {
+        let write = (landing.write.worker.clone(), landing.write.number);
+        self.sent.get(&write).copied().unwrap_or(landing.at)
+    }
+
+    fn created(&mut self, landing: &Landing<'_>, after: &Lease) {
+        let place = self.after(after);
+        let facts = self.shards.entry(after.key.shard()).or_default();
+        facts.had_lease = true;
+        if facts.may_return {
+            facts.begins_anew();
+        }
+        facts.moved = landing.at;
+        let done = facts.done();
+        self.check(landing.at, Oracle::NoSkip, place.is_some_and(|place| place <= done), || {
+            let at = (after.checkpoint, after.start_at);
+            format!("{} is created at {at:?}, place {place:?}, done are {done}", after.key)
+        });
+    }
+
+    fn counter(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        let begins = matches!(landing.write.kind, WriteKind::BeginHandOver { .. });
+        let rises = after.counter > before.counter || begins && after.counter == before.counter;
+        self.check(landing.at, Oracle::CountersRise, rises, || {
+            format!("{}: from {} to {}", after.key, before.counter, after.counter)
+        });
+        self.shards.entry(after.key.shard()).or_default();
+    }
+
+    fn checkpoint(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        if before.checkpoint == after.checkpoint {
+            return;
+        }
+        let (at, write, key) = (landing.at, landing.write, &after.key);
+        let change = || format!("{key}: {:?} to {:?}", before.checkpoint, after.checkpoint);
+        let is_disturbed = self.shards.get(&key.shard()).is_some_and(|facts| facts.is_disturbed);
+        let rises = after.checkpoint > before.checkpoint || is_disturbed;
+        self.check(at, Oracle::CheckpointsRise, rises, change);
+        self.check(at, Oracle::HolderWrites, before.holder() == Some(&write.worker), || {
+            format!("{} by {}, held by {:?}", change(), write.worker, before.holder())
+        });
+        let (is_automatic, knows) = (self.is_automatic, self.knows_processors);
+        self.has_stored |= after.checkpoint != Checkpoint::ShardEnd;
+        let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
+        if facts.is_of_another_stream {
+            return;
+        }
+        let (place, done) = (facts.after(after.checkpoint, after.start_at), facts.done());
+        let delivered = facts.owners.values().map(|owner| owner.next).max().unwrap_or(0);
+        let bound = if is_automatic || after.is_ended() {
+            done
+        } else if knows {
+            facts.asked.max(facts.unasked())
+        } else {
+            done.max(delivered)
+        };
+        let is_due = place.is_some_and(|place| place <= bound);
+        if let Some(place) = place.filter(|_| is_due && !is_automatic && !knows) {
+            // The application itself said that these are done, perhaps before they came to it.
+            facts.set_done(done..place);
+            let owner = facts.owners.range_mut(..=before.counter.0).next_back();
+            if let Some((_, owner)) = owner {
+                owner.next = owner.next.max(place);
+            }
+        }
+        self.check(at, Oracle::NoSkip, is_due, || {
+            format!("{} is place {place:?}, done are {done}, asked for {bound}", change())
+        });
+        if after.checkpoint == Checkpoint::ShardEnd {
+            self.ended(landing, after);
+        }
+    }
+
+    /// What is prepared.
+    fn pending(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        if before.pending == after.pending {
+            return;
+        }
+        let (at, worker, key) = (landing.at, &landing.write.worker, &after.key);
+        let change = || format!("{key}: {:?} to {:?}", before.pending, after.pending);
+        self.check(at, Oracle::HolderWrites, before.holder() == Some(worker), change);
+        let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
+        let token = facts.owners.range(..=before.counter.0).next_back().map_or(0, |it| *it.0);
+        let is_by_another = std::mem::replace(&mut facts.prepared_by, token) != token;
+        let is_stored = before.checkpoint != after.checkpoint;
+        let is_settled = before.pending.as_ref().is_none_or(|pending| {
+            after.pending.is_some()
+                || after.checkpoint >= pending.checkpoint
+                || is_by_another && is_stored
+                || facts.is_disturbed
+        });
+        self.check(at, Oracle::PendingKept, is_settled, || {
+            format!("{}, stored {:?}", change(), after.checkpoint)
+        });
+    }
+
+    /// Until when the writer may work on, or that it may no longer.
+    fn extends(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        let (at, write, sent) = (landing.at, landing.write, self.first_sent(landing));
+        let time = after.expiry.unwrap_or_default() * 9 / 10;
+        let until = sent + self.in_the_world(&write.worker, time);
+        let Some(facts) = self.shards.get_mut(&after.key.shard()) else { return };
+        let is_take = matches!(write.kind, WriteKind::Take { .. });
+        let token = if is_take { after.counter.0 } else { before.counter.0 };
+        let owner = facts.owners.range_mut(..=token).next_back().map(|(_, owner)| owner);
+        let Some(owner) = owner.filter(|owner| owner.is(&write.worker)) else { return };
+        let holds = after.holder() == Some(&write.worker);
+        owner.until = if holds { owner.until.max(until) } else { owner.until.min(at) };
+    }
+
+    fn ended(&mut self, landing: &Landing<'_>, after: &Lease) {
+        let shard = after.key.shard();
+        let Some(facts) = self.shards.get_mut(&shard) else { return };
+        facts.is_ended = true;
+        let (is_closed, is_done) = (facts.is_closed, facts.is_all_done());
+        let children = facts.children.clone();
+        let orphan = children
+            .into_iter()
+            .find(|child| self.shards.get(child).is_none_or(|child| !child.had_lease));
+        let is_proven = is_closed && is_done && orphan.is_none();
+        self.check(landing.at, Oracle::ShardEndProven, is_proven, || {
+            format!("{shard}: closed {is_closed}, done {is_done}, child without lease {orphan:?}")
+        });
+    }
+
+    fn taken(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        let WriteKind::Take { .. } = landing.write.kind else { return };
+        let (at, key) = (landing.at, &after.key);
+        let place = self.after(after);
+        let fastest = self.fastest;
+        let facts = self.shards.entry(key.shard()).or_default();
+        let (is_ended, silent) = (facts.is_ended, at - facts.moved);
+        let is_disturbed = facts.is_disturbed;
+        let next = place.unwrap_or(0);
+        let worker = Some(landing.write.worker.clone());
+        let pending = after.pending.clone();
+        let owner = OwnerFacts { worker, next, processed: next, pending, ..OwnerFacts::default() };
+        facts.owners.insert(after.counter.0, owner);
+        self.check(at, Oracle::NoResurrection, !is_ended || is_disturbed, || {
+            format!("{key} is taken though its shard is finished")
+        });
+        let robbed = before.holder().filter(|holder| **holder != landing.write.worker);
+        let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000
+            / u32::try_from(fastest).unwrap_or(1_000);
+        let may = robbed.is_none() || is_disturbed || silent + WITHIN >= due;
+        self.check(at, Oracle::LiveOwnersKept, may, || {
+            format!("{key} is taken from {robbed:?}, silent for {silent:?}, not {due:?}")
+        });
+    }
+
+    /// What the holder stores along with a write.
+    fn stored(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        let (at, write, sent) = (landing.at, landing.write, self.first_sent(landing));
+        let place = self.after(after).unwrap_or(0);
+        let is_automatic = self.is_automatic;
+        let thawed = self.thawed.get(&write.worker);
+        // It may not have come to that yet.
+        let has_just_thawed = thawed.is_some_and(|thawed| *thawed + PUBLISHED_WITHIN > sent);
+        let facts = self.shards.entry(after.key.shard()).or_default();
+        if after.counter != before.counter {
+            facts.moved = at;
+        }
+        let owner = facts.owners.range(..=before.counter.0).next_back().map(|(_, owner)| owner);
+        let is_told = is_automatic && !facts.is_disturbed;
+        let Some(owner) = owner.filter(|_| is_told) else { return };
+        let oracle = match write.kind {
+            WriteKind::Release { .. } | WriteKind::CompleteHandOver { .. } => Oracle::CleanEnds,
+            WriteKind::Renew { .. } => Oracle::RepeatsBounded,
+            WriteKind::Create(_)
+            | WriteKind::Take { .. }
+            | WriteKind::BeginHandOver { .. }
+            | WriteKind::CancelHandOver { .. }
+            | WriteKind::Withdraw { .. }
+            | WriteKind::EndShard { .. }
+            | WriteKind::DeleteEnded { .. }
+            | WriteKind::DeleteUntouched => return,
+        };
+        let is_slack = oracle == Oracle::RepeatsBounded && owner.acknowledges;
+        if is_slack && has_just_thawed {
+            return;
+        }
+        let slack = if is_slack { PUBLISHED_WITHIN } else { Duration::ZERO };
+        let before_sent = owner.history.iter().rev().find(|(when, _)| *when + slack < sent);
+        let due = before_sent.map_or(0, |(_, processed)| *processed);
+        self.check(at, oracle, place >= due, || {
+            format!(
+                "{} stores place {place}, processed when it was sent ({sent} s): {due}",
+                after.key
+            )
+        });
+    }
+
+    fn deleted(&mut self, landing: &Landing<'_>, before: &Lease) {
+        let is_due = match landing.write.kind {
+            WriteKind::DeleteEnded { .. } => before.is_ended(),
+            WriteKind::Create(_)
+            | WriteKind::Take { .. }
+            | WriteKind::Renew { .. }
+            | WriteKind::BeginHandOver { .. }
+            | WriteKind::CompleteHandOver { .. }
+            | WriteKind::CancelHandOver { .. }
+            | WriteKind::Withdraw { .. }
+            | WriteKind::Release { .. }
+            | WriteKind::EndShard { .. }
+            | WriteKind::DeleteUntouched => before.counter.0 == 0 && before.owner.is_none(),
+        };
+        self.check(landing.at, Oracle::NoResurrection, is_due, || {
+            format!("{} is deleted at {:?}", before.key, before.checkpoint)
+        });
+    }
+}
