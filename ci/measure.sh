@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures in the release profile; prints one JSON line for each row of docs/performance.md.
+# Measures in the release profile; prints one JSON line for each row of docs/internals/performance.md.
 #
 #   ci/measure.sh fleet [--trials N] [--only ROW]
 #   ci/measure.sh kpl

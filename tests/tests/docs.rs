@@ -95,13 +95,13 @@ mod tests {
 
     #[test]
     fn every_setting_of_a_worker_is_documented_with_its_default() {
-        let text = read("docs/configuration.md");
+        let text = read("docs/using/configuration.md");
         assert_eq!(documented(&text, "## The worker"), fields(&WorkerConfig::default()));
     }
 
     #[test]
     fn every_setting_of_the_table_is_documented_with_its_default() {
-        let mut told = documented(&read("docs/configuration.md"), "## The lease table");
+        let mut told = documented(&read("docs/using/configuration.md"), "## The lease table");
         assert_eq!(told.remove("table").as_deref(), Some("required"));
         let mut set = fields(&DynamoLeaseStoreConfig::new("orders"));
         set.remove("table");
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_setting_of_the_stream_is_documented_with_its_default() {
-        let mut told = documented(&read("docs/configuration.md"), "## The stream");
+        let mut told = documented(&read("docs/using/configuration.md"), "## The stream");
         assert_eq!(told.remove("stream").as_deref(), Some("required"));
         let mut set = fields(&KinesisSourceConfig::new(StreamId::Name("orders".into())));
         set.retain(|name, _| name.ends_with("timeout"));
@@ -170,7 +170,7 @@ mod tests {
                 assert_eq!(state.on(event), (State::Stopped, Action::Stop));
             }
         }
-        assert_eq!(rows_below(&read("docs/consumer-lifecycle.md"), "## Table"), table);
+        assert_eq!(rows_below(&read("docs/concepts/consumer-lifecycle.md"), "## Table"), table);
     }
 
     /// Everything between backticks.
@@ -189,8 +189,8 @@ mod tests {
         let sources: String =
             all("rs").iter().map(|path| fs::read_to_string(path).expect("readable")).collect();
         for (path, marker) in [
-            ("docs/semantics.md", "Tests: "),
-            ("docs/lease-protocol.md", "Held by "),
+            ("docs/concepts/semantics.md", "Tests: "),
+            ("docs/internals/lease-protocol.md", "Held by "),
             ("ARCHITECTURE.md", "| "),
         ] {
             let text = read(path);
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn every_claim_names_its_tests() {
-        let text = read("docs/semantics.md");
+        let text = read("docs/concepts/semantics.md");
         for claim in text.split("\n\n").filter(|it| it.starts_with("**")) {
             let tests = claim.lines().last().expect("a line");
             let is_named = tests.starts_with("Tests: ")
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn operators_find_every_event_and_every_error() {
-        let text = read("docs/operations.md");
+        let text = read("docs/operating/operations.md");
         for (heading, path, name) in [
             ("## Events", "kcl-core/src/report/event.rs", "Event"),
             ("### `RunError`", "kcl-core/src/report/run_error.rs", "RunError"),
@@ -249,13 +249,14 @@ mod tests {
 
     #[test]
     fn every_oracle_is_named_where_its_promise_is_made() {
-        let promises = read("docs/semantics.md") + &read("docs/lease-protocol.md");
+        let promises =
+            read("docs/concepts/semantics.md") + &read("docs/internals/lease-protocol.md");
         let named: BTreeSet<_> = promises.lines().flat_map(quoted).collect();
         let oracles = variants("kcl-sim/src/oracle/mod.rs", "Oracle");
         for oracle in &oracles {
             assert!(named.contains(oracle.as_str()), "no document makes the promise of {oracle}");
         }
-        let rows = rows_below(&read("docs/lease-protocol.md"), "## Oracles");
+        let rows = rows_below(&read("docs/internals/lease-protocol.md"), "## Oracles");
         for row in rows.iter().filter(|row| row[4] == "yes") {
             assert!(oracles.contains(&row[0]), "the simulator has no oracle {}", row[0]);
         }
@@ -263,7 +264,7 @@ mod tests {
 
     #[test]
     fn testers_find_every_scenario_and_every_fault() {
-        let text = read("docs/testing.md");
+        let text = read("docs/internals/testing.md");
         let told = |heading| -> BTreeSet<_> {
             rows_below(&text, heading).into_iter().skip(1).map(|row| row[0].clone()).collect()
         };
@@ -274,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_simulated_test_is_the_example() {
-        let page = read("docs/testing.md");
+        let page = read("docs/internals/testing.md");
         let (_, rest) = page.split_once("## Testing your own processor").expect("the section");
         let code = rest.split("```rust\n").nth(1).expect("a test");
         let code = code.split("```").next().expect("an end");

@@ -1,7 +1,7 @@
 //! One shard's consumer, as a total function: what each event means in each state.
 //!
 //! There is no state of waiting for parents: a lease whose parents have not ended is never taken, so
-//! a consumer that exists may start. `docs/consumer-lifecycle.md` is the same table, in the same
+//! a consumer that exists may start. `docs/concepts/consumer-lifecycle.md` is the same table, in the same
 //! order.
 
 /// What a consumer is doing.
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_document_has_the_same_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/consumer-lifecycle.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/concepts/consumer-lifecycle.md");
         let document = std::fs::read_to_string(path).unwrap();
         for event in EVENTS {
             let cells = [S::Initializing, S::Processing, S::Ending, S::Draining, S::GivingUp];

@@ -2,7 +2,7 @@
 //!
 //! The other side of a hand-over is [`holding`](crate::lease::holding). A scan only hints that a
 //! lease should move: every write here rests on a consistent read. The rules are
-//! `docs/lease-protocol.md`, L5 and L6.
+//! `docs/internals/lease-protocol.md`, L5 and L6.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! A write is a value. The memory store applies [`LeaseWrite::apply`]; a database store translates
 //! the same [`Precondition`] and [`Effect`] into its own language; a property test compares the two.
-//! The rules are `docs/lease-protocol.md`, section "Writes".
+//! The rules are `docs/internals/lease-protocol.md`, section "Writes".
 
 use std::collections::BTreeSet;
 use std::time::Duration;

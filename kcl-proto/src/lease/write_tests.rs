@@ -1,4 +1,4 @@
-//! The table "Writes" of `docs/lease-protocol.md`, condition by condition and attribute by attribute.
+//! The table "Writes" of `docs/internals/lease-protocol.md`, condition by condition and attribute by attribute.
 
 use super::*;
 use crate::model::HashKeyRange;

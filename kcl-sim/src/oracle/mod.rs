@@ -16,7 +16,7 @@ pub(super) use leases::Landing;
 
 use super::time::Time;
 
-/// A promise that is watched. `docs/semantics.md` and `docs/lease-protocol.md` state it under the
+/// A promise that is watched. `docs/concepts/semantics.md` and `docs/internals/lease-protocol.md` state it under the
 /// same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]

@@ -2,7 +2,7 @@
 //!
 //! [`Holding::on`] takes what happened and returns what to do. It owns the write in flight, the
 //! deadline, the merging of checkpoints into renewals, hand-over, the shard's end and release.
-//! `engine/holder.rs` only carries its effects out. The rules are `docs/lease-protocol.md`, L1 to L9.
+//! `engine/holder.rs` only carries its effects out. The rules are `docs/internals/lease-protocol.md`, L1 to L9.
 
 mod input;
 mod machine;

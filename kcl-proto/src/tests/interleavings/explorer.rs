@@ -28,7 +28,7 @@ pub(super) trait Model: Clone + Hash + Display {
 /// A rule that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Violation {
-    /// The oracle that saw it: a name of `docs/lease-protocol.md`.
+    /// The oracle that saw it: a name of `docs/internals/lease-protocol.md`.
     pub(super) oracle: &'static str,
     /// What it saw.
     pub(super) what: String,

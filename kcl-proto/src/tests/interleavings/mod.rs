@@ -4,7 +4,7 @@
 //! The machines, the writes and the watch over counters are the real ones. What the engine does around
 //! them (scan, take, carry out effects, deliver to a consumer) is [`worker`]; what the network and the
 //! clocks may do to them is [`world`]; what must hold in every state is [`oracles`], under the
-//! names of `docs/lease-protocol.md`.
+//! names of `docs/internals/lease-protocol.md`.
 //!
 //! Time comes in ticks, and everything that is no tick takes as long as it likes: a worker
 //! that is not run for some ticks is paused, a copy of a write that lands some ticks after it was sent

@@ -1,4 +1,4 @@
-//! Measures, and prints one JSON line for each row of `docs/performance.md`: a fleet of real
+//! Measures, and prints one JSON line for each row of `docs/internals/performance.md`: a fleet of real
 //! processes, records of many keys, or the memory of records. Run by `ci/measure.sh`.
 //!
 //! Strikes come at random moments: a fixed delay would lock onto the periodic scans.
