@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::faults::{Fault, Tally};
-use super::scenario::{Outcome, Scenario};
+use crate::scenario::{Outcome, Scenario};
+use crate::world::faults::{Fault, Tally};
 
 /// What many worlds came to.
 #[derive(Debug, Default)]

@@ -5,8 +5,8 @@ use kcl_core::config::ConfigError;
 use kcl_core::model::ShardId;
 use thiserror::Error;
 
-use super::oracle::Violation;
-use super::time::Time;
+use crate::oracle::Violation;
+use crate::time::Time;
 
 /// A simulation ended.
 #[derive(Debug, Error)]

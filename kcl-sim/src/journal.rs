@@ -8,12 +8,12 @@ use kcl_core::model::{Checkpoint, PendingCheckpoint, Position, ShardId};
 use kcl_core::processor::ShardInfo;
 use tokio::time::Instant;
 
-use super::port::Port;
-use super::processor::ownership;
+use crate::processor::ownership;
+use crate::world::port::Port;
 
 /// Something that happened within a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// The engine said so.
     Event(Event),
     /// A processor came to life.
@@ -137,18 +137,18 @@ impl fmt::Display for Said {
 
 /// One worker's journal. Clones are the same journal.
 #[derive(Clone, Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     /// Filled by the worker, emptied by the world between two of its steps.
     said: Arc<Mutex<Vec<(Instant, Said)>>>,
     port: Port,
 }
 
 impl Journal {
-    pub(super) fn new(port: Port) -> Self {
+    pub(crate) fn new(port: Port) -> Self {
         Self { said: Arc::default(), port }
     }
 
-    pub(super) fn say(&self, said: Said) {
+    pub(crate) fn say(&self, said: Said) {
         if !self.port.is_cut() {
             let entry = (Instant::now(), said);
             self.said.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
@@ -156,12 +156,12 @@ impl Journal {
     }
 
     /// A processor asks for a checkpoint up to and with a record.
-    pub(super) fn asked(&self, shard: &ShardInfo, position: Position) {
+    pub(crate) fn asked(&self, shard: &ShardInfo, position: Position) {
         self.say(Said::Asked { of: ownership(shard), position });
     }
 
     /// Takes what was said, and when.
-    pub(super) fn take(&self) -> Vec<(Instant, Said)> {
+    pub(crate) fn take(&self) -> Vec<(Instant, Said)> {
         std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

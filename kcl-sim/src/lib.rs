@@ -48,44 +48,28 @@
 //! # Ok::<(), SimError>(())
 //! ```
 
-mod acts;
-mod call;
 mod campaign;
 mod chance;
-mod clock;
-mod ends;
 mod error;
-mod faults;
-mod haste;
-mod healing;
 mod journal;
-mod ledger;
-mod load;
-mod member;
 pub mod memory;
 mod oracle;
 mod plan;
-mod port;
 mod processor;
-mod role;
 mod run;
 mod scenario;
-mod services;
-mod storm;
 mod time;
 mod trace;
-mod traffic;
-mod watched;
 mod world;
 
 pub use campaign::Campaign;
 pub use chance::Chance;
 pub use error::SimError;
-pub use faults::{Fault, Tally, Weather};
 pub use journal::Ownership;
-pub use ledger::Delivery;
-pub use member::End;
 pub use oracle::{Oracle, Violation};
 pub use scenario::{Outcome, Scenario};
 pub use time::Time;
 pub use world::World;
+pub use world::faults::{Fault, Tally, Weather};
+pub use world::ledger::Delivery;
+pub use world::member::End;

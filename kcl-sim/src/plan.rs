@@ -7,56 +7,56 @@ use kcl_core::config::{
 };
 use kcl_core::model::InitialPosition;
 
-use super::chance::Chance;
-use super::faults::Weather;
-use super::load::Load;
-use super::processor::{Style, Temper};
+use crate::chance::Chance;
+use crate::processor::{Style, Temper};
+use crate::world::faults::Weather;
+use crate::world::load::Load;
 
 /// How many rows a page of a scan has in fine weather: all of them.
 const PAGE_ROWS: usize = 3_000;
 
 /// What is in store for a world.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub(super) workers: usize,
+pub(crate) struct Plan {
+    pub(crate) workers: usize,
     /// How many workers the fleet grows to at most.
-    pub(super) workers_max: usize,
-    pub(super) shards: usize,
-    pub(super) expiry: Duration,
-    pub(super) initial: InitialPosition,
-    pub(super) checkpoints: CheckpointPolicy,
+    pub(crate) workers_max: usize,
+    pub(crate) shards: usize,
+    pub(crate) expiry: Duration,
+    pub(crate) initial: InitialPosition,
+    pub(crate) checkpoints: CheckpointPolicy,
     /// The mean pause between two records.
-    pub(super) traffic: Duration,
+    pub(crate) traffic: Duration,
     /// For how long there are faults.
-    pub(super) storm: Duration,
-    pub(super) weather: Weather,
+    pub(crate) storm: Duration,
+    pub(crate) weather: Weather,
     /// How many rows a page of a scan has.
-    pub(super) page_rows: usize,
-    pub(super) temper: Temper,
-    pub(super) style: Style,
-    pub(super) load: Load,
+    pub(crate) page_rows: usize,
+    pub(crate) temper: Temper,
+    pub(crate) style: Style,
+    pub(crate) load: Load,
     /// How many records fill a batch.
-    pub(super) records_max: usize,
-    pub(super) failure: FailurePolicy,
+    pub(crate) records_max: usize,
+    pub(crate) failure: FailurePolicy,
     /// The mean pause between two acts.
-    pub(super) pause: Duration,
+    pub(crate) pause: Duration,
     /// What acts there are, by weight.
-    pub(super) acts: Vec<(Act, u64)>,
+    pub(crate) acts: Vec<(Act, u64)>,
     /// How far clocks drift, in thousandths.
-    pub(super) drift: u64,
+    pub(crate) drift: u64,
     /// How long one that was stopped stays away at most, in milliseconds.
-    pub(super) away_max: u64,
+    pub(crate) away_max: u64,
     /// For how long a record may wait at most, where nothing fails but what the acts do.
-    pub(super) patience: Option<Duration>,
+    pub(crate) patience: Option<Duration>,
     /// Whether the stream is another one in the end.
-    pub(super) ends_recreated: bool,
+    pub(crate) ends_recreated: bool,
     /// Whether all workers start within a second, or one after the other.
-    pub(super) starts_together: bool,
+    pub(crate) starts_together: bool,
 }
 
 /// Something that the world does to the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Crash,
     Stop,
     Freeze,
@@ -76,7 +76,7 @@ pub(super) enum Act {
 
 impl Plan {
     /// A fleet in fine weather.
-    pub(super) fn fair(chance: &mut Chance) -> Self {
+    pub(crate) fn fair(chance: &mut Chance) -> Self {
         let count = |number: u64| usize::try_from(number).unwrap_or(1);
         Self {
             workers: count(chance.between(1, 5)),
@@ -105,14 +105,14 @@ impl Plan {
     }
 
     /// A fleet in which no record waits for longer than that, however often workers come and go.
-    pub(super) fn prompt(self, patience: Duration, chance: &mut Chance) -> Self {
+    pub(crate) fn prompt(self, patience: Duration, chance: &mut Chance) -> Self {
         let (workers, workers_max) = *chance.pick(&[(1, 2), (2, 3), (3, 8)]).unwrap_or(&(1, 2));
         let (away_max, patience) = (10_000, Some(patience));
         Self { workers, workers_max, away_max, patience, starts_together: true, ..self }
     }
 
     /// Bad weather of some kind.
-    pub(super) fn bad_weather(mut self, chance: &mut Chance) -> Self {
+    pub(crate) fn bad_weather(mut self, chance: &mut Chance) -> Self {
         let mut rate = |most: u64| match chance.between(0, 2) {
             0 => 0.0,
             // A few in a thousand, or up to so many.
@@ -143,7 +143,7 @@ impl Plan {
     }
 
     /// Many keys, and records that no processor can process, which are given up in the end.
-    pub(super) fn poisoned(mut self, chance: &mut Chance) -> Self {
+    pub(crate) fn poisoned(mut self, chance: &mut Chance) -> Self {
         let then = *chance
             .pick(&[OnExhausted::DeadLetter, OnExhausted::Skip])
             .unwrap_or(&OnExhausted::DeadLetter);
@@ -156,7 +156,7 @@ impl Plan {
     }
 
     /// Processors misbehave with single records, of which there are more than batches.
-    pub(super) fn by_record(mut self, style: Style) -> Self {
+    pub(crate) fn by_record(mut self, style: Style) -> Self {
         let Temper { slow, fails, panics, hangs, loses } = self.temper;
         let [slow, fails, panics, hangs] = [slow, fails, panics, hangs].map(|rate| rate / 10.0);
         self.temper = Temper { slow, fails, panics, hangs, loses };
@@ -164,20 +164,20 @@ impl Plan {
     }
 
     /// Progress is stored sooner than with the next renewal.
-    pub(super) fn stored_often(mut self, chance: &mut Chance) -> Self {
+    pub(crate) fn stored_often(mut self, chance: &mut Chance) -> Self {
         let records = usize::try_from(chance.between(1, 50)).unwrap_or(1);
         let time = Duration::from_millis(chance.between(100, 3_000));
         self.checkpoints = CheckpointPolicy::Every { records, time };
         self
     }
 
-    pub(super) fn acts(mut self, acts: &[(Act, u64)]) -> Self {
+    pub(crate) fn acts(mut self, acts: &[(Act, u64)]) -> Self {
         self.acts.extend_from_slice(acts);
         self
     }
 
     /// The settings of a worker.
-    pub(super) fn config(&self, expiry: Duration) -> WorkerConfig {
+    pub(crate) fn config(&self, expiry: Duration) -> WorkerConfig {
         let mut config = WorkerConfig::default();
         config.lease.expiry = expiry;
         config.retrieval.initial_position = self.initial;
@@ -188,7 +188,7 @@ impl Plan {
     }
 
     /// Draws an act by weight.
-    pub(super) fn draw(&self, chance: &mut Chance) -> Option<Act> {
+    pub(crate) fn draw(&self, chance: &mut Chance) -> Option<Act> {
         let all: u64 = self.acts.iter().map(|(_, weight)| weight).sum();
         let mut drawn = chance.between(1, all);
         self.acts.iter().find_map(|(act, weight)| {

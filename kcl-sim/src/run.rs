@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::chance::Chance;
-use super::error::SimError;
-use super::faults::Fault;
-use super::plan::{Act, Plan};
-use super::processor::{Acks, Batches, Equipment, Handlers, Style, TwoPhase, Ways};
-use super::time::Time;
-use super::world::World;
+use crate::chance::Chance;
+use crate::error::SimError;
 use crate::memory::LatePage;
+use crate::plan::{Act, Plan};
+use crate::processor::{Acks, Batches, Equipment, Handlers, Style, TwoPhase, Ways};
+use crate::time::Time;
+use crate::world::World;
+use crate::world::faults::Fault;
 
 /// How many open shards a stream grows to at most.
 const SHARDS_MAX: usize = 16;
@@ -20,11 +20,11 @@ const SHARDS_MAX: usize = 16;
 const UNDER_WAY: Time = Time::from_millis(15_000);
 
 /// A world on its way through its plan.
-pub(super) struct Run {
-    pub(super) world: World,
+pub(crate) struct Run {
+    pub(crate) world: World,
     plan: Plan,
     chance: Chance,
-    pub(super) ways: Ways,
+    pub(crate) ways: Ways,
     /// Who starts again when.
     starts: BTreeSet<(Time, String)>,
     expiry: Duration,
@@ -35,7 +35,7 @@ pub(super) struct Run {
 
 impl Run {
     /// A world of that seed, at its beginning.
-    pub(super) fn new(seed: u64, plan: Plan, chance: Chance) -> Result<Self, SimError> {
+    pub(crate) fn new(seed: u64, plan: Plan, chance: Chance) -> Result<Self, SimError> {
         let mut world = World::new(seed, plan.shards)?;
         world.set_page_rows(plan.page_rows);
         let ways = Ways::new(seed, plan.temper);
@@ -52,7 +52,7 @@ impl Run {
     }
 
     /// Goes to the end. Returns how long the fleet took to heal.
-    pub(super) fn finish(&mut self) -> Result<Duration, SimError> {
+    pub(crate) fn finish(&mut self) -> Result<Duration, SimError> {
         self.world.set_weather(self.plan.weather);
         self.world.set_load(self.plan.load);
         self.world.processors_are_known();
@@ -98,7 +98,7 @@ impl Run {
     }
 
     fn pause(&mut self) -> Time {
-        let mut mean = super::time::millis(self.plan.pause);
+        let mut mean = crate::time::millis(self.plan.pause);
         // Who starts and who stops shall meet.
         if self.plan.patience.is_some() && self.chance.hits(0.5) {
             mean = mean.min(500);

@@ -7,13 +7,13 @@ use std::time::Duration;
 use kcl_core::config::CheckpointPolicy;
 use kcl_core::model::InitialPosition;
 
-use super::chance::Chance;
-use super::error::SimError;
-use super::faults::Tally;
-use super::plan::{Act, Plan};
-use super::processor::Style;
-use super::run::Run;
-use super::time::Time;
+use crate::chance::Chance;
+use crate::error::SimError;
+use crate::plan::{Act, Plan};
+use crate::processor::Style;
+use crate::run::Run;
+use crate::time::Time;
+use crate::world::faults::Tally;
 
 /// How long a record may wait at most while nothing fails. The longest of 2,000 worlds waited for 3.7 s,
 /// in a fleet in which workers came and went all the time.

@@ -27,14 +27,14 @@ impl Time {
     }
 
     /// The time of day, for those who ask for that.
-    pub(super) fn time_of_day(self) -> Timestamp {
+    pub(crate) fn time_of_day(self) -> Timestamp {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
         Timestamp::from_epoch_millis(EPOCH_MILLIS.saturating_add(millis))
     }
 }
 
 /// The whole milliseconds of a duration.
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -9,143 +9,143 @@ use kcl_core::model::{
     Timestamp, WorkerId,
 };
 
-use super::super::journal::{Ownership, Said};
-use super::super::time::Time;
 use super::waits::Patience;
 use super::{Oracle, Violation};
+use crate::journal::{Ownership, Said};
+use crate::time::Time;
 
 /// How far times may be apart that are the same: clocks count whole milliseconds.
-pub(super) const WITHIN: Duration = Duration::from_millis(2);
+pub(crate) const WITHIN: Duration = Duration::from_millis(2);
 
 /// Everything the oracles know.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(in super::super) struct Facts {
-    pub(super) shards: BTreeMap<ShardId, ShardFacts>,
+pub(crate) struct Facts {
+    pub(crate) shards: BTreeMap<ShardId, ShardFacts>,
     /// When each write was first sent, by who sent it and its number.
-    pub(super) sent: BTreeMap<(WorkerId, u64), Time>,
+    pub(crate) sent: BTreeMap<(WorkerId, u64), Time>,
     /// Who removed its presence.
     goodbyes: BTreeSet<WorkerId>,
     /// Which ownership each worker's processor of a shard is of, while there is one.
-    pub(super) alive: BTreeMap<(WorkerId, ShardId), u64>,
+    pub(crate) alive: BTreeMap<(WorkerId, ShardId), u64>,
     /// When each worker that was stopped or asleep went on.
-    pub(super) thawed: BTreeMap<WorkerId, Time>,
+    pub(crate) thawed: BTreeMap<WorkerId, Time>,
     /// How fast each worker's clock runs, in thousandths of the world's.
     speeds: BTreeMap<WorkerId, u64>,
     /// Where the application began, once that is stored.
     begins: Option<StartPosition>,
     /// How exactly the clocks agree: no clock is faster than this, in thousandths.
-    pub(super) fastest: u64,
+    pub(crate) fastest: u64,
     /// Whether processors return `Ok` only for what the library may store.
-    pub(super) is_automatic: bool,
+    pub(crate) is_automatic: bool,
     /// Whether a checkpoint was ever stored, other than a shard's end.
-    pub(super) has_stored: bool,
+    pub(crate) has_stored: bool,
     /// Whether processors are the simulator's own: they say of records that they acknowledge when those
     /// are done, and fail for ever on poison alone.
-    pub(super) knows_processors: bool,
+    pub(crate) knows_processors: bool,
     /// Whether the stream is another one now.
-    pub(super) is_recreated: bool,
+    pub(crate) is_recreated: bool,
     /// How long records may wait, if that was said.
-    pub(super) patience: Option<Patience>,
+    pub(crate) patience: Option<Patience>,
     violation: Option<Violation>,
 }
 
 /// A record that was put, alone or within an aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Put {
-    pub(in super::super) position: Position,
-    pub(in super::super) at: Timestamp,
+pub(crate) struct Put {
+    pub(crate) position: Position,
+    pub(crate) at: Timestamp,
     /// Which partition key.
-    pub(in super::super) key: u64,
+    pub(crate) key: u64,
     /// Whether no processor can ever process it.
-    pub(in super::super) is_poison: bool,
+    pub(crate) is_poison: bool,
 }
 
 /// What is known of one shard.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(super) struct ShardFacts {
-    pub(super) parents: Vec<ShardId>,
-    pub(super) children: BTreeSet<ShardId>,
-    pub(super) is_closed: bool,
-    pub(super) records: Vec<Put>,
+pub(crate) struct ShardFacts {
+    pub(crate) parents: Vec<ShardId>,
+    pub(crate) children: BTreeSet<ShardId>,
+    pub(crate) is_closed: bool,
+    pub(crate) records: Vec<Put>,
     /// The records before this place are gone.
-    pub(super) trimmed: usize,
+    pub(crate) trimmed: usize,
     /// Where the application began, once that is stored: nobody asked for what came before.
     begins: Option<StartPosition>,
     /// Whether it ever had a lease.
-    pub(super) had_lease: bool,
+    pub(crate) had_lease: bool,
     /// The place up to which the application asked for a checkpoint.
-    pub(super) asked: usize,
+    pub(crate) asked: usize,
     /// The ownership that prepared what is pending.
-    pub(super) prepared_by: u64,
+    pub(crate) prepared_by: u64,
     /// The records before this place are done.
     done: usize,
     done_later: BTreeSet<usize>,
     /// The places of the records that the dead letter has.
-    pub(super) stored: BTreeSet<usize>,
+    pub(crate) stored: BTreeSet<usize>,
     /// Who was polled last, of those with the highest token.
-    pub(super) polled: Option<(u64, Time)>,
-    pub(super) owners: BTreeMap<u64, OwnerFacts>,
+    pub(crate) polled: Option<(u64, Time)>,
+    pub(crate) owners: BTreeMap<u64, OwnerFacts>,
     /// What owners have in hand that nobody saw begin: their row was deleted meanwhile.
-    pub(super) strays: BTreeMap<(WorkerId, u64), (usize, usize)>,
+    pub(crate) strays: BTreeMap<(WorkerId, u64), (usize, usize)>,
     /// Whether the shard's end was ever stored.
-    pub(super) is_ended: bool,
+    pub(crate) is_ended: bool,
     /// When the lease's counter last moved.
-    pub(super) moved: Time,
+    pub(crate) moved: Time,
     /// Whether somebody deleted the lease's row: its counters begin anew, so that late writes and
     /// sleepers of the former row may count again, and only the records can be vouched for.
-    pub(super) is_disturbed: bool,
+    pub(crate) is_disturbed: bool,
     /// Whether its lease may come back, since somebody deleted a row that proved the shard finished.
-    pub(super) may_return: bool,
+    pub(crate) may_return: bool,
     /// Whether a worker that does not know yet that the stream is another one reads the shard of that
     /// name from its oldest record on: nothing says that this lease was not made for it.
-    pub(super) is_of_another_stream: bool,
+    pub(crate) is_of_another_stream: bool,
 }
 
 /// What is known of one ownership.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OwnerFacts {
+pub(crate) struct OwnerFacts {
     /// Who it is. Tokens begin anew when somebody deletes a row.
-    pub(super) worker: Option<WorkerId>,
+    pub(crate) worker: Option<WorkerId>,
     /// The place of the next record that it must be handed.
-    pub(super) next: usize,
+    pub(crate) next: usize,
     /// The records before this place are processed by it, or were done when it began.
-    pub(super) processed: usize,
+    pub(crate) processed: usize,
     /// When that moved.
-    pub(super) history: Vec<(Time, usize)>,
+    pub(crate) history: Vec<(Time, usize)>,
     /// The places after what was handed over to be acknowledged one by one, and since when.
-    pub(super) detached: Vec<(Time, usize)>,
+    pub(crate) detached: Vec<(Time, usize)>,
     /// The places of what was handed over last: from the first to before the second.
-    pub(super) in_hand: (usize, usize),
+    pub(crate) in_hand: (usize, usize),
     /// Whether it had a processor.
-    pub(super) was_made: bool,
+    pub(crate) was_made: bool,
     /// What was pending when it began.
-    pub(super) pending: Option<PendingCheckpoint>,
+    pub(crate) pending: Option<PendingCheckpoint>,
     /// When its time is over, by its last write.
-    pub(super) until: Time,
+    pub(crate) until: Time,
     /// The place after what its processor, which may not be its first, began.
-    pub(super) began: usize,
+    pub(crate) began: usize,
     /// The places of the records that are done, if some before them are not.
-    pub(super) done_later: BTreeSet<usize>,
+    pub(crate) done_later: BTreeSet<usize>,
     /// Whether its records are acknowledged one by one.
-    pub(super) acknowledges: bool,
+    pub(crate) acknowledges: bool,
 }
 
 impl OwnerFacts {
-    pub(super) fn is(&self, who: &WorkerId) -> bool {
+    pub(crate) fn is(&self, who: &WorkerId) -> bool {
         self.worker.as_ref() == Some(who)
     }
 }
 
 impl ShardFacts {
     /// The place of a record.
-    pub(super) fn place(&self, position: Position) -> Option<usize> {
+    pub(crate) fn place(&self, position: Position) -> Option<usize> {
         self.records.binary_search_by_key(&position, |record| record.position).ok()
     }
 
     /// The place of the first record after a checkpoint; none if the checkpoint is no place here.
-    pub(super) fn after(
+    pub(crate) fn after(
         &self,
         checkpoint: Checkpoint,
         start_at: Option<Timestamp>,
@@ -163,17 +163,17 @@ impl ShardFacts {
     }
 
     /// An ownership, unless its row was deleted.
-    pub(super) fn owner_mut(&mut self, (who, token): (&WorkerId, u64)) -> Option<&mut OwnerFacts> {
+    pub(crate) fn owner_mut(&mut self, (who, token): (&WorkerId, u64)) -> Option<&mut OwnerFacts> {
         self.owners.get_mut(&token).filter(|owner| owner.is(who))
     }
 
     /// The records before this place are done, gone, or were never asked for.
-    pub(super) fn done(&self) -> usize {
+    pub(crate) fn done(&self) -> usize {
         self.done.max(self.unasked())
     }
 
     /// The records before this place are gone, or were never asked for.
-    pub(super) fn unasked(&self) -> usize {
+    pub(crate) fn unasked(&self) -> usize {
         let start = match self.begins {
             None | Some(StartPosition::TrimHorizon) => 0,
             Some(StartPosition::AtTimestamp(time)) => {
@@ -184,20 +184,20 @@ impl ShardFacts {
     }
 
     /// The lease's row is another one from now on.
-    pub(super) fn begins_anew(&mut self) {
+    pub(crate) fn begins_anew(&mut self) {
         (self.is_ended, self.is_disturbed) = (false, true);
         self.owners.clear();
     }
 
-    pub(super) fn is_poison(&self, place: usize) -> bool {
+    pub(crate) fn is_poison(&self, place: usize) -> bool {
         self.records.get(place).is_some_and(|record| record.is_poison)
     }
 
-    pub(super) fn is_all_done(&self) -> bool {
+    pub(crate) fn is_all_done(&self) -> bool {
         self.done() >= self.records.len()
     }
 
-    pub(super) fn set_done(&mut self, places: std::ops::Range<usize>) {
+    pub(crate) fn set_done(&mut self, places: std::ops::Range<usize>) {
         self.done = self.done();
         self.done_later.extend(places.filter(|place| *place >= self.done));
         while self.done_later.remove(&self.done) {
@@ -209,34 +209,34 @@ impl ShardFacts {
 
 impl Facts {
     /// Nothing has happened yet.
-    pub(in super::super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { fastest: 1_000, is_automatic: true, ..Self::default() }
     }
 
     /// A worker's clock runs so fast.
-    pub(in super::super) fn clock_runs_at(&mut self, worker: &WorkerId, speed: u64) {
+    pub(crate) fn clock_runs_at(&mut self, worker: &WorkerId, speed: u64) {
         self.speeds.insert(worker.clone(), speed);
         // What a slow clock takes for its deadline is what a fast one takes for an expiry.
         self.fastest = self.fastest.max(speed).max(2_000_u64.saturating_sub(speed));
     }
 
     /// Whether clocks agree well enough for deadlines to keep deliverers apart: to 5 %.
-    pub(super) const fn is_exclusive(&self) -> bool {
+    pub(crate) const fn is_exclusive(&self) -> bool {
         self.fastest <= 1_050
     }
 
     /// Processors store checkpoints themselves.
-    pub(in super::super) const fn checkpoints_are_manual(&mut self) {
+    pub(crate) const fn checkpoints_are_manual(&mut self) {
         self.is_automatic = false;
     }
 
     /// Processors are the simulator's own.
-    pub(in super::super) const fn processors_are_known(&mut self) {
+    pub(crate) const fn processors_are_known(&mut self) {
         self.knows_processors = true;
     }
 
     /// The stream's shards as they are now.
-    pub(in super::super) fn reshard(&mut self, shards: &[Shard]) {
+    pub(crate) fn reshard(&mut self, shards: &[Shard]) {
         for shard in shards {
             for parent in &shard.parents {
                 if let Some(facts) = self.shards.get_mut(parent) {
@@ -251,7 +251,7 @@ impl Facts {
     }
 
     /// Where the application begins is stored.
-    pub(in super::super) fn begins(&mut self, at: Time, start: StartPosition) {
+    pub(crate) fn begins(&mut self, at: Time, start: StartPosition) {
         let known = *self.begins.get_or_insert(start);
         self.check(at, Oracle::NoSkip, known == start, || {
             format!("the application began at {known:?}, and is said to begin at {start:?}")
@@ -262,18 +262,18 @@ impl Facts {
     }
 
     /// How long a time of a worker's clock takes in the world.
-    pub(super) fn in_the_world(&self, worker: &WorkerId, time: Duration) -> Duration {
+    pub(crate) fn in_the_world(&self, worker: &WorkerId, time: Duration) -> Duration {
         let speed = self.speeds.get(worker).copied().unwrap_or(1_000);
         time * 1_000 / u32::try_from(speed).unwrap_or(1_000)
     }
 
     /// A record was put.
-    pub(in super::super) fn put(&mut self, shard: &ShardId, record: Put) {
+    pub(crate) fn put(&mut self, shard: &ShardId, record: Put) {
         self.shards.entry(shard.clone()).or_default().records.push(record);
     }
 
     /// The records of a shard before this one are gone.
-    pub(in super::super) fn trim(&mut self, shard: &ShardId, before: SequenceNumber) {
+    pub(crate) fn trim(&mut self, shard: &ShardId, before: SequenceNumber) {
         if let Some(facts) = self.shards.get_mut(shard) {
             let place = facts.records.partition_point(|record| record.position.sequence < before);
             facts.trimmed = facts.trimmed.max(place);
@@ -281,22 +281,22 @@ impl Facts {
     }
 
     /// A worker does not run until then.
-    pub(in super::super) fn frozen(&mut self, worker: &WorkerId, until: Time) {
+    pub(crate) fn frozen(&mut self, worker: &WorkerId, until: Time) {
         self.thawed.insert(worker.clone(), until);
     }
 
     /// The stream is deleted and created again.
-    pub(in super::super) const fn recreated(&mut self) {
+    pub(crate) const fn recreated(&mut self) {
         self.is_recreated = true;
     }
 
     /// Whether a shard's end is stored.
-    pub(in super::super) fn is_finished(&self, shard: &ShardId) -> bool {
+    pub(crate) fn is_finished(&self, shard: &ShardId) -> bool {
         self.shards.get(shard).is_some_and(|facts| facts.is_ended)
     }
 
     /// The number of the first record that is not done, or else of the last one.
-    pub(in super::super) fn first_undone(&self, shard: &ShardId) -> Option<SequenceNumber> {
+    pub(crate) fn first_undone(&self, shard: &ShardId) -> Option<SequenceNumber> {
         let facts = self.shards.get(shard)?;
         let record = facts.records.get(facts.done()).or_else(|| facts.records.last());
         record.map(|record| record.position.sequence)
@@ -304,7 +304,7 @@ impl Facts {
 
     /// Somebody deleted a lease's row: what proved that its ancestors are finished may be gone with
     /// it.
-    pub(in super::super) fn row_deleted(&mut self, shard: &ShardId) {
+    pub(crate) fn row_deleted(&mut self, shard: &ShardId) {
         let mut lineage = vec![shard.clone()];
         while let Some(shard) = lineage.pop() {
             if let Some(facts) = self.shards.get_mut(&shard) {
@@ -318,18 +318,18 @@ impl Facts {
     }
 
     /// A worker sends a write, perhaps not for the first time.
-    pub(in super::super) fn sent(&mut self, at: Time, worker: &WorkerId, number: u64) {
+    pub(crate) fn sent(&mut self, at: Time, worker: &WorkerId, number: u64) {
         self.sent.entry((worker.clone(), number)).or_insert(at);
     }
 
     /// A worker removes its presence.
-    pub(in super::super) fn says_goodbye(&mut self, worker: &WorkerId) {
+    pub(crate) fn says_goodbye(&mut self, worker: &WorkerId) {
         self.goodbyes.insert(worker.clone());
     }
 
     /// A worker that stops lets a lease go. One that it has only just taken, or been handed, may go
     /// at once.
-    pub(in super::super) fn releases(&mut self, at: Time, worker: &WorkerId, shard: &ShardId) {
+    pub(crate) fn releases(&mut self, at: Time, worker: &WorkerId, shard: &ShardId) {
         let last = self.shards.get(shard).and_then(|facts| facts.owners.last_key_value());
         let is_worked_on = last.is_some_and(|(_, owner)| {
             // Its time is over once it has handed over: what arrives anew was not worked on.
@@ -342,7 +342,7 @@ impl Facts {
     }
 
     /// A worker or its processor said something.
-    pub(in super::super) fn said(&mut self, at: Time, who: &WorkerId, said: &Said) {
+    pub(crate) fn said(&mut self, at: Time, who: &WorkerId, said: &Said) {
         match said {
             Said::Polled { of } => self.polled(at, (who, of)),
             Said::Delivered { of, records, .. } => self.delivered(at, (who, of), records),
@@ -371,12 +371,12 @@ impl Facts {
     }
 
     /// The first promise that was broken.
-    pub(in super::super) fn violation(&self) -> Option<&Violation> {
+    pub(crate) fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
     }
 
     /// How many records were put and are not done.
-    pub(in super::super) fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         let waiting = |facts: &ShardFacts| {
             let done = facts.done();
             facts.records.len().saturating_sub(done + facts.done_later.range(done..).count())
@@ -386,12 +386,7 @@ impl Facts {
 
     /// How many records a worker has processed under the leases that it holds, or has had since then to
     /// acknowledge, beyond what these store.
-    pub(in super::super) fn at_stake(
-        &self,
-        who: &WorkerId,
-        leases: &[Lease],
-        since: Time,
-    ) -> usize {
+    pub(crate) fn at_stake(&self, who: &WorkerId, leases: &[Lease], since: Time) -> usize {
         let unsaved = |lease: &Lease| {
             let owners = &self.shards.get(&lease.key.shard())?.owners;
             let owner = owners.values().next_back().filter(|owner| owner.is(who))?;
@@ -404,7 +399,7 @@ impl Facts {
     }
 
     /// What is known of an ownership; none for one whose row was deleted.
-    pub(super) fn ownership(
+    pub(crate) fn ownership(
         &mut self,
         (who, of): (&WorkerId, &Ownership),
     ) -> (&mut ShardFacts, Option<OwnerFacts>) {
@@ -413,11 +408,11 @@ impl Facts {
         (facts, owner)
     }
 
-    pub(super) fn broken(&mut self, at: Time, oracle: Oracle, seen: impl FnOnce() -> String) {
+    pub(crate) fn broken(&mut self, at: Time, oracle: Oracle, seen: impl FnOnce() -> String) {
         self.violation.get_or_insert_with(|| Violation { at, oracle, seen: seen() });
     }
 
-    pub(super) fn check(
+    pub(crate) fn check(
         &mut self,
         at: Time,
         oracle: Oracle,
@@ -430,7 +425,7 @@ impl Facts {
     }
 
     /// The place after a lease's checkpoint.
-    pub(super) fn after(&self, lease: &Lease) -> Option<usize> {
+    pub(crate) fn after(&self, lease: &Lease) -> Option<usize> {
         self.shards.get(&lease.key.shard())?.after(lease.checkpoint, lease.start_at)
     }
 }

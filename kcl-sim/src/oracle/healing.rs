@@ -9,7 +9,7 @@ use kcl_core::model::{Lease, LeaseKey, WorkerId};
 use super::{Facts, Oracle};
 
 /// Whether a fleet is as it should be; else what is not.
-pub(in super::super) fn is_healthy(
+pub(crate) fn is_healthy(
     facts: &Facts,
     leases: &[Lease],
     workers: &[WorkerStatus],

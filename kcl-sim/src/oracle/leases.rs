@@ -5,24 +5,24 @@ use std::time::Duration;
 use kcl_core::backend::{LeaseWrite, WriteKind};
 use kcl_core::model::{Checkpoint, Lease};
 
-use super::super::time::Time;
 use super::facts::{OwnerFacts, WITHIN};
 use super::{Facts, Oracle};
+use crate::time::Time;
 
 /// How long it takes at most until the lease side hears of an acknowledgement, drift included.
 const PUBLISHED_WITHIN: Duration = Duration::from_millis(25);
 
 /// A write that has landed and changed a row.
-pub(in super::super) struct Landing<'a> {
-    pub(in super::super) at: Time,
-    pub(in super::super) write: &'a LeaseWrite,
-    pub(in super::super) before: Option<&'a Lease>,
-    pub(in super::super) after: Option<&'a Lease>,
+pub(crate) struct Landing<'a> {
+    pub(crate) at: Time,
+    pub(crate) write: &'a LeaseWrite,
+    pub(crate) before: Option<&'a Lease>,
+    pub(crate) after: Option<&'a Lease>,
 }
 
 impl Facts {
     /// A write has landed and changed a row.
-    pub(in super::super) fn landed(&mut self, landing: &Landing<'_>) {
+    pub(crate) fn landed(&mut self, landing: &Landing<'_>) {
         match (landing.before, landing.after) {
             (None, Some(after)) => self.created(landing, after),
             (Some(before), Some(after)) => {

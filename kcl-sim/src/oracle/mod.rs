@@ -10,11 +10,11 @@ mod waits;
 
 use std::fmt;
 
-pub(super) use facts::{Facts, Put};
-pub(super) use healing::is_healthy;
-pub(super) use leases::Landing;
+pub(crate) use facts::{Facts, Put};
+pub(crate) use healing::is_healthy;
+pub(crate) use leases::Landing;
 
-use super::time::Time;
+use crate::time::Time;
 
 /// A promise that is watched. `docs/concepts/semantics.md` and `docs/internals/lease-protocol.md` state it under the
 /// same name.

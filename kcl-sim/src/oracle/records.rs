@@ -2,13 +2,13 @@
 
 use kcl_core::model::{Checkpoint, PendingCheckpoint, Position, ShardId, WorkerId};
 
-use super::super::journal::Ownership;
-use super::super::time::Time;
 use super::facts::WITHIN;
 use super::{Facts, Oracle};
+use crate::journal::Ownership;
+use crate::time::Time;
 
 impl Facts {
-    pub(super) fn polled(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
+    pub(crate) fn polled(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
         let is_exclusive = self.is_exclusive();
         let facts = self.shards.entry(of.shard.clone()).or_default();
         let until = facts.owner_mut((who, of.token)).map(|owner| owner.until + WITHIN);
@@ -32,7 +32,7 @@ impl Facts {
         });
     }
 
-    pub(super) fn delivered(
+    pub(crate) fn delivered(
         &mut self,
         at: Time,
         (who, of): (&WorkerId, &Ownership),
@@ -77,7 +77,7 @@ impl Facts {
         });
     }
 
-    pub(super) fn processed(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
+    pub(crate) fn processed(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
         let (facts, owner) = self.ownership((who, of));
         let Some(mut owner) = owner else {
             if let Some((from, to)) = facts.strays.remove(&(who.clone(), of.token)) {
@@ -98,7 +98,7 @@ impl Facts {
     }
 
     /// Records were handed over that are acknowledged one by one.
-    pub(super) fn detached(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
+    pub(crate) fn detached(&mut self, at: Time, (who, of): (&WorkerId, &Ownership)) {
         let facts = self.shards.entry(of.shard.clone()).or_default();
         if let Some(owner) = facts.owner_mut((who, of.token)) {
             owner.detached.push((at, owner.in_hand.1));
@@ -106,7 +106,7 @@ impl Facts {
     }
 
     /// A processor came to life.
-    pub(super) fn made(
+    pub(crate) fn made(
         &mut self,
         at: Time,
         (who, of): (&WorkerId, &Ownership),
@@ -141,7 +141,7 @@ impl Facts {
 
     /// A processor asks for a checkpoint: it says that all up to that record is done, perhaps before
     /// it came to it.
-    pub(super) fn asked(&mut self, (who, of): (&WorkerId, &Ownership), position: Position) {
+    pub(crate) fn asked(&mut self, (who, of): (&WorkerId, &Ownership), position: Position) {
         let facts = self.shards.entry(of.shard.clone()).or_default();
         let Some(place) = facts.place(position).map(|place| place + 1) else { return };
         facts.asked = facts.asked.max(place);
@@ -152,7 +152,7 @@ impl Facts {
     }
 
     /// A processor is dropped.
-    pub(super) fn gone(&mut self, (who, of): (&WorkerId, &Ownership)) {
+    pub(crate) fn gone(&mut self, (who, of): (&WorkerId, &Ownership)) {
         let place = (who.clone(), of.shard.clone());
         if self.alive.get(&place) == Some(&of.token) {
             self.alive.remove(&place);
@@ -160,7 +160,7 @@ impl Facts {
     }
 
     /// A record is begun: those of its key before it must be done.
-    pub(super) fn begun(&mut self, at: Time, (who, of): (&WorkerId, &Ownership), record: Position) {
+    pub(crate) fn begun(&mut self, at: Time, (who, of): (&WorkerId, &Ownership), record: Position) {
         let (facts, owner) = self.ownership((who, of));
         let (Some(owner), Some(place)) = (owner, facts.place(record)) else { return };
         let key = |place: usize| facts.records.get(place).map(|record| record.key);
@@ -173,7 +173,7 @@ impl Facts {
     }
 
     /// A record is done.
-    pub(super) fn done(&mut self, at: Time, (who, of): (&WorkerId, &Ownership), record: Position) {
+    pub(crate) fn done(&mut self, at: Time, (who, of): (&WorkerId, &Ownership), record: Position) {
         let (facts, owner) = self.ownership((who, of));
         let Some(place) = facts.place(record) else { return };
         facts.set_done(place..place + 1);
@@ -192,7 +192,7 @@ impl Facts {
     }
 
     /// The dead letter has a record.
-    pub(super) fn stored_elsewhere(&mut self, at: Time, shard: &ShardId, record: Position) {
+    pub(crate) fn stored_elsewhere(&mut self, at: Time, shard: &ShardId, record: Position) {
         let knows_poison = self.knows_processors;
         let Some(facts) = self.shards.get_mut(shard) else { return };
         let Some(place) = facts.place(record) else { return };
@@ -204,7 +204,7 @@ impl Facts {
     }
 
     /// A shard goes on without a record.
-    pub(super) fn set_aside(
+    pub(crate) fn set_aside(
         &mut self,
         at: Time,
         (who, shard): (&WorkerId, &ShardId),

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use kcl_core::model::{ShardId, Timestamp};
 
-use super::super::time::Time;
 use super::{Facts, Oracle};
+use crate::time::Time;
 
 /// How long records may wait.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// Those that were put before do not count.
     since: Time,
     most: Duration,
@@ -26,12 +26,12 @@ impl Patience {
 
 impl Facts {
     /// No record that is put after `since` may wait for longer than `most`.
-    pub(in super::super) const fn be_patient(&mut self, since: Time, most: Duration) {
+    pub(crate) const fn be_patient(&mut self, since: Time, most: Duration) {
         self.patience = Some(Patience { since, most });
     }
 
     /// Looks whether a record has been waiting for too long.
-    pub(in super::super) fn look_for_waits(&mut self, now: Time) {
+    pub(crate) fn look_for_waits(&mut self, now: Time) {
         if self.patience.is_some() {
             let first = self.shards.iter().map(|(shard, facts)| (shard.clone(), facts.done()));
             let first: Vec<_> = first.collect();
@@ -40,7 +40,7 @@ impl Facts {
     }
 
     /// A record is there that is not done, or only now.
-    pub(super) fn waits(&mut self, now: Time, shard: &ShardId, place: usize) {
+    pub(crate) fn waits(&mut self, now: Time, shard: &ShardId, place: usize) {
         let Some(patience) = self.patience else { return };
         let put = self.shards.get(shard).and_then(|facts| facts.records.get(place));
         if let Some(waited) = put.and_then(|put| patience.is_over(put.at, now)) {

@@ -4,16 +4,16 @@ use kcl_core::{
     Ack, BoxError, ProcessorFactory, Record, RecordBatch, RecordProcessor, ShardContext,
 };
 
-use super::super::chance::Chance;
-use super::super::faults::Fault;
-use super::super::journal::{Journal, Said};
 use super::{Mood, Ways, is_poison, ownership};
+use crate::chance::Chance;
+use crate::journal::{Journal, Said};
+use crate::world::faults::Fault;
 
 /// Makes processors that acknowledge records one by one.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Acks {
-    pub(in super::super) ways: Ways,
-    pub(in super::super) journal: Journal,
+pub(crate) struct Acks {
+    pub(crate) ways: Ways,
+    pub(crate) journal: Journal,
 }
 
 impl ProcessorFactory for Acks {
@@ -26,7 +26,7 @@ impl ProcessorFactory for Acks {
 
 /// Acknowledges records one by one, each from a task of its own.
 #[derive(Debug)]
-pub(in super::super) struct AckProcessor {
+pub(crate) struct AckProcessor {
     all: Acks,
     chance: Chance,
 }

@@ -8,16 +8,16 @@ use kcl_core::{
     BoxError, PartialFailure, ProcessorFactory, RecordBatch, RecordProcessor, ShardContext,
 };
 
-use super::super::chance::Chance;
-use super::super::journal::Journal;
 use super::{Ways, as_chance_has_it, is_poison};
+use crate::chance::Chance;
+use crate::journal::Journal;
 
 /// Makes processors that go batch by batch.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Batches {
-    pub(in super::super) ways: Ways,
-    pub(in super::super) checkpoints: CheckpointPolicy,
-    pub(in super::super) journal: Journal,
+pub(crate) struct Batches {
+    pub(crate) ways: Ways,
+    pub(crate) checkpoints: CheckpointPolicy,
+    pub(crate) journal: Journal,
 }
 
 impl ProcessorFactory for Batches {
@@ -30,7 +30,7 @@ impl ProcessorFactory for Batches {
 
 /// Goes batch by batch.
 #[derive(Debug)]
-pub(in super::super) struct BatchProcessor {
+pub(crate) struct BatchProcessor {
     all: Batches,
     chance: Chance,
 }

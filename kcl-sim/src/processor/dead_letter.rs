@@ -8,14 +8,14 @@ use kcl_core::BoxError;
 use kcl_core::backend::{DeadLetter, FailedRecord};
 use tokio::time::sleep;
 
-use super::super::chance::Chance;
-use super::super::faults::Fault;
-use super::super::journal::{Journal, Said};
 use super::{Ways, as_chance_has_it};
+use crate::chance::Chance;
+use crate::journal::{Journal, Said};
+use crate::world::faults::Fault;
 
 /// A dead letter.
 #[derive(Debug)]
-pub(in super::super) struct Shelf {
+pub(crate) struct Shelf {
     ways: Ways,
     /// Drawn from by all consumers of a worker, never across an await point.
     chance: Mutex<Chance>,
@@ -23,7 +23,7 @@ pub(in super::super) struct Shelf {
 }
 
 impl Shelf {
-    pub(super) fn new(ways: Ways, chance: Chance, journal: Journal) -> Self {
+    pub(crate) fn new(ways: Ways, chance: Chance, journal: Journal) -> Self {
         Self { ways, chance: Mutex::new(chance), journal }
     }
 

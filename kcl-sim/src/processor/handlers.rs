@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kcl_core::processor::PerKey;
 use kcl_core::{BoxError, ProcessorFactory, Record, ShardContext, for_each};
 
-use super::super::chance::Chance;
-use super::super::journal::{Journal, Ownership, Said};
 use super::{Ways, is_poison, ownership};
+use crate::chance::Chance;
+use crate::journal::{Journal, Ownership, Said};
 
 /// Makes processors that go record by record.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Handlers {
-    pub(in super::super) ways: Ways,
-    pub(in super::super) journal: Journal,
+pub(crate) struct Handlers {
+    pub(crate) ways: Ways,
+    pub(crate) journal: Journal,
 }
 
 impl ProcessorFactory for Handlers {

@@ -5,6 +5,7 @@ mod batches;
 mod dead_letter;
 mod handlers;
 mod two_phase;
+pub(crate) mod watched;
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,18 +16,18 @@ use kcl_core::processor::ShardInfo;
 use kcl_core::{BoxError, Record, ShardContext};
 use tokio::time::sleep;
 
-pub(super) use acks::Acks;
-pub(super) use batches::Batches;
-pub(super) use dead_letter::Shelf;
-pub(super) use handlers::Handlers;
-pub(super) use two_phase::TwoPhase;
+pub(crate) use acks::Acks;
+pub(crate) use batches::Batches;
+pub(crate) use dead_letter::Shelf;
+pub(crate) use handlers::Handlers;
+pub(crate) use two_phase::TwoPhase;
 
-use super::chance::Chance;
-use super::faults::{Fault, Tally};
-use super::journal::{Journal, Ownership};
+use crate::chance::Chance;
+use crate::journal::{Journal, Ownership};
+use crate::world::faults::{Fault, Tally};
 
 /// The data of a record that no processor can process.
-pub(super) const POISON: &[u8] = b"poison";
+pub(crate) const POISON: &[u8] = b"poison";
 
 fn is_poison(record: &Record) -> bool {
     record.data == POISON
@@ -39,18 +40,18 @@ fn as_chance_has_it() -> BoxError {
 /// How often processors misbehave: probabilities for each batch, or each record where they work on
 /// single ones.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Temper {
-    pub(super) slow: f64,
-    pub(super) fails: f64,
-    pub(super) panics: f64,
-    pub(super) hangs: f64,
+pub(crate) struct Temper {
+    pub(crate) slow: f64,
+    pub(crate) fails: f64,
+    pub(crate) panics: f64,
+    pub(crate) hangs: f64,
     /// How often an acknowledgement is lost, or the dead letter fails.
-    pub(super) loses: f64,
+    pub(crate) loses: f64,
 }
 
 /// How processors go about their records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     /// Batch by batch.
     Batches,
     /// Record by record, concurrently, in order within each key.
@@ -62,21 +63,21 @@ pub(super) enum Style {
 }
 
 /// What a worker of a world works with.
-pub(super) struct Equipment<F> {
-    pub(super) factory: F,
-    pub(super) dead_letter: Shelf,
+pub(crate) struct Equipment<F> {
+    pub(crate) factory: F,
+    pub(crate) dead_letter: Shelf,
 }
 
 impl<F> Equipment<F> {
     /// With a dead letter that always works.
-    pub(super) fn of(factory: F, journal: &Journal) -> Self {
+    pub(crate) fn of(factory: F, journal: &Journal) -> Self {
         Self { factory, dead_letter: Ways::new(0, Temper::default()).shelf(journal, 0) }
     }
 }
 
 /// What the processors of a world have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Ways {
+pub(crate) struct Ways {
     seed: u64,
     temper: Temper,
     shared: Arc<Shared>,
@@ -92,21 +93,21 @@ struct Shared {
 }
 
 impl Ways {
-    pub(super) fn new(seed: u64, temper: Temper) -> Self {
+    pub(crate) fn new(seed: u64, temper: Temper) -> Self {
         Self { seed, temper, shared: Arc::default() }
     }
 
     /// From now on everything works at once, but poison.
-    pub(super) fn calm(&self) {
+    pub(crate) fn calm(&self) {
         self.shared.is_calm.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The dead letter of a worker.
-    pub(super) fn shelf(&self, journal: &Journal, worker: u64) -> Shelf {
+    pub(crate) fn shelf(&self, journal: &Journal, worker: u64) -> Shelf {
         Shelf::new(self.clone(), Chance::of(self.seed, !worker), journal.clone())
     }
 
@@ -203,6 +204,6 @@ impl Mood {
     }
 }
 
-pub(super) fn ownership(shard: &ShardInfo) -> Ownership {
+pub(crate) fn ownership(shard: &ShardInfo) -> Ownership {
     Ownership { shard: shard.shard_id.clone(), token: shard.token.get() }
 }

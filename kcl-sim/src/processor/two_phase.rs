@@ -3,15 +3,15 @@
 use bytes::Bytes;
 use kcl_core::{BoxError, ProcessorFactory, RecordBatch, RecordProcessor, ShardContext};
 
-use super::super::chance::Chance;
-use super::super::journal::Journal;
 use super::{Ways, as_chance_has_it};
+use crate::chance::Chance;
+use crate::journal::Journal;
 
 /// Makes processors that store checkpoints in two phases.
 #[derive(Clone, Debug)]
-pub(in super::super) struct TwoPhase {
-    pub(in super::super) ways: Ways,
-    pub(in super::super) journal: Journal,
+pub(crate) struct TwoPhase {
+    pub(crate) ways: Ways,
+    pub(crate) journal: Journal,
 }
 
 impl ProcessorFactory for TwoPhase {
@@ -25,7 +25,7 @@ impl ProcessorFactory for TwoPhase {
 
 /// Stores checkpoints in two phases: the state of each is its own position.
 #[derive(Debug)]
-pub(in super::super) struct TwoPhaseProcessor {
+pub(crate) struct TwoPhaseProcessor {
     ways: Ways,
     journal: Journal,
     chance: Chance,

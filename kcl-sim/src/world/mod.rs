@@ -1,5 +1,21 @@
 //! The world: steps every worker, owns the table and the stream, and decides what becomes of calls.
 
+pub(crate) mod acts;
+pub(crate) mod call;
+pub(crate) mod clock;
+pub(crate) mod ends;
+pub(crate) mod faults;
+pub(crate) mod haste;
+pub(crate) mod healing;
+pub(crate) mod ledger;
+pub(crate) mod load;
+pub(crate) mod member;
+pub(crate) mod port;
+pub(crate) mod role;
+pub(crate) mod services;
+pub(crate) mod storm;
+pub(crate) mod traffic;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,24 +25,24 @@ use kcl_core::backend::WriteKind;
 use kcl_core::event::{WorkerState, WorkerStatus};
 use kcl_core::model::{Lease, WorkerId};
 
-use super::call::{Call, What};
-use super::chance::Chance;
-use super::clock::ServiceClock;
-use super::ends::Ends;
-use super::error::SimError;
-use super::faults::{Answer, Fate, Fault, Tally, Weather};
-use super::haste::Haste;
-use super::journal::Said;
-use super::ledger::Ledger;
-use super::load::Load;
-use super::member::Member;
-use super::oracle::{Facts, Landing, Oracle, Violation};
-use super::role::Role;
-use super::services::{STREAM, Services};
-use super::time::Time;
-use super::trace::{Merge, Trace};
-use super::traffic::Traffic;
+use self::call::{Call, What};
+use self::clock::ServiceClock;
+use self::ends::Ends;
+use self::faults::{Answer, Fate, Fault, Tally, Weather};
+use self::haste::Haste;
+use self::ledger::Ledger;
+use self::load::Load;
+use self::member::Member;
+use self::role::Role;
+use self::services::{STREAM, Services};
+use self::traffic::Traffic;
+use crate::chance::Chance;
+use crate::error::SimError;
+use crate::journal::Said;
 use crate::memory::{MemoryLeaseStore, MemoryStream};
+use crate::oracle::{Facts, Landing, Oracle, Violation};
+use crate::time::Time;
+use crate::trace::{Merge, Trace};
 
 /// How many writes ago a stale scan may show the table.
 const STALE_MAX: usize = 40;
@@ -34,50 +50,50 @@ const STALE_MAX: usize = 40;
 /// A fleet, its table and its stream, in virtual time. Everything follows from the seed.
 #[derive(Debug)]
 pub struct World {
-    pub(super) seed: u64,
-    pub(super) now: Time,
-    pub(super) clock: ServiceClock,
-    pub(super) services: Services,
-    pub(super) members: Vec<Member>,
+    pub(crate) seed: u64,
+    pub(crate) now: Time,
+    pub(crate) clock: ServiceClock,
+    pub(crate) services: Services,
+    pub(crate) members: Vec<Member>,
     /// Those that were asked to stop, and by when they must be gone.
-    pub(super) stopping: BTreeMap<String, Time>,
-    pub(super) starts: u64,
-    pub(super) agenda: Merge<Due>,
-    pub(super) calls: BTreeMap<u64, InFlight>,
-    pub(super) calls_made: u64,
-    pub(super) answers: BTreeMap<(String, Time), usize>,
-    pub(super) said: Merge<(WorkerId, Said)>,
-    pub(super) weather: Weather,
-    pub(super) cuts: BTreeMap<String, Cut>,
+    pub(crate) stopping: BTreeMap<String, Time>,
+    pub(crate) starts: u64,
+    pub(crate) agenda: Merge<Due>,
+    pub(crate) calls: BTreeMap<u64, InFlight>,
+    pub(crate) calls_made: u64,
+    pub(crate) answers: BTreeMap<(String, Time), usize>,
+    pub(crate) said: Merge<(WorkerId, Said)>,
+    pub(crate) weather: Weather,
+    pub(crate) cuts: BTreeMap<String, Cut>,
     /// How many writes there have been, and how many when each worker's last page of a scan was read.
-    pub(super) writes: (u64, BTreeMap<String, u64>),
+    pub(crate) writes: (u64, BTreeMap<String, u64>),
     /// How often each worker called lately.
-    pub(super) haste: BTreeMap<String, Haste>,
-    pub(super) throttled_until: Time,
-    pub(super) traffic: Traffic,
-    pub(super) load: (Load, Chance),
-    pub(super) ledger: Ledger,
-    pub(super) roles: BTreeMap<String, Role>,
-    pub(super) ends: Ends,
+    pub(crate) haste: BTreeMap<String, Haste>,
+    pub(crate) throttled_until: Time,
+    pub(crate) traffic: Traffic,
+    pub(crate) load: (Load, Chance),
+    pub(crate) ledger: Ledger,
+    pub(crate) roles: BTreeMap<String, Role>,
+    pub(crate) ends: Ends,
     /// Whether the stream is another one now: workers must end.
-    pub(super) is_recreated: bool,
-    pub(super) facts: Facts,
-    pub(super) tally: Tally,
-    pub(super) trace: Trace,
+    pub(crate) is_recreated: bool,
+    pub(crate) facts: Facts,
+    pub(crate) tally: Tally,
+    pub(crate) trace: Trace,
 }
 
 /// Something that is due.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Due {
+pub(crate) enum Due {
     Land(u64),
     Answer(u64),
     Put,
 }
 
 #[derive(Debug)]
-pub(super) struct InFlight {
-    pub(super) who: String,
-    pub(super) call: Box<dyn Call>,
+pub(crate) struct InFlight {
+    pub(crate) who: String,
+    pub(crate) call: Box<dyn Call>,
     answer: Answer,
     stale: usize,
     /// How many things are still due with it.
@@ -86,9 +102,9 @@ pub(super) struct InFlight {
 
 /// Until when a worker does not reach the services.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cut {
-    pub(super) leases: Time,
-    pub(super) records: Time,
+pub(crate) struct Cut {
+    pub(crate) leases: Time,
+    pub(crate) records: Time,
 }
 
 impl World {
@@ -135,7 +151,7 @@ impl World {
     }
 
     /// Scans have pages of so many rows.
-    pub(super) fn set_page_rows(&mut self, rows: usize) {
+    pub(crate) fn set_page_rows(&mut self, rows: usize) {
         self.services.table = self.services.table.clone().with_page_rows(rows);
     }
 
@@ -234,7 +250,7 @@ impl World {
         }
     }
 
-    pub(super) fn broken(&self, violation: Violation) -> SimError {
+    pub(crate) fn broken(&self, violation: Violation) -> SimError {
         SimError::Broken { seed: self.seed, violation }
     }
 
@@ -409,17 +425,17 @@ impl World {
     }
 
     /// The processors are the simulator's own.
-    pub(super) fn processors_are_known(&mut self) {
+    pub(crate) fn processors_are_known(&mut self) {
         self.facts.processors_are_known();
     }
 
     /// Counts a fault that somebody else made.
-    pub(super) fn count(&mut self, fault: Fault) {
+    pub(crate) fn count(&mut self, fault: Fault) {
         self.tally.count(fault);
     }
 
     /// Adds what somebody else counted.
-    pub(super) fn count_all(&mut self, tally: &Tally) {
+    pub(crate) fn count_all(&mut self, tally: &Tally) {
         self.tally.add(tally);
     }
 }

@@ -5,11 +5,11 @@ use kcl_core::backend::Clock;
 use kcl_core::kpl::Aggregator;
 use kcl_core::model::{Position, SequenceNumber, ShardId};
 
-use super::chance::Chance;
-use super::faults::Fault;
-use super::oracle::Put;
-use super::processor::POISON;
-use super::world::World;
+use crate::chance::Chance;
+use crate::oracle::Put;
+use crate::processor::POISON;
+use crate::world::World;
+use crate::world::faults::Fault;
 
 /// The most user records of an aggregate.
 const USER_RECORDS_MAX: u64 = 12;
@@ -19,13 +19,13 @@ const AGGREGATE_MAX: usize = 50_000;
 
 /// What records are put.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// How many partition keys there are, beside the first one.
-    pub(super) more_keys: u64,
+    pub(crate) more_keys: u64,
     /// The probability that a record is poison.
-    pub(super) poison: f64,
+    pub(crate) poison: f64,
     /// The probability that several records come as one aggregate.
-    pub(super) aggregated: f64,
+    pub(crate) aggregated: f64,
 }
 
 /// One record, as its producer knows it.
@@ -53,12 +53,12 @@ impl Load {
 
 impl World {
     /// What records are put from now on.
-    pub(super) fn set_load(&mut self, load: Load) {
+    pub(crate) fn set_load(&mut self, load: Load) {
         self.load = (load, Chance::of(self.seed, u64::MAX - 1));
     }
 
     /// Puts what comes next at a hash key.
-    pub(super) fn put_load(&mut self, hash_key: u128) {
+    pub(crate) fn put_load(&mut self, hash_key: u128) {
         let (load, chance) = &mut self.load;
         let load = *load;
         let mut sent = vec![load.draw(chance)];

@@ -8,17 +8,17 @@ use kcl_core::backend::Clock;
 use kcl_core::model::{Moment, Timestamp};
 use tokio::time::Instant;
 
-use super::time::Time;
+use crate::time::Time;
 
 /// How long machines have been up when a worker starts on them.
 const UPTIME: Duration = Duration::from_hours(1);
 
 /// The services' clock, which the world turns. Clones are the same clock.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ServiceClock(Arc<AtomicU64>);
+pub(crate) struct ServiceClock(Arc<AtomicU64>);
 
 impl ServiceClock {
-    pub(super) fn set(&self, now: Time) {
+    pub(crate) fn set(&self, now: Time) {
         self.0.store(now.millis(), Ordering::Relaxed);
     }
 
@@ -39,7 +39,7 @@ impl Clock for ServiceClock {
 
 /// A worker's clock: its paused runtime turns it, and a suspended machine makes it jump.
 #[derive(Clone, Debug)]
-pub(super) struct WorkerClock {
+pub(crate) struct WorkerClock {
     began: Instant,
     began_at: Timestamp,
     /// Told by the world between two steps of the worker.
@@ -49,13 +49,13 @@ pub(super) struct WorkerClock {
 impl WorkerClock {
     /// A clock that begins at `began` of the worker's runtime, when the services' clock says
     /// `began_at`.
-    pub(super) fn new(began: Instant, began_at: Timestamp) -> Self {
+    pub(crate) fn new(began: Instant, began_at: Timestamp) -> Self {
         Self { began, began_at, suspended: Arc::default() }
     }
 
     /// Counts time during which the machine was suspended.
-    pub(super) fn suspend(&self, gap: Duration) {
-        self.suspended.fetch_add(super::time::millis(gap), Ordering::Relaxed);
+    pub(crate) fn suspend(&self, gap: Duration) {
+        self.suspended.fetch_add(crate::time::millis(gap), Ordering::Relaxed);
     }
 
     fn elapsed(&self) -> Duration {

@@ -6,12 +6,12 @@ use kcl_core::backend::{LeaseStoreError, LeaseWrite, SourceError, WriteKind};
 use kcl_core::model::{LeaseKey, ShardId, WorkerId};
 use tokio::sync::oneshot;
 
-use super::faults::Answer;
-use super::services::Services;
+use crate::world::faults::Answer;
+use crate::world::services::Services;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(crate) enum What {
     Prepare,
     Scan,
     /// A further page of a scan.
@@ -31,7 +31,7 @@ pub(super) enum What {
 
 impl What {
     /// Whether the stream is asked, not the table.
-    pub(super) const fn is_of_records(&self) -> bool {
+    pub(crate) const fn is_of_records(&self) -> bool {
         match self {
             Self::Describe | Self::ListShards | Self::Open(_) | Self::Read(_) => true,
             Self::Prepare
@@ -51,7 +51,7 @@ impl What {
 impl What {
     /// Which call it is, and for which shard or lease; none if the table's size, or the application's
     /// wish for checkpoints, bounds how often it is made.
-    pub(super) fn kind(&self) -> Option<(&'static str, &str)> {
+    pub(crate) fn kind(&self) -> Option<(&'static str, &str)> {
         Some(match self {
             Self::ScanOn => return None,
             Self::Write(write) if matches!(write.kind, WriteKind::Renew { .. }) => return None,
@@ -96,7 +96,7 @@ impl fmt::Display for What {
 }
 
 /// A call on its way.
-pub(super) trait Call: Send {
+pub(crate) trait Call: Send {
     fn what(&self) -> &What;
     /// Carries it out, once more if it was carried out before. Returns what it came to, in words.
     fn land(&mut self, services: &Services, stale: usize) -> String;
@@ -111,7 +111,7 @@ impl fmt::Debug for dyn Call {
 }
 
 /// An error that a client makes up by itself.
-pub(super) trait ClientError: fmt::Debug + Send + Sized + 'static {
+pub(crate) trait ClientError: fmt::Debug + Send + Sized + 'static {
     fn unavailable() -> Self;
     fn throttled() -> Self;
     fn expired() -> Self;
@@ -148,7 +148,7 @@ impl ClientError for SourceError {
 type Work<T, E> = Box<dyn FnMut(&Services, usize) -> Result<T, E> + Send>;
 
 /// A call whose answer is a `T`.
-pub(super) struct TypedCall<T, E> {
+pub(crate) struct TypedCall<T, E> {
     what: What,
     work: Work<T, E>,
     result: Option<Result<T, E>>,
@@ -156,7 +156,7 @@ pub(super) struct TypedCall<T, E> {
 }
 
 impl<T, E> TypedCall<T, E> {
-    pub(super) fn new(
+    pub(crate) fn new(
         what: What,
         work: impl FnMut(&Services, usize) -> Result<T, E> + Send + 'static,
     ) -> (Self, oneshot::Receiver<Result<T, E>>) {

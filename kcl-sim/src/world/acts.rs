@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use kcl_core::model::{LeaseKey, Shard, ShardId};
 
-use super::error::SimError;
-use super::faults::{Fault, Weather};
-use super::member::Member;
-use super::time::Time;
-use super::world::{Cut, World};
+use crate::error::SimError;
 use crate::memory::LatePage;
+use crate::time::Time;
+use crate::world::faults::{Fault, Weather};
+use crate::world::member::Member;
+use crate::world::{Cut, World};
 
 /// How long a worker that was asked to stop may take.
 const STOP_MAX: Duration = Duration::from_secs(45);
@@ -56,7 +56,7 @@ impl World {
 
     /// Whether nobody else could take what it holds: the others are gone or stopping, stand still, or
     /// do not reach the table.
-    pub(super) fn is_needed(&self, name: &str) -> bool {
+    pub(crate) fn is_needed(&self, name: &str) -> bool {
         let mut others = self.members.iter().filter(|member| member.name != name);
         others.all(|other| {
             let cut = self.cuts.get(&other.name).is_some_and(|cut| cut.leases > self.now);
@@ -211,13 +211,13 @@ impl World {
     }
 
     /// The closed shards whose ends are stored, as far as they are listed.
-    pub(super) fn finished_shards(&self) -> Vec<ShardId> {
+    pub(crate) fn finished_shards(&self) -> Vec<ShardId> {
         let shards = self.services.stream.shards().into_iter().map(|shard| shard.id);
         shards.filter(|shard| self.facts.is_finished(shard)).collect()
     }
 
     /// Forgets a closed shard, as if its retention were over.
-    pub(super) fn forget(&mut self, shard: &ShardId) {
+    pub(crate) fn forget(&mut self, shard: &ShardId) {
         if self.services.stream.forget(shard).is_ok() {
             self.tally.count(Fault::VanishedShard);
             self.trace.line(self.now, "-", format_args!("forgets {shard}"));
@@ -262,7 +262,7 @@ impl World {
     }
 
     /// Which of the members this is.
-    pub(super) fn expect_running(&self, name: &str) -> Result<usize, SimError> {
+    pub(crate) fn expect_running(&self, name: &str) -> Result<usize, SimError> {
         self.expect_known(name)?;
         let nth = self.members.iter().position(|member| member.name == name);
         nth.ok_or_else(|| SimError::NotRunning { name: name.to_owned() })

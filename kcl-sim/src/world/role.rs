@@ -8,15 +8,15 @@ use kcl_core::backend::Clock;
 use kcl_core::config::WorkerConfig;
 use kcl_core::{ProcessorFactory, RecordProcessor, ShardContext};
 
-use super::call::What;
-use super::chance::Chance;
-use super::error::SimError;
-use super::faults::Fault;
-use super::journal::Journal;
-use super::member::{Member, Start};
-use super::processor::Equipment;
-use super::time::{Time, millis};
-use super::world::World;
+use crate::chance::Chance;
+use crate::error::SimError;
+use crate::journal::Journal;
+use crate::processor::Equipment;
+use crate::time::{Time, millis};
+use crate::world::World;
+use crate::world::call::What;
+use crate::world::faults::Fault;
+use crate::world::member::{Member, Start};
 
 /// How long a worker may take to have something to lose.
 const AT_STAKE_MAX: Duration = Duration::from_mins(2);
@@ -32,7 +32,7 @@ type Starter = dyn Fn(Start<'_>, WorkerConfig) -> Result<Member, SimError> + Sen
 
 /// What it takes to start a worker again.
 #[derive(Clone)]
-pub(super) struct Role {
+pub(crate) struct Role {
     speed: u64,
     config: WorkerConfig,
     start: Arc<Starter>,
@@ -107,7 +107,7 @@ impl World {
         self.start_exactly(name, speed, config, equip)
     }
 
-    pub(super) fn start_exactly<F: ProcessorFactory>(
+    pub(crate) fn start_exactly<F: ProcessorFactory>(
         &mut self,
         name: &str,
         speed: u64,

@@ -7,15 +7,15 @@ use bytes::Bytes;
 use kcl_core::backend::Clock;
 use kcl_core::model::{Position, Record, SequenceNumber, ShardId};
 
-use super::chance::Chance;
-use super::error::SimError;
-use super::oracle::Put;
-use super::time::millis;
-use super::world::{Due, World};
+use crate::chance::Chance;
+use crate::error::SimError;
+use crate::oracle::Put;
+use crate::time::millis;
+use crate::world::{Due, World};
 
 /// What is put every so often.
 #[derive(Debug, Default)]
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     producer: Option<Producer>,
     /// Whether its next record stands in the agenda.
     is_due: bool,
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    pub(super) fn put_next(&mut self) {
+    pub(crate) fn put_next(&mut self) {
         self.traffic.is_due = false;
         let Some(producer) = &mut self.traffic.producer else { return };
         let high = u128::from(producer.chance.between(0, u64::MAX));

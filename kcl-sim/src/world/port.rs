@@ -15,13 +15,13 @@ use kcl_core::model::{
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::call::{Call, ClientError, TypedCall, What};
-use super::services::{Services, at_once};
 use crate::memory::MemoryReader;
+use crate::world::call::{Call, ClientError, TypedCall, What};
+use crate::world::services::{Services, at_once};
 
 /// One worker's way to the services. Clones are the same way.
 #[derive(Clone, Debug)]
-pub(super) struct Port {
+pub(crate) struct Port {
     outbox: Arc<Outbox>,
 }
 
@@ -34,26 +34,26 @@ struct Outbox {
 }
 
 impl Port {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { outbox: Arc::default() }
     }
 
     /// Ready when the worker has made a call.
-    pub(super) async fn called(&self) {
+    pub(crate) async fn called(&self) {
         self.outbox.filled.notified().await;
     }
 
     /// Takes the calls that were made, and when.
-    pub(super) fn take(&self) -> VecDeque<(Instant, Box<dyn Call>)> {
+    pub(crate) fn take(&self) -> VecDeque<(Instant, Box<dyn Call>)> {
         std::mem::take(&mut self.outbox.calls.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From now on nobody hears the worker: what its destructors do is not what a kill does.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.outbox.is_dead.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.outbox.is_dead.load(Ordering::Relaxed)
     }
 

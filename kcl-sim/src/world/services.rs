@@ -7,19 +7,19 @@ use kcl_core::model::{Lease, LeaseKey, StartPosition, StreamName};
 use crate::memory::{MemoryLeaseStore, MemoryStream};
 
 /// The stream's name.
-pub(super) const STREAM: &str = "simulated";
+pub(crate) const STREAM: &str = "simulated";
 
 /// The table and the stream.
 #[derive(Debug)]
-pub(super) struct Services {
-    pub(super) stream: MemoryStream,
-    pub(super) table: MemoryLeaseStore,
+pub(crate) struct Services {
+    pub(crate) stream: MemoryStream,
+    pub(crate) table: MemoryLeaseStore,
     /// Whether somebody wants to read what calls came to.
-    pub(super) tells: bool,
+    pub(crate) tells: bool,
 }
 
 /// What a call to a service in memory comes to: they answer at once.
-pub(super) fn at_once<T, E>(
+pub(crate) fn at_once<T, E>(
     call: impl Future<Output = Result<T, E>>,
     otherwise: impl FnOnce() -> E,
 ) -> Result<T, E> {
@@ -28,24 +28,24 @@ pub(super) fn at_once<T, E>(
 
 impl Services {
     /// The row of a lease as it is.
-    pub(super) fn lease(&self, key: &LeaseKey) -> Option<Lease> {
+    pub(crate) fn lease(&self, key: &LeaseKey) -> Option<Lease> {
         self.table.get(key).now_or_never().and_then(Result::ok).flatten()
     }
 
     /// Where the application began, once that is stored.
-    pub(super) fn start(&self) -> Option<StartPosition> {
+    pub(crate) fn start(&self) -> Option<StartPosition> {
         let start = self.table.stream_start(&StreamName::new(STREAM)).now_or_never();
         start.and_then(Result::ok).flatten().map(|start| start.position)
     }
 
     /// A page of a scan; an eventual one as it was `stale` writes ago.
-    pub(super) fn scan(
+    pub(crate) fn scan(
         &self,
         from: Option<PageToken>,
         reading: Reading,
         stale: usize,
     ) -> Result<Page, LeaseStoreError> {
         let table = self.table.clone().with_stale_scans(stale);
-        at_once(table.scan(from, reading), super::call::ClientError::unavailable)
+        at_once(table.scan(from, reading), crate::world::call::ClientError::unavailable)
     }
 }

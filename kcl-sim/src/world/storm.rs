@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::chance::Chance;
-use super::error::SimError;
-use super::faults::Weather;
-use super::time::Time;
-use super::world::World;
+use crate::chance::Chance;
+use crate::error::SimError;
 use crate::memory::LatePage;
+use crate::time::Time;
+use crate::world::World;
+use crate::world::faults::Weather;
 
 /// How many open shards splits may lead to.
 const SHARDS_MAX: usize = 16;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use kcl_core::model::{Lease, LeaseKey, WorkerId};
 
-use super::error::SimError;
-use super::oracle::{Oracle, Violation, is_healthy};
-use super::time::Time;
-use super::world::World;
+use crate::error::SimError;
+use crate::oracle::{Oracle, Violation, is_healthy};
+use crate::time::Time;
+use crate::world::World;
 
 /// How long a fleet may take to heal once the faults have stopped. The slowest of 50,000 took little
 /// less than three minutes, to search a long backlog for poison records, with pauses.
@@ -21,7 +21,7 @@ const SETTLE: Duration = Duration::from_secs(20);
 const REST: Duration = Duration::from_secs(20);
 
 /// How often the world looks whether a fleet has healed, or a worker has ended.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Who owns which lease, and since which switch of owners.
 type Owners = Vec<(LeaseKey, Option<WorkerId>, u64)>;

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use kcl_core::error::RunError;
 
-use super::error::SimError;
-use super::healing::LOOK_EVERY;
-use super::member::End;
-use super::oracle::{Oracle, Violation};
-use super::time::Time;
-use super::world::World;
+use crate::error::SimError;
+use crate::oracle::{Oracle, Violation};
+use crate::time::Time;
+use crate::world::World;
+use crate::world::healing::LOOK_EVERY;
+use crate::world::member::End;
 
 /// How long a worker may take to end.
 const END_MAX: Duration = Duration::from_mins(3);
 
 /// The ends that somebody waits for.
 #[derive(Debug, Default)]
-pub(super) struct Ends {
+pub(crate) struct Ends {
     is_awaited: bool,
     seen: VecDeque<(String, End)>,
 }
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// A worker has ended.
-    pub(super) fn ended(&mut self, nth: usize, at: Time, end: Option<End>) -> Result<(), SimError> {
+    pub(crate) fn ended(&mut self, nth: usize, at: Time, end: Option<End>) -> Result<(), SimError> {
         let member = self.members.remove(nth);
         let name = member.name.clone();
         self.trace.line(at, &name, format_args!("ended: {end:?}"));

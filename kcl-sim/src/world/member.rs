@@ -12,36 +12,36 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance, sleep_until};
 
-use super::call::Call;
-use super::chance::Chance;
-use super::clock::WorkerClock;
-use super::journal::{Journal, Said};
-use super::port::Port;
-use super::processor::Equipment;
-use super::time::{Time, millis};
-use super::watched::WatchedFactory;
+use crate::chance::Chance;
+use crate::journal::{Journal, Said};
+use crate::processor::Equipment;
+use crate::processor::watched::WatchedFactory;
+use crate::time::{Time, millis};
+use crate::world::call::Call;
+use crate::world::clock::WorkerClock;
+use crate::world::port::Port;
 
 /// How a worker's run ended.
 pub type End = Result<ShutdownReport, RunError>;
 
 /// What a worker needs to start, beside its settings and its processors.
-pub(super) struct Start<'a> {
-    pub(super) name: &'a str,
-    pub(super) incarnation: u64,
-    pub(super) now: Time,
-    pub(super) time_of_day: Timestamp,
+pub(crate) struct Start<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) incarnation: u64,
+    pub(crate) now: Time,
+    pub(crate) time_of_day: Timestamp,
     /// Its clock's speed in thousandths of the world's.
-    pub(super) speed: u64,
-    pub(super) chance: Chance,
+    pub(crate) speed: u64,
+    pub(crate) chance: Chance,
 }
 
 /// One worker of a world.
-pub(super) struct Member {
-    pub(super) name: String,
-    pub(super) id: WorkerId,
-    pub(super) chance: Chance,
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) id: WorkerId,
+    pub(crate) chance: Chance,
     /// Up to where it has run.
-    pub(super) time: Time,
+    pub(crate) time: Time,
     handle: WorkerHandle,
     port: Port,
     journal: Journal,
@@ -77,23 +77,23 @@ impl Pace {
 }
 
 /// What a worker did in one step.
-pub(super) struct Step {
-    pub(super) calls: Vec<(Time, Box<dyn Call>)>,
-    pub(super) said: Vec<(Time, Said)>,
+pub(crate) struct Step {
+    pub(crate) calls: Vec<(Time, Box<dyn Call>)>,
+    pub(crate) said: Vec<(Time, Said)>,
 }
 
 impl Member {
     /// Starts a worker.
-    pub(super) fn start<F: ProcessorFactory>(
+    pub(crate) fn start<F: ProcessorFactory>(
         start: Start<'_>,
         config: WorkerConfig,
         equip: impl FnOnce(&Journal) -> Equipment<F>,
-    ) -> Result<Self, super::error::SimError> {
+    ) -> Result<Self, crate::error::SimError> {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
-            .map_err(super::error::SimError::Runtime)?;
+            .map_err(crate::error::SimError::Runtime)?;
         let began = runtime.block_on(async { Instant::now() });
         let clock = WorkerClock::new(began, start.time_of_day);
         let port = Port::new();
@@ -112,7 +112,7 @@ impl Member {
         if wants_dead_letter {
             builder = builder.dead_letter(dead_letter);
         }
-        let worker = builder.build().map_err(super::error::SimError::Config)?;
+        let worker = builder.build().map_err(crate::error::SimError::Config)?;
         let (id, handle) = (worker.id().clone(), worker.handle());
         let run = runtime.spawn(worker.run());
         Ok(Self {
@@ -132,7 +132,7 @@ impl Member {
     }
 
     /// Runs until `until`, or the next call that it makes.
-    pub(super) fn step(&mut self, until: Time) -> Step {
+    pub(crate) fn step(&mut self, until: Time) -> Step {
         let gap = std::mem::take(&mut self.gap);
         let (port, target) = (self.port.clone(), self.pace.instant(until));
         let (reached, now) = self.runtime.block_on(async move {
@@ -158,13 +158,13 @@ impl Member {
     }
 
     /// Stops it until `until`, then lets its clock show how long that was: SIGSTOP and SIGCONT.
-    pub(super) fn freeze(&mut self, until: Time) {
+    pub(crate) fn freeze(&mut self, until: Time) {
         self.gap += self.pace.instant(until) - self.pace.instant(self.time);
         self.time = until;
     }
 
     /// Stops it until `until`, as a machine that sleeps: only its fence clock shows how long.
-    pub(super) fn suspend(&mut self, until: Time) {
+    pub(crate) fn suspend(&mut self, until: Time) {
         let gap = self.pace.instant(until) - self.pace.instant(self.time);
         self.clock.suspend(gap);
         self.pace.since = self.pace.since + (until - self.time);
@@ -172,24 +172,24 @@ impl Member {
     }
 
     /// Asks it to shut down.
-    pub(super) fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         self.handle.shut_down();
     }
 
     /// How its run ended, if it did: none within if the engine panicked. Told once.
-    pub(super) fn end(&mut self) -> Option<Option<End>> {
+    pub(crate) fn end(&mut self) -> Option<Option<End>> {
         let run = self.run.take_if(|run| run.is_finished())?;
         Some(self.runtime.block_on(run).ok())
     }
 
     /// Kills it.
-    pub(super) fn kill(self) {
+    pub(crate) fn kill(self) {
         self.port.cut();
         drop(self.runtime);
     }
 
     /// What it says of itself.
-    pub(super) fn status(&self) -> WorkerStatus {
+    pub(crate) fn status(&self) -> WorkerStatus {
         self.handle.status()
     }
 }

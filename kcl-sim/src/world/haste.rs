@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::call::What;
-use super::time::Time;
+use crate::time::Time;
+use crate::world::call::What;
 
 /// How often a worker may read one shard within a second: five times, by a clock that may be a fifth
 /// too fast.
@@ -18,7 +18,7 @@ const QUESTIONS_MAX: u32 = 100;
 
 /// The calls of one worker in the second of its last one.
 #[derive(Debug, Default)]
-pub(super) struct Haste {
+pub(crate) struct Haste {
     second: u64,
     calls: BTreeMap<(&'static str, String), u32>,
 }
@@ -28,7 +28,7 @@ impl Haste {
     ///
     /// # Errors
     /// How many of them there were in this second, if these are too many.
-    pub(super) fn count(&mut self, at: Time, what: &What) -> Result<(), u32> {
+    pub(crate) fn count(&mut self, at: Time, what: &What) -> Result<(), u32> {
         let second = at.millis() / 1_000;
         if self.second != second {
             self.second = second;

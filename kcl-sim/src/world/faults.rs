@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::chance::Chance;
+use crate::chance::Chance;
 
 /// How long a client waits for an answer before it gives up.
-pub(super) const TIMEOUT: Duration = Duration::from_millis(2_500);
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,20 +200,20 @@ pub struct Weather {
 
 /// What becomes of one call. Times count from when it was made, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fate {
+pub(crate) struct Fate {
     /// When it is carried out: once, never, or twice.
-    pub(super) landings: [Option<u64>; 2],
+    pub(crate) landings: [Option<u64>; 2],
     /// When the caller hears of it.
-    pub(super) answered: u64,
+    pub(crate) answered: u64,
     /// What the caller hears.
-    pub(super) answer: Answer,
+    pub(crate) answer: Answer,
     /// What went wrong.
-    pub(super) fault: Option<Fault>,
+    pub(crate) fault: Option<Fault>,
 }
 
 /// What a caller hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// What the last landing came to.
     Result,
     /// Nothing, until it gives up.
@@ -226,12 +226,12 @@ pub(super) enum Answer {
 
 impl Fate {
     /// The fate of a call that finds its way blocked.
-    pub(super) fn cut(fault: Fault) -> Self {
+    pub(crate) fn cut(fault: Fault) -> Self {
         Self { fault: Some(fault), ..Self::silent([None, None]) }
     }
 
     fn silent(landings: [Option<u64>; 2]) -> Self {
-        let answered = super::time::millis(TIMEOUT);
+        let answered = crate::time::millis(TIMEOUT);
         Self { landings, answered, answer: Answer::Unavailable, fault: None }
     }
 
@@ -257,8 +257,8 @@ impl Weather {
     }
 
     /// Draws the fate of a call. `expires` says whether it uses an iterator.
-    pub(super) fn fate(&self, chance: &mut Chance, expires: bool) -> Fate {
-        let timeout = super::time::millis(TIMEOUT);
+    pub(crate) fn fate(&self, chance: &mut Chance, expires: bool) -> Fate {
+        let timeout = crate::time::millis(TIMEOUT);
         let (request, reply) = (chance.between(1, 12), chance.between(1, 12));
         let with = |fault, fate: Fate| Fate { fault: Some(fault), ..fate };
         let well = Fate {

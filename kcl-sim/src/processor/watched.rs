@@ -9,17 +9,17 @@ use kcl_core::{
     BoxError, PartialFailure, ProcessorFactory, RecordBatch, RecordProcessor, ShardContext,
 };
 
-use super::journal::{Journal, Ownership, Said};
-use super::processor::ownership;
+use crate::journal::{Journal, Ownership, Said};
+use crate::processor::ownership;
 
 /// A factory whose processors are watched.
-pub(super) struct WatchedFactory<F> {
+pub(crate) struct WatchedFactory<F> {
     inner: F,
     journal: Journal,
 }
 
 impl<F> WatchedFactory<F> {
-    pub(super) const fn new(inner: F, journal: Journal) -> Self {
+    pub(crate) const fn new(inner: F, journal: Journal) -> Self {
         Self { inner, journal }
     }
 }
@@ -38,7 +38,7 @@ impl<F: ProcessorFactory> ProcessorFactory for WatchedFactory<F> {
 }
 
 /// A processor that is watched.
-pub(super) struct Watched<P> {
+pub(crate) struct Watched<P> {
     inner: P,
     journal: Journal,
     of: Ownership,

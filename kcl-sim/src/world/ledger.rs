@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use kcl_core::model::{Record, SequenceNumber, ShardId};
 
-use super::journal::{Ownership, Said};
-use super::time::Time;
-use super::world::World;
+use crate::journal::{Ownership, Said};
+use crate::time::Time;
+use crate::world::World;
 
 /// A record was handed to a processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,19 +27,19 @@ pub struct Delivery {
 
 /// Users' records, and what became of them.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     records: BTreeMap<(ShardId, SequenceNumber), Record>,
     deliveries: Vec<Delivery>,
 }
 
 impl Ledger {
     /// A record was put.
-    pub(super) fn put(&mut self, shard: ShardId, record: Record) {
+    pub(crate) fn put(&mut self, shard: ShardId, record: Record) {
         self.records.insert((shard, record.position.sequence), record);
     }
 
     /// A worker or its processor said something.
-    pub(super) fn said(&mut self, at: Time, worker: &str, said: &Said) {
+    pub(crate) fn said(&mut self, at: Time, worker: &str, said: &Said) {
         if self.records.is_empty() {
             return;
         }
