@@ -7,11 +7,11 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
-    use kcl_core::ShardContext;
-    use kcl_core::config::WorkerConfig;
-    use kcl_core::model::{InitialPosition, Position, ShardId};
-    use kcl_core::{BoxError, RecordBatch, RecordProcessor};
-    use kcl_sim::{SimError, World};
+    use kinesis_consumer::ShardContext;
+    use kinesis_consumer::config::WorkerConfig;
+    use kinesis_consumer::model::{InitialPosition, Position, ShardId};
+    use kinesis_consumer::sim::{SimError, World};
+    use kinesis_consumer::{BoxError, RecordBatch, RecordProcessor};
 
     /// What the service keeps; it stands for a database with transactions.
     #[derive(Default)]

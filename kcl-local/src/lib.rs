@@ -12,7 +12,8 @@
 //! # Ok::<(), kcl_local::StartError>(())
 //! ```
 //!
-//! For clients in any language, `cargo run -p kcl-local` runs the same thing as a process.
+//! For clients in any language the program `kcl-local` runs the same as a process. Given a command it
+//! runs it with the environment that leads AWS clients to the stack: `kcl-local --demo orders cargo run`.
 //!
 //! # What differs from AWS
 //!
@@ -31,6 +32,7 @@
 //! - With a folder, every write to Kinesis saves all of it. That is for development, not for load.
 
 mod calls;
+mod demo;
 mod dynamo;
 mod gateway;
 mod repair;
@@ -38,4 +40,5 @@ mod stack;
 mod topology;
 mod wire;
 
+pub use demo::DemoStream;
 pub use stack::{LocalStack, LocalStackOptions, StartError, sdk_config};

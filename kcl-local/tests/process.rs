@@ -48,6 +48,29 @@ mod tests {
         Client::from_conf(config)
     }
 
+    #[test]
+    fn a_command_reaches_the_demo_stream_and_its_end_is_passed_on() {
+        let script = "test \"$AWS_ACCESS_KEY_ID\" = test && echo \"$AWS_ENDPOINT_URL\"; exit 7";
+        let output = Command::new(env!("CARGO_BIN_EXE_kcl-local"))
+            .args(["--demo", "orders", "sh", "-c", script])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(7));
+        assert!(String::from_utf8(output.stdout).unwrap().starts_with("http://127.0.0.1:"));
+    }
+
+    #[tokio::test]
+    async fn a_demo_stream_gets_records() {
+        let (process, url) = start(&["--port", "0", "--demo", "orders"]);
+        let shards = client(&url).list_shards().stream_name("orders").send().await.unwrap();
+        assert_eq!(shards.shards().len(), 2);
+        let puts = || get(&url, "/calls").contains("Kinesis.PutRecord");
+        while !puts() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(stop(process), Some(0));
+    }
+
     #[tokio::test]
     async fn it_serves_counts_and_stops_when_told() {
         let (process, url) = start(&["--port", "0"]);

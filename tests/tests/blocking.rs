@@ -92,9 +92,7 @@ mod tests {
         Worker::builder("w")
             .records(KinesisSource::new(&aws, "orders"))
             .leases(DynamoLeaseStore::new(&aws, table).create_if_missing())
-            .processor(move |_: &ShardContext| {
-                Blocker(processors.clone(), blocked_for, Arc::clone(&both))
-            })
+            .processor(move |_| Blocker(processors.clone(), blocked_for, Arc::clone(&both)))
             .config(config)
             .observer(journal.clone())
             .build()
@@ -134,7 +132,7 @@ mod tests {
         let journal = Journal::default();
         let (application, worker) = (application(2), worker(&stack, &journal, BLOCKED_FOR));
         let handle = worker.handle();
-        let run = application.spawn(worker.run());
+        let run = application.spawn(worker.run_until(std::future::pending()));
         let blocked = async || Ok(journal.count(|said| *said == Said::Blocked) == 2);
         until("both threads are blocked", LIMIT, blocked).await.unwrap();
         let before = counters(&stack).await;
@@ -163,7 +161,7 @@ mod tests {
         // More threads than there are shards: somebody has to run the worker.
         let (application, worker) = (application(4), worker(&stack, &journal, FOR_GOOD));
         let handle = worker.handle();
-        let run = application.spawn(worker.run());
+        let run = application.spawn(worker.run_until(std::future::pending()));
         let blocked = async || Ok(journal.count(|said| *said == Said::Blocked) == 2);
         until("both shards block", LIMIT, blocked).await.unwrap();
         handle.shut_down();

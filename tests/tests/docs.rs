@@ -301,7 +301,7 @@ mod tests {
             .take_while(|line| !line.starts_with('['))
             .filter_map(|line| line.split_once(" = "))
             .map(|(name, _)| name.to_owned())
-            .filter(|name| !name.starts_with("kcl-"))
+            .filter(|name| !name.starts_with("kcl-") && name != "kinesis-consumer")
             .collect();
         assert_eq!(told, used);
     }
@@ -356,6 +356,19 @@ mod tests {
         let (_, code) = block.split_once('\n').expect("a first line");
         let code = code.split("```").next().expect("an end");
         assert_eq!(code, read("examples/src/bin/hello.rs"));
+    }
+
+    #[test]
+    fn the_front_page_is_the_program() {
+        let page = read("kinesis-consumer/src/lib.rs");
+        let lines = page.lines().skip_while(|line| *line != "//! ```no_run").skip(1);
+        let lines = lines.take_while(|line| *line != "//! ```");
+        let code: Vec<_> = lines
+            .map(|line| line.strip_prefix("//!").expect("a page").trim_start_matches(' '))
+            .collect();
+        let program = read("examples/src/bin/hello.rs");
+        let program: Vec<_> = program.lines().map(str::trim_start).collect();
+        assert_eq!(code, program);
     }
 
     #[test]

@@ -8,13 +8,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kcl_core::ShardContext;
-use kcl_core::backend::FileDeadLetter;
-use kcl_core::config::{DeliveryConfig, FailurePolicy, OnExhausted};
-use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
-use kcl_dynamo::DynamoLeaseStore;
 use kcl_examples::Demo;
-use kcl_kinesis::KinesisSource;
+use kinesis_consumer::backend::FileDeadLetter;
+use kinesis_consumer::config::{DeliveryConfig, FailurePolicy, OnExhausted};
+use kinesis_consumer::prelude::*;
 
 struct Greeter;
 
@@ -46,9 +43,9 @@ async fn main() -> Result<(), BoxError> {
     let worker = Worker::builder("dead-letter")
         .records(KinesisSource::new(demo.aws(), demo.stream()))
         .leases(DynamoLeaseStore::new(demo.aws(), "dead-letter").create_if_missing())
-        .processor(|_: &ShardContext| Greeter)
+        .processor(|_| Greeter)
         .delivery_config(delivery)
-        .dead_letter(FileDeadLetter::new(&letters)) // or `kcl_kinesis::KinesisDeadLetter`
+        .dead_letter(FileDeadLetter::new(&letters)) // or `kinesis_consumer::kinesis::KinesisDeadLetter`
         .build()?;
     let enough = async {
         tokio::select! {

@@ -1,12 +1,9 @@
-//! Prints every record of a stream: what a first service looks like. Ctrl-C stops it.
+//! Prints every record of the stream `orders`. Ctrl-C or SIGTERM stops it.
 
 use std::io::Write as _;
 
-use kcl_core::ShardContext;
-use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
-use kcl_dynamo::DynamoLeaseStore;
-use kcl_examples::Demo;
-use kcl_kinesis::KinesisSource;
+use kinesis_consumer::aws_config;
+use kinesis_consumer::prelude::*;
 
 struct Printer;
 
@@ -26,12 +23,12 @@ impl RecordProcessor for Printer {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let demo = Demo::from_args().await?; // a stream on this machine; with `--aws STREAM`, yours
+    let aws = aws_config::load_from_env().await;
     let worker = Worker::builder("hello")
-        .records(KinesisSource::new(demo.aws(), demo.stream()))
-        .leases(DynamoLeaseStore::new(demo.aws(), "hello").create_if_missing())
-        .processor(|_: &ShardContext| Printer)
+        .records(KinesisSource::new(&aws, "orders"))
+        .leases(DynamoLeaseStore::new(&aws, "hello").create_if_missing())
+        .processor(|_| Printer)
         .build()?;
-    worker.run_until(demo.ctrl_c()).await?;
+    worker.run().await?;
     Ok(())
 }

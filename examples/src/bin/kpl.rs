@@ -13,16 +13,13 @@
 
 use std::io::Write as _;
 
-use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::primitives::Blob;
-use kcl_core::ShardContext;
-use kcl_core::config::RetrievalConfig;
-use kcl_core::kpl::Aggregator;
-use kcl_core::model::InitialPosition;
-use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
-use kcl_dynamo::DynamoLeaseStore;
-use kcl_kinesis::KinesisSource;
-use kcl_local::LocalStack;
+use kinesis_consumer::aws_sdk_kinesis::Client;
+use kinesis_consumer::aws_sdk_kinesis::primitives::Blob;
+use kinesis_consumer::config::RetrievalConfig;
+use kinesis_consumer::kpl::Aggregator;
+use kinesis_consumer::local::LocalStack;
+use kinesis_consumer::model::InitialPosition;
+use kinesis_consumer::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 struct Printer {
@@ -74,7 +71,7 @@ async fn main() -> Result<(), BoxError> {
     retrieval.initial_position = InitialPosition::TrimHorizon;
     let worker = Worker::builder("kpl").records(KinesisSource::new(&aws, "orders"));
     let worker = worker.leases(DynamoLeaseStore::new(&aws, "kpl").create_if_missing());
-    let worker = worker.processor(move |_: &ShardContext| Printer { is_done: told.clone() });
+    let worker = worker.processor(move |_| Printer { is_done: told.clone() });
     worker.retrieval_config(retrieval).build()?.run_until(is_done.cancelled()).await?;
     Ok(())
 }

@@ -9,10 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kcl_core::{BoxError, Worker};
-use kcl_dynamo::DynamoLeaseStore;
 use kcl_examples::Demo;
-use kcl_kinesis::KinesisSource;
+use kinesis_consumer::prelude::*;
 use tokio::time::sleep;
 
 #[tokio::main]

@@ -7,12 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kcl_core::ShardContext;
-use kcl_core::config::{CheckpointPolicy, WorkerConfig};
-use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
-use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_examples::Demo;
-use kcl_kinesis::KinesisSource;
+use kinesis_consumer::config::{CheckpointPolicy, WorkerConfig};
+use kinesis_consumer::dynamo::DynamoLeaseStoreConfig;
+use kinesis_consumer::prelude::*;
 use tokio::sync::Mutex;
 
 /// A sink that writes a batch under a name, all of it or nothing.
@@ -70,9 +68,9 @@ fn worker(demo: &Demo, sink: &Sink) -> Result<Worker, BoxError> {
     let table =
         DynamoLeaseStoreConfig::new("two-phase").with_operation_timeout(config.lease.expiry / 3);
     let leases = DynamoLeaseStore::new(demo.aws(), table).create_if_missing();
-    let worker = Worker::builder("writer").leases(leases).config(config);
+    let worker = Worker::builder("two-phase").leases(leases).config(config);
     let worker = worker.records(KinesisSource::new(demo.aws(), demo.stream()));
-    Ok(worker.processor(move |_: &ShardContext| Writer(Arc::clone(&sink))).build()?)
+    Ok(worker.processor(move |_| Writer(Arc::clone(&sink))).build()?)
 }
 
 async fn batches(sink: &Sink, count: usize) {

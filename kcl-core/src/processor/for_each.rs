@@ -40,7 +40,7 @@ const CONCURRENCY: usize = 64;
 ///     store(&record).await?;
 ///     Ok(())
 /// });
-/// // Worker::builder("orders").processor(processor.concurrency(16))…
+/// // Worker::builder("orders").processor_factory(processor.concurrency(16))…
 /// ```
 pub fn for_each<F, Fut>(handler: F) -> ForEach
 where

@@ -47,7 +47,7 @@ use crate::processor::{ProcessorFactory, RecordProcessor};
 ///         .await;
 ///     Ok(())
 /// });
-/// // Worker::builder("orders").processor(processor)…
+/// // Worker::builder("orders").processor_factory(processor)…
 /// ```
 pub fn for_stream<F, Fut>(work: F) -> ForStream
 where

@@ -15,8 +15,7 @@ use crate::config::{
 };
 use crate::data_side::erased::ErasedFactory;
 use crate::memory::MemoryBudget;
-use crate::processor::ProcessorFactory;
-use crate::processor::for_each;
+use crate::processor::{ProcessorFactory, RecordProcessor, ShardContext, for_each};
 use crate::report::event::Observer;
 use crate::report::log::Events;
 use crate::worker::{Placement, Worker, WorkerParts};
@@ -28,7 +27,8 @@ use crate::worker::{Placement, Worker, WorkerParts};
 #[derive(Debug)]
 #[must_use = "a worker is made by `build`"]
 pub struct WorkerBuilder {
-    name: String,
+    application: String,
+    worker_name: Option<String>,
     incarnation: Option<u64>,
     source: Option<Arc<dyn RecordSource>>,
     store: Option<Arc<dyn LeaseStore>>,
@@ -45,9 +45,10 @@ pub struct WorkerBuilder {
 const NAME_LENGTH_MAX: usize = 200;
 
 impl WorkerBuilder {
-    pub(crate) fn new(name: impl Into<String>) -> Self {
+    pub(crate) fn new(application: impl Into<String>) -> Self {
         Self {
-            name: name.into(),
+            application: application.into(),
+            worker_name: None,
             incarnation: None,
             source: None,
             store: None,
@@ -59,6 +60,15 @@ impl WorkerBuilder {
             observer: None,
             placement: Placement::OwnThread,
         }
+    }
+
+    /// Names the worker: a host or a pod. By default the host's name.
+    ///
+    /// The name is part of the id under which the worker owns leases, and is for people to read. Two
+    /// workers may have the same one, since every start gets an id of its own.
+    pub fn worker_name(mut self, name: impl Into<String>) -> Self {
+        self.worker_name = Some(name.into());
+        self
     }
 
     /// Where records come from, such as `kcl_kinesis::KinesisSource`.
@@ -73,22 +83,42 @@ impl WorkerBuilder {
         self
     }
 
-    /// What to do with the records: a closure that makes a processor for a shard, or your own
-    /// factory.
-    pub fn processor(mut self, factory: impl ProcessorFactory) -> Self {
+    /// Sets the closure that makes a processor for each shard this worker comes to hold.
+    ///
+    /// ```
+    /// # use kcl_core::{BoxError, RecordBatch, RecordProcessor, ShardContext, Worker};
+    /// # struct Printer;
+    /// # impl RecordProcessor for Printer {
+    /// #     async fn process_records(&mut self, _: RecordBatch, _: &ShardContext) -> Result<(), BoxError> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// let builder = Worker::builder("orders").processor(|_| Printer);
+    /// ```
+    pub fn processor<F, P>(self, make: F) -> Self
+    where
+        F: Fn(&ShardContext) -> P + Send + Sync + 'static,
+        P: RecordProcessor,
+    {
+        self.processor_factory(make)
+    }
+
+    /// Sets the factory that makes a processor for each shard: your own [`ProcessorFactory`],
+    /// [`for_each`](crate::processor::for_each()) or [`for_stream`](crate::processor::for_stream()).
+    pub fn processor_factory(mut self, factory: impl ProcessorFactory) -> Self {
         self.factory = Some(Arc::new(factory));
         self
     }
 
     /// What to do with each record: a closure. Records of a shard are processed concurrently, in
-    /// order within each partition key. Short for `.processor(for_each(handler))`; see
+    /// order within each partition key. Short for `.processor_factory(for_each(handler))`; see
     /// [`for_each`](crate::processor::for_each()).
     pub fn for_each<F, Fut>(self, handler: F) -> Self
     where
         F: Fn(Record) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        self.processor(for_each(handler))
+        self.processor_factory(for_each(handler))
     }
 
     /// Where records go that used up their attempts, such as
@@ -179,8 +209,12 @@ impl WorkerBuilder {
         let mut missing = |setting, problem: &str| {
             mistakes.push(Mistake { setting, problem: problem.to_owned() });
         };
-        if self.name.is_empty() || self.name.len() > NAME_LENGTH_MAX {
-            missing("worker name", "must have 1 to 200 bytes");
+        if self.application.is_empty() {
+            missing("application", "is empty: name the application in Worker::builder");
+        }
+        let name = self.worker_name.unwrap_or_else(host_name);
+        if name.is_empty() || name.len() > NAME_LENGTH_MAX {
+            missing("worker_name", "must have 1 to 200 bytes");
         }
         if self.source.is_none() {
             missing("records", "is missing: say where records come from");
@@ -207,7 +241,8 @@ impl WorkerBuilder {
         let own = || MemoryBudget::new(self.config.retrieval.memory_max);
         let memory = self.memory.unwrap_or_else(own);
         Ok(Worker::new(WorkerParts {
-            name: self.name,
+            application: self.application,
+            name,
             incarnation: self.incarnation.unwrap_or_else(fresh_incarnation),
             source,
             store,
@@ -220,6 +255,15 @@ impl WorkerBuilder {
             placement: self.placement,
         }))
     }
+}
+
+/// The name of this host; `worker` if the system has none.
+fn host_name() -> String {
+    #[cfg(unix)]
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    let name = String::new();
+    if name.is_empty() { "worker".to_owned() } else { name }
 }
 
 /// A number that no other start of any worker has.

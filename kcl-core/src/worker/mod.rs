@@ -1,6 +1,7 @@
 //! One process's engine: [`Worker`], and the [`WorkerHandle`] that watches and stops it.
 
 mod builder;
+mod signal;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -42,6 +43,7 @@ pub(crate) enum Placement {
 
 #[derive(Debug)]
 pub(crate) struct WorkerParts {
+    pub(crate) application: String,
     pub(crate) name: String,
     pub(crate) incarnation: u64,
     pub(crate) source: Arc<dyn RecordSource>,
@@ -68,10 +70,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Begins to build the worker `name`. The name is for people: a host or a pod. Two processes may
-    /// have the same one, since every start gets an id of its own.
-    pub fn builder(name: impl Into<String>) -> WorkerBuilder {
-        WorkerBuilder::new(name)
+    /// Begins to build a worker of `application`: what the fleet does, as it stands in every log line.
+    ///
+    /// All workers of a fleet have the same application and the same lease table, whose name is by
+    /// convention the application's. [`worker_name`](WorkerBuilder::worker_name) tells them apart.
+    pub fn builder(application: impl Into<String>) -> WorkerBuilder {
+        WorkerBuilder::new(application)
     }
 
     pub(crate) fn new(parts: WorkerParts) -> Self {
@@ -99,9 +103,17 @@ impl Worker {
         WorkerHandle { status: self.status.subscribe(), stop: self.stop.clone() }
     }
 
-    /// Works until the handle says to shut down.
+    /// Runs until the process gets SIGINT or SIGTERM, or until [`WorkerHandle::shut_down`]; then drains.
     ///
-    /// Then it takes `shutdown.drain` and 15 s at most, and `delivery.cancel_grace` on top of that. A
+    /// The worker stops taking leases, finishes the batches in hand, stores their checkpoints and
+    /// releases its leases. Further signals change nothing: the drain has a bound, and SIGKILL ends the
+    /// process before it. Where there is no SIGTERM, Ctrl-C stops the worker.
+    ///
+    /// The first call in a process replaces what these signals do by default, for the rest of the
+    /// process. Use [`run_until`](Self::run_until) where that is not wanted: in a program that handles
+    /// signals itself, or on a runtime without I/O.
+    ///
+    /// The drain takes `shutdown.drain` and 15 s at most, and `delivery.cancel_grace` on top of that. A
     /// processor that blocks its thread for longer is left behind: its lease is released, and only the
     /// process's exit ends the thread. A runtime waits for such threads when it is dropped: use
     /// `Runtime::shutdown_timeout`, or exit.
@@ -114,11 +126,13 @@ impl Worker {
     /// Dropping the future ends the worker like a crash: leases are not released, and others take
     /// them after an expiry.
     pub async fn run(self) -> Result<ShutdownReport, RunError> {
-        let span = worker_span(&self.parts.name, &self.id);
-        self.run_inside().instrument(span).await
+        self.run_until(signal::interrupted_or_terminated()).await
     }
 
-    /// Works until `signal` is ready, then shuts down.
+    /// Runs until `signal` is ready, or until [`WorkerHandle::shut_down`]; then drains as
+    /// [`run`](Self::run) does, without touching the process's signals.
+    ///
+    /// With [`std::future::pending`] only the handle stops the worker.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -130,7 +144,8 @@ impl Worker {
         signal: impl Future<Output = ()> + Send,
     ) -> Result<ShutdownReport, RunError> {
         let stop = self.stop.clone();
-        let mut run = std::pin::pin!(self.run());
+        let span = worker_span(&self.parts.application, &self.id);
+        let mut run = std::pin::pin!(self.run_inside().instrument(span));
         tokio::select! {
             biased;
             end = &mut run => return end,

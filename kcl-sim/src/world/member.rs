@@ -100,10 +100,11 @@ impl Member {
         let journal = Journal::new(port.clone());
         let wants_dead_letter = config.delivery.failure.then == OnExhausted::DeadLetter;
         let Equipment { factory, dead_letter } = equip(&journal);
-        let mut builder = Worker::builder(start.name)
+        let mut builder = Worker::builder("simulated")
+            .worker_name(start.name)
             .records(port.clone())
             .leases(port.clone())
-            .processor(WatchedFactory::new(factory, journal.clone()))
+            .processor_factory(WatchedFactory::new(factory, journal.clone()))
             .config(config)
             .observer(journal.clone())
             .clock(clock.clone())
@@ -114,7 +115,7 @@ impl Member {
         }
         let worker = builder.build().map_err(crate::error::SimError::Config)?;
         let (id, handle) = (worker.id().clone(), worker.handle());
-        let run = runtime.spawn(worker.run());
+        let run = runtime.spawn(worker.run_until(std::future::pending()));
         Ok(Self {
             name: start.name.to_owned(),
             id,

@@ -18,7 +18,6 @@ use kcl_core::model::InitialPosition;
 use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_kinesis::KinesisSource;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Consumes a stream, and writes a line for each record or batch.
 #[derive(Debug, Parser)]
@@ -179,10 +178,11 @@ async fn main() -> anyhow::Result<()> {
         delivery.failure = FailurePolicy::attempts(2, OnExhausted::DeadLetter);
     }
     let poison: Option<Arc<str>> = args.poison.as_deref().map(Into::into);
-    let builder = Worker::builder(&args.worker)
+    let builder = Worker::builder(&args.app)
+        .worker_name(&args.worker)
         .records(KinesisSource::new(&aws, args.stream.as_str()))
         .leases(DynamoLeaseStore::new(&aws, table).create_if_missing())
-        .processor(move |_: &ShardContext| Writer {
+        .processor(move |_| Writer {
             log: Arc::clone(&log),
             worker: Arc::clone(&worker),
             work,
@@ -198,14 +198,6 @@ async fn main() -> anyhow::Result<()> {
         Some(path) => builder.dead_letter(FileDeadLetter::new(path)).build()?,
         None => builder.build()?,
     };
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let asked = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    worker.run_until(asked).await?;
+    worker.run().await?;
     Ok(())
 }

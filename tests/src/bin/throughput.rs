@@ -285,10 +285,7 @@ async fn work(args: &Args) -> anyhow::Result<()> {
     let worker = Worker::builder("throughput")
         .records(KinesisSource::with_config(&aws, source))
         .leases(DynamoLeaseStore::new(&aws, table.as_str()).create_if_missing())
-        .processor(move |_: &ShardContext| Counter {
-            left: Arc::clone(&left),
-            is_done: told.clone(),
-        })
+        .processor(move |_| Counter { left: Arc::clone(&left), is_done: told.clone() })
         .retrieval_config(retrieval)
         .build()?;
     worker.run_until(is_done.cancelled()).await?;

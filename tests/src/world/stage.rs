@@ -195,14 +195,14 @@ impl World {
         factory: impl ProcessorFactory,
     ) -> Member {
         let faults = Faults::default();
-        let mut builder = Worker::builder(name);
+        let mut builder = Worker::builder("orders").worker_name(name);
         if self.config.delivery.failure.then == OnExhausted::DeadLetter {
             builder = builder.dead_letter(self.letters.clone());
         }
         let worker = builder
             .records(FaultySource::new(stream, faults.clone()))
             .leases(FaultyStore::new(self.store.clone(), faults.clone()))
-            .processor(factory)
+            .processor_factory(factory)
             .config(self.config.clone())
             .observer(self.journal.observer(name))
             .clock(self.clock)
@@ -212,7 +212,7 @@ impl World {
             .expect("the settings are in range");
         let (id, handle) = (worker.id().clone(), worker.handle());
         let mut run = JoinSet::new();
-        run.spawn(worker.run());
+        run.spawn(worker.run_until(std::future::pending()));
         Member { id, handle, faults, run }
     }
 

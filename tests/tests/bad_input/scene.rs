@@ -105,9 +105,10 @@ impl Scene {
     /// A worker of this name that lacks its lease store.
     pub(crate) fn builder(&self, name: &str) -> WorkerBuilder {
         let seen = self.seen.clone();
-        Worker::builder(name)
+        Worker::builder("orders")
+            .worker_name(name)
             .records(records(&self.aws(), STREAM))
-            .processor(move |_: &ShardContext| Listener(seen.clone()))
+            .processor(move |_| Listener(seen.clone()))
             .observer(self.seen.clone())
             .config(settings())
     }
@@ -117,7 +118,7 @@ impl Scene {
         let worker = builder.build().unwrap_or_else(|error| panic!("{name}: {error}"));
         let handle = worker.handle();
         let mut run = JoinSet::new();
-        run.spawn(worker.run());
+        run.spawn(worker.run_until(std::future::pending()));
         Running { handle, run }
     }
 

@@ -36,7 +36,7 @@ fn every_setting_out_of_its_range_is_named_in_one_error() {
     check(&text, &["delivery.retry_min (0ns)", "delivery.retry_max (7200s)"]);
     check(&text, &["delivery.cancel_grace (3600s)", "shutdown.drain (0ns)"]);
     check(&text, &["delivery.slow_after (0ns)"]);
-    check(&text, &["worker name must", "records is missing", "leases is missing"]);
+    check(&text, &["application is empty", "records is missing", "leases is missing"]);
     check(&text, &["processor is missing"]);
 }
 
@@ -67,8 +67,11 @@ fn manual_checkpoints_are_refused_where_nobody_gets_a_checkpointer() {
         |builder: WorkerBuilder| builder.config(config.clone()).build().unwrap_err().to_string();
     let problem = ["delivery.checkpoints must not be Manual"];
     check(&build(Worker::builder("w").for_each(|_| async { Ok(()) })), &problem);
-    check(&build(Worker::builder("w").processor(for_stream(|_| async { Ok(()) }))), &problem);
-    let own = build(Worker::builder("w").processor(|_: &ShardContext| Idle));
+    check(
+        &build(Worker::builder("w").processor_factory(for_stream(|_| async { Ok(()) }))),
+        &problem,
+    );
+    let own = build(Worker::builder("w").processor(|_| Idle));
     assert!(!own.contains("Manual"), "{own}");
 }
 

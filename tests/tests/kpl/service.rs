@@ -57,14 +57,16 @@ async fn run_until(stack: &LocalStack, stop_at: &'static str) -> anyhow::Result<
     let worker = Worker::builder("aggregated")
         .records(KinesisSource::new(&aws, "orders"))
         .leases(DynamoLeaseStore::new(&aws, "aggregated").create_if_missing())
-        .processor(move |_: &ShardContext| {
+        .processor(move |_| {
             let worker = wanted.lock().expect("nobody panicked").recv().expect("a handle");
             Teller { told: told.clone(), stop_at, worker }
         })
         .config(config)
         .build()?;
     handle.send(worker.handle())?;
-    timeout(Duration::from_secs(30), worker.run()).await.context("the worker did not end")??;
+    timeout(Duration::from_secs(30), worker.run_until(std::future::pending()))
+        .await
+        .context("the worker did not end")??;
     let mut all = Vec::new();
     while let Ok(text) = got.try_recv() {
         all.push(text);

@@ -38,7 +38,7 @@ async fn a_poison_record_is_put_into_the_dead_letter_stream_and_its_neighbours_a
         let worker = stage
             .worker(dead_letter())
             .dead_letter(KinesisDeadLetter::new(&stage.aws, "dead"))
-            .processor(move |_: &ShardContext| Fussy { done: seen.clone(), poison })
+            .processor(move |_| Fussy { done: seen.clone(), poison })
             .build()
             .unwrap();
         run_until(worker, || done.all().len() >= 6).await;
@@ -87,7 +87,7 @@ async fn a_dead_letter_that_fails_is_tried_again_and_the_record_is_written_once(
     let worker = stage
         .worker(dead_letter())
         .dead_letter(Reluctant { left: AtomicUsize::new(4), file })
-        .processor(move |_: &ShardContext| Fussy { done: seen.clone(), poison: Poison::Fail })
+        .processor(move |_| Fussy { done: seen.clone(), poison: Poison::Fail })
         .build()
         .unwrap();
     run_until(worker, || done.all().len() >= 6).await;
@@ -135,7 +135,7 @@ async fn a_record_is_skipped_where_that_is_asked_for_and_told() {
     let worker = stage
         .worker(FailurePolicy::attempts(1, OnExhausted::Skip))
         .observer(events.clone())
-        .processor(move |_: &ShardContext| Fussy { done: seen.clone(), poison: Poison::Fail })
+        .processor(move |_| Fussy { done: seen.clone(), poison: Poison::Fail })
         .build()
         .unwrap();
     run_until(worker, || done.all().len() >= 6).await;
@@ -151,10 +151,15 @@ async fn a_worker_stops_with_an_error_where_that_is_asked_for() {
     let seen = done.clone();
     let worker = stage
         .worker(FailurePolicy::attempts(1, OnExhausted::StopWorker))
-        .processor(move |_: &ShardContext| Fussy { done: seen.clone(), poison: Poison::Panic })
+        .processor(move |_| Fussy { done: seen.clone(), poison: Poison::Panic })
         .build()
         .unwrap();
-    let end = tokio::time::timeout(std::time::Duration::from_mins(1), worker.run()).await.unwrap();
+    let end = tokio::time::timeout(
+        std::time::Duration::from_mins(1),
+        worker.run_until(std::future::pending()),
+    )
+    .await
+    .unwrap();
     assert!(matches!(end, Err(RunError::RecordsFailed { .. })), "{end:?}");
     assert_eq!(done.all(), ["a", "b", "c"]);
 }
@@ -177,7 +182,7 @@ async fn a_closure_for_each_record_has_the_same_policy() {
         }
     });
     let worker = stage.worker(dead_letter()).dead_letter(FileDeadLetter::new(&path));
-    let worker = worker.processor(processor).build().unwrap();
+    let worker = worker.processor_factory(processor).build().unwrap();
     run_until(worker, || count.load(Ordering::SeqCst) >= 6).await;
     assert_eq!(count.load(Ordering::SeqCst), 6);
     assert_eq!(lines(&path).len(), 1);

@@ -55,7 +55,8 @@ impl Stage {
         config.delivery.failure = failure;
         let table = DynamoLeaseStoreConfig::new("leases");
         let table = table.with_operation_timeout(config.lease.expiry / 3);
-        Worker::builder("worker")
+        Worker::builder("leases")
+            .worker_name("worker")
             .records(KinesisSource::new(&self.aws, "orders"))
             .leases(DynamoLeaseStore::new(&self.aws, table).create_if_missing())
             .config(config)
@@ -129,7 +130,7 @@ pub(crate) async fn crash_once(worker: Worker, mut condition: impl FnMut() -> bo
         tokio::time::sleep(Duration::from_secs(2)).await; // Some renewals.
     };
     tokio::select! {
-        end = worker.run() => panic!("the worker ended by itself: {end:?}"),
+        end = worker.run_until(std::future::pending()) => panic!("the worker ended by itself: {end:?}"),
         met = tokio::time::timeout(LIMIT, met) => met.expect("in time"),
     }
 }

@@ -95,13 +95,11 @@ fn assemble(name: &str, stream: &str, sdk: &SdkConfig, book: File) -> anyhow::Re
         .with_setup(TableSetup::CreateIfMissing(NewTable::default()))
         .with_attempt_timeout(EXPIRY / 6)
         .with_operation_timeout(EXPIRY / 3);
-    let worker = Worker::builder(name)
+    let worker = Worker::builder(stream)
+        .worker_name(name)
         .records(KinesisSource::new(sdk, stream))
         .leases(DynamoLeaseStore::new(sdk, table))
-        .processor(move |_: &ShardContext| Bookkeeper {
-            book: Arc::clone(&book),
-            worker: Arc::clone(&me),
-        })
+        .processor(move |_| Bookkeeper { book: Arc::clone(&book), worker: Arc::clone(&me) })
         .lease_config(lease)
         .retrieval_config(retrieval)
         .build()?;

@@ -63,7 +63,7 @@ async fn records_a_second((concurrency, records): (usize, usize)) -> anyhow::Res
     let worker = Worker::builder("measure")
         .records(KinesisSource::new(&aws, "orders"))
         .leases(DynamoLeaseStore::new(&aws, "leases").create_if_missing())
-        .processor(processor.concurrency(concurrency))
+        .processor_factory(processor.concurrency(concurrency))
         .config(config)
         .build()?;
     let mut seconds = 0.0;
