@@ -11,11 +11,13 @@ use kcl_proto::model::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::data_side::consumer::Call;
-use crate::processor::CheckpointError;
+use crate::report::error::CheckpointError;
 
 /// How many messages a holder keeps waiting before senders wait.
 pub(crate) const FROM_CONSUMER_MAX: usize = 64;
+
+/// The name of the wait for acknowledgements, which is reported like a call.
+pub(crate) const ACKNOWLEDGEMENTS: &str = "acknowledgements";
 
 /// A lease just came to be held: what its consumer needs.
 #[derive(Debug)]
@@ -104,7 +106,7 @@ impl Vitals {
     /// What has gone on for longest: a call, or the wait for acknowledgements.
     pub(crate) fn longest(&self) -> Option<Calling> {
         let since = self.under_way.and_then(|batch| batch.at);
-        let wait = since.map(|since| Calling { name: Call::Acknowledgements.name(), since });
+        let wait = since.map(|since| Calling { name: ACKNOWLEDGEMENTS, since });
         self.call.into_iter().chain(wait).min_by_key(|call| call.since)
     }
 

@@ -239,7 +239,7 @@ mod tests {
             ("### `RunError`", "kcl-core/src/report/run_error.rs", "RunError"),
             ("### `LeaseStoreError`", "kcl-core/src/backend/lease_store.rs", "LeaseStoreError"),
             ("### `SourceError`", "kcl-core/src/backend/record_source.rs", "SourceError"),
-            ("### `CheckpointError`", "kcl-core/src/processor/checkpointer.rs", "CheckpointError"),
+            ("### `CheckpointError`", "kcl-core/src/report/checkpoint_error.rs", "CheckpointError"),
         ] {
             let told: BTreeSet<_> =
                 rows_below(&text, heading).into_iter().skip(1).map(|row| row[0].clone()).collect();

@@ -174,7 +174,7 @@ mod tests {
             CheckpointError::OutOfRange { position },
             CheckpointError::StateTooLarge { bytes: 70_000, max: 65_536 },
         ];
-        check_all("kcl-core/src/processor/checkpointer.rs", "CheckpointError", &errors);
+        check_all("kcl-core/src/report/checkpoint_error.rs", "CheckpointError", &errors);
     }
 
     #[test]

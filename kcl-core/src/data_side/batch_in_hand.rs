@@ -15,7 +15,7 @@ use crate::data_side::reader::{Batch, Fetch, Hopeless, Next};
 use crate::messages::Order;
 use crate::processor::RecordBatch;
 use crate::report::event::Event;
-use crate::tasks::stopped_shards::RefusedAt;
+use crate::tasks::stopped_shards::FatalFailure;
 
 /// What was read and is not done.
 #[derive(Debug, Default)]
@@ -117,7 +117,7 @@ impl Consumer {
                 Some(Next::End(_)) => return Err(Happened::EndReached),
                 Some(Next::Hopeless(why)) => {
                     if why == Hopeless::LostData {
-                        self.refusals.refuse_lease(self.parts.lease.key.clone());
+                        self.stopped.insert(self.parts.lease.key.clone());
                     }
                     return Err(Happened::Hopeless);
                 }
@@ -321,7 +321,7 @@ impl Consumer {
     ) -> Happened {
         let key = self.parts.lease.key.clone();
         let (shard, call) = (key.shard(), call.name());
-        self.refusals.refuse_lease(key);
+        self.stopped.insert(key);
         let told = Event::ShardStopped {
             shard: shard.clone(),
             call,
@@ -331,7 +331,7 @@ impl Consumer {
         };
         self.parts.events.emit(&told);
         if stops_worker {
-            self.refusals.refuse_work(RefusedAt { shard, call, position, error });
+            self.stopped.stop_worker(FatalFailure { shard, call, position, error });
         }
         Happened::Hopeless
     }

@@ -17,22 +17,22 @@ use crate::backend::Clock;
 use crate::backend::DeadLetter;
 use crate::backend::RecordSource;
 use crate::config::WorkerConfig;
-use crate::data_side::attempt::FetchParts;
 use crate::data_side::attend::Patience;
 use crate::data_side::batch_in_hand::Hand;
 use crate::data_side::deadline_guard::Guard;
 use crate::data_side::erased::ErasedFactory;
 use crate::data_side::processor_call::{Delivery, Mishap, Outcome};
+use crate::data_side::reader::FetchParts;
 use crate::data_side::reader::{Fetch, Next};
 use crate::data_side::shard_end;
 use crate::memory::MemoryBudget;
-use crate::messages::{Calling, FromConsumer, Grant, Reports, Vitals};
+use crate::messages::{ACKNOWLEDGEMENTS, Calling, FromConsumer, Grant, Reports, Vitals};
 use crate::processor::record_failures::Desk;
 use crate::report::event::Event;
 use crate::report::log::Events;
 use crate::tasks::chance::Chance;
 use crate::tasks::sleep::sleep_until;
-use crate::tasks::stopped_shards::Refusals;
+use crate::tasks::stopped_shards::StoppedShards;
 
 /// What every consumer of a worker needs.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub(crate) struct ConsumerParts {
     pub(crate) events: Events,
     pub(crate) chance: Arc<Chance>,
     pub(crate) memory: MemoryBudget,
-    pub(crate) refusals: Refusals,
+    pub(crate) stopped: StoppedShards,
 }
 
 /// Consumes a shard for as long as its lease is held.
@@ -63,7 +63,7 @@ pub(crate) struct Consumer {
     /// None for a shard that is finished.
     pub(super) fetch: Option<Fetch>,
     pub(super) hand: Hand,
-    pub(super) refusals: Refusals,
+    pub(super) stopped: StoppedShards,
     /// Proven to cover the shard.
     children: Option<Vec<ChildShard>>,
     pub(super) failure: Option<Failure>,
@@ -119,7 +119,7 @@ impl Call {
             Self::ShardEnded => "shard_ended",
             Self::ShutdownRequested => "shutdown_requested",
             Self::DeadLetter(_) => "dead letter",
-            Self::Acknowledgements => "acknowledgements",
+            Self::Acknowledgements => ACKNOWLEDGEMENTS,
         }
     }
 }
@@ -130,7 +130,7 @@ impl Consumer {
         let Grant { progress, vitals, holder, alive, .. } = grant;
         let ConsumerParts { source, factory, dead_letter, config, clock, events, chance, .. } =
             parts;
-        let ConsumerParts { memory, refusals, .. } = parts;
+        let ConsumerParts { memory, stopped, .. } = parts;
         let info = ShardInfo::new(stream, lease.key.shard(), token.into());
         let delivery = &config.delivery;
         let guard = Guard::new(Arc::clone(&clock), deadline, order, delivery.cancel_grace);
@@ -156,7 +156,7 @@ impl Consumer {
             delivery,
             fetch: None,
             hand: Hand::default(),
-            refusals,
+            stopped,
             children: None,
             failure: None,
             starts: Tries::default(),

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::Clock;
 use crate::messages::Order;
 use crate::tasks::sleep::sleep_until;
-use crate::tasks::supervisor::said;
+use crate::tasks::supervisor::panic_message;
 
 /// Why the application may not run any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Guard {
                     cancelled.cancel();
                     Call::Stopped(stop)
                 }
-                Some(Err(panic)) => Call::Panicked(said(&*panic)),
+                Some(Err(panic)) => Call::Panicked(panic_message(&*panic)),
                 // A success is acted upon only after another look at the clock.
                 Some(Ok(value)) => {
                     self.standing_of_lease().map_or(Call::Done(value), Call::Stopped)

@@ -1,6 +1,5 @@
 //! Reads and processes shards, on the application's runtime: one consumer for each lease held.
 
-mod attempt;
 mod attend;
 mod batch_in_hand;
 pub(crate) mod consumer;

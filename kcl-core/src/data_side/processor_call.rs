@@ -30,7 +30,7 @@ use crate::processor::checkpointer::{Checkpointer, Pending};
 use crate::processor::partial_failure;
 use crate::processor::record_failures::Desk;
 use crate::report::log::chain;
-use crate::tasks::supervisor::said;
+use crate::tasks::supervisor::panic_message;
 
 /// How long the processor may take to hear that the lease is lost.
 pub(super) const LOSS_TIME_MAX: Duration = Duration::from_secs(10);
@@ -116,7 +116,7 @@ impl Delivery {
         let made = catch_unwind(AssertUnwindSafe(|| self.factory.create(&context)));
         let processor = match made {
             Ok(processor) => processor,
-            Err(panic) => return Outcome::Broken(said(&*panic).into()),
+            Err(panic) => return Outcome::Broken(panic_message(&*panic).into()),
         };
         let current = self.current.insert(Current { processor, context, _over: over });
         let Current { processor, context, .. } = current;
@@ -186,7 +186,7 @@ impl Delivery {
             Attended::Done(Ok(Ok(()))) => Outcome::Succeeded,
             Attended::Done(Ok(Err(error))) => Outcome::Failed(chain(&*error).into()),
             Attended::Done(Err(panic)) => {
-                Outcome::Failed(format!("panicked: {}", said(&*panic)).into())
+                Outcome::Failed(format!("panicked: {}", panic_message(&*panic)).into())
             }
             Attended::Broken(mishap) => Outcome::Broken(mishap),
             Attended::Stopped(stop) => Outcome::Stopped(stop),

@@ -8,18 +8,22 @@ use futures::future::BoxFuture;
 use kcl_proto::consumer::backoff;
 use kcl_proto::consumer::read_pace::{Pace, ReadDone};
 use kcl_proto::consumer::read_size::RecordSize;
-use kcl_proto::model::{Checkpoint, ChildShard, Moment, Position, Record, Timestamp};
+use kcl_proto::model::{
+    Checkpoint, ChildShard, Lease, Moment, Position, Record, ShardFilter, StreamStart, Timestamp,
+};
+use kcl_proto::shards::bootstrap;
 use kcl_proto::shards::start_position::Resume;
-use kcl_proto::shards::successors::Successors;
+use kcl_proto::shards::successors::{self, Ended, Successors};
 
-use crate::backend::{Fetched, ShardReader, SourceError};
-use crate::config::LostDataPolicy;
-use crate::data_side::attempt::{Attempt, Brought, FetchParts, attempt};
+use crate::backend::{Clock, Fetched, RecordSource, ShardReader, SourceError};
+use crate::config::{LostDataPolicy, WorkerConfig};
 use crate::data_side::deaggregate::Expander;
-use crate::memory::Reserved;
+use crate::memory::{MemoryShare, Reserved};
 use crate::processor::RecordBatch;
 use crate::report::event::Event;
-use crate::report::log::chain;
+use crate::report::log::{Events, chain};
+use crate::tasks::chance::Chance;
+use crate::tasks::sleep::sleep_until;
 
 /// The shortest and longest pause after a read failed for a reason that may pass.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -103,6 +107,36 @@ struct Unexpanded {
 struct Failing {
     since: Moment,
     tries: u32,
+}
+
+/// What the fetch of a shard needs.
+#[derive(Clone, Debug)]
+pub(super) struct FetchParts {
+    pub(super) source: Arc<dyn RecordSource>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) events: Events,
+    pub(super) chance: Arc<Chance>,
+    pub(super) config: Arc<WorkerConfig>,
+    pub(super) memory: MemoryShare,
+    pub(super) lease: Arc<Lease>,
+    pub(super) start: Arc<StreamStart>,
+    pub(super) retention: Duration,
+}
+
+/// One attempt to read, and what it gives back.
+pub(super) struct Attempt {
+    pub(super) reader: Option<Box<dyn ShardReader>>,
+    pub(super) opened_at: Option<Timestamp>,
+    pub(super) started: Moment,
+    pub(super) started_at: Timestamp,
+    pub(super) memory: Reserved,
+    pub(super) outcome: Result<Brought, SourceError>,
+}
+
+pub(super) enum Brought {
+    Fetched(Fetched),
+    /// The whole shard was trimmed, and these go on with its hash keys.
+    Trimmed(Successors),
 }
 
 impl Fetch {
@@ -342,6 +376,56 @@ impl Fetch {
         let shard = self.parts.lease.key.shard();
         self.parts.events.emit(&Event::FetchFailed { shard, error: chain(error), retry_in });
     }
+}
+
+/// Reads once at `when`, with a reader opened first if there is none. It owns what it needs, so that
+/// it can go on while others look at the fetch.
+pub(super) async fn attempt(
+    parts: FetchParts,
+    resume: Resume,
+    (when, size): (Moment, RecordSize),
+    mut reader: Option<Box<dyn ShardReader>>,
+) -> Attempt {
+    sleep_until(&*parts.clock, when).await;
+    let memory = parts.memory.reserve(size.want(parts.config.retrieval.records_max)).await;
+    let (started, started_at) = (parts.clock.now(), parts.clock.time_of_day());
+    let opened_at = reader.is_none().then_some(started_at);
+    let outcome = match read(&parts, resume, &mut reader, memory.records()).await {
+        Ok(fetched) => Ok(Brought::Fetched(fetched)),
+        Err(error @ SourceError::ShardMissing { .. }) => {
+            successors(&parts, resume).await.map(Brought::Trimmed).ok_or(error)
+        }
+        Err(error) => Err(error),
+    };
+    Attempt { reader, opened_at, started, started_at, memory, outcome }
+}
+
+async fn read(
+    parts: &FetchParts,
+    resume: Resume,
+    reader: &mut Option<Box<dyn ShardReader>>,
+    records_max: usize,
+) -> Result<Fetched, SourceError> {
+    let reader = match reader {
+        Some(reader) => reader,
+        None => reader.insert(parts.source.open(&parts.lease.key.shard(), resume.from).await?),
+    };
+    reader.read(records_max).await
+}
+
+/// Who goes on with a shard that does not exist any more, if the list of shards proves that.
+async fn successors(parts: &FetchParts, resume: Resume) -> Option<Successors> {
+    // In another stream under this name the shard has no successors, whatever is listed.
+    let description = parts.source.describe().await.ok()?;
+    bootstrap::check(&parts.start, &description).ok()?;
+    let shards = parts.source.list_shards(ShardFilter::All).await.ok()?;
+    let ended = Ended {
+        id: &parts.lease.key.shard(),
+        parents: &parts.lease.parents,
+        hash_range: parts.lease.hash_range,
+        reached: resume.seam.map(|seam| seam.done.sequence),
+    };
+    successors::listed(&ended, &shards)
 }
 
 fn bytes(fetched: &Fetched) -> u64 {

@@ -6,7 +6,7 @@ use kcl_proto::consumer::backoff;
 use kcl_proto::model::{Checkpoint, ChildShard, ShardFilter};
 use kcl_proto::shards::successors::{self, Ended, Successors};
 
-use crate::data_side::attempt::FetchParts;
+use crate::data_side::reader::FetchParts;
 use crate::report::event::Event;
 use crate::report::log::chain;
 use crate::tasks::sleep::sleep_until;

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::backend::Clock;
 use crate::backend::{LeaseStore, LeaseStoreError};
 use crate::messages::{Done, FROM_CONSUMER_MAX, FromConsumer, Grant, Order, Vitals};
-use crate::processor::CheckpointError;
+use crate::report::error::CheckpointError;
 use crate::report::event::Event;
 use crate::report::log::{Events, chain};
 use crate::tasks::sleep::sleep_until;

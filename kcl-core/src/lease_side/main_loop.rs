@@ -297,7 +297,7 @@ impl Scanner {
     /// What must not be taken: a former consumer is still here, a take is under way, or it rests.
     fn blocked_keys(&self, now: Moment) -> BTreeSet<LeaseKey> {
         let here = self.holders.lingering().chain(&self.taking).cloned();
-        here.chain(self.resting.keys(now)).chain(self.side.refusals.leases()).collect()
+        here.chain(self.resting.keys(now)).chain(self.side.stopped.leases()).collect()
     }
 
     fn take(&mut self, take: Take) {

@@ -16,7 +16,7 @@ use crate::memory::MemoryBudget;
 use crate::report::event::Event;
 use crate::report::log::Events;
 use crate::tasks::chance::Chance;
-use crate::tasks::stopped_shards::Refusals;
+use crate::tasks::stopped_shards::StoppedShards;
 
 /// What every task of the lease side shares.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct Side {
     pub(crate) memory: MemoryBudget,
     pub(crate) lanes: AtomicU32,
     pub(crate) chance: Chance,
-    pub(crate) refusals: Refusals,
+    pub(crate) stopped: StoppedShards,
     /// The unreadable rows that were told of: a cell that every scan writes.
     pub(crate) told_rows: watch::Sender<BTreeSet<String>>,
 }

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use kcl_proto::consumer::checkpointing::{Marks, Refusal};
 use kcl_proto::model::{Checkpoint, PendingCheckpoint, Position};
-use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::messages::FromConsumer;
+use crate::report::error::CheckpointError;
 
 /// Stores how far a shard is done. Clones can be moved to other tasks.
 ///
@@ -160,31 +160,4 @@ impl Pending {
     fn is_settled(&self, checkpoint: Checkpoint) -> bool {
         self.inherited_after.is_some() || checkpoint >= self.pending.checkpoint
     }
-}
-
-/// A checkpoint was not stored.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// Another worker holds the lease now, or will. Stop; that worker delivers these records again.
-    #[error("lease is no longer held by this worker")]
-    LeaseLost,
-    /// The position was never delivered to this processor, or lies before the last checkpoint. A
-    /// bug in the caller.
-    #[error("position {position} is outside what was delivered since the last checkpoint")]
-    OutOfRange {
-        /// The position.
-        position: Position,
-    },
-    /// The state is too large to stand in the lease's row. Put it elsewhere, and its key here.
-    #[error(
-        "state of {bytes} bytes is too large for a lease (at most {max}): store it elsewhere and \
-         prepare its key"
-    )]
-    StateTooLarge {
-        /// How large it is.
-        bytes: usize,
-        /// How large it may be.
-        max: usize,
-    },
 }

@@ -22,7 +22,7 @@ use crate::processor::ack::Ack;
 use crate::processor::context::ShardContext;
 use crate::processor::record_failures::{Advice, Desk, GivenUp};
 use crate::report::log::chain;
-use crate::tasks::supervisor::said;
+use crate::tasks::supervisor::panic_message;
 
 /// What the application does with one record.
 pub(crate) type Handler =
@@ -159,7 +159,7 @@ impl Shared {
         match call.catch_unwind().await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(chain(&*error)),
-            Err(panic) => Err(format!("panicked: {}", said(&*panic))),
+            Err(panic) => Err(format!("panicked: {}", panic_message(&*panic))),
         }
     }
 }

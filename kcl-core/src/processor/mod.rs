@@ -16,7 +16,7 @@ use crate::config::{DeliveryConfig, Mistake};
 
 pub use crate::processor::ack::Ack;
 pub use crate::processor::batch::RecordBatch;
-pub use crate::processor::checkpointer::{CheckpointError, Checkpointer, Prepared, STATE_MAX};
+pub use crate::processor::checkpointer::{Checkpointer, Prepared, STATE_MAX};
 pub use crate::processor::context::ShardContext;
 pub use crate::processor::for_each::{ForEach, PerKey, for_each};
 pub use crate::processor::for_stream::{ForStream, RecordStream, Streamed, for_stream};

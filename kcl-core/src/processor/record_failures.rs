@@ -16,7 +16,7 @@ use crate::config::WorkerConfig;
 use crate::report::event::Event;
 use crate::report::log::{Events, chain};
 use crate::tasks::chance::Chance;
-use crate::tasks::supervisor::said;
+use crate::tasks::supervisor::panic_message;
 
 /// The policy for records that fail, and what it takes to carry it out.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Desk {
         match AssertUnwindSafe(dead_letter.store(failed)).catch_unwind().await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(chain(&*error)),
-            Err(panic) => Err(format!("panicked: {}", said(&*panic))),
+            Err(panic) => Err(format!("panicked: {}", panic_message(&*panic))),
         }
     }
 

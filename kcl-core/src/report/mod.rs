@@ -1,12 +1,13 @@
 //! What a worker reports: events, status, the log, and why it stopped.
 
+mod checkpoint_error;
 pub mod event;
 pub(crate) mod log;
 mod run_error;
 mod status;
 
-/// Why a worker could not run, or an operation was refused.
+/// Why a worker stopped, or a checkpoint was not stored.
 pub mod error {
+    pub use super::checkpoint_error::CheckpointError;
     pub use super::run_error::RunError;
-    pub use crate::processor::CheckpointError;
 }

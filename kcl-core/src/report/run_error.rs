@@ -7,6 +7,8 @@ use thiserror::Error;
 use crate::BoxError;
 use crate::backend::LeaseStoreError;
 use crate::backend::SourceError;
+use crate::tasks::stopped_shards::FatalFailure;
+use crate::tasks::supervisor::TaskPanic;
 
 /// Why a worker stopped without being asked to.
 #[derive(Debug, Error)]
@@ -101,5 +103,20 @@ impl From<StreamMismatch> for RunError {
                 Self::StreamRecreated { stream, stored, found }
             }
         }
+    }
+}
+
+impl From<FatalFailure> for RunError {
+    fn from(FatalFailure { shard, call, position, error }: FatalFailure) -> Self {
+        match position {
+            Some(position) => Self::RecordsFailed { shard, position, error },
+            None => Self::ProcessorFailed { shard, call, error },
+        }
+    }
+}
+
+impl From<TaskPanic> for RunError {
+    fn from(TaskPanic { task, message }: TaskPanic) -> Self {
+        Self::TaskPanicked { task, message }
     }
 }

@@ -1,4 +1,4 @@
-//! What a consumer decides for its whole worker: never to take a shard again, or to stop.
+//! The shards that this worker stopped by policy, and the failure that stops the worker itself.
 
 use std::collections::BTreeSet;
 
@@ -6,64 +6,58 @@ use kcl_proto::model::{LeaseKey, Position, ShardId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::report::error::RunError;
-
-/// What the consumers of a worker refused. Clones are the same.
+/// The shards that a worker's consumers stopped. Clones share the same state.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusals {
-    /// A cell that consumers write and the scanner reads when it plans.
-    refused: watch::Sender<Refused>,
-    stop: CancellationToken,
+pub(crate) struct StoppedShards {
+    /// Consumers write it; the lease side reads it when it plans.
+    state: watch::Sender<State>,
+    worker: CancellationToken,
 }
 
 #[derive(Debug, Default)]
-struct Refused {
+struct State {
     leases: BTreeSet<LeaseKey>,
-    work: Option<RefusedAt>,
+    failure: Option<FatalFailure>,
 }
 
-/// Where a worker refused to go on.
+/// The failure for which the policy stops the worker.
 #[derive(Clone, Debug)]
-pub(crate) struct RefusedAt {
+pub(crate) struct FatalFailure {
     pub(crate) shard: ShardId,
     pub(crate) call: &'static str,
-    /// None for a call without records.
+    /// `None` for a call without records.
     pub(crate) position: Option<Position>,
     pub(crate) error: String,
 }
 
-impl Refusals {
-    /// Nothing is refused yet. `stop` stops the worker.
-    pub(crate) fn new(stop: CancellationToken) -> Self {
-        Self { refused: watch::Sender::default(), stop }
+impl StoppedShards {
+    /// An empty set. [`stop_worker`](Self::stop_worker) cancels `worker`.
+    pub(crate) fn new(worker: CancellationToken) -> Self {
+        Self { state: watch::Sender::default(), worker }
     }
 
-    /// Has this worker not take the lease again.
-    pub(crate) fn refuse_lease(&self, key: LeaseKey) {
-        self.refused.send_modify(|refused| {
-            refused.leases.insert(key);
+    /// Keeps this worker from taking the lease again.
+    pub(crate) fn insert(&self, key: LeaseKey) {
+        self.state.send_modify(|state| {
+            state.leases.insert(key);
         });
     }
 
-    /// Stops the worker. The first reason counts.
-    pub(crate) fn refuse_work(&self, at: RefusedAt) {
-        self.refused.send_modify(|refused| {
-            refused.work.get_or_insert(at);
+    /// Stops the worker. The first failure is the one that the worker returns.
+    pub(crate) fn stop_worker(&self, failure: FatalFailure) {
+        self.state.send_modify(|state| {
+            state.failure.get_or_insert(failure);
         });
-        self.stop.cancel();
+        self.worker.cancel();
     }
 
     /// The leases that this worker must not take again.
     pub(crate) fn leases(&self) -> BTreeSet<LeaseKey> {
-        self.refused.borrow().leases.clone()
+        self.state.borrow().leases.clone()
     }
 
-    /// Why the worker stopped, if it refused to go on.
-    pub(crate) fn error(&self) -> Option<RunError> {
-        let RefusedAt { shard, call, position, error } = self.refused.borrow().work.clone()?;
-        Some(match position {
-            Some(position) => RunError::RecordsFailed { shard, position, error },
-            None => RunError::ProcessorFailed { shard, call, error },
-        })
+    /// The failure that stopped the worker, or `None` if none did.
+    pub(crate) fn failure(&self) -> Option<FatalFailure> {
+        self.state.borrow().failure.clone()
     }
 }

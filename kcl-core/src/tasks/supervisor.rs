@@ -1,4 +1,4 @@
-//! Owns every task: the only place that spawns. A panic becomes a value.
+//! Owns every task: the only place that spawns. A task's panic is returned as a value.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -7,9 +7,7 @@ use futures::FutureExt;
 use tokio::task::JoinSet;
 use tracing::{Instrument, Span};
 
-use crate::report::error::RunError;
-
-/// A group of tasks. Dropping it ends them all at their next await point.
+/// A group of tasks. Dropping it cancels all of them at their next await point.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     set: JoinSet<TaskEnd>,
@@ -20,20 +18,29 @@ pub(crate) struct Tasks {
 pub(crate) struct TaskEnd {
     /// Which task.
     pub(crate) task: &'static str,
-    /// What it panicked with, if it did.
+    /// The panic's message, or `None` if the task returned.
     pub(crate) panic: Option<String>,
 }
 
+/// A task panicked.
+#[derive(Debug)]
+pub(crate) struct TaskPanic {
+    /// Which task.
+    pub(crate) task: &'static str,
+    /// The panic's message.
+    pub(crate) message: String,
+}
+
 impl TaskEnd {
-    /// An error if the task panicked.
-    pub(crate) fn check(self) -> Result<(), RunError> {
+    /// Returns an error if the task panicked.
+    pub(crate) fn check(self) -> Result<(), TaskPanic> {
         let Self { task, panic } = self;
-        panic.map_or(Ok(()), |message| Err(RunError::TaskPanicked { task, message }))
+        panic.map_or(Ok(()), |message| Err(TaskPanic { task, message }))
     }
 }
 
 impl Tasks {
-    /// Starts a task within a span.
+    /// Spawns a task within a span.
     pub(crate) fn spawn(
         &mut self,
         task: &'static str,
@@ -41,14 +48,17 @@ impl Tasks {
         work: impl Future<Output = ()> + Send + 'static,
     ) {
         let watched = async move {
-            let panic =
-                AssertUnwindSafe(work).catch_unwind().await.err().map(|panic| said(&*panic));
+            let panic = AssertUnwindSafe(work)
+                .catch_unwind()
+                .await
+                .err()
+                .map(|panic| panic_message(&*panic));
             TaskEnd { task, panic }
         };
         self.set.spawn(watched.instrument(span));
     }
 
-    /// Waits for the next task to end; never ready while there is none.
+    /// Waits for the next task to end. Never returns while the group is empty.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -60,17 +70,17 @@ impl Tasks {
         }
     }
 
-    /// How many tasks there are.
+    /// The number of tasks.
     pub(crate) fn len(&self) -> usize {
         self.set.len()
     }
 }
 
-/// What a panic said.
-pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
+/// The message of a panic.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a value that is no text".to_owned())
+        .unwrap_or_else(|| "a value that is not text".to_owned())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::report::error::RunError;
 use crate::report::event::{ShutdownReport, WorkerState, WorkerStatus};
 use crate::report::log::{Events, worker_span};
 use crate::tasks::chance::Chance;
-use crate::tasks::stopped_shards::Refusals;
+use crate::tasks::stopped_shards::StoppedShards;
 pub use crate::worker::builder::WorkerBuilder;
 
 /// How many grants wait for the application's runtime at most. One that finds no room is released.
@@ -158,7 +158,7 @@ impl Worker {
         let Self { parts, id, status, stop } = self;
         // Whatever way this future ends, the lease side hears of it.
         let stop = stop.drop_guard();
-        let refusals = Refusals::new(stop.token().clone());
+        let stopped = StoppedShards::new(stop.token().clone());
         let chance = Arc::new(Chance::seeded(parts.incarnation));
         let side = Arc::new(Side {
             me: id,
@@ -170,7 +170,7 @@ impl Worker {
             memory: parts.memory.clone(),
             lanes: AtomicU32::new(0),
             chance: Chance::seeded(parts.incarnation.rotate_left(32)),
-            refusals: refusals.clone(),
+            stopped: stopped.clone(),
             told_rows: watch::Sender::default(),
         });
         let (grants, granted) = mpsc::channel(GRANTS_MAX);
@@ -183,7 +183,7 @@ impl Worker {
             events: parts.events,
             chance,
             memory: parts.memory,
-            refusals: refusals.clone(),
+            stopped: stopped.clone(),
         };
         let channels = Channels { grants, status: status.clone(), stop: stop.token().clone() };
         let leases = async {
@@ -198,7 +198,7 @@ impl Worker {
             status.held.clear();
         });
         let shards = end?;
-        refusals.error().map_or(Ok(ShutdownReport { shards }), Err)
+        stopped.failure().map_or(Ok(ShutdownReport { shards }), |failure| Err(failure.into()))
     }
 }
 

@@ -7,7 +7,8 @@ use kcl_proto::model::{Moment, Timestamp};
 use tokio::time::Instant;
 
 use crate::backend::Clock;
-use crate::data_side::tests::kit::SECOND;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 const TIME_OF_DAY: i64 = 1_000_000_000_000;
 

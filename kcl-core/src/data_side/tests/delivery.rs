@@ -6,7 +6,7 @@ use tokio::join;
 use crate::data_side::tests::clock::time_of_day;
 use crate::data_side::tests::kit::{Act, MILLI, SECOND, World, after, at};
 use crate::data_side::tests::run_for;
-use crate::processor::CheckpointError;
+use crate::report::error::CheckpointError;
 use crate::report::event::Event;
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use crate::backend::Clock;
 use crate::data_side::tests::kit::{Act, MILLI, SECOND, World, after, at};
 use crate::data_side::tests::run_for;
 use crate::messages::{FromConsumer, Order};
-use crate::processor::CheckpointError;
+use crate::report::error::CheckpointError;
 use crate::report::event::Event;
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use tokio::join;
 use crate::data_side::tests::kit::{Act, MILLI, SECOND, World, after, at};
 use crate::data_side::tests::run_for;
 use crate::messages::{FromConsumer, Order};
+use crate::report::error::RunError;
 use crate::report::event::Event;
 
 /// Records 1 to 8; one failure exhausts the attempts of a batch.
@@ -149,8 +150,8 @@ async fn a_shard_stops_before_the_record_and_says_so() {
     assert_eq!(world.log().last().unwrap(), "shutdown");
     assert!(world.events().iter().any(|event| matches!(event,
         Event::ShardStopped { position, stops_worker: false, .. } if *position == Some(at(6)))));
-    assert_eq!(world.refusals.leases(), [world.lease.key.clone()].into());
-    assert!(world.refusals.error().is_none());
+    assert_eq!(world.stopped.leases(), [world.lease.key.clone()].into());
+    assert!(world.stopped.failure().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,7 +164,7 @@ async fn a_worker_that_shall_stop_is_told_why() {
         held.let_go().await;
     };
     join!(run, script);
-    let error = world.refusals.error().unwrap().to_string();
+    let error = RunError::from(world.stopped.failure().unwrap()).to_string();
     assert_eq!(error, "records of shard shard-0 from 1/0 on failed too often: panicked: ouch");
 }
 

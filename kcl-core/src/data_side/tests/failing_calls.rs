@@ -6,6 +6,7 @@ use tokio::join;
 use crate::data_side::tests::kit::{Act, SECOND, World, child};
 use crate::data_side::tests::run_for;
 use crate::messages::FromConsumer;
+use crate::report::error::RunError;
 use crate::report::event::Event;
 
 /// A closed shard of one record, and a processor that does as planned.
@@ -23,7 +24,7 @@ async fn given_up(world: &World) {
         held.let_go().await;
     };
     join!(run, script);
-    assert_eq!(world.refusals.leases(), [world.lease.key.clone()].into());
+    assert_eq!(world.stopped.leases(), [world.lease.key.clone()].into());
 }
 
 fn count(world: &World, call: &str) -> usize {
@@ -44,7 +45,7 @@ async fn a_shard_that_cannot_be_initialized_stops_after_its_attempts() {
         stops_worker: false,
     };
     assert_eq!(world.take_event(), Some(stopped));
-    assert!(world.refusals.error().is_none());
+    assert!(world.stopped.failure().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +54,7 @@ async fn a_shard_whose_end_is_refused_stops_after_its_attempts_and_is_not_ended(
         let world = world(OnExhausted::StopWorker, &[Act::Ok, act, act, act]);
         given_up(&world).await;
         assert_eq!(count(&world, "ended"), 3, "{act:?}");
-        let error = world.refusals.error().unwrap().to_string();
+        let error = RunError::from(world.stopped.failure().unwrap()).to_string();
         assert!(error.starts_with("shard_ended of shard shard-0 failed too often: "), "{error}");
     }
 }
@@ -81,6 +82,6 @@ async fn where_records_are_set_aside_calls_without_records_are_made_for_ever() {
         let world = world(then, &[Act::FailToStart; 1_000]);
         run_for(&world, SECOND * 120).await;
         assert!(count(&world, "initialize") > 10, "{then:?}");
-        assert!(world.refusals.leases().is_empty());
+        assert!(world.stopped.leases().is_empty());
     }
 }

@@ -26,7 +26,7 @@ use crate::processor::ShardContext;
 use crate::report::event::{Event, Observer};
 use crate::report::log::Events;
 use crate::tasks::chance::Chance;
-use crate::tasks::stopped_shards::Refusals;
+use crate::tasks::stopped_shards::StoppedShards;
 use crate::{Ack, BoxError, Checkpointer, MemoryBudget, PartialFailure, RecordBatch};
 
 pub(super) const MILLI: Duration = Duration::from_millis(1);
@@ -40,7 +40,7 @@ pub(super) struct World {
     state: Arc<Mutex<State>>,
     pub(super) config: WorkerConfig,
     pub(super) lease: Lease,
-    pub(super) refusals: Refusals,
+    pub(super) stopped: StoppedShards,
     pub(super) memory: MemoryBudget,
 }
 
@@ -110,10 +110,10 @@ impl World {
             last_write: Some(WriteStamp { counter, worker: "me".into(), number: 1 }),
         };
         let clock = Arc::new(TestClock::start());
-        let refusals = Refusals::new(CancellationToken::new());
+        let stopped = StoppedShards::new(CancellationToken::new());
         let (state, config) = (Arc::default(), WorkerConfig::default());
         let memory = MemoryBudget::new(config.retrieval.memory_max);
-        Self { clock, state, config, lease, refusals, memory }
+        Self { clock, state, config, lease, stopped, memory }
     }
 
     pub(super) fn with_records(self, numbers: impl IntoIterator<Item = u128>) -> Self {
@@ -213,7 +213,7 @@ impl World {
             chance: Arc::new(Chance::seeded(7)),
             dead_letter: Some(Arc::new(self.clone())),
             memory: self.memory.clone(),
-            refusals: self.refusals.clone(),
+            stopped: self.stopped.clone(),
         };
         let held = Held {
             now: self.clock.now(),

@@ -155,7 +155,7 @@ async fn the_stop_policy_gives_a_shard_with_lost_records_up() {
     join!(run, script);
     world.check_log(&["new after 7/0", "initialize", "shutdown"]);
     assert!(matches!(&world.events()[..], [Event::DataLost { .. }]));
-    assert_eq!(world.refusals.leases(), BTreeSet::from([world.lease.key.clone()]));
+    assert_eq!(world.stopped.leases(), BTreeSet::from([world.lease.key.clone()]));
 }
 
 #[tokio::test(start_paused = true)]

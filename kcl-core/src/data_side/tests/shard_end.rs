@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use crate::data_side::tests::ids;
 use crate::data_side::tests::kit::{Act, SECOND, World, after, at, child};
 use crate::messages::FromConsumer;
-use crate::processor::CheckpointError;
+use crate::report::error::CheckpointError;
 use crate::report::event::Event;
 
 fn children() -> [Shard; 2] {
