@@ -184,6 +184,24 @@ mod tests {
         is_snake && word.matches('_').count() >= 2
     }
 
+    /// Paragraphs and rows of tables; code is left out.
+    fn paragraphs(text: &str) -> Vec<String> {
+        let mut found = vec![String::new()];
+        let mut is_code = false;
+        for line in text.lines() {
+            is_code ^= line.trim_start().starts_with("```");
+            if line.trim().is_empty() || line.starts_with('|') {
+                found.push(String::new());
+            }
+            if !is_code {
+                let last = found.last_mut().expect("one at least");
+                last.push_str(line);
+                last.push('\n');
+            }
+        }
+        found
+    }
+
     #[test]
     fn tests_that_documents_name_exist() {
         let sources: String =
@@ -194,9 +212,10 @@ mod tests {
             ("ARCHITECTURE.md", "| "),
         ] {
             let text = read(path);
-            let lines: Vec<_> = text.lines().filter(|line| line.contains(marker)).collect();
-            assert!(!lines.is_empty(), "{path} names no tests");
-            for name in lines.iter().flat_map(|line| quoted(line)).filter(|it| is_test_name(it)) {
+            let paragraphs = paragraphs(&text);
+            let named: Vec<_> = paragraphs.iter().filter_map(|it| it.split_once(marker)).collect();
+            assert!(!named.is_empty(), "{path} names no tests");
+            for name in named.iter().flat_map(|(_, it)| quoted(it)).filter(|it| is_test_name(it)) {
                 let is_there = sources.contains(&format!("fn {name}("))
                     || read("ci/check.sh").contains(name)
                     || read("clippy.toml").contains(&name.replace('_', "-"))
@@ -210,9 +229,8 @@ mod tests {
     fn every_claim_names_its_tests() {
         let text = read("docs/concepts/semantics.md");
         for claim in text.split("\n\n").filter(|it| it.starts_with("**")) {
-            let tests = claim.lines().last().expect("a line");
-            let is_named = tests.starts_with("Tests: ")
-                && (tests.contains('`') || tests.contains("no test yet"));
+            let tests = claim.split_once("\nTests: ").map(|(_, tests)| tests);
+            let is_named = tests.is_some_and(|it| it.contains('`') || it.contains("no test yet"));
             assert!(is_named, "a claim without tests: {claim}");
         }
     }
@@ -275,9 +293,8 @@ mod tests {
 
     #[test]
     fn the_simulated_test_is_the_example() {
-        let page = read("docs/internals/testing.md");
-        let (_, rest) = page.split_once("## Testing your own processor").expect("the section");
-        let code = rest.split("```rust\n").nth(1).expect("a test");
+        let page = read("docs/using/testing-your-processor.md");
+        let code = page.split("```rust\n").nth(1).expect("a test");
         let code = code.split("```").next().expect("an end");
         let example = read("examples/tests/simulated.rs");
         let (_, test) = example.split_once("    #[test]\n").expect("a test");
@@ -313,13 +330,37 @@ mod tests {
         kept.collect::<String>().replace(' ', "-")
     }
 
+    /// Labels of links and where they lead: the lines `[label]: target`.
+    fn definitions(text: &str) -> impl Iterator<Item = (&str, &str)> {
+        text.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: "))
+    }
+
+    #[test]
+    fn every_reference_has_its_definition() {
+        for path in all("md") {
+            let text = fs::read_to_string(&path).expect("readable");
+            let labels: BTreeSet<_> =
+                definitions(&text).map(|(label, _)| label.to_lowercase()).collect();
+            let mut used = BTreeSet::new();
+            for paragraph in paragraphs(&text) {
+                let prose: String = paragraph.split('`').step_by(2).collect();
+                for rest in prose.split("][").skip(1) {
+                    let label = rest.split(']').next().expect("a reference's end");
+                    used.insert(label.replace('\n', " ").to_lowercase());
+                }
+            }
+            let missing: Vec<_> = used.difference(&labels).collect();
+            assert!(missing.is_empty(), "{} does not define {missing:?}", path.display());
+        }
+    }
+
     #[test]
     fn links_lead_somewhere() {
         let mut count = 0;
         for path in all("md") {
             let text = fs::read_to_string(&path).expect("readable");
-            for rest in text.split("](").skip(1) {
-                let target = rest.split(')').next().expect("a link's end");
+            let inline = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            for target in inline.chain(definitions(&text).map(|(_, target)| target)) {
                 if target.contains("://") {
                     continue;
                 }
@@ -337,6 +378,19 @@ mod tests {
             }
         }
         assert!(count > 30, "there are more links than {count}");
+    }
+
+    #[test]
+    fn prose_has_at_most_100_columns() {
+        for path in all("md") {
+            let text = fs::read_to_string(&path).expect("readable");
+            let prose = paragraphs(&text).into_iter().filter(|it| !it.starts_with('|'));
+            for line in prose.flat_map(|it| it.lines().map(str::to_owned).collect::<Vec<_>>()) {
+                let is_definition = definitions(&line).next().is_some();
+                let columns = line.chars().count();
+                assert!(is_definition || columns <= 100, "{}: {line}", path.display());
+            }
+        }
     }
 
     #[test]
