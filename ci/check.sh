@@ -33,7 +33,7 @@ step cargo doc --workspace --all-features --locked --no-deps --document-private-
 step ci/fuzz.sh 60
 tool cargo-deny --all-features check bans licenses sources
 tool shellcheck ci/*.sh .ci/run
-step ci/simulate.sh "${KCL_SIM_SEEDS:-5000}" "${KCL_SIM_BASE:-}" # fresh seeds unless told, base printed
+step ci/simulate.sh "${KCL_SIM_SEEDS:-5000}" "${KCL_SIM_BASE:-}" # fresh seeds by default; prints the base
 step ci/determinism.sh
 step ci/exhaustive.sh # prints the number of states
 step ci/mutations.sh --smoke

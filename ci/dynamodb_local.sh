@@ -4,7 +4,7 @@
 #   ci/dynamodb_local.sh [PORT]     serve PORT (default 8000) until the process ends; fetches the jars on first use
 #   ci/dynamodb_local.sh --fetch    only fetch, and print the folder with the jars
 #
-# The script turns into the Java process, so that whoever started it in the background ends the server with `kill $!`.
+# The script becomes the Java process, so that `kill $!` ends a server that was started in the background.
 # Needs Java 17, and on first use Maven. The jars stay in ${XDG_CACHE_HOME:-~/.cache}/kcl/dynamodb-local.
 set -euo pipefail
 
@@ -17,7 +17,7 @@ die() {
   exit 1
 }
 
-# Downloads next to the goal and renames: a fetch that was interrupted leaves nothing that looks complete.
+# Downloads beside the target and renames: an interrupted fetch leaves nothing that looks complete.
 fetch() {
   command -v mvn >/dev/null || die "mvn is not installed, and $jars does not exist yet"
   mkdir -p "$(dirname "$jars")"
@@ -47,7 +47,7 @@ POM
     rm -rf "$work"
     die "mvn could not fetch DynamoDB Local $version"
   fi
-  # Whoever comes second finds the folder there and drops its own.
+  # The second of two fetches finds the folder and drops its own.
   mv -T "$work/jars" "$jars" 2>/dev/null || [ -d "$jars" ] || die "cannot write $jars"
   rm -rf "$work"
 }
@@ -58,7 +58,7 @@ case "${1:-8000}" in
   --fetch) echo "$jars" ;;
   *[!0-9]*) die "$1 is no port" ;;
   *)
-    # One database whatever the caller's region and access key; nothing on disk; no telemetry.
+    # One database for all regions and access keys; nothing on disk; no telemetry.
     exec java -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
       -Djava.library.path="$jars" -cp "$jars/*" \
       software.amazon.dynamodb.services.local.main.ServerRunner \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the image `amazon/dynamodb-local:latest` from the jars of ci/dynamodb_local.sh, for machines that reach Maven
-# Central but no image registry. Where the image is there already, it is left as it is.
+# Central but no image registry. An existing image stays unchanged.
 #
 # Like the official one it listens on port 8000, runs as an unprivileged user and keeps its tables in memory. Inside are a
 # Java runtime cut to size (jlink), the C libraries that it loads, and the jars.
@@ -26,9 +26,9 @@ jlink --add-modules java.se,jdk.unsupported,jdk.crypto.ec,jdk.zipfs --strip-debu
   --output "$root/opt/java"
 cp "$jars"/*.jar "$jars"/*linux*.so "$root/opt/dynamodb/"
 
-# The image has no package manager: whatever the runtime's libraries are linked with comes along, at the same path.
+# The image has no package manager: the libraries that the runtime links to are copied to the same path.
 mapfile -t binaries < <(find "$root/opt/java/bin/java" "$root/opt/java/lib" -name java -o -name '*.so')
-# ldd fails on a library that needs what is not installed here, such as a window system: the server needs none either.
+# ldd fails on a library with missing dependencies, such as a window system; the server does not need those.
 { ldd "${binaries[@]}" 2>/dev/null || true; } | grep -oE '/[^ ():]+\.so[^ ():]*' | { grep -v "^$work" || true; } \
   | sort -u | while read -r library; do
   install -D "$library" "$root$library"

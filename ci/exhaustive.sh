@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Explores every interleaving of two workers and one lease, within the bounds of
-# kcl-proto/src/tests/interleavings/scopes.rs, and prints how many states that were.
+# kcl-proto/src/tests/interleavings/scopes.rs, and prints the number of states.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 output="$(mktemp)"

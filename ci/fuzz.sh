@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes every decoder, for SECONDS in all: guided by coverage where cargo-fuzz and a nightly toolchain are
-# installed, otherwise on inputs by chance. A finding ends it, with how to replay it.
+# Fuzzes every decoder, for SECONDS in all: guided by coverage if cargo-fuzz and a nightly toolchain are
+# installed, otherwise on random inputs. A finding ends the run and prints how to replay it.
 #
 #   ci/fuzz.sh [SECONDS]
 set -euo pipefail
@@ -12,6 +12,6 @@ if cargo +nightly fuzz --version >/dev/null 2>&1; then
         cargo +nightly fuzz run "$target" -- -max_total_time="$((seconds / ${#targets[@]}))"
     done
 else
-    # Without --release: the core is optimized in any profile, and overflows are looked for.
+    # Without --release: the core is optimized in any profile, and overflows are findings.
     cargo run --quiet --locked -p kcl-tests --bin fuzz -- --seconds "$seconds" --seed "$(date +%s)"
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Breaks the protocol on purpose, one bug after the other, and shows which test notices.
+# Breaks the protocol on purpose, one bug after the other, and prints which test notices.
 #
 #   ci/mutations.sh                   all of ci/mutations.txt
 #   ci/mutations.sh --smoke           a few of them, by unit tests and the exhaustive check only
@@ -7,7 +7,7 @@
 #   ci/mutations.sh --stage STAGE     by this stage only: unit, exhaustive, dynamo, engine or simulation
 #
 # Prints a table: the mutation, the first stage that catches it, and by which test; for the simulation, how many
-# seeds it took. Fails if a mutation is caught by nothing, or if its text is not in the code any more.
+# seeds it took. Fails if nothing catches a mutation, or if its text is no longer in the code.
 # Works on a copy of the checkout, in the build folder. SEEDS (500) bounds the simulation.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -26,14 +26,14 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-# Those that `--smoke` runs: one of the writes, one of the machine, one of what is told from what.
+# What `--smoke` runs: a mutation of settling writes, one of the machine, one of expiry.
 smoke_names=' settle-by-content renewal-forgets-progress-while-draining expiry-at-second-sighting '
 
 build="${CARGO_TARGET_DIR:-$PWD/target}/mutations"
 copy="$build/checkout"
 mkdir -p "$copy"
 files() { git ls-files -z --cached --others --exclude-standard | LC_ALL=C sort -z; }
-# What is the same keeps its time, so that nothing is built twice.
+# Unchanged files keep their time, so that nothing is built twice.
 # shellcheck disable=SC2016 # The inner shell expands.
 files | xargs -0 sh -c '
   copy="$1"; shift
@@ -41,7 +41,7 @@ files | xargs -0 sh -c '
     [ -f "$file" ] || continue
     cmp -s "$file" "$copy/$file" || { mkdir -p "$copy/$(dirname "$file")"; cp "$file" "$copy/$file"; }
   done' sh "$copy"
-# What is not there any more would be built, too.
+# Deleted files would be built as well.
 (cd "$copy" && find . -type f -printf '%P\0' | LC_ALL=C sort -z) | LC_ALL=C comm -z -13 <(files) - |
   (cd "$copy" && xargs -0 -r rm -f)
 export CARGO_TARGET_DIR="$build/target"
@@ -62,7 +62,7 @@ catches() {
       ;;
     engine) run='cargo test --locked -p kcl-tests --test engine' ;;
     simulation)
-      # Some at a time: most bugs show soon.
+      # In groups of 50: most bugs show early.
       run="for first in \$(seq $base 50 $((base + seeds - 1))); do ci/simulate.sh 50 \$first || exit 1; done"
       compile='ci/simulate.sh 0 1'
       ;;
@@ -73,7 +73,7 @@ catches() {
     caught_by='does not compile'
     return
   fi
-  # A test that does not end has noticed something, too.
+  # A test that does not end has noticed the bug as well.
   if (cd "$copy" && timeout 900 sh -c "$run") >"$log" 2>&1; then
     return 1
   fi
@@ -90,7 +90,7 @@ catches() {
   [ -n "$caught_by" ] || caught_by='(did not end)'
 }
 
-# Whatever fails without a mutation shows nothing.
+# A stage that fails without a mutation proves nothing.
 baseline() {
   local stage
   name='nothing'
@@ -123,7 +123,7 @@ apply_and_test() {
       break
     fi
   done
-  cp "$before" "$copy/$file" # With a new time: it is to be built again.
+  cp "$before" "$copy/$file" # With a new time, so that it is built again.
   rm -f "$before"
   if [ -z "$result" ] || [ "$caught_by" = 'does not compile' ]; then
     survivors=$((survivors + 1))

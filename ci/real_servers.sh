@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Runs the conformance tests of lease stores against DynamoDB Local, the real one.
 #
-#   ci/real_servers.sh              in a container, through testcontainers, where an engine answers (`docker info`);
+#   ci/real_servers.sh              in a container, through testcontainers, if an engine answers (`docker info`);
 #                                   otherwise as a process
 #   ci/real_servers.sh --process    as a process in any case
 #
-# Needs cargo, and a JDK 17 and Maven, which it installs with apt-get when it may. Leaves nothing running.
+# Needs cargo, and a JDK 17 and Maven, which it installs with apt-get if it may. Leaves no process running.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -52,7 +52,7 @@ ensure_java() {
 free_port() {
   local port
   for port in $(shuf -i 20000-32000 -n 50); do
-    # A port on which nobody answers.
+    # A port without a listener.
     (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port" && return; }
   done
   die "no free port"
@@ -68,7 +68,7 @@ else
   log="$(mktemp)"
   ci/dynamodb_local.sh "$port" >"$log" 2>&1 &
   server=$!
-  # The tests wait for it to answer; one that has ended never will.
+  # The tests wait for its answer; a server that has ended never answers.
   sleep 1
   kill -0 "$server" 2>/dev/null || die "DynamoDB Local ended: $(tail -n 5 "$log")"
   run_tests "KCL_TEST_DYNAMODB=http://127.0.0.1:$port"

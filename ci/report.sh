@@ -5,6 +5,7 @@
 #   ci/report.sh PART...      only these: states, worlds, mutations or simulation-alone; the others keep their date
 #
 # SEEDS (50000) is the number of simulated worlds; ci/mutations.sh has its own default.
+# shellcheck disable=SC2016 # Backticks of Markdown.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -66,7 +67,6 @@ for part in "${parts[@]}"; do
   title "$part" >/dev/null
 done
 {
-  # shellcheck disable=SC2016 # Backticks of Markdown.
   printf '%s\n' '# Proof' '' 'Written by `ci/report.sh`; [testing](../internals/testing.md) explains the parts.'
   for part in "${all[@]}"; do
     printf '\n%s\n\n' "$(title "$part")"

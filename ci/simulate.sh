@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Simulates fleets through storms of faults: ci/simulate.sh [SEEDS [BASE]] [--scenario NAME].
 # Without a base the seeds are fresh each time. A broken promise is printed with the command that
-# shows it again.
+# replays it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seeds="${1:-5000}"

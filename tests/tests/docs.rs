@@ -125,12 +125,12 @@ mod tests {
             Action::Pause => "pause",
             Action::EndShard => "end the shard",
             Action::RequestShutdown => "request shutdown",
-            Action::Leave(LastWord::ShardEnded) => "tell the shard's end",
-            Action::Leave(LastWord::Drained) => "tell drained",
-            Action::Leave(LastWord::GaveUp) => "tell given up",
+            Action::Leave(LastWord::ShardEnded) => "report the shard's end",
+            Action::Leave(LastWord::Drained) => "report drained",
+            Action::Leave(LastWord::GaveUp) => "report failed",
             Action::Abandon(LastWord::ShardEnded) => "abandon, the shard's end",
             Action::Abandon(LastWord::Drained) => "abandon, drained",
-            Action::Abandon(LastWord::GaveUp) => "abandon, given up",
+            Action::Abandon(LastWord::GaveUp) => "abandon, failed",
             Action::AnnounceLoss => "announce the loss",
             Action::Stop => "stop",
         }
@@ -223,6 +223,23 @@ mod tests {
                 assert!(is_there, "{path} names {name}, which is no test");
             }
         }
+    }
+
+    #[test]
+    fn paths_that_documents_name_exist() {
+        let endings = [".rs", ".sh", ".md", ".txt", "/"];
+        let mut count = 0;
+        for path in all("md") {
+            let text = paragraphs(&fs::read_to_string(&path).expect("readable")).concat();
+            for name in quoted(&text).filter(|it| it.contains('/') && !it.contains([' ', '(', '*']))
+            {
+                if endings.iter().any(|it| name.ends_with(it)) {
+                    assert!(root().join(name).exists(), "{} names {name}", path.display());
+                    count += 1;
+                }
+            }
+        }
+        assert!(count > 50, "documents name more paths than {count}");
     }
 
     #[test]

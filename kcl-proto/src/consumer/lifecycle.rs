@@ -301,37 +301,4 @@ mod tests {
             assert_eq!(runs, held.contains(&next), "{event:?} while {state:?}");
         }
     }
-
-    fn words(action: Action) -> &'static str {
-        match action {
-            A::Initialize => "initialize",
-            A::Deliver => "deliver",
-            A::Pause => "pause",
-            A::EndShard => "end the shard",
-            A::RequestShutdown => "request shutdown",
-            A::Leave(L::ShardEnded) => "tell the shard's end",
-            A::Leave(L::Drained) => "tell drained",
-            A::Leave(L::GaveUp) => "tell given up",
-            A::Abandon(L::ShardEnded) => "abandon, ended",
-            A::Abandon(L::Drained) => "abandon, drained",
-            A::Abandon(L::GaveUp) => "abandon, given up",
-            A::AnnounceLoss => "announce the loss",
-            A::Stop => "stop",
-        }
-    }
-
-    #[test]
-    fn the_document_has_the_same_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/concepts/consumer-lifecycle.md");
-        let document = std::fs::read_to_string(path).unwrap();
-        for event in EVENTS {
-            let cells = [S::Initializing, S::Processing, S::Ending, S::Draining, S::GivingUp];
-            let cells = cells.map(|state| {
-                let (next, action) = state.on(event);
-                format!("{next:?}: {}", words(action))
-            });
-            let row = format!("| {event:?} | {} |", cells.join(" | "));
-            assert!(document.contains(&row), "the document lacks {row}");
-        }
-    }
 }
