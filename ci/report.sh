@@ -42,7 +42,7 @@ worlds() {
 
 mutations() {
   ci/mutations.sh >"$work/output"
-  printf 'By `ci/mutations.sh`, on %s. If several tests notice a mutation, the table names one of them.\n\n' "$(date -I)"
+  printf 'By `ci/mutations.sh`, on %s. If several tests notice a mutation, the table names one.\n\n' "$(date -I)"
   cat "$work/output"
 }
 
