@@ -30,6 +30,8 @@ tool typos
 step cargo doc --workspace --all-features --locked --no-deps --document-private-items
 [[ "${1:-}" == fast ]] && exit 0
 
+step ci/outside.sh # the README's program, as a user builds it
+step cargo publish --workspace --dry-run --no-verify --locked
 step ci/fuzz.sh 60
 tool cargo-deny --all-features check bans licenses sources
 tool shellcheck ci/*.sh .ci/run

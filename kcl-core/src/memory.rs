@@ -42,6 +42,7 @@ struct State {
 
 /// How much of a budget is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct MemoryUsage {
     /// The bytes that are held by records or reserved for some.

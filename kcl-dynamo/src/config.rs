@@ -12,7 +12,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryPartition;
 use aws_sdk_dynamodb::config::{Builder, IdentityCache};
-use kcl_core::config::Mistake;
+use kcl_core::config::InvalidSetting;
 
 /// Settings of a [`DynamoLeaseStore`](crate::DynamoLeaseStore). A table's name is one already.
 ///
@@ -24,6 +24,8 @@ use kcl_core::config::Mistake;
 /// assert_eq!(config.table, "orders-consumer");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default = "unnamed", deny_unknown_fields))]
 #[non_exhaustive]
 pub struct DynamoLeaseStoreConfig {
     /// The table's name or ARN. Java's default is the application's name.
@@ -31,20 +33,25 @@ pub struct DynamoLeaseStoreConfig {
     /// What to do if the table does not exist. Default: [`TableSetup::MustExist`].
     pub setup: TableSetup,
     /// How long connecting may take. Default: 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub connect_timeout: Duration,
     /// How long one attempt of a call may take, connecting included. Default: 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub attempt_timeout: Duration,
     /// How long a call may take with all its attempts. Default: 3 s.
     ///
     /// At most a third of the lease expiry: a renewal that fails must leave time for another.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub operation_timeout: Duration,
     /// The most attempts of a call, the first one included; at least 1. Default: 3.
     pub attempts_max: u32,
     /// How long [`prepare`](kcl_core::backend::LeaseStore::prepare) waits for a table that is
-    /// being created. Default: 30 s. A worker that starts is told then, and tries again without end.
+    /// being created. Default: 30 s. A worker that starts reports the failure then, and retries without
+    /// a limit.
     ///
     /// It is longer than the calls' own timeouts because DynamoDB takes some seconds to create a
     /// table, and because the first call also has to find credentials.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub prepare_timeout: Duration,
 }
 
@@ -63,71 +70,78 @@ impl DynamoLeaseStoreConfig {
         }
     }
 
-    /// These settings with another [`setup`](Self::setup).
+    /// Sets [`table`](Self::table).
+    #[must_use]
+    pub fn with_table(mut self, table: impl Into<String>) -> Self {
+        self.table = table.into();
+        self
+    }
+
+    /// Sets [`setup`](Self::setup).
     #[must_use]
     pub fn with_setup(mut self, setup: TableSetup) -> Self {
         self.setup = setup;
         self
     }
 
-    /// These settings with another [`connect_timeout`](Self::connect_timeout).
+    /// Sets [`connect_timeout`](Self::connect_timeout).
     #[must_use]
     pub const fn with_connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// These settings with another [`attempt_timeout`](Self::attempt_timeout).
+    /// Sets [`attempt_timeout`](Self::attempt_timeout).
     #[must_use]
     pub const fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
         self
     }
 
-    /// These settings with another [`operation_timeout`](Self::operation_timeout).
+    /// Sets [`operation_timeout`](Self::operation_timeout).
     #[must_use]
     pub const fn with_operation_timeout(mut self, timeout: Duration) -> Self {
         self.operation_timeout = timeout;
         self
     }
 
-    /// These settings with another [`attempts_max`](Self::attempts_max).
+    /// Sets [`attempts_max`](Self::attempts_max).
     #[must_use]
     pub const fn with_attempts_max(mut self, attempts: u32) -> Self {
         self.attempts_max = attempts;
         self
     }
 
-    /// These settings with another [`prepare_timeout`](Self::prepare_timeout).
+    /// Sets [`prepare_timeout`](Self::prepare_timeout).
     #[must_use]
     pub const fn with_prepare_timeout(mut self, timeout: Duration) -> Self {
         self.prepare_timeout = timeout;
         self
     }
 
-    /// What cannot work with leases of this expiry.
-    pub(crate) fn mistakes(&self, expiry: Duration) -> Vec<Mistake> {
+    /// Returns the settings that cannot work with leases of this expiry.
+    pub(crate) fn validate(&self, expiry: Duration) -> Vec<InvalidSetting> {
         let times = [
             ("leases.connect_timeout", self.connect_timeout),
             ("leases.attempt_timeout", self.attempt_timeout),
             ("leases.operation_timeout", self.operation_timeout),
             ("leases.prepare_timeout", self.prepare_timeout),
         ];
-        let mut mistakes: Vec<_> = Mistake::of_zero_times(times).collect();
-        if self.operation_timeout > expiry / 3 {
-            let problem = format!(
-                "({:?}) must be at most a third of lease.expiry ({expiry:?})",
-                self.operation_timeout
-            );
-            mistakes.push(Mistake::new("leases.operation_timeout", problem));
+        let mut invalid: Vec<_> = InvalidSetting::zero_times(times).collect();
+        let (operation, attempts) = (self.operation_timeout, self.attempts_max);
+        if operation > expiry / 3 {
+            let reason = format!("must be at most a third of lease.expiry ({expiry:?})");
+            invalid.push(InvalidSetting::new("leases.operation_timeout", operation, reason));
         }
-        if self.attempts_max == 0 {
-            mistakes.push(Mistake::new("leases.attempts_max", "must be at least 1"));
+        if attempts == 0 {
+            let reason = "must be at least 1";
+            invalid.push(InvalidSetting::new("leases.attempts_max", attempts, reason));
         }
         if self.table.is_empty() {
-            mistakes.push(Mistake::new("leases.table", "is empty: name the lease table"));
+            let reason = "must not be empty: name the lease table";
+            invalid.push(InvalidSetting::new("leases.table", &self.table, reason));
         }
-        mistakes
+        invalid
     }
 
     /// The store's own client: nothing of it is shared with other clients but what `sdk` itself
@@ -161,6 +175,15 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause before an attempt.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
+/// The defaults for settings that a text leaves out. A table's name is required: [`validate`] refuses
+/// an empty one.
+///
+/// [`validate`]: DynamoLeaseStoreConfig::validate
+#[cfg(feature = "serde")]
+fn unnamed() -> DynamoLeaseStoreConfig {
+    DynamoLeaseStoreConfig::new("")
+}
+
 impl From<&str> for DynamoLeaseStoreConfig {
     fn from(table: &str) -> Self {
         Self::new(table)
@@ -175,9 +198,11 @@ impl From<String> for DynamoLeaseStoreConfig {
 
 /// What to do if the table does not exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[expect(clippy::exhaustive_enums, reason = "it is created or it is not")]
 pub enum TableSetup {
-    /// Fail. The default: a table costs money, and a wrong name is a mistake to be told.
+    /// Fail. The default: a table costs money, and a wrong name must not create one.
     #[default]
     MustExist,
     /// Create it, billed by request. A table that exists is left as it is, but for
@@ -187,14 +212,16 @@ pub enum TableSetup {
 
 /// What a table is like that the store creates. Its billing is on demand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct NewTable {
     /// Tags. Default: none.
     pub tags: BTreeMap<String, String>,
     /// Whether the table's past can be restored. Default: false.
     ///
-    /// It is switched on with every start, for a table that exists as well: whoever created the
-    /// table may have crashed before this step.
+    /// It is switched on with every start, also for a table that exists: the worker that
+    /// created the table may have crashed before this step.
     /// Source: KCL 3.x `leaseTablePitrEnabled`.
     pub point_in_time_recovery: bool,
     /// Whether deleting the table is refused. Default: false.
@@ -204,21 +231,21 @@ pub struct NewTable {
 }
 
 impl NewTable {
-    /// This with one more tag.
+    /// Adds a tag.
     #[must_use]
     pub fn with_tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.insert(key.into(), value.into());
         self
     }
 
-    /// This with [`point_in_time_recovery`](Self::point_in_time_recovery).
+    /// Switches [`point_in_time_recovery`](Self::point_in_time_recovery) on.
     #[must_use]
     pub const fn with_point_in_time_recovery(mut self) -> Self {
         self.point_in_time_recovery = true;
         self
     }
 
-    /// This with [`deletion_protection`](Self::deletion_protection).
+    /// Switches [`deletion_protection`](Self::deletion_protection) on.
     #[must_use]
     pub const fn with_deletion_protection(mut self) -> Self {
         self.deletion_protection = true;

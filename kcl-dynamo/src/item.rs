@@ -97,23 +97,26 @@ pub(crate) fn decode(item: &Item) -> Result<Lease, Problem> {
     let row = Attributes(item);
     let worker = |name| Ok::<_, Problem>(row.text(name)?.map(WorkerId::from));
     let time = |name| Ok::<_, Problem>(row.number(name)?.map(Timestamp::from_epoch_millis));
-    Ok(Lease {
-        key: LeaseKey::from(row.required_text(LEASE_KEY)?),
-        owner: worker(LEASE_OWNER)?,
-        checkpoint_owner: worker(CHECKPOINT_OWNER)?,
-        counter: LeaseCounter(row.required_number(LEASE_COUNTER)?),
-        owner_switches: row.required_number(OWNER_SWITCHES)?,
-        checkpoint: checkpoint(row, CHECKPOINT, CHECKPOINT_SUB_SEQUENCE)?
-            .ok_or_else(|| Problem::missing(CHECKPOINT))?,
-        pending: pending(row)?,
-        parents: shard_set(row, PARENTS)?,
-        children: shard_set(row, CHILDREN)?,
-        hash_range: hash_range(row)?,
-        start_at: time(START_AT)?,
-        expiry: row.number(EXPIRY_MILLIS)?.map(Duration::from_millis),
-        caught_up_at: time(CAUGHT_UP_AT)?,
-        last_write: last_write(row)?,
-    })
+    let key = LeaseKey::from(row.required_text(LEASE_KEY)?);
+    let owner = worker(LEASE_OWNER)?;
+    let checkpoint_owner = worker(CHECKPOINT_OWNER)?;
+    let counter = LeaseCounter(row.required_number(LEASE_COUNTER)?);
+    let owner_switches = row.required_number(OWNER_SWITCHES)?;
+    let checkpoint = checkpoint(row, CHECKPOINT, CHECKPOINT_SUB_SEQUENCE)?
+        .ok_or_else(|| Problem::missing(CHECKPOINT))?;
+    let mut lease = Lease::new(key, counter, checkpoint);
+    lease.owner = owner;
+    lease.checkpoint_owner = checkpoint_owner;
+    lease.owner_switches = owner_switches;
+    lease.pending = pending(row)?;
+    lease.parents = shard_set(row, PARENTS)?;
+    lease.children = shard_set(row, CHILDREN)?;
+    lease.hash_range = hash_range(row)?;
+    lease.start_at = time(START_AT)?;
+    lease.expiry = row.number(EXPIRY_MILLIS)?.map(Duration::from_millis);
+    lease.caught_up_at = time(CAUGHT_UP_AT)?;
+    lease.last_write = last_write(row)?;
+    Ok(lease)
 }
 
 /// A worker's id as an attribute.
@@ -267,22 +270,14 @@ mod tests {
             let (key, owner, checkpoint_owner, counter, owner_switches, last_write) = ownership;
             let (parents, children, hash_range) = family;
             let (checkpoint, pending, start_at, expiry, caught_up_at) = progress;
-            Lease {
-                key,
-                owner,
-                checkpoint_owner,
-                counter: LeaseCounter(counter),
-                owner_switches,
-                checkpoint,
-                pending,
-                parents,
-                children,
-                hash_range,
-                start_at,
-                expiry: expiry.map(Duration::from_millis),
-                caught_up_at,
-                last_write,
-            }
+            let mut lease = Lease::new(key, LeaseCounter(counter), checkpoint);
+            (lease.owner, lease.checkpoint_owner) = (owner, checkpoint_owner);
+            (lease.owner_switches, lease.last_write) = (owner_switches, last_write);
+            (lease.parents, lease.children) = (parents, children);
+            (lease.hash_range, lease.pending, lease.start_at) = (hash_range, pending, start_at);
+            lease.expiry = expiry.map(Duration::from_millis);
+            lease.caught_up_at = caught_up_at;
+            lease
         })
     }
 
@@ -298,25 +293,25 @@ mod tests {
     fn a_row_of_ours_is_pinned() {
         let sequence = "49590338271490256608559692538361571095921575989136588898";
         let position = Position { sequence: sequence.parse().unwrap(), sub_sequence: 3 };
-        let lease = Lease {
-            key: "shardId-000000000007".into(),
-            owner: Some("host-b:00000000000000b2".into()),
-            checkpoint_owner: Some("host-a:00000000000000a1".into()),
-            counter: LeaseCounter(4123),
-            owner_switches: 1,
-            checkpoint: Checkpoint::After(position),
-            pending: Some(PendingCheckpoint {
-                checkpoint: Checkpoint::ShardEnd,
-                state: Some(Bytes::from_static(b"\x01\x02\x03")),
-            }),
-            parents: ["shardId-000000000002".into(), "shardId-000000000003".into()].into(),
-            children: ["shardId-000000000009".into()].into(),
-            hash_range: Some(HashKeyRange { start: 0, end: u128::MAX }),
-            start_at: Some(Timestamp::from_epoch_millis(1_767_225_600_000)),
-            expiry: Some(Duration::from_secs(10)),
-            caught_up_at: Some(Timestamp::from_epoch_millis(1_767_225_630_000)),
-            last_write: WriteStamp::parse("4123/host-a:00000000000000a1/77"),
-        };
+        let mut lease = Lease::new(
+            "shardId-000000000007".into(),
+            LeaseCounter(4123),
+            Checkpoint::After(position),
+        );
+        lease.owner = Some("host-b:00000000000000b2".into());
+        lease.checkpoint_owner = Some("host-a:00000000000000a1".into());
+        lease.owner_switches = 1;
+        lease.pending = Some(PendingCheckpoint {
+            checkpoint: Checkpoint::ShardEnd,
+            state: Some(Bytes::from_static(b"\x01\x02\x03")),
+        });
+        lease.parents = ["shardId-000000000002".into(), "shardId-000000000003".into()].into();
+        lease.children = ["shardId-000000000009".into()].into();
+        lease.hash_range = Some(HashKeyRange { start: 0, end: u128::MAX });
+        lease.start_at = Some(Timestamp::from_epoch_millis(1_767_225_600_000));
+        lease.expiry = Some(Duration::from_secs(10));
+        lease.caught_up_at = Some(Timestamp::from_epoch_millis(1_767_225_630_000));
+        lease.last_write = WriteStamp::parse("4123/host-a:00000000000000a1/77");
         let set = |ids: &[&str]| AttributeValue::Ss(ids.iter().map(ToString::to_string).collect());
         let row = [
             ("leaseKey", text("shardId-000000000007")),

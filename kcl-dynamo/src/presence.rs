@@ -35,12 +35,10 @@ pub(crate) fn attributes(presence: &Presence) -> [(&'static str, AttributeValue)
 pub(crate) fn decode(row: Attributes<'_>) -> Result<Option<Presence>, Problem> {
     let Some(beat) = row.number(BEAT)? else { return Ok(None) };
     let seconds: i64 = row.required_number(LAST_UPDATE)?;
-    Ok(Some(Presence {
-        worker: WorkerId::from(row.required_text(LEASE_KEY)?),
-        beat,
-        expiry: Duration::from_millis(row.number(EXPIRY_MILLIS)?.unwrap_or(0)),
-        last_update: Timestamp::from_epoch_millis(seconds.saturating_mul(1_000)),
-    }))
+    let worker = WorkerId::from(row.required_text(LEASE_KEY)?);
+    let expiry = Duration::from_millis(row.number(EXPIRY_MILLIS)?.unwrap_or(0));
+    let last_update = Timestamp::from_epoch_millis(seconds.saturating_mul(1_000));
+    Ok(Some(Presence::new(worker, beat, expiry, last_update)))
 }
 
 #[cfg(test)]
@@ -51,7 +49,7 @@ mod tests {
     fn the_row_has_javas_shape_and_a_beat() {
         let worker = WorkerId::from("host-a:00000000000000ff");
         let last_update = Timestamp::from_epoch_millis(1_767_225_630_000);
-        let presence = Presence { worker, beat: 7, expiry: Duration::from_secs(10), last_update };
+        let presence = Presence::new(worker, 7, Duration::from_secs(10), last_update);
         let mut item = Item::from(attributes(&presence).map(|(name, it)| (name.to_owned(), it)));
         item.insert(LEASE_KEY.to_owned(), text("host-a:00000000000000ff"));
         assert_eq!(item.get("lut"), Some(&number("1767225630")));

@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::{
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use kcl_core::backend::LeaseWrite;
 use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
-use kcl_core::config::{LeaseConfig, Mistake};
+use kcl_core::config::{InvalidSetting, LeaseConfig};
 use kcl_core::model::{Lease, LeaseKey, Presence, StreamName, StreamStart, WorkerId};
 
 use crate::attributes::{Item, Problem, size_bytes, text};
@@ -194,8 +194,8 @@ impl DynamoLeaseStore {
 
 #[async_trait]
 impl LeaseStore for DynamoLeaseStore {
-    fn mistakes(&self, leases: &LeaseConfig) -> Vec<Mistake> {
-        self.config.mistakes(leases.expiry)
+    fn validate(&self, leases: &LeaseConfig) -> Vec<InvalidSetting> {
+        self.config.validate(leases.expiry)
     }
 
     async fn prepare(&self) -> Result<(), LeaseStoreError> {

@@ -1,5 +1,7 @@
 //! What to read, how long to wait for it, and the clients that do.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -12,8 +14,9 @@ use aws_sdk_kinesis::config::timeout::TimeoutConfig;
 use aws_sdk_kinesis::config::{Builder, IdentityCache};
 use aws_smithy_runtime_api::client::retries::classifiers::{RetryClassifierPriority, RetryReason};
 use aws_smithy_types::retry::ErrorKind;
-use kcl_core::config::Mistake;
+use kcl_core::config::InvalidSetting;
 use kcl_core::model::{StreamArn, StreamName};
+use thiserror::Error;
 
 /// How often the SDK tries what the lease side asks: the next turn to ask comes late.
 const CONTROL_ATTEMPTS: u32 = 3;
@@ -28,6 +31,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which stream to read, and how long to wait for answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct KinesisSourceConfig {
     /// The stream.
@@ -35,11 +40,13 @@ pub struct KinesisSourceConfig {
     /// How long connecting takes at most.
     ///
     /// Default: 3 s.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde", default = "connect_timeout"))]
     pub connect_timeout: Duration,
     /// How long one attempt at a call takes at most, its reply included.
     ///
     /// Default: 10 s. A reply of `GetRecords` has up to 10 MiB, so a slow line wants more. A whole
     /// call, with its repetitions, takes at most twice as long.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde", default = "attempt_timeout"))]
     pub attempt_timeout: Duration,
 }
 
@@ -64,15 +71,82 @@ impl StreamId {
     }
 }
 
+/// The text that [`FromStr`] reads.
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Reads the name of a stream, such as `orders`, or its ARN, such as
+/// `arn:aws:kinesis:eu-central-1:123456789012:stream/orders`.
+impl FromStr for StreamId {
+    type Err = ParseStreamIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || ParseStreamIdError { text: text.to_owned() };
+        if !text.starts_with("arn:") {
+            return if is_name(text) { Ok(Self::Name(text.into())) } else { Err(error()) };
+        }
+        let mut parts = text.splitn(6, ':').skip(2);
+        let (service, resource) = (parts.next(), parts.nth(2));
+        let name = resource.and_then(|it| it.strip_prefix("stream/"));
+        let is_stream = service == Some("kinesis") && name.is_some_and(is_name);
+        if is_stream { Ok(Self::Arn(text.into())) } else { Err(error()) }
+    }
+}
+
+/// Source: Kinesis API reference, `StreamName`, pattern `[a-zA-Z0-9_.-]+` of 1 to 128 letters.
+fn is_name(text: &str) -> bool {
+    let is_allowed = |letter: u8| letter.is_ascii_alphanumeric() || b"_.-".contains(&letter);
+    (1..=128).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+/// A text that is not a [`StreamId`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{text:?} is neither a stream's name (1 to 128 of letters, digits, _ . -) nor an ARN such as \
+     arn:aws:kinesis:eu-central-1:123456789012:stream/orders"
+)]
+pub struct ParseStreamIdError {
+    text: String,
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for StreamId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for StreamId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+const fn connect_timeout() -> Duration {
+    Duration::from_secs(3)
+}
+
+const fn attempt_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
 impl KinesisSourceConfig {
     /// The defaults for this stream.
     #[must_use]
     pub const fn new(stream: StreamId) -> Self {
-        Self {
-            stream,
-            connect_timeout: Duration::from_secs(3),
-            attempt_timeout: Duration::from_secs(10),
-        }
+        Self { stream, connect_timeout: connect_timeout(), attempt_timeout: attempt_timeout() }
+    }
+
+    /// Sets [`stream`](Self::stream).
+    #[must_use]
+    pub fn with_stream(mut self, stream: StreamId) -> Self {
+        self.stream = stream;
+        self
     }
 
     /// Sets [`connect_timeout`](Self::connect_timeout).
@@ -89,17 +163,18 @@ impl KinesisSourceConfig {
         self
     }
 
-    /// What cannot work.
-    pub(crate) fn mistakes(&self) -> Vec<Mistake> {
+    /// Returns the settings that cannot work.
+    pub(crate) fn validate(&self) -> Vec<InvalidSetting> {
         let times = [
             ("records.connect_timeout", self.connect_timeout),
             ("records.attempt_timeout", self.attempt_timeout),
         ];
-        let mut mistakes: Vec<_> = Mistake::of_zero_times(times).collect();
+        let mut invalid: Vec<_> = InvalidSetting::zero_times(times).collect();
         if self.stream.as_str().is_empty() {
-            mistakes.push(Mistake::new("records.stream", "is empty: name the stream"));
+            let reason = "must not be empty: name the stream";
+            invalid.push(InvalidSetting::new("records.stream", self.stream.as_str(), reason));
         }
-        mistakes
+        invalid
     }
 
     /// The client that describes and lists.
@@ -129,7 +204,7 @@ impl KinesisSourceConfig {
             RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(RETRY_PAUSE);
         let credentials = sdk
             .credentials_provider()
-            .unwrap_or_else(|| SharedCredentialsProvider::new(NobodyProvides));
+            .unwrap_or_else(|| SharedCredentialsProvider::new(NoCredentials));
         Builder::from(sdk)
             .credentials_provider(credentials)
             .timeout_config(timeouts)
@@ -141,9 +216,9 @@ impl KinesisSourceConfig {
 
 /// Stands in for a provider that the `SdkConfig` does not have, so that the error says so.
 #[derive(Debug)]
-struct NobodyProvides;
+struct NoCredentials;
 
-impl ProvideCredentials for NobodyProvides {
+impl ProvideCredentials for NoCredentials {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -179,5 +254,44 @@ impl ClassifyRetry for ThrottledReadsWait {
 
     fn priority(&self) -> RetryClassifierPriority {
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_read_by_name_and_arn() {
+        let arn = "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/orders";
+        assert_eq!("orders.v-2_x".parse(), Ok(StreamId::Name("orders.v-2_x".into())));
+        assert_eq!(arn.parse(), Ok(StreamId::Arn(arn.into())));
+        assert_eq!(arn.parse::<StreamId>().map(|it| it.to_string()), Ok(arn.to_owned()));
+    }
+
+    #[test]
+    fn other_texts_are_no_streams() {
+        for text in [
+            "",
+            "my orders",
+            &"x".repeat(129),
+            "arn:aws:sqs:eu-central-1:123456789012:stream/orders",
+            "arn:aws:kinesis:eu-central-1:123456789012:orders",
+            "arn:aws:kinesis:eu-central-1:123456789012:stream/",
+            "arn:aws:kinesis:stream/orders",
+        ] {
+            let error = text.parse::<StreamId>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{text:?} is neither a stream's name")), "{error}");
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn settings_left_out_have_their_default() {
+        let config: KinesisSourceConfig = serde_json::from_str(r#"{"stream": "orders"}"#).unwrap();
+        assert_eq!(config, KinesisSourceConfig::new(StreamId::Name("orders".into())));
+        let text = serde_json::to_string(&config).unwrap();
+        let expected = r#"{"stream":"orders","connect_timeout":"3s","attempt_timeout":"10s"}"#;
+        assert_eq!(text, expected);
     }
 }

@@ -129,7 +129,7 @@ mod tests {
         {
             let position = Position::of(1.into());
             let record = Record::new(position, PartitionKey::from(own), "data", None);
-            let failed = FailedRecord::new(("s".into(), "shard".into()), record, "no", 1);
+            let failed = FailedRecord::new("s".into(), "shard".into(), record, "no", 1);
             assert_eq!(key(&failed), expected);
         }
     }

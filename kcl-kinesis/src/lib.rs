@@ -23,6 +23,6 @@ mod record;
 mod shards;
 mod source;
 
-pub use config::{KinesisSourceConfig, StreamId};
+pub use config::{KinesisSourceConfig, ParseStreamIdError, StreamId};
 pub use dead_letter::KinesisDeadLetter;
 pub use source::KinesisSource;

@@ -86,17 +86,14 @@ fn sdk_filter(filter: &ShardFilter) -> types::ShardFilter {
 
 fn shard(sent: types::Shard) -> Result<Shard, Unreadable> {
     let sequences = sent.sequence_number_range.ok_or(Unreadable::new("shard without sequence"))?;
-    Ok(Shard {
-        id: ShardId::from(sent.shard_id),
-        parents: [sent.parent_shard_id, sent.adjacent_parent_shard_id]
-            .into_iter()
-            .flatten()
-            .map(ShardId::from)
-            .collect(),
-        hash_range: hash_range(sent.hash_key_range)?,
-        starting_sequence: sequence(&sequences.starting_sequence_number)?,
-        ending_sequence: sequences.ending_sequence_number.as_deref().map(sequence).transpose()?,
-    })
+    let starting_sequence = sequence(&sequences.starting_sequence_number)?;
+    let hash_range = hash_range(sent.hash_key_range)?;
+    let mut shard = Shard::new(ShardId::from(sent.shard_id), hash_range, starting_sequence);
+    let parents = [sent.parent_shard_id, sent.adjacent_parent_shard_id];
+    shard.parents = parents.into_iter().flatten().map(ShardId::from).collect();
+    shard.ending_sequence =
+        sequences.ending_sequence_number.as_deref().map(sequence).transpose()?;
+    Ok(shard)
 }
 
 /// A child as the end of its parent tells of it.

@@ -14,7 +14,7 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use kcl_core::BoxError;
 use kcl_core::backend::{ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
-use kcl_core::config::Mistake;
+use kcl_core::config::InvalidSetting;
 use kcl_core::model::{
     Shard, ShardId, StreamArn, StreamDescription, StreamName, StreamStatus, Timestamp,
 };
@@ -40,7 +40,7 @@ pub struct KinesisSource {
     stream: Arc<StreamId>,
     control: Client,
     reading: Client,
-    mistakes: Vec<Mistake>,
+    invalid: Vec<InvalidSetting>,
 }
 
 impl KinesisSource {
@@ -62,7 +62,7 @@ impl KinesisSource {
         Self {
             control: config.control_client(sdk),
             reading: config.read_client(sdk),
-            mistakes: config.mistakes(),
+            invalid: config.validate(),
             stream: Arc::new(config.stream),
         }
     }
@@ -70,8 +70,8 @@ impl KinesisSource {
 
 #[async_trait]
 impl RecordSource for KinesisSource {
-    fn mistakes(&self) -> Vec<Mistake> {
-        self.mistakes.clone()
+    fn validate(&self) -> Vec<InvalidSetting> {
+        self.invalid.clone()
     }
 
     async fn describe(&self) -> Result<StreamDescription, SourceError> {
@@ -128,15 +128,13 @@ fn description(
 ) -> Result<StreamDescription, Unreadable> {
     let hours = u64::try_from(summary.retention_period_hours)
         .map_err(|error| Unreadable::because("retention period", error))?;
-    Ok(StreamDescription {
-        name: summary.stream_name.into(),
-        arn: summary.stream_arn.into(),
-        id: summary.stream_id,
-        created: timestamp(&summary.stream_creation_timestamp),
-        retention: Duration::from_secs(hours.saturating_mul(3_600)),
-        status: status(&summary.stream_status)?,
-        now,
-    })
+    let (name, arn) = (summary.stream_name.into(), summary.stream_arn.into());
+    let created = timestamp(&summary.stream_creation_timestamp);
+    let mut stream = StreamDescription::new(name, arn, created, now);
+    stream.id = summary.stream_id;
+    stream.retention = Duration::from_secs(hours.saturating_mul(3_600));
+    stream.status = status(&summary.stream_status)?;
+    Ok(stream)
 }
 
 fn status(sent: &types::StreamStatus) -> Result<StreamStatus, Unreadable> {

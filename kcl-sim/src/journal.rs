@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kcl_core::event::{Event, Observer};
+use kcl_core::event::{Event, EventContext, Observer};
 use kcl_core::model::{Checkpoint, PendingCheckpoint, Position, ShardId};
 use kcl_core::processor::ShardInfo;
 use tokio::time::Instant;
@@ -167,7 +167,7 @@ impl Journal {
 }
 
 impl Observer for Journal {
-    fn on_event(&self, event: &Event) {
+    fn on_event(&self, event: &Event, _: &EventContext) {
         self.say(Said::Event(event.clone()));
     }
 }

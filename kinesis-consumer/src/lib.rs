@@ -90,6 +90,7 @@
 //! |---|---|
 //! | `local` | `local`: Kinesis and DynamoDB inside your process. Needs a C compiler |
 //! | `sim` | `sim`: backends in memory, and a simulator of whole fleets in virtual time |
+//! | `serde` | `Serialize` for settings, events and status, `Deserialize` for settings |
 //! | `test-util` | `testing`: conformance suites for backends of your own |
 
 #[cfg(feature = "test-util")]

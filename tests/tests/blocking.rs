@@ -10,7 +10,7 @@ mod tests {
     use kcl_core::ShardContext;
     use kcl_core::backend::{LeaseStore as _, Reading};
     use kcl_core::config::WorkerConfig;
-    use kcl_core::event::{Event, LeaseEnd, Observer};
+    use kcl_core::event::{Event, EventContext, LeaseEnd, Observer};
     use kcl_core::model::{InitialPosition, LeaseCounter, LeaseKey};
     use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
     use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
@@ -49,7 +49,7 @@ mod tests {
     }
 
     impl Observer for Journal {
-        fn on_event(&self, event: &Event) {
+        fn on_event(&self, event: &Event, _: &EventContext) {
             self.note(Said::Event(event.clone()));
         }
     }

@@ -164,12 +164,7 @@ async fn a_worker_named_like_a_shard_harms_no_lease(server: &DynamoDb) {
     let write = LeaseWrite { key: key.clone(), worker: "a".into(), number: 1, kind };
     let Conditional::Applied(lease) = store.write(&write).await.unwrap() else { panic!("lost") };
     let worker = WorkerId::from(key.as_str());
-    let presence = Presence {
-        worker: worker.clone(),
-        beat: 1,
-        expiry: Duration::from_secs(10),
-        last_update: Timestamp::default(),
-    };
+    let presence = Presence::new(worker.clone(), 1, Duration::from_secs(10), Timestamp::default());
     for refused in [store.put_presence(&presence).await, store.delete_presence(&worker).await] {
         assert!(matches!(refused, Err(LeaseStoreError::Unreadable { .. })), "{refused:?}");
     }
@@ -328,13 +323,7 @@ fn random_writes<S: LeaseStore>(runtime: &Runtime, cases: u32, make: impl AsyncF
 }
 
 fn new_lease(key: &LeaseKey) -> NewLease {
-    NewLease {
-        key: key.clone(),
-        checkpoint: Checkpoint::TrimHorizon,
-        start_at: None,
-        parents: [].into(),
-        hash_range: HashKeyRange::FULL,
-    }
+    NewLease::new(key.clone(), Checkpoint::TrimHorizon, HashKeyRange::FULL)
 }
 
 fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {

@@ -51,12 +51,8 @@ async fn every_code_of_the_service_is_sorted() {
     for (status, code, is_as_expected, is_retryable) in rows {
         let server = Scripted::answering(vec![(status, error(code))]).await;
         let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
-        let presence = Presence {
-            worker: "host-a:00".into(),
-            beat: 1,
-            expiry: Duration::from_secs(10),
-            last_update: Timestamp::default(),
-        };
+        let expiry = Duration::from_secs(10);
+        let presence = Presence::new("host-a:00".into(), 1, expiry, Timestamp::default());
         let error = store.put_presence(&presence).await.unwrap_err();
         assert!(is_as_expected(&error), "{status} {code}: {error:?}");
         assert_eq!(error.is_retryable(), is_retryable, "{code}");

@@ -166,5 +166,5 @@ async fn create_table(server: &DynamoDb, table: &str, keys: &[(&str, ScalarAttri
 
 fn presence() -> Presence {
     let last_update = Timestamp::from_epoch_millis(1_767_225_630_000);
-    Presence { worker: "host-a:00".into(), beat: 1, expiry: Duration::from_secs(10), last_update }
+    Presence::new("host-a:00".into(), 1, Duration::from_secs(10), last_update)
 }

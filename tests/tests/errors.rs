@@ -196,6 +196,6 @@ mod tests {
         let mut config = WorkerConfig::default();
         config.retrieval.records_max = 0;
         config.shutdown.drain = std::time::Duration::ZERO;
-        check(&config.check().unwrap_err());
+        check(&config.validate().unwrap_err());
     }
 }

@@ -6,7 +6,7 @@ mod tests {
     use std::time::Duration;
 
     use kcl_core::event::{Event, LeaseEnd, TakeReason};
-    use kcl_core::model::{Checkpoint, Lease, LeaseCounter, Position};
+    use kcl_core::model::{Checkpoint, LeaseCounter, Position};
     use kcl_tests::world::{Act, Asked, World};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -28,13 +28,14 @@ mod tests {
     /// The counters as the table of the fail-over story has them.
     fn set_counters(world: &World, counters: [(usize, u64); 2]) {
         for (shard, number) in counters {
-            let lease = world.lease(shard);
+            let mut lease = world.lease(shard);
             let counter = LeaseCounter(number);
             let last_write = lease.last_write.clone().map(|stamp| {
                 let number = stamp.number;
                 kcl_core::model::WriteStamp { counter, worker: stamp.worker, number }
             });
-            world.store.insert_lease(Lease { counter, last_write, ..lease });
+            (lease.counter, lease.last_write) = (counter, last_write);
+            world.store.insert_lease(lease);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Sets records aside that cannot be processed, and goes on with the rest of their shard.
+//! Dead-letters records that cannot be processed, and continues with the rest of their shard.
 //!
 //! On screen: `processed hello 1`, `processed hello 2` and so on, without those that end in 5. These
 //! fail twice, are searched for in their batch, and end up in the dead letter: a file of JSON lines,
@@ -38,8 +38,8 @@ async fn main() -> Result<(), BoxError> {
     let demo = Demo::from_args().await?; // a stream on this machine; with `--aws STREAM`, yours
     let folder = tempfile::tempdir()?;
     let letters = folder.path().join("dead-letters.jsonl");
-    let mut delivery = DeliveryConfig::default();
-    delivery.failure = FailurePolicy::attempts(2, OnExhausted::DeadLetter);
+    let failure = FailurePolicy::attempts(2, OnExhausted::DeadLetter);
+    let delivery = DeliveryConfig::default().with_failure(failure);
     let worker = Worker::builder("dead-letter")
         .records(KinesisSource::new(demo.aws(), demo.stream()))
         .leases(DynamoLeaseStore::new(demo.aws(), "dead-letter").create_if_missing())
@@ -58,7 +58,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Ready when the file has so many lines.
+/// Waits until the file has `count` lines.
 async fn lines(path: &Path, count: usize) {
     while std::fs::read_to_string(path).map_or(0, |text| text.lines().count()) < count {
         tokio::time::sleep(Duration::from_millis(50)).await;

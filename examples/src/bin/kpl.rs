@@ -67,11 +67,11 @@ async fn main() -> Result<(), BoxError> {
     put(&client, all.partition_key.as_str(), all.data).await?;
     put(&client, "customer-9", "the bill").await?;
 
-    let (told, mut retrieval) = (is_done.clone(), RetrievalConfig::default());
-    retrieval.initial_position = InitialPosition::TrimHorizon;
+    let done = is_done.clone();
+    let retrieval = RetrievalConfig::default().with_initial_position(InitialPosition::TrimHorizon);
     let worker = Worker::builder("kpl").records(KinesisSource::new(&aws, "orders"));
     let worker = worker.leases(DynamoLeaseStore::new(&aws, "kpl").create_if_missing());
-    let worker = worker.processor(move |_| Printer { is_done: told.clone() });
+    let worker = worker.processor(move |_| Printer { is_done: done.clone() });
     worker.retrieval_config(retrieval).build()?.run_until(is_done.cancelled()).await?;
     Ok(())
 }

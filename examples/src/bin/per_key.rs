@@ -1,8 +1,8 @@
 //! Processes the records of a shard concurrently, in order within each partition key.
 //!
 //! On screen: `key 0: hello 8`, `key 1: hello 1` and so on. Records of `key 3` take a second each and
-//! fall behind, while those of other keys go on; the numbers of each key rise all the same. It ends
-//! by itself after 40 records, or with Ctrl-C.
+//! fall behind, while those of other keys continue; the numbers of each key still rise. It ends after 40
+//! records, or with Ctrl-C.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::sync::Arc;
@@ -42,7 +42,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Ready when so many records are done.
+/// Waits until `count` records are done.
 async fn reached(done: &AtomicUsize, count: usize) {
     while done.load(Ordering::Relaxed) < count {
         sleep(Duration::from_millis(50)).await;

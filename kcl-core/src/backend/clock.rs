@@ -1,19 +1,19 @@
-//! The two clocks a worker asks: the fence clock, and the time of day. Nothing else may ask them.
+//! The two clocks of a worker: the fence clock, and the time of day. Only this file reads them.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kcl_proto::model::{Moment, Timestamp};
 
-/// What time it is. Simulations replace it.
+/// The time. Simulations replace it.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The fence clock: never goes back, and counts the time that the machine is suspended.
     ///
-    /// Leases are held by it. A clock that stands still while the machine sleeps would let a worker
-    /// wake up and believe that it still holds what others took long ago.
+    /// Leases are held by it. With a clock that stops while the machine is suspended, a worker would
+    /// resume and count leases as its own that other workers have taken.
     fn now(&self) -> Moment;
 
-    /// The time of day as this machine has it, which may be wrong.
+    /// The time of day by this machine's clock, which may be wrong.
     fn time_of_day(&self) -> Timestamp;
 }
 
@@ -40,7 +40,7 @@ impl Clock for SystemClock {
         Moment::from_origin(Duration::new(seconds, nanos))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     fn time_of_day(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_epoch_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fence_clock_does_not_go_back() {
+    fn fence_clock_never_goes_back() {
         let first = SystemClock.now();
         assert!(SystemClock.now() >= first);
     }

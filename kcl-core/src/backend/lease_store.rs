@@ -1,4 +1,4 @@
-//! Where leases are kept: [`LeaseStore`], what its writes come to, how it fails.
+//! Storage of leases: [`LeaseStore`] and its errors.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use kcl_proto::model::{
 use thiserror::Error;
 
 use crate::BoxError;
-use crate::config::{LeaseConfig, Mistake};
+use crate::config::{InvalidSetting, LeaseConfig};
 
 /// A table of leases, with the few other rows that a fleet needs.
 ///
@@ -30,17 +30,17 @@ use crate::config::{LeaseConfig, Mistake};
 /// `kcl_core::testing::lease_store` (feature `test-util`) checks all of it but 7.
 #[async_trait]
 pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
-    /// The store's own settings that cannot work, alone or with those of the leases.
-    /// [`WorkerBuilder::build`] tells them with all others.
+    /// Returns the store's own settings that cannot work, alone or with those of the leases.
+    /// [`WorkerBuilder::build`] reports them with all others.
     ///
     /// [`WorkerBuilder::build`]: crate::WorkerBuilder::build
-    fn mistakes(&self, leases: &LeaseConfig) -> Vec<Mistake> {
+    fn validate(&self, leases: &LeaseConfig) -> Vec<InvalidSetting> {
         let _ = leases;
         Vec::new()
     }
 
-    /// Makes sure that the table can be used: that it exists and has the right key; creates it if
-    /// the store was told to. Called once, first; an error that [is retryable] means "not yet".
+    /// Checks that the table exists and has the right key; creates it if the store is set up to.
+    /// Called first, until it succeeds: an error that [is retryable] means "not yet".
     ///
     /// [is retryable]: LeaseStoreError::is_retryable
     async fn prepare(&self) -> Result<(), LeaseStoreError>;
@@ -73,10 +73,10 @@ pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
     /// Stores that all first leases of a stream exist.
     async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError>;
 
-    /// Writes a worker's own row, whatever it was before.
+    /// Writes a worker's own row, unconditionally.
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError>;
 
-    /// Removes a worker's own row, if it is there.
+    /// Deletes a worker's own row, if it exists.
     async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError>;
 }
 
@@ -84,9 +84,9 @@ pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the two that DynamoDB has")]
 pub enum Reading {
-    /// It may be stale, by a second or so, and costs half.
+    /// Rows may be stale, by a second or so. It costs half.
     Eventual,
-    /// Every write that was answered before is seen.
+    /// Every write that was answered before is included.
     Consistent,
 }
 
@@ -104,39 +104,39 @@ pub struct Page {
     pub presence: Vec<Presence>,
     /// Where the application began to consume streams.
     pub stream_starts: Vec<StreamStart>,
-    /// Rows of the Java KCL that are no leases. They are kept, and looked at only to see whether
-    /// Java workers are alive.
+    /// Rows of the Java KCL that are not leases. The library keeps them, and reads them only to see
+    /// whether Java workers are alive.
     pub java: Vec<JavaRow>,
-    /// Rows that are nothing this library or the Java KCL writes. They are kept and reported.
+    /// Rows that neither this library nor the Java KCL writes. The library keeps and reports them.
     pub unreadable: Vec<UnreadableRow>,
-    /// What reading it cost, in DynamoDB read units, if the store counts them.
+    /// The cost of the read in DynamoDB read units; 0 if the store does not count them.
     pub read_units: f64,
-    /// Where to go on; none after the last page.
+    /// Where the next page begins; `None` after the last one.
     pub next: Option<PageToken>,
 }
 
-/// A lease store could not say.
+/// Why a call to a lease store failed: whether it took effect is unknown.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LeaseStoreError {
-    /// The store limits the rate of calls, and its retries ran out. Try again later; if it lasts,
-    /// raise the table's capacity.
+    /// The store limits the rate of calls, and its retries ran out. Retry later; if it lasts, raise the
+    /// table's capacity.
     #[error("lease table {table:?} is throttled: raise its capacity, or bill it by request")]
     Throttled {
         /// The table.
         table: String,
-        /// What the service said.
+        /// The service's error.
         #[source]
         source: BoxError,
     },
-    /// The store could not be reached, did not answer in time, or failed. Try again later.
+    /// The store could not be reached, did not answer in time, or failed. Retry later.
     #[error(
         "lease table {table:?} did not answer: look at the network and the endpoint if it lasts"
     )]
     Unavailable {
         /// The table.
         table: String,
-        /// What happened.
+        /// The cause.
         #[source]
         source: BoxError,
     },
@@ -149,17 +149,17 @@ pub enum LeaseStoreError {
         /// The table.
         table: String,
     },
-    /// The table is being created, changed or deleted. Try again later.
+    /// The table is being created, changed or deleted. Retry later.
     #[error("lease table {table:?} is {status}, not ready")]
     TableNotReady {
         /// The table.
         table: String,
-        /// What the service calls its state.
+        /// The service's name for its state.
         status: String,
     },
     /// The table is not a lease table. Name another one.
     #[error(
-        "table {table:?} is no lease table: its key is {found}, not the string hash key \
+        "table {table:?} is not a lease table: its key is {found}, not the string hash key \
          \"leaseKey\" alone; name another table"
     )]
     WrongKey {
@@ -175,11 +175,11 @@ pub enum LeaseStoreError {
         table: String,
         /// The action to grant, such as `dynamodb:UpdateItem`.
         action: &'static str,
-        /// What the service said.
+        /// The service's error.
         #[source]
         source: BoxError,
     },
-    /// No credentials were found, or they are not valid (any more).
+    /// No credentials were found, or they are not valid.
     #[error(
         "no valid credentials for lease table {table:?}: look at this worker's role, its environment and the \
          machine's clock"
@@ -187,33 +187,33 @@ pub enum LeaseStoreError {
     Credentials {
         /// The table.
         table: String,
-        /// What happened.
+        /// The cause.
         #[source]
         source: BoxError,
     },
-    /// A row is not what it must be. Mend or delete it.
+    /// A row cannot be read. Correct or delete it.
     #[error("row {key:?} of lease table {table:?} is unreadable: {problem}")]
     Unreadable {
         /// The table.
         table: String,
         /// The row's key.
         key: String,
-        /// What is wrong: names the attribute.
+        /// What is wrong with it, the attribute named.
         problem: String,
     },
-    /// The service refused the request as such. A bug here, or a setting out of its range.
+    /// The service refused the request. A bug in this library, or a setting out of its range.
     #[error("lease table {table:?} refused the request")]
     Refused {
         /// The table.
         table: String,
-        /// What the service said.
+        /// The service's error.
         #[source]
         source: BoxError,
     },
 }
 
 impl LeaseStoreError {
-    /// Whether trying again later may help, without anybody changing anything.
+    /// Returns whether a retry may succeed without a change to the setup.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {

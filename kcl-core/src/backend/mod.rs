@@ -1,4 +1,4 @@
-//! What a store or a stream implements: [`LeaseStore`], [`RecordSource`], [`Clock`], [`DeadLetter`].
+//! What a backend implements: [`LeaseStore`], [`RecordSource`], [`DeadLetter`], [`Clock`].
 
 mod clock;
 mod dead_letter;

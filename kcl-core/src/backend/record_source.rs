@@ -1,4 +1,4 @@
-//! Where records come from: [`RecordSource`], [`ShardReader`], how they fail.
+//! Sources of records: [`RecordSource`], [`ShardReader`] and their errors.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use kcl_proto::model::{
 use thiserror::Error;
 
 use crate::BoxError;
-use crate::config::Mistake;
+use crate::config::InvalidSetting;
 
 /// A stream of sharded records.
 ///
@@ -25,21 +25,21 @@ use crate::config::Mistake;
 /// `kcl_core::testing::record_source` (feature `test-util`) checks all of it but 4.
 #[async_trait]
 pub trait RecordSource: fmt::Debug + Send + Sync + 'static {
-    /// The source's own settings that cannot work. [`WorkerBuilder::build`] tells them with all
-    /// others.
+    /// Returns the source's own settings that cannot work. [`WorkerBuilder::build`] reports them with
+    /// all others.
     ///
     /// [`WorkerBuilder::build`]: crate::WorkerBuilder::build
-    fn mistakes(&self) -> Vec<Mistake> {
+    fn validate(&self) -> Vec<InvalidSetting> {
         Vec::new()
     }
 
-    /// Asks the service about the stream.
+    /// Describes the stream.
     async fn describe(&self) -> Result<StreamDescription, SourceError>;
 
     /// Lists shards, all pages.
     async fn list_shards(&self, filter: ShardFilter) -> Result<Vec<Shard>, SourceError>;
 
-    /// Starts to read a shard.
+    /// Opens a reader of a shard.
     async fn open(
         &self,
         shard: &ShardId,
@@ -47,17 +47,17 @@ pub trait RecordSource: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Box<dyn ShardReader>, SourceError>;
 }
 
-/// Reads one shard from where it was opened.
+/// Reads one shard, from the position at which it was opened.
 #[async_trait]
 pub trait ShardReader: fmt::Debug + Send + 'static {
-    /// Reads what comes next: at most about `records_max` records, possibly none.
+    /// Reads the next records: at most about `records_max`, possibly none.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready loses no record: the next call reads again.
     async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError>;
 }
 
-/// What one read brought.
+/// The result of one read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fetched {
@@ -65,12 +65,12 @@ pub struct Fetched {
     pub records: Vec<Record>,
     /// How far the last of them is behind the end of the shard; zero when caught up.
     pub behind_latest: Option<Duration>,
-    /// Set when the shard is closed and everything in it has been read.
+    /// The end of the shard, once the shard is closed and all its records have been read.
     pub end: Option<ShardClosed>,
 }
 
 impl Fetched {
-    /// What one read brought.
+    /// The result of one read.
     #[must_use]
     pub const fn new(
         records: Vec<Record>,
@@ -80,7 +80,7 @@ impl Fetched {
         Self { records, behind_latest, end }
     }
 
-    /// Whether the reader stands at the end of the shard.
+    /// Whether the reader is at the end of the shard.
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
         self.end.is_some() || self.behind_latest.is_some_and(|behind| behind.is_zero())
@@ -91,7 +91,7 @@ impl Fetched {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShardClosed {
-    /// Its children, as far as the service told: may be empty although there are some.
+    /// Its children, as far as the service reports them: may be empty although there are some.
     pub children: Vec<ChildShard>,
 }
 
@@ -103,26 +103,26 @@ impl ShardClosed {
     }
 }
 
-/// A record source could not answer.
+/// Why a call to a record source failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SourceError {
     /// The service limits the rate of calls on this shard. Wait, then read again.
-    #[error("reading is throttled: the shard's limits are shared by all who read it")]
+    #[error("read is throttled: all readers of a shard share its limits")]
     Throttled {
-        /// What the service said.
+        /// The service's error.
         #[source]
         source: BoxError,
     },
     /// The reader is too old. Open another one after the last position.
     #[error("shard iterator expired")]
     Expired,
-    /// The service could not be reached, did not answer in time, or failed. Try again later.
+    /// The service could not be reached, did not answer in time, or failed. Retry later.
     #[error("stream {stream:?} did not answer: look at the network and the endpoint if it lasts")]
     Unavailable {
         /// The stream.
         stream: String,
-        /// What happened.
+        /// The cause.
         #[source]
         source: BoxError,
     },
@@ -132,7 +132,7 @@ pub enum SourceError {
         /// The stream.
         stream: String,
     },
-    /// The shard does not exist (any more).
+    /// The shard does not exist.
     #[error("shard {shard} of stream {stream:?} does not exist")]
     ShardMissing {
         /// The stream.
@@ -140,14 +140,14 @@ pub enum SourceError {
         /// The shard.
         shard: ShardId,
     },
-    /// The position cannot be read from, such as a time that the service takes for the future.
+    /// The position is refused, such as a time that lies in the future by the service's clock.
     #[error("position {from:?} of shard {shard} is refused")]
     PositionRefused {
         /// The shard.
         shard: ShardId,
         /// The position.
         from: ReadFrom,
-        /// What the service said.
+        /// The service's error.
         #[source]
         source: BoxError,
     },
@@ -158,11 +158,11 @@ pub enum SourceError {
         stream: String,
         /// The action to grant, such as `kinesis:GetRecords`.
         action: &'static str,
-        /// What the service said.
+        /// The service's error.
         #[source]
         source: BoxError,
     },
-    /// No credentials were found, or they are not valid (any more).
+    /// No credentials were found, or they are not valid.
     #[error(
         "no valid credentials for stream {stream:?}: look at this worker's role, its environment and the \
          machine's clock"
@@ -170,23 +170,23 @@ pub enum SourceError {
     Credentials {
         /// The stream.
         stream: String,
-        /// What happened.
+        /// The cause.
         #[source]
         source: BoxError,
     },
-    /// The service refused the request as such, or answered with something unreadable.
+    /// The service refused the request, or its answer cannot be read.
     #[error("stream {stream:?} refused the request")]
     Refused {
         /// The stream.
         stream: String,
-        /// What the service said.
+        /// The service's error.
         #[source]
         source: BoxError,
     },
 }
 
 impl SourceError {
-    /// Whether trying again later may help, without anybody changing anything.
+    /// Returns whether a retry may succeed without a change to the setup.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {

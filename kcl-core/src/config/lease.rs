@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::config::error::{Mistake, check_count, check_duration};
+use crate::config::error::InvalidSetting;
 
 /// How leases are held, and how fast a crash is noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct LeaseConfig {
     /// How long a lease's counter must stay unchanged before others may take the lease.
@@ -13,10 +15,12 @@ pub struct LeaseConfig {
     /// Default: 10 s. From 1 s to 1 h, and at least three times [`renew_every`](Self::renew_every).
     /// Workers of one fleet may differ: the longer of two expiries counts.
     /// Source: Java KCL 3 `LeaseManagementConfig.failoverTimeMillis`.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub expiry: Duration,
     /// How often a held lease is renewed.
     ///
     /// Default: a third of [`expiry`](Self::expiry).
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub renew_every: Option<Duration>,
     /// How many leases this worker holds at most.
     ///
@@ -28,6 +32,7 @@ pub struct LeaseConfig {
     ///
     /// Default: 30 s. From 1 s to 1 h.
     /// Source: Java KCL 3 `GracefulLeaseHandoffConfig.gracefulLeaseHandoffTimeoutMillis`.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub hand_over: Duration,
     /// How many hand-overs to this worker may be open at once.
     ///
@@ -53,32 +58,74 @@ impl Default for LeaseConfig {
 }
 
 impl LeaseConfig {
-    /// How often a held lease is renewed: as set, or a third of the expiry.
+    /// Sets [`expiry`](Self::expiry).
+    #[must_use]
+    pub const fn with_expiry(mut self, expiry: Duration) -> Self {
+        self.expiry = expiry;
+        self
+    }
+
+    /// Sets [`renew_every`](Self::renew_every).
+    #[must_use]
+    pub const fn with_renew_every(mut self, interval: Duration) -> Self {
+        self.renew_every = Some(interval);
+        self
+    }
+
+    /// Sets [`leases_max`](Self::leases_max).
+    #[must_use]
+    pub const fn with_leases_max(mut self, leases: usize) -> Self {
+        self.leases_max = Some(leases);
+        self
+    }
+
+    /// Sets [`hand_over`](Self::hand_over).
+    #[must_use]
+    pub const fn with_hand_over(mut self, time: Duration) -> Self {
+        self.hand_over = time;
+        self
+    }
+
+    /// Sets [`hand_overs_max`](Self::hand_overs_max).
+    #[must_use]
+    pub const fn with_hand_overs_max(mut self, hand_overs: usize) -> Self {
+        self.hand_overs_max = hand_overs;
+        self
+    }
+
+    /// Sets [`scan_units`](Self::scan_units).
+    #[must_use]
+    pub const fn with_scan_units(mut self, units: usize) -> Self {
+        self.scan_units = units;
+        self
+    }
+
+    /// Returns how often a held lease is renewed: as set, or a third of the expiry.
     #[must_use]
     pub fn renewal(&self) -> Duration {
         self.renew_every.unwrap_or(self.expiry / 3)
     }
 
-    pub(super) fn check(&self, mistakes: &mut Vec<Mistake>) {
+    pub(super) fn validate(&self) -> Vec<InvalidSetting> {
         const HOUR: Duration = Duration::from_hours(1);
         const SECOND: Duration = Duration::from_secs(1);
-        check_duration(mistakes, "lease.expiry", self.expiry, (SECOND, HOUR));
-        check_duration(mistakes, "lease.hand_over", self.hand_over, (SECOND, HOUR));
-        check_count(mistakes, "lease.hand_overs_max", self.hand_overs_max, (1, 1_000));
-        check_count(mistakes, "lease.scan_units", self.scan_units, (1, 100_000));
+        let mut invalid = Vec::new();
+        invalid.extend(InvalidSetting::outside("lease.expiry", self.expiry, SECOND, HOUR));
+        invalid.extend(InvalidSetting::outside("lease.hand_over", self.hand_over, SECOND, HOUR));
+        let (hand_overs, units) = (self.hand_overs_max, self.scan_units);
+        invalid.extend(InvalidSetting::outside("lease.hand_overs_max", hand_overs, 1, 1_000));
+        invalid.extend(InvalidSetting::outside("lease.scan_units", units, 1, 100_000));
         if let Some(max) = self.leases_max {
-            check_count(mistakes, "lease.leases_max", max, (1, usize::MAX));
+            invalid.extend(InvalidSetting::below("lease.leases_max", max, 1));
         }
         if let Some(renewal) = self.renew_every {
-            let range = (Duration::from_millis(100), HOUR);
-            check_duration(mistakes, "lease.renew_every", renewal, range);
+            let min = Duration::from_millis(100);
+            invalid.extend(InvalidSetting::outside("lease.renew_every", renewal, min, HOUR));
             if renewal.saturating_mul(3) > self.expiry {
-                let problem = format!(
-                    "({:?}) must be at least 3 x lease.renew_every ({renewal:?})",
-                    self.expiry
-                );
-                mistakes.push(Mistake { setting: "lease.expiry", problem });
+                let reason = format!("must be at least 3 x lease.renew_every ({renewal:?})");
+                invalid.push(InvalidSetting::new("lease.expiry", self.expiry, reason));
             }
         }
+        invalid
     }
 }

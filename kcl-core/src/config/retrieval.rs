@@ -5,10 +5,12 @@ use std::time::Duration;
 use kcl_proto::kpl::HashRangePolicy;
 use kcl_proto::model::InitialPosition;
 
-use crate::config::error::{Mistake, check_count, check_duration};
+use crate::config::error::InvalidSetting;
 
 /// Where to start, and how often to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct RetrievalConfig {
     /// Where the application starts when it starts for the first time.
@@ -20,10 +22,11 @@ pub struct RetrievalConfig {
     ///
     /// Default: 1 s. From 200 ms, the limit of Kinesis, to 1 minute. A consumer that is behind reads
     /// as fast as Kinesis allows: 5 reads and 2 MiB a second for each shard.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub poll_every: Duration,
-    /// How many records one read asks for at most, and how many a batch needs to be full. An aggregate
-    /// counts as one of those that are read, and as its user records in a batch, which it comes into as
-    /// a whole: the last one may bring a batch above this.
+    /// How many records one read asks for at most, and how many make a batch full. An aggregate counts
+    /// as one record of a read, and as its user records in a batch. A batch holds whole aggregates, so
+    /// its last one may bring it above this number.
     ///
     /// Default: 10,000, which is also the most.
     /// Source: Kinesis API reference, `GetRecords`, parameter `Limit`.
@@ -41,16 +44,18 @@ pub struct RetrievalConfig {
     ///
     /// Default: 256 MiB. At least 1 MiB. One record for each shard may come on top, and what the
     /// application keeps. A shard asks for 30 MiB before its first read, when the size of its records
-    /// is not known; to go on at full speed it needs 12 MiB.
+    /// is not known; for full speed it needs 12 MiB after that.
     pub memory_max: usize,
 }
 
 /// What to do with records that the Kinesis Producer Library aggregated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Aggregation {
-    /// Deliver their user records. What is no valid aggregate is delivered as it is, and
-    /// [counted](crate::report::event::Event::MalformedAggregates).
+    /// Deliver their user records. A record that looks aggregated but does not decode is delivered
+    /// unchanged, and [counted](crate::event::Event::MalformedAggregates).
     #[default]
     Expand,
     /// Deliver them as they are in the stream.
@@ -73,11 +78,55 @@ impl Default for RetrievalConfig {
 }
 
 impl RetrievalConfig {
-    pub(super) fn check(&self, mistakes: &mut Vec<Mistake>) {
-        let range = (Duration::from_millis(200), Duration::from_mins(1));
-        check_duration(mistakes, "retrieval.poll_every", self.poll_every, range);
-        check_count(mistakes, "retrieval.records_max", self.records_max, (1, 10_000));
-        let range = (MIB, usize::MAX);
-        check_count(mistakes, "retrieval.memory_max", self.memory_max, range);
+    /// Sets [`initial_position`](Self::initial_position).
+    #[must_use]
+    pub const fn with_initial_position(mut self, position: InitialPosition) -> Self {
+        self.initial_position = position;
+        self
+    }
+
+    /// Sets [`poll_every`](Self::poll_every).
+    #[must_use]
+    pub const fn with_poll_every(mut self, interval: Duration) -> Self {
+        self.poll_every = interval;
+        self
+    }
+
+    /// Sets [`records_max`](Self::records_max).
+    #[must_use]
+    pub const fn with_records_max(mut self, records: usize) -> Self {
+        self.records_max = records;
+        self
+    }
+
+    /// Sets [`aggregation`](Self::aggregation).
+    #[must_use]
+    pub const fn with_aggregation(mut self, aggregation: Aggregation) -> Self {
+        self.aggregation = aggregation;
+        self
+    }
+
+    /// Sets [`hash_range`](Self::hash_range).
+    #[must_use]
+    pub const fn with_hash_range(mut self, policy: HashRangePolicy) -> Self {
+        self.hash_range = policy;
+        self
+    }
+
+    /// Sets [`memory_max`](Self::memory_max).
+    #[must_use]
+    pub const fn with_memory_max(mut self, bytes: usize) -> Self {
+        self.memory_max = bytes;
+        self
+    }
+
+    pub(super) fn validate(&self) -> Vec<InvalidSetting> {
+        let (min, max) = (Duration::from_millis(200), Duration::from_mins(1));
+        let (poll, records) = (self.poll_every, self.records_max);
+        let mut invalid = Vec::new();
+        invalid.extend(InvalidSetting::outside("retrieval.poll_every", poll, min, max));
+        invalid.extend(InvalidSetting::outside("retrieval.records_max", records, 1, 10_000));
+        invalid.extend(InvalidSetting::below("retrieval.memory_max", self.memory_max, MIB));
+        invalid
     }
 }

@@ -275,8 +275,8 @@ impl Consumer {
                 Event::Skipped { shard, position, attempts, error, skipped }
             }
             OnExhausted::DeadLetter => {
-                let from = (self.delivery.desk().info.stream.clone(), shard.clone());
-                let failed = FailedRecord::new(from, record, error.clone(), attempts);
+                let (stream, from) = (self.delivery.desk().info.stream.clone(), shard.clone());
+                let failed = FailedRecord::new(stream, from, record, error.clone(), attempts);
                 self.calls(Call::DeadLetter(position));
                 let outcome = self.delivery.set_aside(&mut self.guard, &failed).await;
                 self.call_is_over();

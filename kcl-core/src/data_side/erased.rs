@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use kcl_proto::model::ShardInfo;
 
 use crate::BoxError;
-use crate::config::{DeliveryConfig, Mistake};
+use crate::config::{DeliveryConfig, InvalidSetting};
 use crate::processor::RecordBatch;
 use crate::processor::ShardContext;
 use crate::processor::{ProcessorFactory, RecordProcessor};
@@ -78,7 +78,7 @@ impl<P: RecordProcessor> ErasedProcessor for P {
 /// [`ProcessorFactory`], object-safe.
 pub(crate) trait ErasedFactory: Send + Sync {
     fn create(&self, shard: &ShardContext) -> Box<dyn ErasedProcessor>;
-    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake>;
+    fn validate(&self, delivery: &DeliveryConfig) -> Vec<InvalidSetting>;
 }
 
 impl<F: ProcessorFactory> ErasedFactory for F {
@@ -86,8 +86,8 @@ impl<F: ProcessorFactory> ErasedFactory for F {
         Box::new(ProcessorFactory::create(self, shard))
     }
 
-    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake> {
-        ProcessorFactory::mistakes(self, delivery)
+    fn validate(&self, delivery: &DeliveryConfig) -> Vec<InvalidSetting> {
+        ProcessorFactory::validate(self, delivery)
     }
 }
 

@@ -25,12 +25,8 @@ const REMOVALS_MAX: u32 = 3;
 
 /// Writes the row with `beat`.
 pub(super) async fn write(side: &Side, beat: u64) -> Result<(), LeaseStoreError> {
-    let presence = Presence {
-        worker: side.me.clone(),
-        beat,
-        expiry: side.config.lease.expiry,
-        last_update: side.clock.time_of_day().before(LAST_UPDATE_AGE),
-    };
+    let last_update = side.clock.time_of_day().before(LAST_UPDATE_AGE);
+    let presence = Presence::new(side.me.clone(), beat, side.config.lease.expiry, last_update);
     side.store.put_presence(&presence).await
 }
 

@@ -133,7 +133,10 @@ async fn describe(side: &Side) -> Result<StreamDescription, RunError> {
     loop {
         let error = match side.source.describe().await.map_err(Failure::from) {
             Ok(description) => match description.status {
-                StreamStatus::Active | StreamStatus::Updating => return Ok(description),
+                StreamStatus::Active | StreamStatus::Updating => {
+                    side.events.set_stream(&description.name);
+                    return Ok(description);
+                }
                 StreamStatus::Deleting => {
                     return Err(RunError::StreamDeleted { stream: description.name });
                 }

@@ -50,5 +50,8 @@ pub(super) async fn run(side: &Side, write: &LeaseWrite) -> Taken {
 /// The row as the take left it: somebody may have asked for the lease since, which the holder learns
 /// from its next write.
 fn as_taken(row: Lease, side: &Side) -> Lease {
-    Lease { owner: Some(side.me.clone()), checkpoint_owner: None, ..row }
+    let mut lease = row;
+    lease.owner = Some(side.me.clone());
+    lease.checkpoint_owner = None;
+    lease
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kcl_proto::model::Record;
 
 use crate::BoxError;
-use crate::config::{DeliveryConfig, Mistake};
+use crate::config::{DeliveryConfig, InvalidSetting};
 use crate::processor::batch::RecordBatch;
 use crate::processor::context::ShardContext;
 use crate::processor::key_queues::{Handler, Lanes};
@@ -80,8 +80,8 @@ impl ProcessorFactory for ForEach {
         PerKey { lanes: Lanes::new(Arc::clone(&self.handler), shard, self.concurrency) }
     }
 
-    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake> {
-        delivery.without_checkpointer()
+    fn validate(&self, delivery: &DeliveryConfig) -> Vec<InvalidSetting> {
+        delivery.validate_without_checkpointer()
     }
 }
 

@@ -11,7 +11,7 @@ use kcl_proto::model::Record;
 use tokio::sync::mpsc;
 
 use crate::BoxError;
-use crate::config::{DeliveryConfig, Mistake};
+use crate::config::{DeliveryConfig, InvalidSetting};
 use crate::processor::ack::Ack;
 use crate::processor::batch::RecordBatch;
 use crate::processor::context::ShardContext;
@@ -93,8 +93,8 @@ impl ProcessorFactory for ForStream {
         Streamed { feed: Feed::new(|records| (self.work)(RecordStream { records })) }
     }
 
-    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake> {
-        delivery.without_checkpointer()
+    fn validate(&self, delivery: &DeliveryConfig) -> Vec<InvalidSetting> {
+        delivery.validate_without_checkpointer()
     }
 }
 

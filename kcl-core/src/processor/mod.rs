@@ -12,7 +12,7 @@ pub(crate) mod record_failures;
 pub(crate) mod stream_feed;
 
 use crate::BoxError;
-use crate::config::{DeliveryConfig, Mistake};
+use crate::config::{DeliveryConfig, InvalidSetting};
 
 pub use crate::processor::ack::Ack;
 pub use crate::processor::batch::RecordBatch;
@@ -134,11 +134,11 @@ pub trait ProcessorFactory: Send + Sync + 'static {
     /// Makes the processor of one ownership of one shard.
     fn create(&self, shard: &ShardContext) -> Self::Processor;
 
-    /// The settings that cannot work with its processors. [`WorkerBuilder::build`] tells them with all
-    /// others.
+    /// Returns the settings that cannot work with its processors. [`WorkerBuilder::build`] reports them
+    /// with all others.
     ///
     /// [`WorkerBuilder::build`]: crate::WorkerBuilder::build
-    fn mistakes(&self, delivery: &DeliveryConfig) -> Vec<Mistake> {
+    fn validate(&self, delivery: &DeliveryConfig) -> Vec<InvalidSetting> {
         let _ = delivery;
         Vec::new()
     }

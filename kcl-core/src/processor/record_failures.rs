@@ -92,8 +92,9 @@ impl Desk {
             self.events.emit(&Event::Skipped { shard, position, attempts, error, skipped });
             return None;
         }
-        let from = (self.info.stream.clone(), shard.clone());
-        let failed = FailedRecord::new(from, record.clone(), error.clone(), attempts);
+        let stream = self.info.stream.clone();
+        let (from, record) = (shard.clone(), record.clone());
+        let failed = FailedRecord::new(stream, from, record, error.clone(), attempts);
         let Err(error) = self.store(&failed).await else {
             self.events.emit(&Event::DeadLettered { shard, position, attempts, error });
             return None;

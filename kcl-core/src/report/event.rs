@@ -1,14 +1,15 @@
-//! Everything that happens to a worker, its leases and its shards.
+//! Events: everything that happens to a worker, its leases and its shards.
 //!
-//! Logs, tests and your own [`Observer`] all consume the same events.
+//! Every event is a line of the log, at the level of its [`Severity`], and is passed to each
+//! [`Observer`]. Names are stable: count and alarm by [`Event::name`].
 
 use std::fmt;
 use std::time::Duration;
 
 use kcl_proto::kpl::Malformed;
 use kcl_proto::model::{
-    Checkpoint, FencingToken, HashKeyRange, LeaseKey, Position, SequenceNumber, ShardId, Timestamp,
-    WorkerId,
+    Checkpoint, FencingToken, HashKeyRange, LeaseKey, Position, SequenceNumber, ShardId,
+    StreamName, Timestamp, WorkerId,
 };
 pub use kcl_proto::model::{LeaseEnd, TakeReason};
 
@@ -17,187 +18,225 @@ pub use super::status::{
 };
 pub use crate::memory::MemoryUsage;
 
-/// Gets every event of a worker. Called on the worker's own threads: return at once.
+/// Gets every event of a worker.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// Something happened.
-    fn on_event(&self, event: &Event);
+    /// Called for each event, on the worker's own threads: return at once.
+    fn on_event(&self, event: &Event, context: &EventContext);
 }
 
-/// Something that happened.
+/// When an event happened, and to which worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct EventContext {
+    /// The time of day by this machine's clock.
+    pub time: Timestamp,
+    /// The application, as given to [`Worker::builder`](crate::Worker::builder).
+    pub application: String,
+    /// The worker.
+    pub worker: WorkerId,
+    /// The stream; `None` until the worker has looked at it.
+    pub stream: Option<StreamName>,
+}
+
+/// How urgent an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[expect(clippy::exhaustive_enums, reason = "the levels of a log that events have")]
+pub enum Severity {
+    /// A change that is part of normal work.
+    Info,
+    /// Something failed and is retried, or needs a look if it lasts.
+    Warn,
+    /// Records are lost or not processed, or a shard has stopped.
+    Error,
+}
+
+/// Something that happened. Its [`Display`](fmt::Display) is one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(tag = "event", rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Event {
-    /// The worker began to work: its presence is stored.
+    /// The worker runs: its presence is stored.
     Started {
-        /// Who.
+        /// The worker.
         worker: WorkerId,
     },
-    /// A lease was taken, and its consumer starts.
+    /// The worker took a lease, and starts its consumer.
     LeaseTaken {
-        /// Which.
+        /// The lease.
         key: LeaseKey,
         /// This ownership's token.
         token: FencingToken,
-        /// Where it resumes.
+        /// The checkpoint that its consumer resumes from.
         checkpoint: Checkpoint,
-        /// Why it was there to be taken.
+        /// Why the lease could be taken.
         why: TakeReason,
     },
-    /// A lease is held no longer.
+    /// The worker no longer holds a lease.
     LeaseEnded {
-        /// Which.
+        /// The lease.
         key: LeaseKey,
         /// How it ended.
         how: LeaseEnd,
-        /// What its checkpoint is, as far as this worker knows.
+        /// Its checkpoint, as far as this worker knows.
         checkpoint: Checkpoint,
     },
-    /// This worker asked an owner to hand over a lease.
+    /// This worker asked the owner of a lease to hand it over.
     HandOverBegun {
-        /// Which.
+        /// The lease.
         key: LeaseKey,
-        /// Who holds it.
+        /// Its owner.
         owner: WorkerId,
     },
-    /// Another worker asked for a lease of this one: it drains.
+    /// Another worker asked this one for a lease, whose consumer now drains.
     HandOverAsked {
-        /// Which.
+        /// The lease.
         key: LeaseKey,
-        /// Who wants it.
+        /// The worker that asked.
         next: WorkerId,
     },
-    /// A hand-over ended without the lease moving.
+    /// A hand-over ended without moving the lease.
     HandOverEnded {
-        /// Which.
+        /// The lease.
         key: LeaseKey,
         /// Why.
         reason: &'static str,
     },
-    /// A batch failed and will be delivered again.
+    /// A batch failed, and is delivered again.
     BatchFailed {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
-        /// How often it was delivered so far.
+        /// How often it has been delivered.
         attempt: u32,
-        /// What the processor said.
+        /// The processor's error.
         error: String,
-        /// When it comes again.
+        /// When it is delivered again.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         retry_in: Duration,
     },
-    /// A record that is processed on its own failed, and will be tried again. Records of other
-    /// partition keys go on.
+    /// A record that is processed on its own failed, and is retried. Records of other partition keys
+    /// continue.
     RecordFailed {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
-        /// Which record.
+        /// The record.
         position: Position,
-        /// How often it was tried so far.
+        /// How often it has been tried.
         attempt: u32,
-        /// What the handler said.
+        /// The handler's error.
         error: String,
-        /// When it is tried again.
+        /// When it is retried.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         retry_in: Duration,
     },
-    /// A record used up its attempts and is stored in the dead letter. Its shard goes on.
+    /// A record used up its attempts and is stored in the dead letter. Its shard continues.
     DeadLettered {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
-        /// Which record.
+        /// The record.
         position: Position,
         /// How often it was delivered.
         attempts: u32,
-        /// What the processor said last.
+        /// The processor's last error.
         error: String,
     },
-    /// The dead letter did not take a record. It is tried again: its shard waits.
+    /// The dead letter did not store a record. Its shard waits for the retry.
     DeadLetterFailed {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
-        /// Which record.
+        /// The record.
         position: Position,
-        /// How often it was tried so far.
+        /// How often it has been tried.
         attempt: u32,
-        /// What the dead letter said.
+        /// The dead letter's error.
         error: String,
-        /// When it is tried again, if it is.
+        /// When it is retried; `None` if it is not.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         retry_in: Option<Duration>,
     },
-    /// A record used up its attempts and is passed over, as the policy says. It is lost.
+    /// A record used up its attempts and is skipped, by the policy. It is lost.
     Skipped {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
-        /// Which record.
+        /// The record.
         position: Position,
         /// How often it was delivered.
         attempts: u32,
-        /// What the processor said last.
+        /// The processor's last error.
         error: String,
-        /// How many records of this shard were skipped in this ownership, this one included.
+        /// How many records this ownership of the shard has skipped, this one included.
         skipped: u64,
     },
-    /// Records, `initialize` or `shard_ended` used up their attempts, and the shard is given up, as the
-    /// policy says. This worker does not take it again until it is started anew.
+    /// Records, `initialize` or `shard_ended` used up their attempts, and the shard is stopped, by the
+    /// policy. This worker does not take its lease again until it is started anew.
     ShardStopped {
-        /// Which shard.
+        /// The shard.
         shard: ShardId,
-        /// Which call failed, such as `process_records`.
+        /// The call that failed, such as `process_records`.
         call: &'static str,
-        /// The first record that failed; none if the call was one without records.
+        /// The first record that failed; `None` if the call was one without records.
         position: Option<Position>,
-        /// What the processor said last.
+        /// The processor's last error.
         error: String,
         /// Whether the whole worker stops.
         stops_worker: bool,
     },
     /// A call of the processor other than that for a batch failed or panicked.
     ProcessorFailed {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
-        /// Which call, such as `initialize`.
+        /// The call, such as `initialize`.
         call: &'static str,
-        /// How often it was made so far.
+        /// How often it has been made.
         attempt: u32,
-        /// What the processor said.
+        /// The processor's error.
         error: String,
-        /// When it is made again, if it is.
+        /// When it is retried; `None` if it is not.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         retry_in: Option<Duration>,
     },
-    /// Records could not be read, and will be tried again.
+    /// A read of records failed, and is retried.
     FetchFailed {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
-        /// What was said, causes included.
+        /// The error, causes included.
         error: String,
-        /// When it is tried again.
+        /// When it is retried.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         retry_in: Duration,
     },
-    /// Records of a shard that are not done may be older than half of the retention: the stream will
-    /// drop them. Told again with growing pauses for as long as that lasts.
+    /// Unprocessed records of a shard may be older than half of the retention: the stream is going to
+    /// trim them. Repeated with growing pauses while that lasts.
     DataAtRisk {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
         /// How old they may be: the lag of the batch in hand, or of the last read, and the time since.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         age: Duration,
-        /// At what age they are dropped, as it was when this worker started.
+        /// The age at which they are trimmed, as of this worker's start.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         retention: Duration,
     },
     /// Records were trimmed before they were processed. They are gone.
     DataLost {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
         /// The last position that was processed.
         from: Checkpoint,
-        /// The oldest position that is left, if any is.
+        /// The oldest position that is left.
         to: Checkpoint,
-        /// When the shard was last caught up, if it ever was.
+        /// When the shard was last caught up; `None` if it never was.
         caught_up_at: Option<Timestamp>,
     },
-    /// Records begin like aggregates and are none: they are delivered as they are. Told of the first,
-    /// then each time that there are twice as many.
+    /// Records look aggregated but do not decode; they are delivered unchanged. Emitted for the first
+    /// one, then whenever the count doubles.
     MalformedAggregates {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
-        /// How many there were since its consumer started; one that is read again counts again.
+        /// How many there have been since the consumer started; one that is read again counts again.
         count: u64,
         /// Where the last of them is.
         last: SequenceNumber,
@@ -205,81 +244,191 @@ pub enum Event {
         reason: Malformed,
     },
     /// User records whose hash keys lie outside of the shard were dropped, as
-    /// [`hash_range`](crate::config::RetrievalConfig::hash_range) asks for. Told of the first, then
-    /// each time that there are twice as many.
+    /// [`hash_range`](crate::config::RetrievalConfig::hash_range) asks for. Emitted for the first one,
+    /// then whenever the count doubles.
     OutOfRangeDropped {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
-        /// How many there were since its consumer started; one that is read again counts again.
+        /// How many there have been since the consumer started; one that is read again counts again.
         count: u64,
         /// Which aggregate the last of them was in.
         last: SequenceNumber,
     },
     /// A shard ended: all its records are processed, and its children may start.
     ShardEnded {
-        /// Which.
+        /// The shard.
         shard: ShardId,
         /// Its children.
         children: Vec<ShardId>,
     },
-    /// A lease was created for a shard that had none.
+    /// The worker created a lease for a shard that had none.
     LeaseCreated {
-        /// Which.
+        /// The lease.
         key: LeaseKey,
     },
-    /// The lease of a finished shard was deleted.
+    /// The worker deleted the lease of a finished shard.
     LeaseDeleted {
-        /// Which.
+        /// The lease.
         key: LeaseKey,
     },
-    /// Hash keys have no lease, twice in a row: their records are not processed. Shard sync could not
-    /// heal that.
+    /// Hash keys had no lease in two checks in a row, and shard sync could not create one: their records
+    /// are not processed.
     HashKeysUncovered {
-        /// Which.
+        /// The hash keys.
         range: HashKeyRange,
     },
-    /// A call of the processor has not ended for `delivery.slow_after` or longer, or records whose
-    /// acknowledgements are detached are not done for so long. It goes on, and is told again with
-    /// growing pauses.
+    /// A call of the processor has run for `delivery.slow_after` or longer, or acknowledgements that
+    /// were detached have been outstanding for that time. The call continues, and the event is repeated
+    /// with growing pauses.
     ProcessorSlow {
-        /// Of which shard.
+        /// The shard.
         shard: ShardId,
-        /// Which call, such as `process_records`, or `acknowledgements`.
+        /// The call, such as `process_records`, or `acknowledgements`.
         call: &'static str,
-        /// How long it has taken so far.
+        /// How long it has run.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         taken: Duration,
     },
-    /// A processor hung past its time, and its shard was given up.
+    /// A processor ran past its time, and the worker released its lease.
     Stalled {
-        /// Which shard.
+        /// The shard.
         shard: ShardId,
     },
-    /// A row of the table is nothing that this library can read. It is left alone.
+    /// The library cannot read a row of the table, and leaves it alone.
     UnreadableRow {
         /// The row's key.
         key: String,
-        /// What is wrong: names the attribute.
+        /// What is wrong with it, the attribute named.
         problem: String,
     },
-    /// Another live worker has this worker's name. Both go on: their incarnations differ.
+    /// Another live worker has this worker's name. Both continue: their incarnations differ.
     NameShared {
-        /// The other.
+        /// The other worker.
         other: WorkerId,
     },
-    /// A call to the table or the stream failed, and will be tried again.
+    /// A call to the table or the stream failed, and is retried.
     CallFailed {
-        /// What was being done.
+        /// What the call was for.
         doing: &'static str,
-        /// What was said, causes included.
+        /// The error, causes included.
         error: String,
-        /// When it is tried again.
+        /// When it is retried.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         retry_in: Duration,
     },
-    /// The table waits for Java workers to be proven gone before anything is written.
+    /// The worker waits until Java workers are proven gone before it writes to the table.
     WaitingForJava {
-        /// What there is.
+        /// The rows that may be theirs.
         seen: String,
-        /// For how much longer, if nothing changes.
+        /// How much longer it waits, if nothing changes.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         at_least: Duration,
     },
+}
+
+impl Event {
+    /// Returns the event's name, such as `lease_taken`. It never changes.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::LeaseTaken { .. } => "lease_taken",
+            Self::LeaseEnded { .. } => "lease_ended",
+            Self::HandOverBegun { .. } => "hand_over_begun",
+            Self::HandOverAsked { .. } => "hand_over_asked",
+            Self::HandOverEnded { .. } => "hand_over_ended",
+            Self::BatchFailed { .. } => "batch_failed",
+            Self::RecordFailed { .. } => "record_failed",
+            Self::DeadLettered { .. } => "dead_lettered",
+            Self::DeadLetterFailed { .. } => "dead_letter_failed",
+            Self::Skipped { .. } => "skipped",
+            Self::ShardStopped { .. } => "shard_stopped",
+            Self::ProcessorFailed { .. } => "processor_failed",
+            Self::FetchFailed { .. } => "fetch_failed",
+            Self::DataAtRisk { .. } => "data_at_risk",
+            Self::DataLost { .. } => "data_lost",
+            Self::MalformedAggregates { .. } => "malformed_aggregates",
+            Self::OutOfRangeDropped { .. } => "out_of_range_dropped",
+            Self::ShardEnded { .. } => "shard_ended",
+            Self::LeaseCreated { .. } => "lease_created",
+            Self::LeaseDeleted { .. } => "lease_deleted",
+            Self::HashKeysUncovered { .. } => "hash_keys_uncovered",
+            Self::ProcessorSlow { .. } => "processor_slow",
+            Self::Stalled { .. } => "stalled",
+            Self::UnreadableRow { .. } => "unreadable_row",
+            Self::NameShared { .. } => "name_shared",
+            Self::CallFailed { .. } => "call_failed",
+            Self::WaitingForJava { .. } => "waiting_for_java",
+        }
+    }
+
+    /// Returns how urgent the event is.
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        match self {
+            Self::Started { .. }
+            | Self::LeaseTaken { .. }
+            | Self::LeaseEnded { .. }
+            | Self::HandOverBegun { .. }
+            | Self::HandOverAsked { .. }
+            | Self::HandOverEnded { .. }
+            | Self::ShardEnded { .. }
+            | Self::LeaseCreated { .. }
+            | Self::LeaseDeleted { .. } => Severity::Info,
+            Self::BatchFailed { .. }
+            | Self::RecordFailed { .. }
+            | Self::DeadLettered { .. }
+            | Self::ProcessorFailed { .. }
+            | Self::FetchFailed { .. }
+            | Self::MalformedAggregates { .. }
+            | Self::OutOfRangeDropped { .. }
+            | Self::ProcessorSlow { .. }
+            | Self::NameShared { .. }
+            | Self::CallFailed { .. }
+            | Self::WaitingForJava { .. } => Severity::Warn,
+            Self::DeadLetterFailed { .. }
+            | Self::Skipped { .. }
+            | Self::ShardStopped { .. }
+            | Self::DataAtRisk { .. }
+            | Self::DataLost { .. }
+            | Self::HashKeysUncovered { .. }
+            | Self::Stalled { .. }
+            | Self::UnreadableRow { .. } => Severity::Error,
+        }
+    }
+
+    /// Returns the shard that the event is about; `None` if it is about the whole worker.
+    #[must_use]
+    pub fn shard(&self) -> Option<ShardId> {
+        match self {
+            Self::LeaseTaken { key, .. }
+            | Self::LeaseEnded { key, .. }
+            | Self::HandOverBegun { key, .. }
+            | Self::HandOverAsked { key, .. }
+            | Self::HandOverEnded { key, .. }
+            | Self::LeaseCreated { key }
+            | Self::LeaseDeleted { key } => Some(key.shard()),
+            Self::BatchFailed { shard, .. }
+            | Self::RecordFailed { shard, .. }
+            | Self::DeadLettered { shard, .. }
+            | Self::DeadLetterFailed { shard, .. }
+            | Self::Skipped { shard, .. }
+            | Self::ShardStopped { shard, .. }
+            | Self::ProcessorFailed { shard, .. }
+            | Self::FetchFailed { shard, .. }
+            | Self::DataAtRisk { shard, .. }
+            | Self::DataLost { shard, .. }
+            | Self::MalformedAggregates { shard, .. }
+            | Self::OutOfRangeDropped { shard, .. }
+            | Self::ShardEnded { shard, .. }
+            | Self::ProcessorSlow { shard, .. }
+            | Self::Stalled { shard } => Some(shard.clone()),
+            Self::Started { .. }
+            | Self::HashKeysUncovered { .. }
+            | Self::UnreadableRow { .. }
+            | Self::NameShared { .. }
+            | Self::CallFailed { .. }
+            | Self::WaitingForJava { .. } => None,
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! Span constructors and field names, and the log line of each event.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kcl_proto::model::{ShardId, StreamName, WorkerId};
+use tracing::field::{debug, display};
 use tracing::{Span, error, info, info_span, warn};
 
-use crate::report::event::{Event, Observer};
+use crate::backend::Clock;
+use crate::report::event::{Event, EventContext, Observer, Severity};
 
 /// The span of everything one worker does.
 pub(crate) fn worker_span(application: &str, worker: &WorkerId) -> Span {
@@ -17,22 +19,50 @@ pub(crate) fn shard_span(stream: &StreamName, shard: &ShardId) -> Span {
     info_span!("shard", %stream, shard_id = %shard)
 }
 
-/// Where events go: to the log, and to the observer if there is one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Events {
-    observer: Option<Arc<dyn Observer>>,
+/// One worker's way to the log and to its observers. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Events(Arc<Emitter>);
+
+#[derive(Debug)]
+struct Emitter {
+    application: String,
+    worker: WorkerId,
+    /// Set once, when the worker has looked at the stream.
+    stream: OnceLock<StreamName>,
+    clock: Arc<dyn Clock>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl Events {
-    pub(crate) const fn new(observer: Option<Arc<dyn Observer>>) -> Self {
-        Self { observer }
+    pub(crate) fn new(
+        application: String,
+        worker: WorkerId,
+        clock: Arc<dyn Clock>,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Self {
+        let stream = OnceLock::new();
+        Self(Arc::new(Emitter { application, worker, stream, clock, observers }))
     }
 
-    /// Logs an event and passes it on.
+    /// Adds the stream to the context of later events.
+    pub(crate) fn set_stream(&self, stream: &StreamName) {
+        self.0.stream.get_or_init(|| stream.clone());
+    }
+
+    /// Logs an event and passes it to each observer.
     pub(crate) fn emit(&self, event: &Event) {
         log(event);
-        if let Some(observer) = &self.observer {
-            observer.on_event(event);
+        if self.0.observers.is_empty() {
+            return;
+        }
+        let context = EventContext {
+            time: self.0.clock.time_of_day(),
+            application: self.0.application.clone(),
+            worker: self.0.worker.clone(),
+            stream: self.0.stream.get().cloned(),
+        };
+        for observer in &self.0.observers {
+            observer.on_event(event, &context);
         }
     }
 }
@@ -49,94 +79,139 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// A log line at the level of the event.
+macro_rules! line {
+    ($event:ident, $($line:tt)+) => {
+        match $event.severity() {
+            Severity::Info => info!(event = $event.name(), $($line)+),
+            Severity::Warn => warn!(event = $event.name(), $($line)+),
+            Severity::Error => error!(event = $event.name(), $($line)+),
+        }
+    };
+}
+
 #[expect(clippy::too_many_lines, reason = "one arm for each event")]
 fn log(event: &Event) {
     match event {
-        Event::Started { worker } => info!(worker_id = %worker, "worker started"),
+        Event::Started { worker } => line!(event, worker_id = %worker, "worker started"),
         Event::LeaseTaken { key, token, checkpoint, why } => {
-            info!(lease_key = %key, counter = %token, %checkpoint, reason = ?why, "lease taken");
+            line!(event, lease_key = %key, counter = %token, %checkpoint, reason = ?why, "lease taken");
         }
         Event::LeaseEnded { key, how, checkpoint } => {
-            info!(lease_key = %key, reason = ?how, %checkpoint, "lease ended");
+            line!(event, lease_key = %key, reason = ?how, %checkpoint, "lease ended");
         }
         Event::HandOverBegun { key, owner } => {
-            info!(lease_key = %key, %owner, "hand-over begun");
+            line!(event, lease_key = %key, %owner, "hand-over begun");
         }
         Event::HandOverAsked { key, next } => {
-            info!(lease_key = %key, owner = %next, "hand-over asked for");
+            line!(event, lease_key = %key, owner = %next, "hand-over asked for");
         }
         Event::HandOverEnded { key, reason } => {
-            info!(lease_key = %key, reason, "hand-over ended without a move");
+            line!(event, lease_key = %key, reason, "hand-over ended without moving the lease");
         }
         Event::BatchFailed { shard, attempt, error, retry_in } => {
-            warn!(shard_id = %shard, attempt, error, ?retry_in, "batch failed");
+            line!(event, shard_id = %shard, attempt, error, ?retry_in, "batch failed");
         }
-        Event::RecordFailed { .. }
-        | Event::DeadLettered { .. }
-        | Event::DeadLetterFailed { .. }
-        | Event::Skipped { .. }
-        | Event::ShardStopped { .. } => log_record(event),
+        Event::RecordFailed { shard, position, attempt, error, retry_in } => {
+            line!(event, shard_id = %shard, %position, attempt, error, ?retry_in, "record failed");
+        }
+        Event::DeadLettered { shard, position, attempts, error } => {
+            line!(event, shard_id = %shard, %position, attempts, error, "record stored in the dead letter");
+        }
+        Event::DeadLetterFailed { shard, position, attempt, error, retry_in } => {
+            let retry_in = retry_in.map(debug);
+            line!(event, shard_id = %shard, %position, attempt, error, retry_in, "dead letter failed");
+        }
+        Event::Skipped { shard, position, attempts, error, skipped } => {
+            line!(event, shard_id = %shard, %position, attempts, error, skipped, "record skipped");
+        }
+        Event::ShardStopped { shard, call, position, error, stops_worker } => {
+            let position = position.map(display);
+            line!(event, shard_id = %shard, operation = call, position, error, stops_worker, "shard stopped");
+        }
         Event::ProcessorFailed { shard, call, attempt, error, retry_in } => {
-            warn!(shard_id = %shard, operation = call, attempt, error, ?retry_in, "processor failed");
+            let retry_in = retry_in.map(debug);
+            line!(event, shard_id = %shard, operation = call, attempt, error, retry_in, "processor failed");
         }
         Event::FetchFailed { shard, error, retry_in } => {
-            warn!(shard_id = %shard, error, ?retry_in, "records not read");
+            line!(event, shard_id = %shard, error, ?retry_in, "records not read");
         }
         Event::DataAtRisk { shard, age, retention } => {
-            error!(shard_id = %shard, ?age, ?retention, "records may be trimmed unprocessed");
+            line!(event, shard_id = %shard, ?age, ?retention, "records may be trimmed unprocessed");
         }
         Event::DataLost { shard, from, to, caught_up_at } => {
-            error!(shard_id = %shard, %from, %to, ?caught_up_at, "records were trimmed unprocessed");
+            let caught_up_at = caught_up_at.map(display);
+            line!(event, shard_id = %shard, %from, %to, caught_up_at, "records were trimmed unprocessed");
         }
         Event::MalformedAggregates { shard, count, last, reason } => {
-            let position = last;
-            warn!(shard_id = %shard, records = count, %position, %reason, "malformed aggregates");
+            line!(event, shard_id = %shard, records = count, position = %last, %reason, "malformed aggregates");
         }
         Event::OutOfRangeDropped { shard, count, last } => {
-            let position = last;
-            warn!(shard_id = %shard, records = count, %position, "user records out of range dropped");
+            line!(event, shard_id = %shard, records = count, position = %last, "user records out of range dropped");
         }
         Event::ShardEnded { shard, children } => {
-            info!(shard_id = %shard, ?children, "shard ended");
+            line!(event, shard_id = %shard, ?children, "shard ended");
         }
-        Event::LeaseCreated { key } => info!(lease_key = %key, "lease created"),
-        Event::LeaseDeleted { key } => info!(lease_key = %key, "lease deleted"),
-        Event::HashKeysUncovered { range } => {
-            error!(%range, "hash keys have no lease");
-        }
+        Event::LeaseCreated { key } => line!(event, lease_key = %key, "lease created"),
+        Event::LeaseDeleted { key } => line!(event, lease_key = %key, "lease deleted"),
+        Event::HashKeysUncovered { range } => line!(event, %range, "hash keys have no lease"),
         Event::ProcessorSlow { shard, call, taken } => {
-            warn!(shard_id = %shard, operation = call, ?taken, "processor is slow");
+            line!(event, shard_id = %shard, operation = call, ?taken, "processor is slow");
         }
         Event::Stalled { shard } => {
-            error!(shard_id = %shard, "processor hung past its time: shard given up");
+            line!(event, shard_id = %shard, "processor ran past its time: lease released");
         }
         Event::UnreadableRow { key, problem } => {
-            error!(lease_key = %key, reason = problem, "row of the lease table is unreadable");
+            line!(event, lease_key = %key, reason = problem, "row of the lease table is unreadable");
         }
         Event::NameShared { other } => {
-            warn!(worker_id = %other, "another live worker has this worker's name");
+            line!(event, worker_id = %other, "another live worker has this worker's name");
         }
         Event::CallFailed { doing, error, retry_in } => {
-            warn!(operation = doing, error, ?retry_in, "call failed");
+            line!(event, operation = doing, error, ?retry_in, "call failed");
         }
         Event::WaitingForJava { seen, at_least } => {
-            warn!(reason = seen, retry_in = ?at_least, "waiting for Java workers to be gone");
+            line!(event, reason = seen, retry_in = ?at_least, "waiting for Java workers to be gone");
         }
     }
 }
 
-/// The line of an event about a single record.
-fn log_record(event: &Event) {
-    if let Event::RecordFailed { shard, position, attempt, error, retry_in } = event {
-        warn!(shard_id = %shard, %position, attempt, error, ?retry_in, "record failed");
-    } else if let Event::DeadLettered { shard, position, attempts, error } = event {
-        warn!(shard_id = %shard, %position, attempts, error, "record stored in the dead letter");
-    } else if let Event::DeadLetterFailed { shard, position, attempt, error, retry_in } = event {
-        error!(shard_id = %shard, %position, attempt, error, ?retry_in, "dead letter failed");
-    } else if let Event::Skipped { shard, position, attempts, error, skipped } = event {
-        error!(shard_id = %shard, %position, attempts, error, skipped, "record skipped");
-    } else if let Event::ShardStopped { shard, call, position, error, stops_worker } = event {
-        let position = position.map(tracing::field::display);
-        error!(shard_id = %shard, operation = call, position, error, stops_worker, "shard stopped");
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::backend::SystemClock;
+
+    #[derive(Clone, Debug, Default)]
+    struct Seen(Arc<Mutex<Vec<(Event, EventContext)>>>);
+
+    impl Observer for Seen {
+        fn on_event(&self, event: &Event, context: &EventContext) {
+            self.0.lock().unwrap().push((event.clone(), context.clone()));
+        }
+    }
+
+    #[test]
+    fn every_observer_gets_the_event_with_its_context() {
+        let (one, other) = (Seen::default(), Seen::default());
+        let observers: Vec<Arc<dyn Observer>> =
+            vec![Arc::new(one.clone()), Arc::new(other.clone())];
+        let worker = WorkerId::new("ann:1");
+        let clock = Arc::new(SystemClock);
+        let events = Events::new("orders".to_owned(), worker.clone(), clock, observers);
+        let (event, before) =
+            (Event::Started { worker: worker.clone() }, SystemClock.time_of_day());
+        events.emit(&event);
+        events.set_stream(&StreamName::new("clicks"));
+        events.emit(&event);
+        let seen = one.0.lock().unwrap().clone();
+        assert_eq!(seen, *other.0.lock().unwrap());
+        let stream = |nth: usize| seen[nth].1.stream.as_ref().map(StreamName::as_str);
+        assert_eq!((seen.len(), stream(0), stream(1)), (2, None, Some("clicks")));
+        for (seen, EventContext { time, application, worker: id, .. }) in &seen {
+            assert_eq!((seen, application.as_str(), id), (&event, "orders", &worker));
+            assert!((before..=SystemClock.time_of_day()).contains(time), "{time}");
+        }
     }
 }

@@ -2,6 +2,9 @@
 
 mod checkpoint_error;
 pub mod event;
+#[cfg(test)]
+mod event_tests;
+mod event_text;
 pub(crate) mod log;
 mod run_error;
 mod status;
@@ -9,5 +12,5 @@ mod status;
 /// Why a worker stopped, or a checkpoint was not stored.
 pub mod error {
     pub use super::checkpoint_error::CheckpointError;
-    pub use super::run_error::RunError;
+    pub use super::run_error::{RunError, RunErrorKind};
 }

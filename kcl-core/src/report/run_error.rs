@@ -10,7 +10,7 @@ use crate::backend::SourceError;
 use crate::tasks::stopped_shards::FatalFailure;
 use crate::tasks::supervisor::TaskPanic;
 
-/// Why a worker stopped without being asked to.
+/// Why a worker stopped without a request. [`kind`](Self::kind) says what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -49,7 +49,7 @@ pub enum RunError {
     OtherStream {
         /// What the table is used for.
         stored: StreamArn,
-        /// What this worker was told to consume.
+        /// The stream this worker is set up to consume.
         found: StreamArn,
     },
     /// Java workers are using the table. Stop them first, or use another table.
@@ -61,25 +61,25 @@ pub enum RunError {
         seen: String,
     },
     /// Records used up their attempts, and the [policy](crate::config::FailurePolicy) is to stop the
-    /// worker. Mend the processor, or the records.
+    /// worker. Correct the processor, or the records.
     #[error("records of shard {shard} from {position} on failed too often: {error}")]
     RecordsFailed {
         /// The shard.
         shard: ShardId,
         /// The first record that failed.
         position: Position,
-        /// What the processor said last.
+        /// The processor's last error.
         error: String,
     },
     /// `initialize` or `shard_ended` used up its attempts, and the
-    /// [policy](crate::config::FailurePolicy) is to stop the worker. Mend the processor, or what it calls.
+    /// [policy](crate::config::FailurePolicy) is to stop the worker. Correct the processor, or what it calls.
     #[error("{call} of shard {shard} failed too often: {error}")]
     ProcessorFailed {
         /// The shard.
         shard: ShardId,
         /// The call.
         call: &'static str,
-        /// What the processor said last.
+        /// The processor's last error.
         error: String,
     },
     /// A part of the lease side panicked. A bug in this library: please report it.
@@ -87,12 +87,45 @@ pub enum RunError {
     TaskPanicked {
         /// The task.
         task: &'static str,
-        /// What it said.
+        /// The panic's message.
         message: String,
     },
     /// The lease side's thread could not be started.
     #[error("lease thread could not be started")]
     Thread(#[source] BoxError),
+}
+
+/// What to do about a [`RunError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RunErrorKind {
+    /// Start the worker again: the cause may pass.
+    Retry,
+    /// Change what the worker is set up with, such as a name, a permission or a table; then start it.
+    /// Until then every start fails alike.
+    FixSetup,
+    /// Correct the processor, what it calls, or the records; then start the worker.
+    FixProcessor,
+    /// Report a bug in this library. The worker may be started again meanwhile.
+    Bug,
+}
+
+impl RunError {
+    /// Returns what to do about the error.
+    #[must_use]
+    pub const fn kind(&self) -> RunErrorKind {
+        match self {
+            Self::Leases(_)
+            | Self::Stream(_)
+            | Self::StreamDeleted { .. }
+            | Self::StreamRecreated { .. }
+            | Self::OtherStream { .. }
+            | Self::JavaFleetAlive { .. } => RunErrorKind::FixSetup,
+            Self::RecordsFailed { .. } | Self::ProcessorFailed { .. } => RunErrorKind::FixProcessor,
+            Self::TaskPanicked { .. } => RunErrorKind::Bug,
+            Self::Thread(_) => RunErrorKind::Retry,
+        }
+    }
 }
 
 impl From<StreamMismatch> for RunError {
@@ -118,5 +151,38 @@ impl From<FatalFailure> for RunError {
 impl From<TaskPanic> for RunError {
     fn from(TaskPanic { task, message }: TaskPanic) -> Self {
         Self::TaskPanicked { task, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_to_do() {
+        use RunErrorKind::{Bug, FixProcessor, FixSetup, Retry};
+
+        let (stream, shard) = (StreamName::from("orders"), ShardId::from("shardId-0"));
+        let (stored, found) = ("id a".to_owned(), "id b".to_owned());
+        let (arn, error) = (StreamArn::from("arn"), "error".to_owned());
+        let position = Position::of(1.into());
+        let cause = || -> BoxError { "cause".into() };
+        for (error, kind) in [
+            (RunError::Leases(LeaseStoreError::TableMissing { table: "orders".into() }), FixSetup),
+            (RunError::Stream(SourceError::StreamMissing { stream: "orders".into() }), FixSetup),
+            (RunError::StreamDeleted { stream: stream.clone() }, FixSetup),
+            (RunError::StreamRecreated { stream, stored, found }, FixSetup),
+            (RunError::OtherStream { stored: arn.clone(), found: arn }, FixSetup),
+            (RunError::JavaFleetAlive { seen: "LEADER".to_owned() }, FixSetup),
+            (
+                RunError::RecordsFailed { shard: shard.clone(), position, error: error.clone() },
+                FixProcessor,
+            ),
+            (RunError::ProcessorFailed { shard, call: "initialize", error }, FixProcessor),
+            (RunError::TaskPanicked { task: "holder", message: "no".to_owned() }, Bug),
+            (RunError::Thread(cause()), Retry),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
     }
 }

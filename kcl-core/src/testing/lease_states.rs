@@ -25,14 +25,11 @@ pub(super) fn write(key: &LeaseKey, worker: &str, number: u64, kind: WriteKind) 
 
 /// A new lease with everything that a new one can have.
 pub(super) fn new_lease(key: &LeaseKey) -> NewLease {
-    NewLease {
-        key: key.clone(),
-        checkpoint: Checkpoint::AtTimestamp,
-        start_at: Some(Timestamp::from_epoch_millis(1_767_225_600_123)),
-        parents: [ShardId::from("shardId-000000000001"), ShardId::from("shardId-000000000002")]
-            .into(),
-        hash_range: HashKeyRange { start: 1, end: u128::MAX },
-    }
+    let hash_range = HashKeyRange { start: 1, end: u128::MAX };
+    let mut lease = NewLease::new(key.clone(), Checkpoint::AtTimestamp, hash_range);
+    lease.start_at = Some(Timestamp::from_epoch_millis(1_767_225_600_123));
+    lease.parents = ["shardId-000000000001", "shardId-000000000002"].map(ShardId::from).into();
+    lease
 }
 
 /// Progress to a position with a sub-sequence number.

@@ -252,7 +252,7 @@ pub async fn a_presence_is_overwritten_and_removed(store: &dyn LeaseStore) {
     until_scanned(store, |pages| stored(pages, &both[1..])).await;
 }
 
-/// Where a stream's consumption began is stored once; whoever comes later is told.
+/// The start of a stream is stored once; later calls return what is stored.
 pub async fn a_stream_start_is_stored_once(store: &dyn LeaseStore) {
     store.prepare().await.expect("prepare");
     let first = start(Some("stream-id"));
@@ -286,7 +286,7 @@ pub async fn pages(store: &dyn LeaseStore) -> Vec<Page> {
     let mut pages = vec![store.scan(None, Reading::Consistent).await.expect("scan")];
     while let Some(from) = pages.last().and_then(|page| page.next.clone()) {
         let seen = pages.iter().filter(|page| page.next.as_ref() == Some(&from)).count();
-        assert_eq!(seen, 1, "a scan must go on: {from:?} came twice");
+        assert_eq!(seen, 1, "a scan must proceed: {from:?} was returned twice");
         pages.push(store.scan(Some(from), Reading::Consistent).await.expect("scan on"));
     }
     for page in &pages {
@@ -330,7 +330,7 @@ async fn one_winner(store: &dyn LeaseStore, writes: Vec<LeaseWrite>) -> Lease {
     winner
 }
 
-/// Scans until `shown` holds: a scan may be stale, but not for ever.
+/// Scans until `shown` holds, a bounded number of times: a scan may be stale.
 async fn until_scanned(store: &dyn LeaseStore, shown: impl Fn(&[Page]) -> bool + Send + Sync) {
     for _ in 0..SCANS_MAX {
         if shown(&pages(store).await) {
@@ -343,7 +343,7 @@ async fn until_scanned(store: &dyn LeaseStore, shown: impl Fn(&[Page]) -> bool +
 
 fn presence(worker: &str, beat: u64) -> Presence {
     let last_update = Timestamp::from_epoch_millis(1_767_225_630_000);
-    Presence { worker: WorkerId::from(worker), beat, expiry: Duration::from_secs(10), last_update }
+    Presence::new(WorkerId::from(worker), beat, Duration::from_secs(10), last_update)
 }
 
 fn start(id: Option<&str>) -> StreamStart {

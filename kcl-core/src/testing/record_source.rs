@@ -18,7 +18,7 @@ use crate::backend::{Fetched, RecordSource, ShardClosed, ShardReader, SourceErro
 /// The first hash key of the second of two equal shards.
 const MIDDLE: u128 = 1 << 127;
 
-/// How often a check reads before it gives up on what should come.
+/// How often a check reads before it fails for lack of records.
 const READS_MAX: usize = 40;
 
 /// The pause between two reads, which the limits of Kinesis allow.
@@ -360,7 +360,7 @@ async fn read(
     unreachable!("every read was throttled")
 }
 
-/// Reads so many records.
+/// Reads `count` records.
 async fn read_some(
     subject: &dyn SourceUnderTest,
     reader: &mut dyn ShardReader,

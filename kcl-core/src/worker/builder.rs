@@ -5,25 +5,24 @@ use std::sync::Arc;
 use kcl_proto::model::{OnExhausted, Record};
 
 use crate::BoxError;
-use crate::backend::DeadLetter;
-use crate::backend::LeaseStore;
-use crate::backend::RecordSource;
-use crate::backend::{Clock, SystemClock};
+use crate::backend::{Clock, DeadLetter, LeaseStore, RecordSource, SystemClock};
 use crate::config::{
-    ConfigError, DeliveryConfig, LeaseConfig, Mistake, RetrievalConfig, ShutdownConfig,
+    ConfigError, DeliveryConfig, InvalidSetting, LeaseConfig, RetrievalConfig, ShutdownConfig,
     WorkerConfig,
 };
 use crate::data_side::erased::ErasedFactory;
 use crate::memory::MemoryBudget;
 use crate::processor::{ProcessorFactory, RecordProcessor, ShardContext, for_each};
 use crate::report::event::Observer;
-use crate::report::log::Events;
 use crate::worker::{Placement, Worker, WorkerParts};
 
 /// Collects the parts of a [`Worker`].
 ///
-/// Three parts are needed: where records come from, where leases are kept, and what to do with the
-/// records. Everything else has a default.
+/// Three parts are required: a source of [`records`](Self::records), a store of
+/// [`leases`](Self::leases) and a [`processor`](Self::processor). Everything else has a default.
+///
+/// [`clock`](Self::clock), [`incarnation`](Self::incarnation) and
+/// [`on_one_runtime`](Self::on_one_runtime) are for simulations.
 #[derive(Debug)]
 #[must_use = "a worker is made by `build`"]
 pub struct WorkerBuilder {
@@ -37,7 +36,7 @@ pub struct WorkerBuilder {
     config: WorkerConfig,
     memory: Option<MemoryBudget>,
     clock: Arc<dyn Clock>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Vec<Arc<dyn Observer>>,
     placement: Placement,
 }
 
@@ -57,33 +56,33 @@ impl WorkerBuilder {
             config: WorkerConfig::default(),
             memory: None,
             clock: Arc::new(SystemClock),
-            observer: None,
+            observers: Vec::new(),
             placement: Placement::OwnThread,
         }
     }
 
-    /// Names the worker: a host or a pod. By default the host's name.
+    /// Names the worker, such as after a host or a pod. By default it has the host's name.
     ///
-    /// The name is part of the id under which the worker owns leases, and is for people to read. Two
-    /// workers may have the same one, since every start gets an id of its own.
+    /// The name is the readable part of the worker's id, which stands in its leases. Two workers may
+    /// have the same one, since every start has an id of its own.
     pub fn worker_name(mut self, name: impl Into<String>) -> Self {
         self.worker_name = Some(name.into());
         self
     }
 
-    /// Where records come from, such as `kcl_kinesis::KinesisSource`.
+    /// Sets the source of records, such as `kcl_kinesis::KinesisSource`.
     pub fn records(mut self, source: impl RecordSource) -> Self {
         self.source = Some(Arc::new(source));
         self
     }
 
-    /// Where leases are kept, such as `kcl_dynamo::DynamoLeaseStore`.
+    /// Sets the store of leases, such as `kcl_dynamo::DynamoLeaseStore`.
     pub fn leases(mut self, store: impl LeaseStore) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// Sets the closure that makes a processor for each shard this worker comes to hold.
+    /// Sets the closure that makes a processor for each shard whose lease the worker acquires.
     ///
     /// ```
     /// # use kcl_core::{BoxError, RecordBatch, RecordProcessor, ShardContext, Worker};
@@ -110,7 +109,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// What to do with each record: a closure. Records of a shard are processed concurrently, in
+    /// Sets the closure that processes each record. Records of a shard are processed concurrently, in
     /// order within each partition key. Short for `.processor_factory(for_each(handler))`; see
     /// [`for_each`](crate::processor::for_each()).
     pub fn for_each<F, Fut>(self, handler: F) -> Self
@@ -121,119 +120,85 @@ impl WorkerBuilder {
         self.processor_factory(for_each(handler))
     }
 
-    /// Where records go that used up their attempts, such as
-    /// [`FileDeadLetter`](crate::backend::FileDeadLetter). Needed, and used, where
-    /// [`FailurePolicy::then`](kcl_proto::model::FailurePolicy::then) is
-    /// [`OnExhausted::DeadLetter`].
+    /// Sets the store of records that used up their attempts, such as
+    /// [`FileDeadLetter`](crate::backend::FileDeadLetter). Required if
+    /// [`FailurePolicy::then`](crate::config::FailurePolicy::then) is [`OnExhausted::DeadLetter`], and
+    /// refused otherwise.
     pub fn dead_letter(mut self, dead_letter: impl DeadLetter) -> Self {
         self.dead_letter = Some(Arc::new(dead_letter));
         self
     }
 
-    /// All settings at once.
+    /// Replaces all settings.
     pub fn config(mut self, config: WorkerConfig) -> Self {
         self.config = config;
         self
     }
 
-    /// Settings of leases.
+    /// Replaces the settings of leases.
     pub fn lease_config(mut self, config: LeaseConfig) -> Self {
         self.config.lease = config;
         self
     }
 
-    /// Settings of reading.
+    /// Replaces the settings of reading.
     pub fn retrieval_config(mut self, config: RetrievalConfig) -> Self {
         self.config.retrieval = config;
         self
     }
 
-    /// Settings of delivery.
+    /// Replaces the settings of delivery.
     pub fn delivery_config(mut self, config: DeliveryConfig) -> Self {
         self.config.delivery = config;
         self
     }
 
-    /// Settings of shutting down.
+    /// Replaces the settings of shutting down.
     pub fn shutdown_config(mut self, config: ShutdownConfig) -> Self {
         self.config.shutdown = config;
         self
     }
 
-    /// The memory that this worker's records may take, shared with other workers of this process. By
-    /// default each worker has `retrieval.memory_max` of its own.
+    /// Sets a memory budget for records, to share it with other workers of this process. By default
+    /// each worker has one of `retrieval.memory_max` bytes.
     pub fn memory(mut self, budget: MemoryBudget) -> Self {
         self.memory = Some(budget);
         self
     }
 
-    /// Who gets every event, beside the log.
+    /// Adds an observer, which gets every event beside the log. May be called repeatedly.
     pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.observer = Some(Arc::new(observer));
+        self.observers.push(Arc::new(observer));
         self
     }
 
-    /// What time it is, for simulations.
+    /// Replaces the clock, for simulations.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// The incarnation's number, for simulations: it must differ for each start of a worker. By
-    /// default it is drawn from the system's source of chance.
+    /// Sets the incarnation's number, for simulations. It must differ for each start of a worker, and
+    /// is random by default.
     pub const fn incarnation(mut self, number: u64) -> Self {
         self.incarnation = Some(number);
         self
     }
 
-    /// Runs the lease side on the runtime that the worker is run on, for simulations. By default it
-    /// has a thread of its own, which keeps a blocking processor from stopping renewals.
+    /// Runs the lease side on the runtime that runs the worker, for simulations. By default it has a
+    /// thread of its own, so that a blocking processor cannot stop renewals.
     pub const fn on_one_runtime(mut self) -> Self {
         self.placement = Placement::OneRuntime;
         self
     }
 
-    /// The worker, ready to run.
+    /// Checks all settings and returns the worker.
     ///
     /// # Errors
-    /// [`ConfigError`] names every part that is missing and every setting out of its range.
+    /// [`ConfigError`] names every part that is missing and every setting that cannot work.
     pub fn build(self) -> Result<Worker, ConfigError> {
-        let mut mistakes = match self.config.check() {
-            Ok(()) => Vec::new(),
-            Err(error) => error.mistakes().to_vec(),
-        };
-        mistakes.extend(self.source.iter().flat_map(|source| source.mistakes()));
-        let WorkerConfig { lease: leases, delivery, .. } = &self.config;
-        mistakes.extend(self.factory.iter().flat_map(|factory| factory.mistakes(delivery)));
-        mistakes.extend(self.store.iter().flat_map(|store| store.mistakes(leases)));
-        let mut missing = |setting, problem: &str| {
-            mistakes.push(Mistake { setting, problem: problem.to_owned() });
-        };
-        if self.application.is_empty() {
-            missing("application", "is empty: name the application in Worker::builder");
-        }
-        let name = self.worker_name.unwrap_or_else(host_name);
-        if name.is_empty() || name.len() > NAME_LENGTH_MAX {
-            missing("worker_name", "must have 1 to 200 bytes");
-        }
-        if self.source.is_none() {
-            missing("records", "is missing: say where records come from");
-        }
-        if self.store.is_none() {
-            missing("leases", "is missing: say where leases are kept");
-        }
-        if self.factory.is_none() {
-            missing("processor", "is missing: say what to do with the records");
-        }
-        let wants_dead_letter = self.config.delivery.failure.then == OnExhausted::DeadLetter;
-        match (wants_dead_letter, &self.dead_letter) {
-            (true, None) => missing("dead_letter", "is missing: delivery.failure.then wants one"),
-            (false, Some(_)) => {
-                missing("delivery.failure.then", "must be DeadLetter where a dead letter is given");
-            }
-            (true, Some(_)) | (false, None) => {}
-        }
-        ConfigError::unless_empty(mistakes)?;
+        let name = self.worker_name.clone().unwrap_or_else(host_name);
+        ConfigError::unless_empty(self.invalid_settings(&name))?;
         let (Some(source), Some(store), Some(factory)) = (self.source, self.store, self.factory)
         else {
             return Err(ConfigError::default());
@@ -251,13 +216,49 @@ impl WorkerBuilder {
             memory,
             config: Arc::new(self.config),
             clock: self.clock,
-            events: Events::new(self.observer),
+            observers: self.observers,
             placement: self.placement,
         }))
     }
+
+    /// Returns all settings that cannot work, and all parts that are missing.
+    fn invalid_settings(&self, name: &str) -> Vec<InvalidSetting> {
+        let WorkerConfig { lease, delivery, .. } = &self.config;
+        let mut invalid = self.config.invalid_settings();
+        invalid.extend(self.source.iter().flat_map(|source| source.validate()));
+        invalid.extend(self.factory.iter().flat_map(|factory| factory.validate(delivery)));
+        invalid.extend(self.store.iter().flat_map(|store| store.validate(lease)));
+        if self.application.is_empty() {
+            let reason = "must not be empty: name the application in Worker::builder";
+            invalid.push(InvalidSetting::new("application", &self.application, reason));
+        }
+        if name.is_empty() || name.len() > NAME_LENGTH_MAX {
+            invalid.push(InvalidSetting::new("worker_name", name, "must have 1 to 200 bytes"));
+        }
+        let parts = [
+            ("records", self.source.is_some(), "is missing: say where to read records"),
+            ("leases", self.store.is_some(), "is missing: say where to keep leases"),
+            ("processor", self.factory.is_some(), "is missing: say what to do with records"),
+        ];
+        let missing = parts.into_iter().filter(|(_, is_set, _)| !is_set);
+        invalid.extend(missing.map(|(part, _, reason)| InvalidSetting::missing(part, reason)));
+        let then = delivery.failure.then;
+        match (then == OnExhausted::DeadLetter, &self.dead_letter) {
+            (true, None) => {
+                let reason = "is missing: delivery.failure.then is DeadLetter";
+                invalid.push(InvalidSetting::missing("dead_letter", reason));
+            }
+            (false, Some(_)) => {
+                let reason = "must be DeadLetter where a dead letter is given";
+                invalid.push(InvalidSetting::new("delivery.failure.then", then, reason));
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+        invalid
+    }
 }
 
-/// The name of this host; `worker` if the system has none.
+/// Returns the name of this host, or `worker` if the system has none.
 fn host_name() -> String {
     #[cfg(unix)]
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -266,11 +267,11 @@ fn host_name() -> String {
     if name.is_empty() { "worker".to_owned() } else { name }
 }
 
-/// A number that no other start of any worker has.
+/// Returns a number that no other start of any worker has.
 fn fresh_incarnation() -> u64 {
     use rand::TryRng;
     rand::rngs::SysRng.try_next_u64().unwrap_or_else(|_| {
-        // Without a source of chance, the start's own time and process tell it from others.
+        // Without a source of chance, time and process differ from those of other starts.
         let millis = SystemClock.time_of_day().epoch_millis().unsigned_abs();
         millis.rotate_left(20) ^ u64::from(std::process::id())
     })

@@ -23,7 +23,7 @@ use crate::lease_side::shared::Side;
 use crate::lease_side::{self, Channels, LeaseSideEnd};
 use crate::memory::MemoryBudget;
 use crate::report::error::RunError;
-use crate::report::event::{ShutdownReport, WorkerState, WorkerStatus};
+use crate::report::event::{Observer, ShutdownReport, WorkerState, WorkerStatus};
 use crate::report::log::{Events, worker_span};
 use crate::tasks::chance::Chance;
 use crate::tasks::stopped_shards::StoppedShards;
@@ -52,7 +52,7 @@ pub(crate) struct WorkerParts {
     pub(crate) dead_letter: Option<Arc<dyn DeadLetter>>,
     pub(crate) config: Arc<WorkerConfig>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) events: Events,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) memory: MemoryBudget,
     pub(crate) placement: Placement,
 }
@@ -119,8 +119,8 @@ impl Worker {
     /// `Runtime::shutdown_timeout`, or exit.
     ///
     /// # Errors
-    /// [`RunError`] if the worker cannot begin or go on; its variants say what to do. Everything
-    /// that may pass by itself is tried again instead.
+    /// [`RunError`] if the worker cannot start or continue; [`RunError::kind`] says what to do. Failures
+    /// that may pass are retried instead.
     ///
     /// # Cancel safety
     /// Dropping the future ends the worker like a crash: leases are not released, and others take
@@ -156,6 +156,8 @@ impl Worker {
 
     async fn run_inside(self) -> Result<ShutdownReport, RunError> {
         let Self { parts, id, status, stop } = self;
+        let clock = Arc::clone(&parts.clock);
+        let events = Events::new(parts.application, id.clone(), clock, parts.observers);
         // Whatever way this future ends, the lease side hears of it.
         let stop = stop.drop_guard();
         let stopped = StoppedShards::new(stop.token().clone());
@@ -166,7 +168,7 @@ impl Worker {
             source: Arc::clone(&parts.source),
             clock: Arc::clone(&parts.clock),
             config: Arc::clone(&parts.config),
-            events: parts.events.clone(),
+            events: events.clone(),
             memory: parts.memory.clone(),
             lanes: AtomicU32::new(0),
             chance: Chance::seeded(parts.incarnation.rotate_left(32)),
@@ -180,7 +182,7 @@ impl Worker {
             dead_letter: parts.dead_letter,
             config: parts.config,
             clock: parts.clock,
-            events: parts.events,
+            events,
             chance,
             memory: parts.memory,
             stopped: stopped.clone(),

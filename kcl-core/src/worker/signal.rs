@@ -1,6 +1,6 @@
 //! The signals that stop a worker.
 
-/// Waits for SIGINT or SIGTERM, for ever if the system does not report them.
+/// Waits for SIGINT or SIGTERM; never ready if the system does not report them.
 #[cfg(unix)]
 pub(super) async fn interrupted_or_terminated() {
     use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +18,7 @@ pub(super) async fn interrupted_or_terminated() {
     }
 }
 
-/// Waits for Ctrl-C, for ever if the system does not report it.
+/// Waits for Ctrl-C; never ready if the system does not report it.
 #[cfg(not(unix))]
 pub(super) async fn interrupted_or_terminated() {
     if let Err(error) = tokio::signal::ctrl_c().await {

@@ -11,6 +11,8 @@ use crate::model::{HashKeyRange, Position, Record};
 /// A producer that knew an older set of shards puts such records. The KPL itself notices and puts
 /// them again into the right shard; other producers do neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum HashRangePolicy {
     /// Deliver it like any other: with the KPL it may come twice, from two shards.

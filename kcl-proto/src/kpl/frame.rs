@@ -42,6 +42,14 @@ pub enum Malformed {
     HashKey,
 }
 
+/// The text that it prints.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Malformed {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Takes the message out of its frame, without a copy. None if this is no frame at all.
 ///
 /// # Errors

@@ -88,6 +88,7 @@ impl fmt::Display for WriteStamp {
 
 /// A lease as it was read or written. Never edited in place: a write returns the new row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Lease {
     /// The row's key.
     pub key: LeaseKey,
@@ -121,6 +122,28 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// A row without an owner and everything that is optional. A store that decodes a row sets the
+    /// fields that the row has.
+    #[must_use]
+    pub const fn new(key: LeaseKey, counter: LeaseCounter, checkpoint: Checkpoint) -> Self {
+        Self {
+            key,
+            owner: None,
+            checkpoint_owner: None,
+            counter,
+            owner_switches: 0,
+            checkpoint,
+            pending: None,
+            parents: BTreeSet::new(),
+            children: BTreeSet::new(),
+            hash_range: None,
+            start_at: None,
+            expiry: None,
+            caught_up_at: None,
+            last_write: None,
+        }
+    }
+
     /// Whether this library wrote the row last: any Java write moves the counter on.
     #[must_use]
     pub fn is_ours(&self) -> bool {
@@ -142,6 +165,7 @@ impl Lease {
 
 /// What a new row starts with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct NewLease {
     /// The row's key.
     pub key: LeaseKey,
@@ -156,6 +180,13 @@ pub struct NewLease {
 }
 
 impl NewLease {
+    /// A row of a shard without parents. Set [`parents`](Self::parents) and
+    /// [`start_at`](Self::start_at) where it has them.
+    #[must_use]
+    pub const fn new(key: LeaseKey, checkpoint: Checkpoint, hash_range: HashKeyRange) -> Self {
+        Self { key, checkpoint, start_at: None, parents: BTreeSet::new(), hash_range }
+    }
+
     /// The lease of a shard that is found after the first start: it begins with the oldest record.
     #[must_use]
     pub fn of(shard: &ChildShard) -> Self {

@@ -1,16 +1,20 @@
-//! How a worker came by a lease, and how it ended.
+//! Why a worker could take a lease, and how it ended.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Why a lease could be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the three ways to a lease")]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum TakeReason {
-    /// Nobody owned it.
+    /// It had no owner.
     Unowned,
-    /// Its owner's counter stood still for so long.
+    /// Its owner did not renew it.
     Expired {
-        /// How long.
+        /// How long its counter did not change.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         silent_for: Duration,
     },
     /// Its owner handed it over.
@@ -20,8 +24,10 @@ pub enum TakeReason {
 /// How a held lease ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the ways from a lease")]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum LeaseEnd {
-    /// Given up for anybody to take.
+    /// Released, for any worker to take.
     Released,
     /// Handed to another worker.
     HandedOver,
@@ -29,8 +35,31 @@ pub enum LeaseEnd {
     ShardEnded,
     /// Another worker took it, or the row is gone.
     Lost,
-    /// Not renewed in time: given up by this worker's own clock.
+    /// Not renewed in time, by this worker's own clock.
     Expired,
-    /// A hand-over came to nothing: this worker keeps the lease and starts its consumer again.
+    /// A hand-over ended without moving the lease: this worker keeps it and starts its consumer again.
     Kept,
+}
+
+impl fmt::Display for TakeReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unowned => f.write_str("unowned"),
+            Self::Expired { silent_for } => write!(f, "not renewed for {silent_for:?}"),
+            Self::HandedOver => f.write_str("handed over"),
+        }
+    }
+}
+
+impl fmt::Display for LeaseEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Released => "released",
+            Self::HandedOver => "handed over",
+            Self::ShardEnded => "shard ended",
+            Self::Lost => "lost",
+            Self::Expired => "expired",
+            Self::Kept => "kept",
+        })
+    }
 }

@@ -12,6 +12,8 @@ mod policies;
 mod presence;
 mod read_from;
 mod record;
+#[cfg(feature = "serde")]
+mod serde_text;
 mod shard;
 mod shard_info;
 mod stream;
@@ -33,8 +35,8 @@ pub use record::{PartitionKey, Record};
 pub use shard::{ChildShard, HashKeyRange, ParseHashKeyRangeError, Shard, ShardId};
 pub use shard_info::ShardInfo;
 pub use stream::{
-    InitialPosition, StartPosition, StreamArn, StreamDescription, StreamName, StreamStart,
-    StreamStatus,
+    InitialPosition, ParseInitialPositionError, StartPosition, StreamArn, StreamDescription,
+    StreamName, StreamStart, StreamStatus,
 };
-pub use time::{Moment, Timestamp};
+pub use time::{Moment, ParseTimestampError, Timestamp};
 pub use worker::WorkerId;

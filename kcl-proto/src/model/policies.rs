@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Who stores how far a shard is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case", deny_unknown_fields))]
 pub enum CheckpointPolicy {
     /// The library: a batch that was processed is stored with the next renewal, at no extra cost.
     #[default]
@@ -15,6 +17,7 @@ pub enum CheckpointPolicy {
         /// So many records. At least 1.
         records: usize,
         /// So long. From 10 ms.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         time: Duration,
     },
     /// The application, with its `Checkpointer`.
@@ -49,6 +52,8 @@ impl CheckpointPolicy {
 /// assert!(policy.bisect);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct FailurePolicy {
     /// How often the same records may fail in a row.
@@ -58,6 +63,7 @@ pub struct FailurePolicy {
     /// For how long the same records may go on failing, from the first failure.
     ///
     /// Default: none, without limit. At least 1 ms.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub retry_for: Option<Duration>,
     /// Whether a batch that has used up its attempts is delivered in halves, first the first one,
     /// then the second, until the records that fail are alone. A half gets one attempt; a single
@@ -73,6 +79,8 @@ pub struct FailurePolicy {
 
 /// What becomes of records that have used up their attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum OnExhausted {
     /// They are stored in the worker's dead letter, then the shard
     /// goes on. A dead letter that fails is tried again until it works.
@@ -106,5 +114,32 @@ impl FailurePolicy {
     #[must_use]
     pub const fn retry_for(time: Duration, then: OnExhausted) -> Self {
         Self { attempts_max: None, retry_for: Some(time), bisect: true, then }
+    }
+    /// Sets [`attempts_max`](Self::attempts_max).
+    #[must_use]
+    pub const fn with_attempts_max(mut self, attempts: usize) -> Self {
+        self.attempts_max = Some(attempts);
+        self
+    }
+
+    /// Sets [`retry_for`](Self#structfield.retry_for).
+    #[must_use]
+    pub const fn with_retry_for(mut self, time: Duration) -> Self {
+        self.retry_for = Some(time);
+        self
+    }
+
+    /// Sets [`bisect`](Self::bisect).
+    #[must_use]
+    pub const fn with_bisect(mut self, bisect: bool) -> Self {
+        self.bisect = bisect;
+        self
+    }
+
+    /// Sets [`then`](Self::then).
+    #[must_use]
+    pub const fn with_then(mut self, then: OnExhausted) -> Self {
+        self.then = then;
+        self
     }
 }

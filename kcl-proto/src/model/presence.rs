@@ -10,6 +10,7 @@ use crate::model::{Timestamp, WorkerId};
 /// shape of a Java worker's metrics row, with `last_update` an hour in the past, so that a Java
 /// leader never assigns leases to this worker and still deletes the row after a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Presence {
     /// Whose row it is.
     pub worker: WorkerId,
@@ -19,4 +20,17 @@ pub struct Presence {
     pub expiry: Duration,
     /// Java's `lut`: a time of day an hour before the write.
     pub last_update: Timestamp,
+}
+
+impl Presence {
+    /// The row of `worker` with this beat, expiry and time of the last update.
+    #[must_use]
+    pub const fn new(
+        worker: WorkerId,
+        beat: u64,
+        expiry: Duration,
+        last_update: Timestamp,
+    ) -> Self {
+        Self { worker, beat, expiry, last_update }
+    }
 }

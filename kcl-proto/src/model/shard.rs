@@ -75,6 +75,7 @@ pub struct ParseHashKeyRangeError {
 
 /// A shard as the stream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Shard {
     /// The shard's id.
     pub id: ShardId,
@@ -84,12 +85,23 @@ pub struct Shard {
     pub hash_range: HashKeyRange,
     /// Where the shard begins.
     pub starting_sequence: SequenceNumber,
-    /// Where the shard ends; none while it is open.
+    /// Where the shard ends; `None` while it is open.
     pub ending_sequence: Option<SequenceNumber>,
 }
 
 impl Shard {
-    /// Whether the shard takes no records any more.
+    /// An open shard without parents. Set [`parents`](Self::parents) and
+    /// [`ending_sequence`](Self::ending_sequence) where it has them.
+    #[must_use]
+    pub const fn new(
+        id: ShardId,
+        hash_range: HashKeyRange,
+        starting_sequence: SequenceNumber,
+    ) -> Self {
+        Self { id, parents: Vec::new(), hash_range, starting_sequence, ending_sequence: None }
+    }
+
+    /// Whether the shard has ended, and takes no more records.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.ending_sequence.is_some()

@@ -290,7 +290,7 @@ mod tests {
 
     fn presence(worker: &str, beat: u64) -> Presence {
         let expiry = Duration::from_secs(10);
-        Presence { worker: WorkerId::from(worker), beat, expiry, last_update: Timestamp::default() }
+        Presence::new(WorkerId::from(worker), beat, expiry, Timestamp::default())
     }
 
     async fn beats(store: &MemoryLeaseStore) -> Vec<u64> {

@@ -178,13 +178,8 @@ impl ShardMap {
         let id = ShardId::from(format!("shardId-{number:012}"));
         self.birth = self.birth.max(now.epoch_seconds());
         let numbers = Numbers { birth: self.birth, shard: number };
-        let shard = Shard {
-            id: id.clone(),
-            parents,
-            hash_range,
-            starting_sequence: numbers.nth(0),
-            ending_sequence: None,
-        };
+        let mut shard = Shard::new(id.clone(), hash_range, numbers.nth(0));
+        shard.parents = parents;
         self.logs.push(ShardLog::new(shard, numbers, now));
         id
     }

@@ -12,8 +12,7 @@ use kcl_core::backend::{
 };
 use kcl_core::kpl::hash_key;
 use kcl_core::model::{
-    Moment, SequenceNumber, Shard, ShardId, StreamArn, StreamDescription, StreamName, StreamStatus,
-    Timestamp,
+    Moment, SequenceNumber, Shard, ShardId, StreamArn, StreamDescription, StreamName, Timestamp,
 };
 
 use super::iterator::{self, MemoryReader, Reply};
@@ -339,15 +338,12 @@ impl RecordSource for MemoryStream {
         let (mut state, now) = (self.state(), self.clock.time_of_day());
         let created = self.shards_of(&mut state)?.created();
         let name = &self.name;
-        Ok(StreamDescription {
-            name: name.clone(),
-            arn: StreamArn::from(format!("arn:aws:kinesis:local:000000000000:stream/{name}")),
-            id: Some(state.incarnation.to_string()),
-            created,
-            retention: state.knobs.retention,
-            status: StreamStatus::Active,
-            now: Timestamp::from_epoch_millis(now.epoch_seconds().saturating_mul(1_000)),
-        })
+        let arn = StreamArn::from(format!("arn:aws:kinesis:local:000000000000:stream/{name}"));
+        let now = Timestamp::from_epoch_millis(now.epoch_seconds().saturating_mul(1_000));
+        let mut stream = StreamDescription::new(name.clone(), arn, created, now);
+        stream.id = Some(state.incarnation.to_string());
+        stream.retention = state.knobs.retention;
+        Ok(stream)
     }
 
     async fn list_shards(&self, filter: ShardFilter) -> Result<Vec<Shard>, SourceError> {

@@ -13,7 +13,7 @@ use kcl_core::ShardContext;
 use kcl_core::backend::FileDeadLetter;
 use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::config::{DeliveryConfig, FailurePolicy, LeaseConfig, OnExhausted, RetrievalConfig};
-use kcl_core::event::{Event, Observer};
+use kcl_core::event::{Event, EventContext, Observer};
 use kcl_core::model::InitialPosition;
 use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
@@ -132,7 +132,7 @@ impl RecordProcessor for Writer {
 struct Ready;
 
 impl Observer for Ready {
-    fn on_event(&self, event: &Event) {
+    fn on_event(&self, event: &Event, _: &EventContext) {
         if matches!(event, Event::Started { .. }) {
             let mut out = std::io::stdout().lock();
             // Nobody listening is no reason to stop working.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use kcl_core::backend::LeaseWrite;
 use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::backend::{Fetched, ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
-use kcl_core::config::{LeaseConfig, Mistake};
+use kcl_core::config::{InvalidSetting, LeaseConfig};
 use kcl_core::model::{
     Lease, LeaseKey, Presence, Shard, ShardId, StreamDescription, StreamName, StreamStart, WorkerId,
 };
@@ -111,8 +111,8 @@ impl FaultyStore {
 
 #[async_trait]
 impl LeaseStore for FaultyStore {
-    fn mistakes(&self, leases: &LeaseConfig) -> Vec<Mistake> {
-        self.inner.mistakes(leases)
+    fn validate(&self, leases: &LeaseConfig) -> Vec<InvalidSetting> {
+        self.inner.validate(leases)
     }
 
     async fn prepare(&self) -> Result<(), LeaseStoreError> {
@@ -193,8 +193,8 @@ impl FaultySource {
 
 #[async_trait]
 impl RecordSource for FaultySource {
-    fn mistakes(&self) -> Vec<Mistake> {
-        self.inner.mistakes()
+    fn validate(&self) -> Vec<InvalidSetting> {
+        self.inner.validate()
     }
 
     async fn describe(&self) -> Result<StreamDescription, SourceError> {

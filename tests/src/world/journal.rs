@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kcl_core::event::{Event, Observer};
+use kcl_core::event::{Event, EventContext, Observer};
 
 use super::clock::TestClock;
 
@@ -185,7 +185,7 @@ pub(super) struct JournalObserver {
 }
 
 impl Observer for JournalObserver {
-    fn on_event(&self, event: &Event) {
+    fn on_event(&self, event: &Event, _: &EventContext) {
         self.journal.note(&self.worker, Said::Event(event.clone()));
     }
 }

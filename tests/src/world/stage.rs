@@ -158,9 +158,10 @@ impl World {
 
     /// Another library's or worker's write: the lease is `owner`'s, with a counter one higher.
     pub fn usurp(&self, shard: usize, owner: &str) {
-        let lease = self.lease(shard);
-        let owner = Some(WorkerId::from(owner));
-        self.store.insert_lease(Lease { owner, counter: lease.counter.next(), ..lease });
+        let mut lease = self.lease(shard);
+        lease.owner = Some(WorkerId::from(owner));
+        lease.counter = lease.counter.next();
+        self.store.insert_lease(lease);
     }
 
     /// The lease key of a shard.

@@ -11,7 +11,7 @@ use kcl_core::backend::{LeaseStore as _, Reading};
 use kcl_core::config::WorkerConfig;
 use kcl_core::error::RunError;
 use kcl_core::event::ShutdownReport;
-use kcl_core::event::{Event, Observer};
+use kcl_core::event::{Event, EventContext, Observer};
 use kcl_core::model::{InitialPosition, Lease};
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
 use kcl_core::{WorkerBuilder, WorkerHandle};
@@ -241,7 +241,7 @@ impl Seen {
 }
 
 impl Observer for Seen {
-    fn on_event(&self, event: &Event) {
+    fn on_event(&self, event: &Event, _: &EventContext) {
         self.lock().events.push(event.clone());
     }
 }

@@ -36,7 +36,10 @@ fn every_setting_out_of_its_range_is_named_in_one_error() {
     check(&text, &["delivery.retry_min (0ns)", "delivery.retry_max (7200s)"]);
     check(&text, &["delivery.cancel_grace (3600s)", "shutdown.drain (0ns)"]);
     check(&text, &["delivery.slow_after (0ns)"]);
-    check(&text, &["application is empty", "records is missing", "leases is missing"]);
+    check(
+        &text,
+        &["application (\"\") must not be empty", "records is missing", "leases is missing"],
+    );
     check(&text, &["processor is missing"]);
 }
 
@@ -60,12 +63,12 @@ impl RecordProcessor for Idle {
 }
 
 #[test]
-fn manual_checkpoints_are_refused_where_nobody_gets_a_checkpointer() {
+fn manual_checkpoints_need_a_checkpointer() {
     let mut config = WorkerConfig::default();
     config.delivery.checkpoints = CheckpointPolicy::Manual;
     let build =
         |builder: WorkerBuilder| builder.config(config.clone()).build().unwrap_err().to_string();
-    let problem = ["delivery.checkpoints must not be Manual"];
+    let problem = ["delivery.checkpoints (Manual) must not be Manual"];
     check(&build(Worker::builder("w").for_each(|_| async { Ok(()) })), &problem);
     check(
         &build(Worker::builder("w").processor_factory(for_stream(|_| async { Ok(()) }))),
@@ -93,12 +96,31 @@ fn settings_of_the_table_and_the_stream_are_named_with_the_workers() {
         .build()
         .unwrap_err();
     let text = error.to_string();
-    check(&text, &["leases.connect_timeout must be more than 0", "leases.attempt_timeout"]);
+    check(&text, &["leases.connect_timeout (0ns) must be more than 0", "leases.attempt_timeout"]);
     check(&text, &["leases.operation_timeout", "leases.prepare_timeout"]);
-    check(&text, &["leases.attempts_max must be at least 1", "leases.table is empty"]);
+    check(&text, &["leases.attempts_max (0) must be at least 1", "leases.table (\"\") must not"]);
     check(
         &text,
-        &["records.connect_timeout", "records.attempt_timeout", "records.stream is empty"],
+        &["records.connect_timeout", "records.attempt_timeout", "records.stream (\"\") must not"],
     );
-    check(&text, &["worker name must"]);
+    check(&text, &["application (\"\") must not be empty"]);
+}
+
+#[test]
+fn a_worker_is_named_after_its_host() {
+    let aws = kcl_local::sdk_config("http://127.0.0.1:1");
+    let builder = || {
+        let leases = DynamoLeaseStore::new(&aws, "leases");
+        Worker::builder("orders")
+            .records(KinesisSource::new(&aws, "orders"))
+            .leases(leases)
+            .processor(|_| Idle)
+    };
+    let host = rustix::system::uname();
+    let worker = builder().build().unwrap();
+    assert_eq!(worker.id().name(), host.nodename().to_str().unwrap());
+    let named = builder().worker_name("ann").build().unwrap();
+    assert_eq!(named.id().name(), "ann");
+    let text = builder().worker_name("x".repeat(201)).build().unwrap_err().to_string();
+    check(&text, &["worker_name (\"xxx", "must have 1 to 200 bytes"]);
 }

@@ -52,7 +52,7 @@ async fn a_table_with_another_key_is_refused_and_left_alone() {
     scene.put("a").await;
     create_table(&scene, TABLE, "orderId").await;
     let text = scene.start("w").refusal().await;
-    check(&text, &["\"leases\" is no lease table", "\"orderId\" (S)", "\"leaseKey\""]);
+    check(&text, &["\"leases\" is not a lease table", "\"orderId\" (S)", "\"leaseKey\""]);
     let items = scene.dynamo.scan().table_name(TABLE).send().await.unwrap();
     assert_eq!(items.count(), 0);
     let worker = scene.start_in("other-leases", "w");

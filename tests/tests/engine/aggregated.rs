@@ -155,8 +155,9 @@ async fn aggregates_are_delivered_as_they_are_where_that_is_asked_for() {
     assert_eq!(world.journal.delivered().len(), 2);
     worker.crash();
     // Where the whole aggregate is done, nobody but its consumer knows: its user records come.
-    let lease = world.lease(0);
-    world.store.insert_lease(kcl_core::model::Lease { checkpoint: inside(last, 0), ..lease });
+    let mut lease = world.lease(0);
+    lease.checkpoint = inside(last, 0);
+    world.store.insert_lease(lease);
     world.config.retrieval.aggregation = Aggregation::Expand;
     let _expanding = world.start("w");
     world.until("delivered", SOON * 3, |world| world.journal.delivered().len() == 4).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kcl_core::backend::{Conditional, LeaseStore};
 use kcl_core::backend::{LeaseWrite, WriteKind};
 use kcl_core::event::{Event, LeaseEnd, TakeReason};
-use kcl_core::model::{Checkpoint, Lease, LeaseKey};
+use kcl_core::model::{Checkpoint, LeaseKey};
 use kcl_tests::world::{Act, Asked, Call, Member, StoreFault, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -207,9 +207,10 @@ async fn where_scans_are_rare_a_newcomer_gets_its_share_after_a_long_batch() {
     let _old = world.start("old");
     world.until("begun", SOON, |world| world.journal.delivered().len() == 2).await;
     for number in 0..2_000 {
-        let key = LeaseKey::new(format!("shardId-{number:012}-finished"));
-        let checkpoint = Checkpoint::ShardEnd;
-        world.store.insert_lease(Lease { key, checkpoint, ..world.lease(0) });
+        let mut lease = world.lease(0);
+        lease.key = LeaseKey::new(format!("shardId-{number:012}-finished"));
+        lease.checkpoint = Checkpoint::ShardEnd;
+        world.store.insert_lease(lease);
     }
     world.pass(SECOND * 2).await; // The owner's next scan is far.
     let _new = world.start("new");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kcl_core::backend::{LeaseStore, Reading};
 use kcl_core::error::RunError;
 use kcl_core::event::Event;
-use kcl_core::model::{InitialPosition, Lease, LeaseKey};
+use kcl_core::model::{InitialPosition, LeaseKey};
 use kcl_sim::memory::MemoryStream;
 use kcl_tests::errors::chain;
 use kcl_tests::world::{StoreFault, World};
@@ -19,9 +19,9 @@ const SOON: Duration = Duration::from_secs(10);
 /// The leases of a worker that ran and stopped, as a Java worker would have left them.
 async fn java_leases(world: &World) {
     world.start("former").stop_once_held(world).await;
-    for lease in world.store.leases() {
-        let owner = Some("java".into());
-        world.store.insert_lease(Lease { owner, last_write: None, expiry: None, ..lease });
+    for mut lease in world.store.leases() {
+        (lease.owner, lease.last_write, lease.expiry) = (Some("java".into()), None, None);
+        world.store.insert_lease(lease);
     }
 }
 
@@ -180,8 +180,9 @@ async fn a_worker_that_is_stopped_while_it_starts_leaves_no_presence() {
 async fn a_worker_that_cannot_start_leaves_no_presence() {
     let world = World::new(1);
     world.start("former").stop_once_held(&world).await;
-    let key = LeaseKey::new("orders"); // Where the stream's start belongs.
-    world.store.insert_lease(Lease { key, ..world.lease(0) });
+    let mut lease = world.lease(0);
+    lease.key = LeaseKey::new("orders"); // Where the stream's start belongs.
+    world.store.insert_lease(lease);
     let error = world.start("w").ended().await.unwrap_err();
     assert!(matches!(error, RunError::Leases(_)), "{error:?}");
     assert_eq!(presence(&world).await, 0);

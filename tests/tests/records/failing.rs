@@ -10,7 +10,7 @@ use kcl_core::ShardContext;
 use kcl_core::backend::{DeadLetter, FailedRecord, FileDeadLetter};
 use kcl_core::config::{FailurePolicy, OnExhausted};
 use kcl_core::error::RunError;
-use kcl_core::event::{Event, Observer};
+use kcl_core::event::{Event, EventContext, Observer};
 use kcl_core::{BoxError, for_each};
 use kcl_kinesis::KinesisDeadLetter;
 use serde_json::Value;
@@ -122,7 +122,7 @@ async fn a_worker_that_crashes_while_it_searches_leaves_what_it_did_and_the_next
 struct Events(Arc<Mutex<Vec<Event>>>);
 
 impl Observer for Events {
-    fn on_event(&self, event: &Event) {
+    fn on_event(&self, event: &Event, _: &EventContext) {
         self.0.lock().unwrap().push(event.clone());
     }
 }
@@ -195,7 +195,7 @@ async fn a_file_goes_on_with_a_new_line_after_one_that_was_cut_off() {
     fs::write(&path, "{\"cut\": ").unwrap();
     let record =
         kcl_core::Record::new(kcl_core::model::Position::of(7_u128.into()), "key", "data", None);
-    let failed = FailedRecord::new(("s".into(), "shard".into()), record, "line\nbreak", 3);
+    let failed = FailedRecord::new("s".into(), "shard".into(), record, "line\nbreak", 3);
     for _ in 0..2 {
         let letters = FileDeadLetter::new(&path);
         letters.store(&failed).await.unwrap();
@@ -215,7 +215,7 @@ async fn a_file_goes_on_with_a_new_line_after_one_that_was_cut_off() {
 async fn a_dead_letter_that_cannot_be_written_is_an_error() {
     let record =
         kcl_core::Record::new(kcl_core::model::Position::of(7_u128.into()), "key", "data", None);
-    let failed = FailedRecord::new(("s".into(), "shard".into()), record, "no", 3);
+    let failed = FailedRecord::new("s".into(), "shard".into(), record, "no", 3);
     FileDeadLetter::new("/nowhere/at/all").store(&failed).await.unwrap_err();
     let stage = Stage::with(&[]).await;
     let error = KinesisDeadLetter::new(&stage.aws, "missing").store(&failed).await.unwrap_err();
@@ -229,7 +229,7 @@ async fn a_record_that_is_too_large_for_the_dead_letter_stream_is_an_error_that_
     let letter = |bytes: usize| {
         let position = kcl_core::model::Position::of(7_u128.into());
         let record = kcl_core::Record::new(position, "key", vec![b'x'; bytes], None);
-        FailedRecord::new(("s".into(), "shard".into()), record, "no", 3)
+        FailedRecord::new("s".into(), "shard".into(), record, "no", 3)
     };
     letters.store(&letter(780_000)).await.unwrap();
     let error = letters.store(&letter(800_000)).await.unwrap_err();

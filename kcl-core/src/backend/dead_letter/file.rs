@@ -14,12 +14,12 @@ use crate::backend::{DeadLetter, FailedRecord};
 /// Appends each record to a file as one line of JSON, as [`FailedRecord::to_json`] writes it.
 ///
 /// A record counts as stored once the file is synchronized with the disk. A line that a crash or a
-/// full disk cut off stays in the file; what follows begins on a line of its own. One process at a
-/// time may write to a file.
+/// full disk cut off stays in the file, and the next record begins on a line of its own. One process at
+/// a time may write to a file.
 #[derive(Debug)]
 pub struct FileDeadLetter {
     path: PathBuf,
-    // All shards of a worker share it, and a line must not be torn by another.
+    // All shards of a worker share it, and lines must not mix.
     file: Mutex<Option<File>>,
 }
 
@@ -30,7 +30,7 @@ impl FileDeadLetter {
         Self { path: path.into(), file: Mutex::new(None) }
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -41,7 +41,7 @@ impl FileDeadLetter {
 impl DeadLetter for FileDeadLetter {
     async fn store(&self, failed: &FailedRecord) -> Result<(), BoxError> {
         let mut held = self.file.lock().await;
-        // Whatever interrupts this leaves no file behind: the next one looks where it ends.
+        // A call that is interrupted leaves no file here: the next one opens it and finds its end.
         let mut file = match held.take() {
             Some(file) => file,
             None => open(&self.path).await?,

@@ -1,4 +1,4 @@
-//! Where records go that cannot be processed: [`DeadLetter`].
+//! Dead letters: [`DeadLetter`], a store of records that cannot be processed.
 
 mod file;
 
@@ -19,9 +19,9 @@ pub use file::FileDeadLetter;
 /// [`OnExhausted::DeadLetter`](kcl_proto::model::OnExhausted::DeadLetter).
 ///
 /// # Contract
-/// 1. `Ok` means that the record is stored for good: its shard goes on without it.
-/// 2. After an error the same record comes again, with growing pauses, until it is stored, the lease
-///    is lost or the worker stops. The shard waits for it.
+/// 1. `Ok` means that the record is stored: its shard continues without it.
+/// 2. After an error the call is retried, with growing pauses, until the record is stored, the lease is
+///    lost or the worker stops. The shard waits meanwhile.
 /// 3. A record may be stored twice: after a crash, or by the shard's next owner.
 /// 4. The future may be dropped at any of its await points. Give every call a time limit.
 #[async_trait]
@@ -40,16 +40,17 @@ pub struct FailedRecord {
     pub shard: ShardId,
     /// The record, with its position.
     pub record: Record,
-    /// What the processor said last, causes included.
+    /// The processor's last error, causes included.
     pub error: String,
     /// How often it was delivered to this worker.
     pub attempts: u32,
 }
 
 impl FailedRecord {
-    /// A record that failed so often, the last time for this reason.
+    /// A record that failed with `error` after `attempts` deliveries.
     pub fn new(
-        (stream, shard): (StreamName, ShardId),
+        stream: StreamName,
+        shard: ShardId,
         record: Record,
         error: impl Into<String>,
         attempts: u32,
@@ -57,7 +58,7 @@ impl FailedRecord {
         Self { stream, shard, record, error: error.into(), attempts }
     }
 
-    /// The record as one line of JSON, without an end of line: `stream`, `shard`,
+    /// Returns the record as one line of JSON, without an end of line: `stream`, `shard`,
     /// `sequence_number`, `sub_sequence_number`, `partition_key`, `arrived` (milliseconds since 1970,
     /// or null), `attempts`, `error`, and `data` in base64.
     #[must_use]

@@ -1,6 +1,6 @@
 //! What the tests of one consumer stand on: a shard in memory, a holder's end, a scripted processor.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use kcl_proto::model::{
     Checkpoint, ChildShard, HashKeyRange, Lease, LeaseCounter, LeaseKey, Moment, Position,
     ReadFrom, Record, Shard, ShardFilter, ShardId, ShardInfo, StartPosition, StreamDescription,
-    StreamStart, StreamStatus, Timestamp, WriteStamp,
+    StreamStart, Timestamp, WorkerId, WriteStamp,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use crate::data_side::tests::held::Held;
 use crate::messages::{Done, Grant, Order, Vitals};
 use crate::processor::RecordProcessor;
 use crate::processor::ShardContext;
-use crate::report::event::{Event, Observer};
+use crate::report::event::{Event, EventContext, Observer};
 use crate::report::log::Events;
 use crate::tasks::chance::Chance;
 use crate::tasks::stopped_shards::StoppedShards;
@@ -93,22 +93,10 @@ impl World {
     /// A lease at the trim horizon of an empty, open shard with the hash keys 0 to 99.
     pub(super) fn new() -> Self {
         let counter = LeaseCounter(4);
-        let lease = Lease {
-            key: LeaseKey::new("shard-0"),
-            owner: Some("me".into()),
-            checkpoint_owner: None,
-            counter,
-            owner_switches: 0,
-            checkpoint: Checkpoint::TrimHorizon,
-            pending: None,
-            parents: BTreeSet::new(),
-            children: BTreeSet::new(),
-            hash_range: Some(HashKeyRange { start: 0, end: 99 }),
-            start_at: None,
-            expiry: None,
-            caught_up_at: None,
-            last_write: Some(WriteStamp { counter, worker: "me".into(), number: 1 }),
-        };
+        let mut lease = Lease::new(LeaseKey::new("shard-0"), counter, Checkpoint::TrimHorizon);
+        lease.owner = Some("me".into());
+        lease.hash_range = Some(HashKeyRange { start: 0, end: 99 });
+        lease.last_write = Some(WriteStamp { counter, worker: "me".into(), number: 1 });
         let clock = Arc::new(TestClock::start());
         let stopped = StoppedShards::new(CancellationToken::new());
         let (state, config) = (Arc::default(), WorkerConfig::default());
@@ -204,12 +192,13 @@ impl World {
         };
         let world = self.clone();
         let clock: Arc<TestClock> = Arc::clone(&self.clock);
+        let (observed, observer) = (Arc::clone(&clock), Arc::new(self.clone()));
         let parts = ConsumerParts {
             source: Arc::new(self.clone()),
             factory: Arc::new(move |shard: &ShardContext| world.processor(shard)),
             config: Arc::new(self.config.clone()),
             clock,
-            events: Events::new(Some(Arc::new(self.clone()))),
+            events: Events::new(String::new(), WorkerId::new("w"), observed, vec![observer]),
             chance: Arc::new(Chance::seeded(7)),
             dead_letter: Some(Arc::new(self.clone())),
             memory: self.memory.clone(),
@@ -384,7 +373,7 @@ impl DeadLetter for World {
 }
 
 impl Observer for World {
-    fn on_event(&self, event: &Event) {
+    fn on_event(&self, event: &Event, _: &EventContext) {
         self.state().events.push(event.clone());
     }
 }
@@ -392,15 +381,10 @@ impl Observer for World {
 #[async_trait]
 impl RecordSource for World {
     async fn describe(&self) -> Result<StreamDescription, SourceError> {
-        Ok(StreamDescription {
-            name: "stream".into(),
-            arn: "arn".into(),
-            id: None,
-            created: Timestamp::default(),
-            retention: RETENTION,
-            status: StreamStatus::Active,
-            now: Timestamp::default(),
-        })
+        let (created, now) = (Timestamp::default(), Timestamp::default());
+        let mut stream = StreamDescription::new("stream".into(), "arn".into(), created, now);
+        stream.retention = RETENTION;
+        Ok(stream)
     }
 
     async fn list_shards(&self, _filter: ShardFilter) -> Result<Vec<Shard>, SourceError> {
@@ -466,13 +450,9 @@ pub(super) fn after(number: u128) -> Checkpoint {
 
 /// A child of the world's shard with these hash keys, as the list tells it.
 pub(super) fn child(id: &str, start: u128, end: u128) -> Shard {
-    Shard {
-        id: id.into(),
-        parents: vec!["shard-0".into()],
-        hash_range: HashKeyRange { start, end },
-        starting_sequence: 1_000.into(),
-        ending_sequence: None,
-    }
+    let mut child = Shard::new(id.into(), HashKeyRange { start, end }, 1_000.into());
+    child.parents = vec!["shard-0".into()];
+    child
 }
 
 pub(super) fn throttled() -> SourceError {
