@@ -51,14 +51,12 @@ pub(crate) fn decode(row: Attributes<'_>) -> Result<Option<StreamStart>, Problem
         AT_TIMESTAMP => StartPosition::AtTimestamp(time(row, START_AT)?),
         other => return Err(Problem::value(START_POSITION, other, "a start position")),
     };
-    Ok(Some(StreamStart {
-        stream: StreamName::from(row.required_text(LEASE_KEY)?),
-        arn: StreamArn::from(row.required_text(ARN)?),
-        id: row.text(STREAM_ID)?.map(String::from),
-        created: time(row, CREATED_AT)?,
-        position,
-        bootstrapped: row.flag(BOOTSTRAPPED)?,
-    }))
+    let stream = StreamName::from(row.required_text(LEASE_KEY)?);
+    let arn = StreamArn::from(row.required_text(ARN)?);
+    let mut start = StreamStart::new(stream, arn, time(row, CREATED_AT)?, position);
+    start.id = row.text(STREAM_ID)?.map(String::from);
+    start.bootstrapped = row.flag(BOOTSTRAPPED)?;
+    Ok(Some(start))
 }
 
 fn time(row: Attributes<'_>, name: &str) -> Result<Timestamp, Problem> {
@@ -86,14 +84,11 @@ mod tests {
             StartPosition::TrimHorizon,
             StartPosition::AtTimestamp(Timestamp::from_epoch_millis(1_767_225_630_000)),
         ] {
-            let start = StreamStart {
-                stream: "orders".into(),
-                arn: "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into(),
-                id: Some("abcd1234".to_owned()),
-                created: Timestamp::from_epoch_millis(1_700_000_000_000),
-                position,
-                bootstrapped: true,
-            };
+            let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into();
+            let created = Timestamp::from_epoch_millis(1_700_000_000_000);
+            let mut start = StreamStart::new("orders".into(), arn, created, position);
+            start.id = Some("abcd1234".to_owned());
+            start.bootstrapped = true;
             assert_eq!(decode(Attributes(&item(&start))), Ok(Some(start)));
         }
     }

@@ -142,14 +142,10 @@ async fn java_stream_rows_are_kept(server: &DynamoDb) {
     put.send().await.unwrap();
     let page = store.scan(None, Reading::Eventual).await.unwrap();
     assert_eq!(page.java.len(), 1, "{page:?}");
-    let start = StreamStart {
-        stream: "orders".into(),
-        arn: "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into(),
-        id: Some("another-stream-of-that-name".into()),
-        created: Timestamp::from_epoch_millis(1_700_000_000_000),
-        position: StartPosition::TrimHorizon,
-        bootstrapped: false,
-    };
+    let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into();
+    let created = Timestamp::from_epoch_millis(1_700_000_000_000);
+    let mut start = StreamStart::new("orders".into(), arn, created, StartPosition::TrimHorizon);
+    start.id = Some("another-stream-of-that-name".into());
     assert_eq!(store.stream_start(&start.stream).await.unwrap(), None);
     let stored = store.create_stream_start(&start).await.unwrap();
     assert_eq!(stored.id.as_deref(), Some("java-saw-this"));

@@ -209,7 +209,7 @@ async fn bootstrap(
         bootstrap::start(side.config.retrieval.initial_position, description)
     };
     let asked_at = side.clock.now();
-    let start = side.store.create_stream_start(&start).await?;
+    let mut start = side.store.create_stream_start(&start).await?;
     bootstrap::check(&start, description).map_err(|it| Failure::Fatal(it.into()))?;
     if start.bootstrapped {
         return Ok(start);
@@ -222,7 +222,8 @@ async fn bootstrap(
         .collect::<Vec<_>>();
     stream::iter(writes).buffer_unordered(CREATES_MAX).try_collect::<Vec<()>>().await?;
     side.store.mark_bootstrapped(&start.stream).await?;
-    Ok(StreamStart { bootstrapped: true, ..start })
+    start.bootstrapped = true;
+    Ok(start)
 }
 
 /// Creates one of the first leases, unless the bootstrap may be long over.

@@ -257,10 +257,12 @@ pub async fn a_stream_start_is_stored_once(store: &dyn LeaseStore) {
     store.prepare().await.expect("prepare");
     let first = start(Some("stream-id"));
     assert_eq!(store.create_stream_start(&first).await.expect("create"), first);
-    let late = StreamStart { position: StartPosition::TrimHorizon, ..first.clone() };
+    let mut late = first.clone();
+    late.position = StartPosition::TrimHorizon;
     assert_eq!(store.create_stream_start(&late).await.expect("create again"), first);
     assert_eq!(store.stream_start(&first.stream).await.expect("read"), Some(first.clone()));
-    let other = StreamStart { stream: StreamName::from("payments"), id: None, ..late };
+    let mut other = late;
+    (other.stream, other.id) = (StreamName::from("payments"), None);
     assert_eq!(store.create_stream_start(&other).await.expect("create another"), other);
     assert_eq!(store.stream_start(&first.stream).await.expect("read"), Some(first));
 }
@@ -272,7 +274,8 @@ pub async fn a_stream_is_marked_as_bootstrapped(store: &dyn LeaseStore) {
     store.mark_bootstrapped(&unknown).await.expect_err("there is nothing to mark");
     assert_eq!(store.stream_start(&unknown).await.expect("read"), None, "no row is made");
     let stored = store.create_stream_start(&start(None)).await.expect("create");
-    let marked = StreamStart { bootstrapped: true, ..stored };
+    let mut marked = stored;
+    marked.bootstrapped = true;
     for _ in 0..2 {
         store.mark_bootstrapped(&marked.stream).await.expect("mark");
         assert_eq!(store.stream_start(&marked.stream).await.expect("read"), Some(marked.clone()));
@@ -347,12 +350,10 @@ fn presence(worker: &str, beat: u64) -> Presence {
 }
 
 fn start(id: Option<&str>) -> StreamStart {
-    StreamStart {
-        stream: StreamName::from("orders"),
-        arn: "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into(),
-        id: id.map(String::from),
-        created: Timestamp::from_epoch_millis(1_700_000_000_123),
-        position: StartPosition::AtTimestamp(Timestamp::from_epoch_millis(1_767_225_600_000)),
-        bootstrapped: false,
-    }
+    let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into();
+    let created = Timestamp::from_epoch_millis(1_700_000_000_123);
+    let position = StartPosition::AtTimestamp(Timestamp::from_epoch_millis(1_767_225_600_000));
+    let mut start = StreamStart::new(StreamName::from("orders"), arn, created, position);
+    start.id = id.map(String::from);
+    start
 }

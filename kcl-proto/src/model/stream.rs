@@ -130,19 +130,33 @@ impl StreamStatus {
 
 /// Where an application began to consume a stream: one row, written once before the first lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StreamStart {
     /// The stream's name; the row's key.
     pub stream: StreamName,
     /// The stream's ARN.
     pub arn: StreamArn,
-    /// The service's id of the stream, if it tells one.
+    /// The service's id of the stream; `None` if it has none.
     pub id: Option<String>,
-    /// When the stream was created, to tell it from another one of the same name.
+    /// When the stream was created, to distinguish it from a later stream of the same name.
     pub created: Timestamp,
     /// Where the first leases start, with [`InitialPosition::Latest`] resolved to a time.
     pub position: StartPosition,
     /// Whether all first leases exist.
     pub bootstrapped: bool,
+}
+
+impl StreamStart {
+    /// The start of a stream without an id of the service's, before its first leases exist.
+    #[must_use]
+    pub const fn new(
+        stream: StreamName,
+        arn: StreamArn,
+        created: Timestamp,
+        position: StartPosition,
+    ) -> Self {
+        Self { stream, arn, id: None, created, position, bootstrapped: false }
+    }
 }
 
 /// Where the first leases start.

@@ -254,7 +254,8 @@ impl LeaseStore for MemoryLeaseStore {
         let Some(stored) = table.start(stream)?.cloned() else {
             return Err(unreadable(stream.as_str(), "no start is stored"));
         };
-        let marked = StreamStart { bootstrapped: true, ..stored };
+        let mut marked = stored;
+        marked.bootstrapped = true;
         table.set(stream.to_string(), Some(Row::Stream(marked)));
         drop(table);
         Ok(())

@@ -170,16 +170,12 @@ impl World {
         let (progress, done) = watch::channel(Done::default());
         let (holder, from_consumer) = mpsc::channel(64);
         let (alive, gone) = oneshot::channel();
+        let (created, oldest) = (Timestamp::default(), StartPosition::TrimHorizon);
+        let mut start = StreamStart::new("stream".into(), "arn".into(), created, oldest);
+        start.bootstrapped = true;
         let grant = Grant {
             stream: "stream".into(),
-            start: Arc::new(StreamStart {
-                stream: "stream".into(),
-                arn: "arn".into(),
-                id: None,
-                created: Timestamp::default(),
-                position: StartPosition::TrimHorizon,
-                bootstrapped: true,
-            }),
+            start: Arc::new(start),
             retention: RETENTION,
             lease: self.lease.clone(),
             token: LeaseCounter(4),
