@@ -52,7 +52,7 @@ impl InvalidSetting {
         min: T,
     ) -> Option<Self> {
         let reason = || format!("must be at least {min:?}");
-        (value < min).then(|| Self::new(setting, &value, reason()))
+        (value < min).then(|| Self::new(setting, value, reason()))
     }
 
     /// Returns the setting if `value` is less than `min` or more than `max`.
@@ -63,7 +63,7 @@ impl InvalidSetting {
         max: T,
     ) -> Option<Self> {
         let reason = || format!("must be between {min:?} and {max:?}");
-        (value < min || value > max).then(|| Self::new(setting, &value, reason()))
+        (value < min || value > max).then(|| Self::new(setting, value, reason()))
     }
 }
 
