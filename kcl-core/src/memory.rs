@@ -1,22 +1,24 @@
-//! How much memory records may take: [`MemoryBudget`].
+//! The memory that records may hold: [`MemoryBudget`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kcl_proto::consumer::memory_pool::{Pool, ShareId};
-use kcl_proto::consumer::read_size::{Grant, Want};
+use kcl_proto::consumer::read_size::{ReadGrant, ReadRequest};
 use tokio::sync::oneshot;
 
-/// How many bytes of records the workers of a process hold at most. Clones are the same budget.
+/// A limit of the bytes of records that workers hold. Clones share the same budget.
 ///
-/// A worker has one of its own, of [`retrieval.memory_max`] bytes. Several workers of one process
-/// share one that is given to [`WorkerBuilder::memory`] of each.
+/// By default a worker has its own budget of [`retrieval.memory_max`] bytes. To share one between the
+/// workers of a process, pass it to [`WorkerBuilder::memory`] of each.
 ///
-/// A record counts from before it is asked for until its batch is done: where a processor
-/// [detaches](crate::RecordBatch::into_acks) acknowledgements, until all of the batch are given. The
-/// budget can be exceeded by one record for each shard: a shard that holds nothing may always read
-/// one, so that slow shards never keep others from working. A processor that takes over from one that
-/// left acknowledgements behind holds nothing. What a processor keeps for longer is its own affair.
+/// A record counts from before its read until its batch is done, or until the last
+/// [acknowledgement](crate::RecordBatch::into_acks) of the batch. Copies that a processor keeps for longer
+/// do not count.
+///
+/// The budget can be exceeded by one record for each shard: a shard that holds nothing may always read
+/// one record, so that slow shards never block others. Records still held by a replaced processor count
+/// against the budget, but never block its successor.
 ///
 /// [`retrieval.memory_max`]: crate::config::RetrievalConfig::memory_max
 /// [`WorkerBuilder::memory`]: crate::WorkerBuilder::memory
@@ -30,43 +32,43 @@ use tokio::sync::oneshot;
 /// ```
 #[derive(Clone, Debug)]
 pub struct MemoryBudget {
-    // Asked by consumers on all threads of a runtime, and given back in destructors, which cannot wait.
+    // A mutex, because destructors return memory and cannot await.
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug)]
 struct State {
     pool: Pool,
-    waiting: BTreeMap<ShareId, oneshot::Sender<Grant>>,
+    waiting: BTreeMap<ShareId, oneshot::Sender<ReadGrant>>,
 }
 
-/// How much of a budget is in use.
+/// The use of a budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct MemoryUsage {
-    /// The bytes that are held by records or reserved for some.
+    /// The bytes held by records or reserved for reads.
     pub used: u64,
-    /// The bytes that there are. Shards that are given one record each may exceed it.
+    /// The size of the budget, in bytes. [`used`](Self::used) may exceed it by one record for each shard.
     pub budget: u64,
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes.
+    /// Returns a budget of `bytes` bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         let pool = Pool::new(u64::try_from(bytes).unwrap_or(u64::MAX));
         Self { state: Arc::new(Mutex::new(State { pool, waiting: BTreeMap::new() })) }
     }
 
-    /// How much of it is in use.
+    /// The current use of the budget.
     #[must_use]
     pub fn usage(&self) -> MemoryUsage {
         let state = self.lock();
         MemoryUsage { used: state.pool.used(), budget: state.pool.budget() }
     }
 
-    /// One more shard that shares it.
+    /// Adds a shard that shares the budget.
     pub(crate) fn join(&self) -> MemoryShare {
         let id = self.lock().pool.join();
         MemoryShare(Arc::new(Membership { budget: self.clone(), id }))
@@ -78,22 +80,22 @@ impl MemoryBudget {
 }
 
 impl State {
-    fn give_back(&mut self, id: ShareId, bytes: u64) {
-        let granted = self.pool.give_back(id, bytes);
-        self.hand_out(granted);
+    fn release(&mut self, id: ShareId, bytes: u64) {
+        let granted = self.pool.release(id, bytes);
+        self.answer(granted);
     }
 
-    fn hand_out(&mut self, mut granted: Vec<(ShareId, Grant)>) {
+    fn answer(&mut self, mut granted: Vec<(ShareId, ReadGrant)>) {
         while let Some((id, grant)) = granted.pop() {
             let answered = self.waiting.remove(&id).is_some_and(|it| it.send(grant).is_ok());
             if !answered {
-                granted.extend(self.pool.give_back(id, grant.bytes));
+                granted.extend(self.pool.release(id, grant.bytes));
             }
         }
     }
 }
 
-/// One shard's part in a budget. It leaves when the last clone and reservation is dropped.
+/// One shard's share of a budget. The shard leaves when the last clone and reservation is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct MemoryShare(Arc<Membership>);
 
@@ -107,69 +109,69 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let mut state = self.budget.lock();
         let granted = state.pool.leave(self.id);
-        state.hand_out(granted);
+        state.answer(granted);
     }
 }
 
 impl MemoryShare {
-    /// Another part in the same budget, which holds nothing.
+    /// Another share of the same budget, which holds nothing.
     pub(crate) fn another(&self) -> Self {
         self.0.budget.join()
     }
 
-    /// Waits until there is memory for a read, and reserves it. One at a time.
+    /// Waits for memory for a read, and reserves it. A share has at most one wait at a time.
     ///
     /// # Cancel safety
     /// Dropping the future reserves nothing.
-    pub(crate) async fn reserve(&self, want: Want) -> Reserved {
-        let mut waiting = match self.ask(want) {
+    pub(crate) async fn reserve(&self, request: ReadRequest) -> Reserved {
+        let mut waiting = match self.request(request) {
             Ok(reserved) => return reserved,
             Err(waiting) => waiting,
         };
         match (&mut waiting.answer).await {
             Ok(grant) => self.reserved(grant),
-            // Asked for anew before this was answered: nothing is reserved.
-            Err(_) => self.reserved(Grant::TURN),
+            // A newer request replaced this one: nothing is reserved.
+            Err(_) => self.reserved(ReadGrant::TURN),
         }
     }
 
-    fn ask(&self, want: Want) -> Result<Reserved, Waiting<'_>> {
+    fn request(&self, request: ReadRequest) -> Result<Reserved, Request<'_>> {
         let mut state = self.0.budget.lock();
-        match state.pool.ask(self.0.id, want) {
+        match state.pool.request(self.0.id, request) {
             Some(grant) => Ok(self.reserved(grant)),
             None => {
                 let (sender, answer) = oneshot::channel();
                 state.waiting.insert(self.0.id, sender);
-                Err(Waiting { share: self, answer })
+                Err(Request { share: self, answer })
             }
         }
     }
 
-    fn reserved(&self, Grant { records, bytes }: Grant) -> Reserved {
+    fn reserved(&self, ReadGrant { records, bytes }: ReadGrant) -> Reserved {
         Reserved { share: self.clone(), records, bytes }
     }
 }
 
-/// A wait for memory. Dropping it ends the wait.
-struct Waiting<'a> {
+/// A request for memory in the queue. Dropping it withdraws the request.
+struct Request<'a> {
     share: &'a MemoryShare,
-    answer: oneshot::Receiver<Grant>,
+    answer: oneshot::Receiver<ReadGrant>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Request<'_> {
     fn drop(&mut self) {
         let id = self.share.0.id;
         let mut state = self.share.0.budget.lock();
         state.pool.withdraw(id);
         state.waiting.remove(&id);
-        // It may have come a moment ago, unseen.
+        // The grant may have arrived without being polled.
         if let Ok(grant) = self.answer.try_recv() {
-            state.give_back(id, grant.bytes);
+            state.release(id, grant.bytes);
         }
     }
 }
 
-/// Memory that is set aside for a read, then for what it brought. Dropping it gives it back.
+/// Memory reserved for a read, then for its records. Dropping it releases the memory.
 #[derive(Debug)]
 pub(crate) struct Reserved {
     share: MemoryShare,
@@ -178,18 +180,18 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    /// The most records to ask for.
+    /// The most records to read.
     pub(crate) const fn records(&self) -> usize {
         self.records
     }
 
-    /// Notes what is needed in fact.
+    /// Replaces the reservation by the bytes that the records need.
     pub(crate) fn settle(&mut self, bytes: u64) {
         let mut state = self.share.0.budget.lock();
         if bytes > self.bytes {
             state.pool.add(self.share.0.id, bytes - self.bytes);
         } else {
-            state.give_back(self.share.0.id, self.bytes - bytes);
+            state.release(self.share.0.id, self.bytes - bytes);
         }
         self.bytes = bytes;
     }
@@ -197,7 +199,7 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.share.0.budget.lock().give_back(self.share.0.id, self.bytes);
+        self.share.0.budget.lock().release(self.share.0.id, self.bytes);
     }
 }
 
@@ -208,13 +210,13 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
-    const WANT: Want = Want { records_max: 10, each: MIB, whole_max: 10 * MIB };
+    const REQUEST: ReadRequest = ReadRequest { records_max: 10, record: MIB, reply_max: 10 * MIB };
 
     #[test]
-    fn what_is_reserved_is_given_back_when_it_is_dropped() {
+    fn dropped_reservation_is_released() {
         let budget = MemoryBudget::new(128 << 20);
         let share = budget.join();
-        let mut reserved = share.reserve(WANT).now_or_never().unwrap();
+        let mut reserved = share.reserve(REQUEST).now_or_never().unwrap();
         assert_eq!((reserved.records(), budget.usage().used), (10, 30 * MIB));
         reserved.settle(7 * MIB);
         assert_eq!(budget.usage().used, 7 * MIB);
@@ -226,12 +228,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_ends_when_memory_comes_back() {
+    async fn wait_ends_when_memory_is_released() {
         let budget = MemoryBudget::new(9 << 20);
         let (one, other) = (budget.join(), budget.join());
-        let mut in_hand = one.reserve(WANT).await;
+        let mut in_hand = one.reserve(REQUEST).await;
         in_hand.settle(4 * MIB);
-        let mut ahead = Box::pin(one.reserve(WANT));
+        let mut ahead = Box::pin(one.reserve(REQUEST));
         assert!((&mut ahead).now_or_never().is_none());
         drop(in_hand);
         assert_eq!(ahead.await.records(), 1);
@@ -240,13 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_wait_takes_nothing_whether_or_not_it_was_answered() {
+    fn dropped_wait_reserves_nothing() {
         for is_answered in [false, true] {
             let budget = MemoryBudget::new(9 << 20);
             let share = budget.join();
-            let mut in_hand = share.reserve(WANT).now_or_never().unwrap();
+            let mut in_hand = share.reserve(REQUEST).now_or_never().unwrap();
             in_hand.settle(8 * MIB);
-            let mut ahead = Box::pin(share.reserve(WANT));
+            let mut ahead = Box::pin(share.reserve(REQUEST));
             assert!((&mut ahead).now_or_never().is_none());
             if is_answered {
                 in_hand.settle(0);

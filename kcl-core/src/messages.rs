@@ -3,63 +3,62 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kcl_proto::consumer::progress::{Done, UnfinishedBatch};
 use kcl_proto::consumer::retention_warning::Lag;
-use kcl_proto::consumer::under_way::Delivered;
 use kcl_proto::model::{
-    Checkpoint, ChildShard, Lease, LeaseCounter, Moment, PendingCheckpoint, StreamName,
-    StreamStart, Timestamp,
+    Checkpoint, ChildShard, Lease, LeaseCounter, Moment, PendingCheckpoint, StreamName, StreamStart,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::report::error::CheckpointError;
 
-/// How many messages a holder keeps waiting before senders wait.
+/// How many messages of its consumer a holder queues.
 pub(crate) const FROM_CONSUMER_MAX: usize = 64;
 
 /// The name of the wait for acknowledgements, which is reported like a call.
 pub(crate) const ACKNOWLEDGEMENTS: &str = "acknowledgements";
 
-/// A lease just came to be held: what its consumer needs.
+/// A newly held lease, for its consumer.
 #[derive(Debug)]
 pub(crate) struct Grant {
     /// The stream.
     pub(crate) stream: StreamName,
-    /// Which stream of that name, and how it began.
+    /// How the application began to consume the stream.
     pub(crate) start: Arc<StreamStart>,
-    /// How long the stream keeps records.
+    /// How long the stream retains records.
     pub(crate) retention: Duration,
-    /// The row as the take left it.
+    /// The row that the take wrote.
     pub(crate) lease: Lease,
-    /// The counter that the take set.
+    /// The counter that the take wrote.
     pub(crate) token: LeaseCounter,
-    /// Until when the consumer may poll the application's futures; moves with each renewal.
+    /// Until when the consumer may poll the application's futures. Each renewal moves it.
     pub(crate) deadline: watch::Receiver<Moment>,
-    /// What the consumer shall do.
+    /// The holder's order.
     pub(crate) order: watch::Receiver<Order>,
-    /// What the consumer has done, for the next renewal to store. Only the newest counts.
+    /// What is done, for the next renewal to store.
     pub(crate) progress: watch::Sender<Done>,
-    /// How the consumer is doing, for whoever asks. Only the newest counts.
+    /// The state of the consumer, for status and warnings.
     pub(crate) vitals: watch::Sender<Vitals>,
-    /// What the consumer asks for or reports.
+    /// The consumer's requests and reports.
     pub(crate) holder: mpsc::Sender<FromConsumer>,
-    /// Dropped when the consumer is gone, whatever the reason. Nothing is ever sent.
+    /// Dropped with the consumer. Nothing is sent.
     pub(crate) alive: oneshot::Sender<()>,
 }
 
-/// What a consumer shall do. Orders only ever move down this list.
+/// An order of the holder. Orders only move down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
     /// Process.
     Run,
-    /// Finish the batch in hand, start no other, call `shutdown_requested`, then report
-    /// [`FromConsumer::Drained`]. At `until` the application's future is dropped.
+    /// Finish the batch in hand, start no other, call `shutdown_requested`, and report
+    /// [`FromConsumer::Drained`]. The application's future is dropped at `until`.
     Drain {
-        /// When the time is up.
+        /// The end of the drain.
         until: Moment,
     },
-    /// The lease is gone: cancel the application's future, drop it, call `lease_lost`, end.
+    /// The lease is gone: cancel and drop the application's future, call `lease_lost`, and end.
     Lost {
-        /// When the drain's time was up: from then on the lease may be another's.
+        /// The end of the drain: afterwards another worker may hold the lease.
         until: Option<Moment>,
     },
 }
@@ -75,49 +74,38 @@ impl Order {
     }
 }
 
-/// What is done and may be checkpointed by the way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Done {
-    /// Up to where; none if nothing is.
-    pub(crate) checkpoint: Option<Checkpoint>,
-    /// About how many records that are.
-    pub(crate) records: u64,
-    /// When the consumer was last at the end of its shard.
-    pub(crate) caught_up_at: Option<Timestamp>,
-}
-
-/// How a consumer is doing.
+/// The state of a consumer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Vitals {
-    /// How far it is behind the end of the shard, if that is known.
+    /// How far it is behind the end of the shard, or `None` if that is not known.
     pub(crate) lag: Option<Lag>,
-    /// The call of the application's code that has not ended yet.
+    /// The running call of the application's code.
     pub(crate) call: Option<Calling>,
-    /// The oldest batch that is acknowledged record by record and not done.
-    pub(crate) under_way: Option<Delivered>,
+    /// The oldest batch of detached records that are not all done.
+    pub(crate) unfinished: Option<UnfinishedBatch>,
 }
 
 impl Vitals {
-    /// How old the oldest record that is not done may be.
+    /// An upper bound of the age of the oldest record that is not done.
     pub(crate) fn oldest(&self) -> Option<Lag> {
-        self.under_way.map(|batch| batch.lag).or(self.lag)
+        self.unfinished.map(|batch| batch.lag).or(self.lag)
     }
 
-    /// What has gone on for longest: a call, or the wait for acknowledgements.
+    /// The longest running call, or wait for acknowledgements.
     pub(crate) fn longest(&self) -> Option<Calling> {
-        let since = self.under_way.and_then(|batch| batch.at);
+        let since = self.unfinished.and_then(|batch| batch.since);
         let wait = since.map(|since| Calling { name: ACKNOWLEDGEMENTS, since });
         self.call.into_iter().chain(wait).min_by_key(|call| call.since)
     }
 
-    /// How far its shard is behind, for people: while records are under way, how old they are.
+    /// How far the shard is behind, for people: the age of the unfinished records, if there are any.
     pub(crate) fn behind(&self, now: Moment) -> Option<Duration> {
-        let under_way = self.under_way.map(|batch| batch.lag.age(now));
-        under_way.or_else(|| self.lag.map(|lag| lag.behind))
+        let unfinished = self.unfinished.map(|batch| batch.lag.age(now));
+        unfinished.or_else(|| self.lag.map(|lag| lag.behind))
     }
 }
 
-/// Where a consumer tells how it is doing.
+/// Where a consumer reports.
 #[derive(Clone, Debug)]
 pub(crate) struct Reports {
     /// See [`Grant::progress`].
@@ -126,40 +114,40 @@ pub(crate) struct Reports {
     pub(crate) vitals: watch::Sender<Vitals>,
 }
 
-/// A call of the application's code.
+/// A running call of the application's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Calling {
-    /// Which, such as `process_records`.
+    /// Its name, such as `process_records`.
     pub(crate) name: &'static str,
-    /// Since when.
+    /// When it began.
     pub(crate) since: Moment,
 }
 
-/// What a consumer asks of its holder or tells it.
+/// A request or report of a consumer.
 #[derive(Debug)]
 pub(crate) enum FromConsumer {
     /// Store this checkpoint now.
     Checkpoint {
-        /// Up to where.
+        /// The checkpoint.
         checkpoint: Checkpoint,
         /// Answered once it is stored, or cannot be.
         reply: oneshot::Sender<Result<(), CheckpointError>>,
     },
-    /// Store this checkpoint as prepared now.
+    /// Store this prepared checkpoint now.
     Prepare {
-        /// Up to where, and the application's state.
+        /// The checkpoint, and the application's state.
         pending: PendingCheckpoint,
         /// Answered once it is stored. Dropped if it cannot be.
         reply: oneshot::Sender<()>,
     },
-    /// The shard is finished and the application agrees: create the children's leases, store
-    /// `SHARD_END`, and give up the lease. The children cover the shard's hash range.
+    /// Every record of the shard is done, and the processor returned `Ok` for its end: create the
+    /// children's leases, store `SHARD_END`, and release the lease.
     ShardEnded {
-        /// The children.
+        /// The children, which cover the shard's hash range.
         children: Vec<ChildShard>,
     },
-    /// What [`Order::Drain`] asked for is done; the final progress stands in [`Grant::progress`].
+    /// The drain is complete. [`Grant::progress`] holds the final progress.
     Drained,
-    /// The consumer cannot go on and gives the lease up: release it.
-    GaveUp,
+    /// The consumer cannot process the shard: release the lease.
+    Failed,
 }

@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::types::{
     TableDescription, TableStatus, Tag,
 };
 use kcl_core::backend::LeaseStoreError;
+use kcl_proto::consumer::backoff::Backoff;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};
@@ -22,10 +23,6 @@ use crate::item::LEASE_KEY;
 
 /// How long one attempt may take here: finding the first credentials may be slow.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The first pause between two looks; it doubles.
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
-/// The longest pause between two looks.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The table as it must be before leases are read or written.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +45,7 @@ impl Table<'_> {
 
     /// Looks until the table is ready. `status` is the table's as last seen.
     async fn wait(self, status: &mut String) -> Result<(), LeaseStoreError> {
-        let mut pause = PAUSE_FIRST;
+        let mut pauses = Backoff::TABLE_STATUS.pauses();
         loop {
             match (self.describe().await?, &self.config.setup) {
                 (None, TableSetup::MustExist) => return Err(self.missing()),
@@ -68,8 +65,7 @@ impl Table<'_> {
                     }
                 }
             }
-            sleep(pause).await;
-            pause = pause.saturating_mul(2).min(PAUSE_MAX);
+            sleep(pauses.next().unwrap_or_default()).await; // The pauses never end.
         }
     }
 

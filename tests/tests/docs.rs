@@ -10,7 +10,7 @@ mod tests {
     use kcl_core::config::WorkerConfig;
     use kcl_dynamo::{DynamoLeaseStoreConfig, NewTable};
     use kcl_kinesis::{KinesisSourceConfig, StreamId};
-    use kcl_proto::consumer::lifecycle::{Action, Event, LastWord, State};
+    use kcl_proto::consumer::lifecycle::{Action, Event, State};
     use kcl_sim::{Fault, Scenario};
 
     fn root() -> PathBuf {
@@ -118,26 +118,8 @@ mod tests {
         assert_eq!(told, set);
     }
 
-    fn words(action: Action) -> &'static str {
-        match action {
-            Action::Initialize => "initialize",
-            Action::Deliver => "deliver",
-            Action::Pause => "pause",
-            Action::EndShard => "end the shard",
-            Action::RequestShutdown => "request shutdown",
-            Action::Leave(LastWord::ShardEnded) => "report the shard's end",
-            Action::Leave(LastWord::Drained) => "report drained",
-            Action::Leave(LastWord::GaveUp) => "report failed",
-            Action::Abandon(LastWord::ShardEnded) => "abandon, the shard's end",
-            Action::Abandon(LastWord::Drained) => "abandon, drained",
-            Action::Abandon(LastWord::GaveUp) => "abandon, failed",
-            Action::AnnounceLoss => "announce the loss",
-            Action::Stop => "stop",
-        }
-    }
-
     const STATES: [State; 5] =
-        [State::Initializing, State::Processing, State::Ending, State::Draining, State::GivingUp];
+        [State::Initializing, State::Processing, State::Ending, State::Draining, State::Failing];
 
     /// What the page puts into words below its table.
     const LAST_STATES: [State; 3] = [State::Leaving, State::Losing, State::Stopped];
@@ -149,7 +131,7 @@ mod tests {
         Event::PauseOver,
         Event::EndReached,
         Event::DrainAsked,
-        Event::Hopeless,
+        Event::Unrecoverable,
         Event::TimeUp,
         Event::DeadlinePassed,
         Event::LeaseLost,
@@ -163,7 +145,7 @@ mod tests {
             let mut row = vec![format!("{event:?}")];
             for state in STATES {
                 let (next, action) = state.on(event);
-                row.push(format!("{next:?}: {}", words(action)));
+                row.push(format!("{next:?}: {action:?}"));
             }
             table.push(row);
             for state in LAST_STATES {

@@ -1,168 +1,90 @@
-//! One shard's consumer: one task for each held lease.
+//! The consumer of one shard: one task for each held lease.
 //!
-//! What an event means is decided by [`decide::lifecycle`](kcl_proto::consumer::lifecycle); this task
-//! carries out its actions, each of which ends with the next event.
+//! [`lifecycle`](kcl_proto::consumer::lifecycle) decides what to do next. The consumer carries out one
+//! action after the other, and each ends with the next event.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use kcl_proto::consumer::failure_policy::{self, Verdict};
-use kcl_proto::consumer::lifecycle::{Action, Event as Happened, LastWord, State};
-use kcl_proto::model::{Checkpoint, ChildShard, Moment, Position, ShardInfo};
+use kcl_proto::consumer::failure_policy::{self, Exhausted, Portion, Verdict};
+use kcl_proto::consumer::lifecycle::{Action, ConsumerEnd, Event as Happened, State};
+use kcl_proto::model::{Checkpoint, ChildShard, OnExhausted, Position, Record, ShardInfo};
 use kcl_proto::shards::start_position::resume;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::backend::Clock;
-use crate::backend::DeadLetter;
-use crate::backend::RecordSource;
-use crate::config::WorkerConfig;
-use crate::data_side::attend::Patience;
-use crate::data_side::batch_in_hand::Hand;
+use crate::data_side::batch_in_hand::BatchInHand;
+use crate::data_side::call_outcome::{CallFailure, Interrupt, Outcome};
 use crate::data_side::deadline_guard::Guard;
-use crate::data_side::erased::ErasedFactory;
-use crate::data_side::processor_call::{Delivery, Mishap, Outcome};
-use crate::data_side::reader::FetchParts;
-use crate::data_side::reader::{Fetch, Next};
+use crate::data_side::parts::{ConsumerParts, ReadParts};
+use crate::data_side::processor_call::{ProcessorCall, Until};
+use crate::data_side::reader::{Batch, Next, Reader, Unrecoverable};
+use crate::data_side::retries::{Call, Retries};
 use crate::data_side::shard_end;
-use crate::memory::MemoryBudget;
-use crate::messages::{ACKNOWLEDGEMENTS, Calling, FromConsumer, Grant, Reports, Vitals};
-use crate::processor::record_failures::Desk;
+use crate::messages::{FromConsumer, Grant, Order, Reports};
+use crate::processor::RecordBatch;
+use crate::processor::checkpointer::Checkpointer;
+use crate::processor::record_failures::RecordFailures;
 use crate::report::event::Event;
-use crate::report::log::Events;
-use crate::tasks::chance::Chance;
-use crate::tasks::sleep::sleep_until;
-use crate::tasks::stopped_shards::StoppedShards;
+use crate::tasks::stopped_shards::FatalFailure;
 
-/// What every consumer of a worker needs.
-#[derive(Clone, Debug)]
-pub(crate) struct ConsumerParts {
-    pub(crate) source: Arc<dyn RecordSource>,
-    pub(crate) factory: Arc<dyn ErasedFactory>,
-    pub(crate) dead_letter: Option<Arc<dyn DeadLetter>>,
-    pub(crate) config: Arc<WorkerConfig>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) events: Events,
-    pub(crate) chance: Arc<Chance>,
-    pub(crate) memory: MemoryBudget,
-    pub(crate) stopped: StoppedShards,
-}
-
-/// Consumes a shard for as long as its lease is held.
+/// Consumes a shard while its lease is held.
 ///
 /// # Cancel safety
-/// Dropping the future ends the consumer like a crash: what was not stored is delivered again.
+/// Dropping the future ends the consumer like a crash: records that are not stored as done are
+/// delivered again.
 pub(crate) async fn run(grant: Grant, parts: ConsumerParts) {
     Consumer::new(grant, parts).run().await;
 }
 
-pub(crate) struct Consumer {
-    pub(super) parts: FetchParts,
-    pub(super) guard: Guard,
-    pub(super) delivery: Delivery,
-    /// None for a shard that is finished.
-    pub(super) fetch: Option<Fetch>,
-    pub(super) hand: Hand,
-    pub(super) stopped: StoppedShards,
-    /// Proven to cover the shard.
+struct Consumer {
+    parts: ReadParts,
+    calls: ProcessorCall,
+    records: Arc<RecordFailures>,
+    /// `None` for a shard that has ended.
+    reader: Option<Reader>,
+    hand: BatchInHand,
+    retries: Retries,
+    /// The shards that cover the shard's hash keys, once they are known.
     children: Option<Vec<ChildShard>>,
-    pub(super) failure: Option<Failure>,
-    /// How often in a row the processor failed: at its beginning, at its end, and at its work.
-    starts: Tries,
-    ends: Tries,
-    pub(super) failures: u32,
-    pub(super) vitals: watch::Sender<Vitals>,
     holder: mpsc::Sender<FromConsumer>,
-    /// Tells the holder, by being dropped, that this consumer is gone.
+    /// Dropped with the consumer, which tells the holder that it is gone.
     _alive: oneshot::Sender<()>,
-}
-
-/// How often in a row a call failed, and since when.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tries {
-    count: u32,
-    since: Option<Moment>,
-}
-
-impl Tries {
-    /// One more failure; returns for how long it has been so.
-    fn failed(&mut self, now: Moment) -> Duration {
-        self.count = self.count.saturating_add(1);
-        now - *self.since.get_or_insert(now)
-    }
-}
-
-/// What failed last and is to be told once it is known when it comes again.
-pub(crate) struct Failure {
-    pub(crate) call: Call,
-    pub(crate) attempt: u32,
-    pub(crate) error: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
-    Initialize,
-    ProcessRecords,
-    ShardEnded,
-    ShutdownRequested,
-    /// The dead letter, with this record.
-    DeadLetter(Position),
-    /// None: acknowledgements are waited for.
-    Acknowledgements,
-}
-
-impl Call {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Initialize => "initialize",
-            Self::ProcessRecords => "process_records",
-            Self::ShardEnded => "shard_ended",
-            Self::ShutdownRequested => "shutdown_requested",
-            Self::DeadLetter(_) => "dead letter",
-            Self::Acknowledgements => ACKNOWLEDGEMENTS,
-        }
-    }
 }
 
 impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Self {
         let Grant { stream, start, retention, lease, token, deadline, order, .. } = grant;
         let Grant { progress, vitals, holder, alive, .. } = grant;
-        let ConsumerParts { source, factory, dead_letter, config, clock, events, chance, .. } =
-            parts;
-        let ConsumerParts { memory, stopped, .. } = parts;
-        let info = ShardInfo::new(stream, lease.key.shard(), token.into());
+        let ConsumerParts { source, factory, dead_letter, config, clock, .. } = parts;
+        let ConsumerParts { events, chance, memory, stopped, .. } = parts;
         let delivery = &config.delivery;
-        let guard = Guard::new(Arc::clone(&clock), deadline, order, delivery.cancel_grace);
-        let desk = Desk {
-            info,
+        let records = Arc::new(RecordFailures {
+            info: ShardInfo::new(stream, lease.key.shard(), token.into()),
             config: Arc::clone(&config),
             clock: Arc::clone(&clock),
             events: events.clone(),
             chance: Arc::clone(&chance),
             dead_letter,
+            stopped,
             skipped: AtomicU64::new(0),
-        };
-        let to_holder = (holder.downgrade(), Reports { progress, vitals: vitals.clone() });
-        let delivery = Delivery::new(factory, delivery.checkpoints, desk, &lease, to_holder);
-        let lease = Arc::new(lease);
-        let checkpoint = lease.checkpoint;
-        let memory = memory.join();
+        });
+        let guard = Guard::new(Arc::clone(&clock), deadline, order, delivery.cancel_grace);
+        let checkpointer = Checkpointer::new(delivery.checkpoints, &lease, holder.downgrade());
+        let reports = Reports { progress, vitals };
+        let calls = ProcessorCall::new(factory, Arc::clone(&records), guard, reports, checkpointer);
+        let (lease, memory) = (Arc::new(lease), memory.join());
         let parts =
-            FetchParts { source, clock, events, chance, config, memory, lease, start, retention };
+            ReadParts { source, clock, events, chance, config, memory, lease, start, retention };
+        let checkpoint = parts.lease.checkpoint;
         let mut consumer = Self {
             parts,
-            guard,
-            delivery,
-            fetch: None,
-            hand: Hand::default(),
-            stopped,
+            calls,
+            records,
+            reader: None,
+            hand: BatchInHand::default(),
+            retries: Retries::default(),
             children: None,
-            failure: None,
-            starts: Tries::default(),
-            ends: Tries::default(),
-            failures: 0,
-            vitals,
             holder,
             _alive: alive,
         };
@@ -189,23 +111,23 @@ impl Consumer {
             Action::Pause => self.pause().await,
             Action::EndShard => self.end_shard().await,
             Action::RequestShutdown => self.request_shutdown(state).await,
-            Action::Leave(word) => {
-                self.delivery.publish(None);
-                self.delivery.close();
-                self.tell(word).await;
-                self.settled().await
+            Action::Leave(end) => {
+                self.calls.report(None);
+                self.calls.close();
+                self.report_end(end).await;
+                self.lease_settled().await
             }
-            Action::Abandon(word) => {
-                if word == LastWord::Drained {
-                    self.delivery.publish(None);
+            Action::Abandon(end) => {
+                if end == ConsumerEnd::Drained {
+                    self.calls.report(None);
                 }
-                self.delivery.close();
-                self.tell(word).await;
-                self.delivery.announce_loss().await;
+                self.calls.close();
+                self.report_end(end).await;
+                self.calls.lease_lost().await;
                 Happened::Succeeded
             }
             Action::AnnounceLoss => {
-                self.delivery.announce_loss().await;
+                self.calls.lease_lost().await;
                 Happened::Succeeded
             }
             Action::Stop => Happened::Succeeded,
@@ -213,175 +135,342 @@ impl Consumer {
     }
 
     async fn initialize(&mut self) -> Happened {
-        self.calls(Call::Initialize);
-        let outcome = self.delivery.initialize(&mut self.guard).await;
-        let mut tries = self.starts;
-        let happened = self.tried(outcome, Call::Initialize, &mut tries);
-        self.starts = tries;
+        let outcome = self.calls.initialize().await;
+        self.retried(outcome, Call::Initialize)
+    }
+
+    /// Delivers the first records in hand, or of the next batch.
+    async fn deliver(&mut self) -> Happened {
+        let is_retry = self.hand.take_retry();
+        if self.hand.is_empty() {
+            match self.next_batch().await {
+                Ok(batch) => self.hand.put(batch),
+                Err(happened) => return happened,
+            }
+        } else if !is_retry {
+            // A drain ends the batch in hand between two portions.
+            match self.calls.guard.standing() {
+                Ok(Order::Drain { .. }) => return Happened::DrainAsked,
+                Ok(Order::Run | Order::Lost { .. }) => {}
+                Err(stop) => return stop.into(),
+            }
+        }
+        let in_flight_max = self.parts.config.delivery.in_flight_max;
+        if self.calls.in_flight() >= in_flight_max {
+            let acknowledged = self.calls.acknowledged(Until::Drain, in_flight_max).await;
+            if let Err(interrupt) = acknowledged {
+                return self.interrupted(interrupt);
+            }
+        }
+        match self.hand.portion(self.calls.done().position()) {
+            Some(Portion::Deliver { count, attempt }) => self.deliver_portion(count, attempt).await,
+            Some(Portion::Abandon(exhausted)) => self.abandon_first(exhausted).await,
+            Some(Portion::Pass) => self.pass_first(),
+            // The application checkpointed all of it before it failed.
+            None => self.portion_done(None),
+        }
+    }
+
+    async fn next_batch(&mut self) -> Result<Batch, Happened> {
+        loop {
+            // A drain ends the wait between two batches.
+            if let Order::Drain { .. } = self.calls.guard.standing()? {
+                return Err(Happened::DrainAsked);
+            }
+            let Some(reader) = &mut self.reader else { return Err(Happened::EndReached) };
+            match reader.take() {
+                Some(Next::Batch(batch)) => {
+                    self.calls.report_lag(batch.records.behind_latest(), batch.read_at);
+                    return Ok(batch);
+                }
+                Some(Next::CaughtUp(at)) => {
+                    self.calls.report_lag(Some(Duration::ZERO), self.parts.clock.now());
+                    self.calls.report(Some(at));
+                }
+                Some(Next::End(_)) => return Err(Happened::EndReached),
+                Some(Next::Unrecoverable(reason)) => {
+                    if reason == Unrecoverable::LostData {
+                        self.records.stopped.insert(self.parts.lease.key.clone());
+                    }
+                    return Err(Happened::Unrecoverable);
+                }
+                None => {
+                    if self.calls.in_flight() == 0 {
+                        self.calls.report(None); // The last acknowledgements may not be reported yet.
+                    }
+                    let read = self.calls.wait(reader.step()).await;
+                    read.map_err(|interrupt| self.interrupted(interrupt))?;
+                }
+            }
+        }
+    }
+
+    async fn deliver_portion(&mut self, count: usize, attempt: u32) -> Happened {
+        let Some(delivery) = self.hand.delivery(count, attempt) else { return Happened::Succeeded };
+        let portion = delivery.records.clone();
+        let read_ahead = async {
+            if let Some(reader) = &mut self.reader {
+                reader.read_ahead().await;
+            }
+        };
+        match self.calls.process(delivery, read_ahead).await {
+            Outcome::Succeeded => self.portion_done(portion.last_position()),
+            Outcome::Stopped(stop) => stop.into(),
+            Outcome::Failed(failure) => self.portion_failed(&portion, failure, Happened::Failed),
+            Outcome::Broken(failure) => {
+                let happened = self.portion_failed(&portion, failure, Happened::Panicked);
+                self.start_over();
+                happened
+            }
+        }
+    }
+
+    fn portion_done(&mut self, last: Option<Position>) -> Happened {
+        self.retries.deliveries = 0;
+        self.hand.finish(last);
+        let caught_up_at = self.hand.take_finished();
+        self.calls.report(caught_up_at);
+        Happened::Succeeded
+    }
+
+    fn portion_failed(
+        &mut self,
+        portion: &RecordBatch,
+        failure: CallFailure,
+        happened: Happened,
+    ) -> Happened {
+        if let Some(positions) = failure.in_flight.clone() {
+            return self.records_failed(&positions, failure, happened);
+        }
+        let position = |record: &Record| record.position;
+        let blamed = portion.iter().map(position).find(|it| failure.named.contains(it));
+        // The records before the first one that the error names are done.
+        let before = portion.iter().map(position).take_while(|it| Some(*it) < blamed).last();
+        if let Some(before) = before {
+            self.calls.acknowledge(before);
+            self.hand.finish(Some(before));
+            self.calls.report(None);
+        }
+        let done = self.calls.done().position().max(before);
+        let left = portion.iter().map(position).filter(|position| Some(*position) > done);
+        let named = blamed.into_iter().collect();
+        let failure = CallFailure { named, ..failure };
+        self.records_failed(&left.collect::<Vec<_>>(), failure, happened)
+    }
+
+    /// Retries, abandons or stops after the records at `positions` failed.
+    fn records_failed(
+        &mut self,
+        positions: &[Position],
+        failure: CallFailure,
+        happened: Happened,
+    ) -> Happened {
+        let first = positions.first().copied();
+        let attempt = first.map_or(1, |first| self.hand.attempt(first));
+        let policy = &self.parts.config.delivery.failure;
+        let verdict = self.hand.failed(positions, &failure, policy, self.parts.clock.now());
+        let (call, error) = (Call::ProcessRecords, failure.error);
+        let is_stopped = matches!(verdict, Verdict::StopShard | Verdict::StopWorker);
+        if let Some(first) = first.filter(|_| is_stopped) {
+            return self.stop(call, Some(first), error, verdict);
+        }
+        self.retries.deliveries = 0;
+        if let Verdict::Retry { tries } = verdict {
+            self.retries.deliveries = tries;
+        } else if verdict == Verdict::Abandon && happened == Happened::Failed {
+            return Happened::Succeeded; // The next portion follows without a pause.
+        }
+        self.retries.failed(call, attempt, error);
         happened
     }
 
-    /// Tells what failed, and waits before it is tried again.
-    async fn pause(&mut self) -> Happened {
-        let pause =
-            self.delivery.desk().pause(self.failures.max(self.starts.count).max(self.ends.count));
-        self.tell_failure(Some(pause));
-        match self.rest(pause).await {
-            Ok(()) => {
-                self.hand.try_again();
-                Happened::PauseOver
+    /// Stores the first record in the dead letter, or skips it.
+    async fn abandon_first(&mut self, exhausted: Exhausted) -> Happened {
+        let Some(record) = self.hand.first() else { return Happened::Succeeded };
+        let position = record.position;
+        if self.parts.config.delivery.failure.then == OnExhausted::DeadLetter {
+            let store = self.records.store(record, &exhausted);
+            match self.calls.dead_letter(store).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    let attempt = self.retries.deliveries.saturating_add(1);
+                    self.retries.deliveries = attempt;
+                    return self.retries.failed(Call::DeadLetter(position), attempt, error);
+                }
+                Err(interrupt) => return self.interrupted(interrupt),
             }
-            Err(happened) => happened,
         }
+        self.records.abandoned(position, exhausted);
+        self.hand.abandoned(position);
+        self.pass_first()
     }
 
-    /// Lets a pause pass, while what is under way goes on.
-    async fn rest(&mut self, pause: Duration) -> Result<(), Happened> {
-        if self.delivery.reached().in_flight == 0 {
-            return self.guard.pause(pause).await;
+    /// Continues after the first record.
+    fn pass_first(&mut self) -> Happened {
+        let position = self.hand.first().map(|record| record.position);
+        if let Some(position) = position {
+            self.calls.acknowledge(position);
         }
-        let end = self.parts.clock.now() + pause;
-        let (guard, over) = (&mut self.guard, sleep_until(&*self.parts.clock, end));
-        let attended = self.delivery.attend(guard, Patience::WhileInTime(end), over).await;
-        self.attended(attended)
+        self.portion_done(position)
+    }
+
+    /// Reports the last failure, and waits before the retry.
+    async fn pause(&mut self) -> Happened {
+        let pause = self.records.pause(self.retries.count());
+        self.retries.report(&self.records, Some(pause));
+        match self.calls.pause(pause).await {
+            Ok(()) => {
+                self.hand.retry();
+                Happened::PauseOver
+            }
+            Err(interrupt) => self.interrupted(interrupt),
+        }
     }
 
     async fn end_shard(&mut self) -> Happened {
-        if let Err(happened) = self.prove_children().await {
+        if let Err(happened) = self.find_children().await {
             return happened;
         }
-        self.calls(Call::ShardEnded);
-        let outcome = self.delivery.end_shard(&mut self.guard).await;
-        let mut tries = self.ends;
-        let happened = self.tried(outcome, Call::ShardEnded, &mut tries);
-        self.ends = tries;
+        let outcome = self.calls.end_shard().await;
+        let happened = self.retried(outcome, Call::ShardEnded);
         if happened != Happened::Succeeded {
             return happened;
         }
-        self.acknowledged(Patience::UntilAsked).await
+        self.all_acknowledged(Until::Drain).await
     }
 
-    /// Finds the shards that go on with this one's hash keys: only then it has ended for certain.
-    async fn prove_children(&mut self) -> Result<(), Happened> {
+    /// Finds the shards that cover this one's hash keys, which proves that it has ended.
+    async fn find_children(&mut self) -> Result<(), Happened> {
         if self.children.is_some() {
             return Ok(());
         }
-        let told = match self.fetch.as_mut().and_then(Fetch::take) {
+        let reported = match self.reader.as_mut().and_then(Reader::take) {
             Some(Next::End(children)) => children,
-            Some(Next::Batch(_) | Next::CaughtUp(_) | Next::Hopeless(_)) | None => Vec::new(),
+            Some(Next::Batch(_) | Next::CaughtUp(_) | Next::Unrecoverable(_)) | None => Vec::new(),
         };
-        let done = self.delivery.reached().done;
-        let proof = shard_end::prove(&self.parts, &told, done);
-        let proven = if self.delivery.reached().in_flight == 0 {
-            self.guard.wait(proof).await?
-        } else {
-            let guard = &mut self.guard;
-            let attended = self.delivery.attend(guard, Patience::UntilAsked, proof).await;
-            self.attended(attended)?
-        };
-        self.children = Some(proven.ok_or(Happened::Hopeless)?);
+        let done = self.calls.done();
+        let found = self.calls.wait(shard_end::children(&self.parts, &reported, done)).await;
+        let children = found.map_err(|interrupt| self.interrupted(interrupt))?;
+        self.children = Some(children.ok_or(Happened::Unrecoverable)?);
         Ok(())
     }
 
     async fn request_shutdown(&mut self, state: State) -> Happened {
-        // An order to let go names its own time.
+        // A drain has a time limit of its own.
         let time = self.parts.config.shutdown.drain;
-        let until = (state == State::GivingUp).then(|| self.parts.clock.now() + time);
-        self.calls(Call::ShutdownRequested);
-        let outcome = self.delivery.request_shutdown(&mut self.guard, until).await;
+        let until = (state == State::Failing).then(|| self.parts.clock.now() + time);
+        let outcome = self.calls.request_shutdown(until).await;
         let mut happened = self.happened(outcome, Call::ShutdownRequested, 1);
-        self.tell_failure(None);
+        self.retries.report(&self.records, None);
         if matches!(happened, Happened::Succeeded | Happened::Failed) {
-            happened = self.acknowledged(Patience::UntilTimeUp(until)).await;
-            self.tell_failure(None);
+            happened = self.all_acknowledged(Until::TimeUp(until)).await;
+            self.retries.report(&self.records, None);
         }
         happened
     }
 
-    /// Says the last word to the holder, unless that is gone.
-    async fn tell(&mut self, word: LastWord) {
-        let message = match word {
-            LastWord::ShardEnded => {
+    /// Waits until no record is in flight.
+    async fn all_acknowledged(&mut self, until: Until) -> Happened {
+        if self.calls.in_flight() == 0 {
+            return Happened::Succeeded;
+        }
+        match self.calls.acknowledged(until, 1).await {
+            Ok(()) => Happened::Succeeded,
+            Err(interrupt) => self.interrupted(interrupt),
+        }
+    }
+
+    /// Reports how the consumer ends, unless the holder is gone.
+    async fn report_end(&mut self, end: ConsumerEnd) {
+        let message = match end {
+            ConsumerEnd::ShardEnded => {
                 let children = self.children.take().unwrap_or_default();
                 let shard = self.parts.lease.key.shard();
                 let ids = children.iter().map(|child| child.id.clone()).collect();
                 self.parts.events.emit(&Event::ShardEnded { shard, children: ids });
                 FromConsumer::ShardEnded { children }
             }
-            LastWord::Drained => FromConsumer::Drained,
-            LastWord::GaveUp => FromConsumer::GaveUp,
+            ConsumerEnd::Drained => FromConsumer::Drained,
+            ConsumerEnd::Failed => FromConsumer::Failed,
         };
         tokio::select! {
             biased;
-            _ = self.holder.send(message) => {} // A holder that is gone knows more than this.
-            () = self.guard.lease_gone() => {}
+            _ = self.holder.send(message) => {} // An error means that the holder is gone.
+            () = self.calls.guard.lease_gone() => {}
         }
     }
 
     /// Waits until the holder is done with the lease.
-    async fn settled(&mut self) -> Happened {
+    async fn lease_settled(&mut self) -> Happened {
         tokio::select! {
             biased;
             () = self.holder.closed() => {}
-            () = self.guard.lease_gone() => {}
+            () = self.calls.guard.lease_gone() => {}
         }
         Happened::Succeeded
     }
 
-    /// Notes that a call begins; [`happened`](Self::happened) notes its end.
-    pub(crate) fn calls(&self, call: Call) {
-        let since = self.parts.clock.now();
-        let calling = Calling { name: call.name(), since };
-        self.vitals.send_modify(|vitals| vitals.call = Some(calling));
-    }
-
-    pub(crate) fn call_is_over(&self) {
-        self.vitals.send_modify(|vitals| vitals.call = None);
-    }
-
-    /// What a call comes to that is made again when it fails, as long as the policy allows.
-    fn tried(&mut self, outcome: Outcome, call: Call, tries: &mut Tries) -> Happened {
-        let (Outcome::Failed(Mishap { error, .. }) | Outcome::Broken(Mishap { error, .. })) =
-            &outcome
+    /// The event after `initialize` or `shard_ended`, which is retried as often as the policy allows.
+    fn retried(&mut self, outcome: Outcome, call: Call) -> Happened {
+        let (Outcome::Failed(CallFailure { error, .. })
+        | Outcome::Broken(CallFailure { error, .. })) = &outcome
         else {
-            *tries = Tries::default();
+            self.retries.reset(call);
             return self.happened(outcome, call, 0);
         };
-        let failing_for = tries.failed(self.parts.clock.now());
+        let (tries, failing_for) = self.retries.count_failure(call, self.parts.clock.now());
         let policy = &self.parts.config.delivery.failure;
-        let stops_worker = match failure_policy::call_failed(tries.count, failing_for, policy) {
-            Verdict::StopShard => false,
-            Verdict::StopWorker => true,
-            Verdict::Again { .. } | Verdict::SetAside => {
-                return self.happened(outcome, call, tries.count);
-            }
-        };
-        self.call_is_over();
-        self.stop(call, None, error.clone(), stops_worker)
+        let verdict = failure_policy::call_failed(tries, failing_for, policy);
+        if matches!(verdict, Verdict::StopShard | Verdict::StopWorker) {
+            return self.stop(call, None, error.clone(), verdict);
+        }
+        self.happened(outcome, call, tries)
     }
 
     fn happened(&mut self, outcome: Outcome, call: Call, attempt: u32) -> Happened {
-        self.call_is_over();
         match outcome {
             Outcome::Succeeded => Happened::Succeeded,
             Outcome::Stopped(stop) => stop.into(),
-            Outcome::Failed(Mishap { error, .. }) => {
-                self.failure = Some(Failure { call, attempt, error });
-                Happened::Failed
-            }
-            Outcome::Broken(Mishap { error, .. }) => {
-                self.failure = Some(Failure { call, attempt, error });
+            Outcome::Failed(CallFailure { error, .. }) => self.retries.failed(call, attempt, error),
+            Outcome::Broken(CallFailure { error, .. }) => {
+                self.retries.failed(call, attempt, error);
                 self.start_over();
                 Happened::Panicked
             }
         }
     }
 
-    /// Makes sure that a new processor gets everything that the former one has not done.
-    pub(crate) fn start_over(&mut self) {
-        if let Some(checkpoint) = self.delivery.reached().restart {
-            self.hand.clear();
-            // Acknowledgements that the former one gave away may hold memory for ever.
+    fn interrupted(&mut self, interrupt: Interrupt) -> Happened {
+        match interrupt {
+            Interrupt::DrainAsked => Happened::DrainAsked,
+            Interrupt::Stopped(stop) => stop.into(),
+            Interrupt::Broken(failure) => {
+                let positions = failure.in_flight.clone().unwrap_or_default();
+                let happened = self.records_failed(&positions, failure, Happened::Panicked);
+                self.start_over();
+                happened
+            }
+        }
+    }
+
+    fn stop(
+        &self,
+        call: Call,
+        position: Option<Position>,
+        error: String,
+        verdict: Verdict,
+    ) -> Happened {
+        let (shard, call) = (self.parts.lease.key.shard(), call.name());
+        let failure = FatalFailure { shard, call, position, error };
+        self.records.stop(failure, verdict == Verdict::StopWorker);
+        Happened::Unrecoverable
+    }
+
+    /// Reads again what the dropped processor had not done, if it is not in hand.
+    fn start_over(&mut self) {
+        if let Some(checkpoint) = self.calls.take_restart() {
+            self.hand.discard();
+            // The dropped processor's acknowledgements may hold memory without end.
             self.parts.memory = self.parts.memory.another();
             self.read_after(checkpoint);
         }
@@ -389,32 +478,14 @@ impl Consumer {
 
     fn read_after(&mut self, checkpoint: Checkpoint) {
         let initial = self.parts.config.retrieval.initial_position;
-        let caught_up_at = self.delivery.reports.progress.borrow().caught_up_at;
-        self.fetch = resume(&self.parts.lease, checkpoint, initial).map(|mut resume| {
+        let caught_up_at = self.calls.caught_up_at();
+        self.reader = resume(&self.parts.lease, checkpoint, initial).map(|mut resume| {
             if let Some(seam) = &mut resume.seam {
                 seam.caught_up_at = seam.caught_up_at.max(caught_up_at);
             }
-            match &mut self.fetch {
-                Some(former) => former.again(self.parts.clone(), resume),
-                None => Fetch::new(self.parts.clone(), resume),
-            }
-        });
-    }
-
-    fn tell_failure(&mut self, pause: Option<Duration>) {
-        let Some(Failure { call, attempt, error }) = self.failure.take() else { return };
-        let shard = self.parts.lease.key.shard();
-        self.parts.events.emit(&match (call, pause) {
-            (Call::ProcessRecords, retry_in) => {
-                let retry_in = retry_in.unwrap_or_default();
-                Event::BatchFailed { shard, attempt, error, retry_in }
-            }
-            (Call::DeadLetter(position), retry_in) => {
-                Event::DeadLetterFailed { shard, position, attempt, error, retry_in }
-            }
-            (_, retry_in) => {
-                let call = call.name();
-                Event::ProcessorFailed { shard, call, attempt, error, retry_in }
+            match &mut self.reader {
+                Some(former) => former.restarted(self.parts.clone(), resume),
+                None => Reader::new(self.parts.clone(), resume),
             }
         });
     }

@@ -1,16 +1,17 @@
-//! Starts a consumer for each lease that comes to be held, on the application's runtime.
+//! Starts a consumer for each newly held lease, on the application's runtime.
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::data_side::consumer::{self, ConsumerParts};
-use crate::data_side::processor_call::LOSS_TIME_MAX;
+use crate::data_side::consumer;
+use crate::data_side::parts::ConsumerParts;
+use crate::data_side::processor_call::LEASE_LOST_MAX;
 use crate::messages::Grant;
 use crate::report::log::shard_span;
 use crate::tasks::supervisor::{TaskEnd, Tasks};
 
-/// Runs consumers until the lease side is over and all of them have ended, or their time is up: one
-/// that the application blocks never ends.
+/// Runs consumers until the lease side and all of them have ended. A consumer whose thread the
+/// application blocks never ends, so the wait for the last ones is bounded.
 pub(crate) async fn run(mut grants: mpsc::Receiver<Grant>, parts: ConsumerParts) {
     let mut consumers = Tasks::default();
     loop {
@@ -23,23 +24,23 @@ pub(crate) async fn run(mut grants: mpsc::Receiver<Grant>, parts: ConsumerParts)
                 }
                 None => break,
             },
-            end = consumers.ended() => tell(end),
+            end = consumers.ended() => report(end),
         }
     }
     let rest = async {
         while consumers.len() > 0 {
-            tell(consumers.ended().await);
+            report(consumers.ended().await);
         }
     };
-    let time = LOSS_TIME_MAX + parts.config.delivery.cancel_grace;
+    let time = LEASE_LOST_MAX + parts.config.delivery.cancel_grace;
     if timeout(time, rest).await.is_err() {
         let left = consumers.len();
-        tracing::error!(left, "processors block their threads: only the process's exit ends them");
+        tracing::error!(left, "processors block their threads until the process exits");
     }
 }
 
-/// Tells of a panic. The holder has noticed: it releases the lease, and somebody resumes the shard.
-fn tell(end: TaskEnd) {
+/// Logs a panic. The holder notices by itself, and releases the lease.
+fn report(end: TaskEnd) {
     if let Some(message) = end.panic {
         tracing::error!(reason = message, "consumer panicked");
     }

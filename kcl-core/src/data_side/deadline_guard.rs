@@ -1,4 +1,4 @@
-//! Polls the application's futures, and stops polling them the moment they may not run any more.
+//! Polls the application's futures, and stops polling them at the moment when they may not run.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -8,59 +8,38 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use kcl_proto::consumer::backoff;
-use kcl_proto::consumer::lifecycle::Event as Happened;
 use kcl_proto::model::Moment;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Clock;
+use crate::data_side::call_outcome::{Interrupt, Stop};
 use crate::messages::Order;
 use crate::tasks::sleep::sleep_until;
 use crate::tasks::supervisor::panic_message;
 
-/// Why the application may not run any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// The lease is lost.
-    Lost,
-    /// The lease's deadline passed without a word from the holder.
-    DeadlinePassed,
-    /// The time to let go is up.
-    TimeUp,
-}
-
 /// How a call of the application's code ended.
 #[derive(Debug)]
-pub(super) enum Call<T> {
-    /// It returned this, in time.
-    Done(T),
-    /// It panicked, and said this.
+pub(super) enum CallEnd<T> {
+    /// It returned in time.
+    Returned(T),
+    /// It panicked with this message.
     Panicked(String),
-    /// It was dropped, or never began, or came too late to count.
+    /// It was dropped, never began, or returned too late to count.
     Stopped(Stop),
 }
 
-impl From<Stop> for Happened {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Lost => Self::LeaseLost,
-            Stop::DeadlinePassed => Self::DeadlinePassed,
-            Stop::TimeUp => Self::TimeUp,
-        }
-    }
-}
-
-/// What bounds one consumer: its lease's deadline and its orders.
+/// The bounds of one consumer: its lease's deadline and the holder's order.
 ///
-/// The fence clock is asked before each poll of the application's future, and once more when that is
-/// ready: a timer alone would come too late in a process that was stopped or a machine that slept.
+/// The guard reads the fence clock before each poll of the application's future, and again when the
+/// future is ready: a timer alone fires too late after the process or the machine was suspended.
 #[derive(Debug)]
 pub(super) struct Guard {
     clock: Arc<dyn Clock>,
     deadline: watch::Receiver<Moment>,
     order: watch::Receiver<Order>,
     grace: Duration,
-    /// Until when a future may still run after a loss: set when the loss is noticed.
+    /// Until when a future may run after a loss. Set when the loss is noticed.
     grace_until: Option<Moment>,
 }
 
@@ -74,16 +53,16 @@ impl Guard {
         Self { clock, deadline, order, grace, grace_until: None }
     }
 
-    /// Runs the application's future until it ends or may not run any more, at `until` at the latest.
+    /// Runs the application's future until it ends or may not run, at `until` at the latest.
     ///
-    /// On loss `cancelled` is set, and the future dropped after a grace that ends at the deadline at
-    /// the latest. What it returns after that does not count.
+    /// On loss it cancels `cancelled`, and drops the future after the grace, at the deadline at the
+    /// latest. A value that the future returns after a loss does not count.
     pub(super) async fn call<T>(
         &mut self,
         cancelled: &CancellationToken,
         until: Option<Moment>,
         work: impl Future<Output = T> + Send,
-    ) -> Call<T> {
+    ) -> CallEnd<T> {
         let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
         loop {
             let (limit, stop) = self.limit(until);
@@ -101,26 +80,26 @@ impl Guard {
             return match end {
                 None => {
                     cancelled.cancel();
-                    Call::Stopped(stop)
+                    CallEnd::Stopped(stop)
                 }
-                Some(Err(panic)) => Call::Panicked(panic_message(&*panic)),
-                // A success is acted upon only after another look at the clock.
+                Some(Err(panic)) => CallEnd::Panicked(panic_message(&*panic)),
+                // A success counts only if the lease is still held.
                 Some(Ok(value)) => {
-                    self.standing_of_lease().map_or(Call::Done(value), Call::Stopped)
+                    self.lease_stop().map_or(CallEnd::Returned(value), CallEnd::Stopped)
                 }
             };
         }
     }
 
-    /// Waits for something that is not the application's, or until the consumer has to let go.
+    /// Waits for work that is not the application's, or until the holder asks for a drain.
     pub(super) async fn wait<T>(
         &mut self,
         work: impl Future<Output = T> + Send,
-    ) -> Result<T, Happened> {
+    ) -> Result<T, Interrupt> {
         let mut work = pin!(work);
         loop {
-            if let Order::Drain { .. } = self.standing()? {
-                return Err(Happened::DrainAsked);
+            if let Order::Drain { .. } = self.standing().map_err(Interrupt::Stopped)? {
+                return Err(Interrupt::DrainAsked);
             }
             let (limit, _) = self.limit(None);
             tokio::select! {
@@ -133,16 +112,15 @@ impl Guard {
         }
     }
 
-    /// Waits before something is tried again. While the holder asks to let go, only if there is time
-    /// to try it.
-    pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), Happened> {
+    /// Waits before the next attempt. During a drain, only if it leaves time for that attempt.
+    pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), Interrupt> {
         let end = self.clock.now() + pause;
         loop {
             let now = self.clock.now();
-            if let Order::Drain { until } = self.standing()?
+            if let Order::Drain { until } = self.standing().map_err(Interrupt::Stopped)?
                 && !backoff::fits(end - now, until - now)
             {
-                return Err(Happened::DrainAsked);
+                return Err(Interrupt::DrainAsked);
             }
             if now >= end {
                 return Ok(());
@@ -157,14 +135,14 @@ impl Guard {
         }
     }
 
-    /// The orders, to be waited for.
+    /// A receiver of the holder's orders.
     pub(super) fn orders(&self) -> watch::Receiver<Order> {
         self.order.clone()
     }
 
     /// Waits until the lease is lost or its deadline has passed.
     pub(super) async fn lease_gone(&mut self) {
-        while self.standing_of_lease().is_none() {
+        while self.lease_stop().is_none() {
             let deadline = *self.deadline.borrow_and_update();
             tokio::select! {
                 biased;
@@ -175,9 +153,9 @@ impl Guard {
         }
     }
 
-    /// What is ordered, or why nothing may go on.
+    /// The holder's order, or why the application's code may not run.
     pub(super) fn standing(&mut self) -> Result<Order, Stop> {
-        if let Some(stop) = self.standing_of_lease() {
+        if let Some(stop) = self.lease_stop() {
             return Err(stop);
         }
         match self.ordered() {
@@ -186,7 +164,7 @@ impl Guard {
         }
     }
 
-    fn standing_of_lease(&mut self) -> Option<Stop> {
+    fn lease_stop(&mut self) -> Option<Stop> {
         if let Order::Lost { .. } = self.ordered() {
             return Some(Stop::Lost);
         }
@@ -194,7 +172,7 @@ impl Guard {
         (self.clock.now() >= deadline).then_some(Stop::DeadlinePassed)
     }
 
-    /// Up to when the application may run as things stand, and why no longer.
+    /// Until when the application's code may run, and why no longer.
     fn limit(&mut self, until: Option<Moment>) -> (Moment, Stop) {
         let deadline = *self.deadline.borrow_and_update();
         let time_up = |until| (deadline.min(until), Stop::TimeUp);
@@ -215,14 +193,14 @@ impl Guard {
         }
     }
 
-    /// The order as it stands. A holder that is gone holds nothing.
+    /// The current order. A holder that is gone holds no lease.
     fn ordered(&mut self) -> Order {
         let order = *self.order.borrow_and_update();
         if self.order.has_changed().is_err() { order.lost() } else { order }
     }
 }
 
-/// Polls `work` as long as `limit` is not reached; none when it is.
+/// Polls `work` before `limit`. Returns `None` once `limit` is reached.
 async fn before<T>(
     clock: &dyn Clock,
     limit: Moment,

@@ -1,4 +1,4 @@
-//! Expands the aggregated records of one shard, and counts what could not be.
+//! Expands the aggregated records of one shard, and counts those that cannot be expanded.
 
 use std::mem;
 use std::vec::IntoIter;
@@ -10,20 +10,20 @@ use crate::config::{Aggregation, RetrievalConfig};
 use crate::report::event::Event;
 use crate::report::log::Events;
 
-/// Expands what is read from one shard.
+/// Expands the records of one shard.
 #[derive(Debug)]
 pub(super) struct Expander {
-    /// None if aggregates are delivered as they are.
+    /// `None` if aggregates are delivered unchanged.
     deaggregator: Option<Deaggregator>,
     malformed: Tally,
     out_of_range: Tally,
 }
 
-/// How many there were, and how many when that was last told.
+/// A count, and its value at the last report.
 #[derive(Debug)]
 struct Tally {
     count: u64,
-    told: u64,
+    reported: u64,
 }
 
 impl Expander {
@@ -36,8 +36,8 @@ impl Expander {
         Self { deaggregator, malformed, out_of_range }
     }
 
-    /// The next records of those that were `read`, each aggregate replaced by its user records: as many
-    /// aggregates as bring at least `enough`, or all.
+    /// Returns the first records of `read`, with each aggregate replaced by its user records. Stops
+    /// once there are `enough`.
     pub(super) fn expand(
         &mut self,
         read: &mut IntoIter<Record>,
@@ -63,18 +63,18 @@ impl Expander {
                     malformed = Some((sequence, reason));
                 }
             }
-            // The others may be like this one. Growing step by step copies what is there each time.
+            // Reserves as if the others were like this one: growing step by step copies every time.
             let each = records.len() - before;
-            let wanted = enough.saturating_sub(records.len()).saturating_add(each);
-            records.reserve(each.saturating_mul(read.len()).min(wanted));
+            let missing = enough.saturating_sub(records.len()).saturating_add(each);
+            records.reserve(each.saturating_mul(read.len()).min(missing));
         }
         let shard = || lease.key.shard();
         if let Some((last, reason)) = malformed.filter(|_| self.malformed.is_due()) {
-            let count = self.malformed.tell();
+            let count = self.malformed.report();
             events.emit(&Event::MalformedAggregates { shard: shard(), count, last, reason });
         }
         if let Some(last) = dropped.filter(|_| self.out_of_range.is_due()) {
-            let count = self.out_of_range.tell();
+            let count = self.out_of_range.report();
             events.emit(&Event::OutOfRangeDropped { shard: shard(), count, last });
         }
         records
@@ -83,20 +83,20 @@ impl Expander {
 
 impl Tally {
     const fn new() -> Self {
-        Self { count: 0, told: 0 }
+        Self { count: 0, reported: 0 }
     }
 
     fn add(&mut self, more: usize) {
         self.count = self.count.saturating_add(more as u64);
     }
 
-    /// Whether it is time to tell: of the first, then each time that there are twice as many.
+    /// Whether a report is due: for the first one, then whenever the count doubles.
     const fn is_due(&self) -> bool {
-        self.count >= self.told.saturating_mul(2) && self.count > self.told
+        self.count >= self.reported.saturating_mul(2) && self.count > self.reported
     }
 
-    const fn tell(&mut self) -> u64 {
-        self.told = self.count;
+    const fn report(&mut self) -> u64 {
+        self.reported = self.count;
         self.count
     }
 }
@@ -106,16 +106,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_and_then_each_doubling() {
+    fn the_first_and_each_doubling_are_reported() {
         let mut tally = Tally::new();
         assert!(!tally.is_due());
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for _ in 0..1_000 {
             tally.add(1);
             if tally.is_due() {
-                told.push(tally.tell());
+                reported.push(tally.report());
             }
         }
-        assert_eq!(told, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
+        assert_eq!(reported, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
     }
 }

@@ -1,14 +1,18 @@
 //! Reads and processes shards, on the application's runtime: one consumer for each lease held.
 
-mod attend;
 mod batch_in_hand;
-pub(crate) mod consumer;
+mod call_outcome;
+mod consumer;
 pub(crate) mod consumers;
 mod deadline_guard;
 mod deaggregate;
 pub(crate) mod erased;
-pub(crate) mod processor_call;
+pub(crate) mod parts;
+mod processor_call;
+mod progress_reports;
+mod read_schedule;
 mod reader;
+mod retries;
 mod shard_end;
 #[cfg(test)]
 mod tests;

@@ -1,151 +1,147 @@
-//! The processor of one shard: made, called under the [guard](super::deadline_guard), replaced after a panic.
+//! The processor of one shard: creates it, calls it under the [guard](super::deadline_guard), and
+//! replaces it after a panic.
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use kcl_proto::consumer::checkpointing::{Marks, Reached};
+use kcl_proto::consumer::backoff;
+use kcl_proto::consumer::progress::{AckFailure, Progress, UnfinishedBatch};
 use kcl_proto::consumer::retention_warning::Lag;
-use kcl_proto::consumer::under_way::Delivered;
-use kcl_proto::model::{CheckpointPolicy, Lease, Moment, Position};
-use tokio::sync::{mpsc, watch};
+use kcl_proto::model::{Checkpoint, Moment, Position, Timestamp};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::BoxError;
-use crate::backend::FailedRecord;
-use crate::data_side::attend::{Attended, Patience, watch_acks};
-use crate::data_side::deadline_guard::{Call, Guard, Stop};
+use crate::backend::Clock;
+use crate::data_side::call_outcome::{CallFailure, Interrupt, Outcome};
+use crate::data_side::deadline_guard::{CallEnd, Guard};
 use crate::data_side::erased::{ErasedFactory, ErasedProcessor};
+use crate::data_side::progress_reports::ProgressReports;
 use crate::memory::Reserved;
-use crate::messages::{FromConsumer, Reports};
-use crate::processor::RecordBatch;
-use crate::processor::ShardContext;
-use crate::processor::ack::Ledger;
-use crate::processor::checkpointer::{Checkpointer, Pending};
-use crate::processor::partial_failure;
-use crate::processor::record_failures::Desk;
+use crate::messages::{ACKNOWLEDGEMENTS, Calling, Order, Reports};
+use crate::processor::ack::DeliveredBatch;
+use crate::processor::checkpointer::Checkpointer;
+use crate::processor::record_failures::RecordFailures;
+use crate::processor::{RecordBatch, ShardContext};
 use crate::report::log::chain;
+use crate::tasks::sleep::sleep_until;
 use crate::tasks::supervisor::panic_message;
 
-/// How long the processor may take to hear that the lease is lost.
-pub(super) const LOSS_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long `lease_lost` may run.
+pub(super) const LEASE_LOST_MAX: Duration = Duration::from_secs(10);
 
-/// How a call of the processor ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Well.
-    Succeeded,
-    /// With an error.
-    Failed(Mishap),
-    /// With a panic, or with records that will not be acknowledged. There is no processor any more.
-    Broken(Mishap),
-    /// It may not run any more.
-    Stopped(Stop),
-}
-
-/// What an error said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mishap {
-    /// All of it, as one line.
-    pub(super) error: String,
-    /// The records that it names.
-    pub(super) named: Vec<Position>,
-    /// The records at fault, if they were under way since an earlier call.
-    pub(super) in_flight: Option<Vec<Position>>,
-    /// Whether their attempts are used up.
-    pub(super) is_final: bool,
-}
-
-impl From<String> for Mishap {
-    fn from(error: String) -> Self {
-        Self { error, named: Vec::new(), in_flight: None, is_final: false }
-    }
-}
-
-/// Makes processors for one ownership of one shard, and calls them.
-pub(super) struct Delivery {
+/// Creates the processors of one ownership of one shard, and calls them.
+pub(super) struct ProcessorCall {
     factory: Arc<dyn ErasedFactory>,
-    policy: CheckpointPolicy,
-    /// What is prepared, for each processor to be told. Shared with its checkpointer.
-    pending: watch::Sender<Option<Pending>>,
-    holder: mpsc::WeakSender<FromConsumer>,
-    desk: Arc<Desk>,
-    pub(super) reports: Reports,
-    /// How far the last processor had come when it was dropped.
-    last: Reached,
-    pub(super) current: Option<Current>,
+    failures: Arc<RecordFailures>,
+    pub(super) guard: Guard,
+    reports: Reports,
+    /// The checkpointer and the progress of the current processor, or of the next one.
+    checkpointer: Checkpointer,
+    current: Option<Current>,
+    /// Where to read again for the next processor, if its predecessor left anything undone.
+    restart: Option<Checkpoint>,
 }
 
-pub(super) struct Current {
-    pub(super) processor: Box<dyn ErasedProcessor>,
-    pub(super) context: ShardContext,
-    /// Whoever waits for the end of this ownership hears of it, even if the task is dropped.
-    _over: DropGuard,
+struct Current {
+    processor: Box<dyn ErasedProcessor>,
+    context: ShardContext,
+    /// Cancels the context even if the consumer's task is dropped.
+    _ended: DropGuard,
 }
 
-impl Delivery {
-    /// Goes on from what the lease says.
-    pub(super) fn new(
+/// A batch for the processor.
+pub(super) struct Delivery {
+    /// The records.
+    pub(super) records: RecordBatch,
+    /// How far the records are behind.
+    pub(super) lag: Lag,
+    /// The memory that they hold.
+    pub(super) memory: Arc<Reserved>,
+}
+
+/// What ends a wait early.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    /// The holder asks for a drain.
+    Drain,
+    /// The holder asks for a drain that leaves no time for an attempt at this moment.
+    DrainBefore(Moment),
+    /// The time of the drain is up, at this moment at the latest.
+    TimeUp(Option<Moment>),
+}
+
+/// What happened first while records were in flight.
+enum First<T> {
+    Value(T),
+    DrainAsked,
+    AckFailed(AckFailure),
+    Background(Result<(), BoxError>),
+}
+
+impl ProcessorCall {
+    /// Starts with the progress of `checkpointer`, and without a processor.
+    pub(super) const fn new(
         factory: Arc<dyn ErasedFactory>,
-        policy: CheckpointPolicy,
-        desk: Desk,
-        lease: &Lease,
-        (holder, reports): (mpsc::WeakSender<FromConsumer>, Reports),
+        failures: Arc<RecordFailures>,
+        guard: Guard,
+        reports: Reports,
+        checkpointer: Checkpointer,
     ) -> Self {
-        let last = Marks::new(policy, lease.checkpoint).reached();
-        let pending =
-            lease.pending.clone().map(|pending| Pending::inherited(pending, lease.checkpoint));
-        let (pending, desk) = (watch::Sender::new(pending), Arc::new(desk));
-        Self { factory, policy, pending, holder, desk, reports, last, current: None }
+        Self { factory, failures, guard, reports, checkpointer, current: None, restart: None }
     }
 
-    /// Makes a processor and initializes it.
-    pub(super) async fn initialize(&mut self, guard: &mut Guard) -> Outcome {
+    /// Creates a processor and calls `initialize`.
+    pub(super) async fn initialize(&mut self) -> Outcome {
         self.retire();
-        // Not even the factory is called by a worker that does not hold the lease.
-        if let Err(stop) = guard.standing() {
+        // A worker without the lease does not even call the factory.
+        if let Err(stop) = self.guard.standing() {
             return Outcome::Stopped(stop);
         }
+        let _call = self.begin("initialize");
         let context = self.context();
-        let over = context.cancelled.clone().drop_guard();
-        let made = catch_unwind(AssertUnwindSafe(|| self.factory.create(&context)));
-        let processor = match made {
+        let ended = context.cancelled.clone().drop_guard();
+        let created = catch_unwind(AssertUnwindSafe(|| self.factory.create(&context)));
+        let processor = match created {
             Ok(processor) => processor,
             Err(panic) => return Outcome::Broken(panic_message(&*panic).into()),
         };
-        let current = self.current.insert(Current { processor, context, _over: over });
+        let current = self.current.insert(Current { processor, context, _ended: ended });
         let Current { processor, context, .. } = current;
         let work = async { processor.initialize(context).await };
-        let call = guard.call(&context.cancelled, None, work).await;
-        let outcome = self.outcome(call);
+        let end = self.guard.call(&context.cancelled, None, work).await;
+        let outcome = self.outcome(end);
         if matches!(outcome, Outcome::Failed(_)) {
             self.retire();
         }
         outcome
     }
 
-    /// Delivers a batch, which is so old and takes this memory. `beside` runs as long as the processor does.
+    /// Calls `process_records`. `beside` runs as long as the processor does.
     pub(super) async fn process(
         &mut self,
-        guard: &mut Guard,
-        (batch, lag, memory): (RecordBatch, Lag, &Arc<Reserved>),
+        delivery: Delivery,
         beside: impl Future<Output = ()> + Send,
     ) -> Outcome {
-        let reports = self.reports.clone();
+        let Delivery { records, lag, memory } = delivery;
+        let _call = self.begin("process_records");
+        let reports = self.progress_reports();
         let Some(Current { processor, context, .. }) = &mut self.current else {
             return Outcome::Failed("there is no processor".to_owned().into());
         };
-        let Some(last) = batch.last_position() else { return Outcome::Succeeded };
-        let (marks, count) = (context.checkpointer.marks.clone(), batch.len());
-        marks.send_modify(|marks| marks.deliver(last));
-        let delivered = Delivered { last, lag, at: Some(self.desk.clock.now()) };
-        let ledger = Ledger::new(marks.clone(), Arc::downgrade(memory), delivered);
-        let batch = batch.recorded_in(Arc::new(ledger));
+        let Some(last) = records.last_position() else { return Outcome::Succeeded };
+        let (progress, count) = (&reports.progress, records.len());
+        progress.send_modify(|progress| progress.deliver(last));
+        let batch = UnfinishedBatch { last, lag, since: Some(self.failures.clock.now()) };
+        let delivered = DeliveredBatch::new(progress.clone(), Arc::downgrade(&memory), batch);
+        let records = records.delivered_as(Arc::new(delivered));
         let work = async {
             let beside = async {
                 beside.await;
@@ -153,195 +149,315 @@ impl Delivery {
             };
             tokio::select! {
                 biased;
-                done = processor.process_records(batch, context) => Ok(done),
-                failure = watch_acks(marks.clone(), reports) => Err(failure),
+                done = processor.process_records(records, context) => Ok(done),
+                failure = reports.report_acks() => Err(failure),
                 never = beside => match never {},
             }
         };
-        match guard.call(&context.cancelled, None, work).await {
-            Call::Done(Err(failure)) => Outcome::Broken(self.unacknowledged(failure)),
-            Call::Done(Ok(Err(error))) if marks.borrow().is_detached(last) => {
-                self.retire(); // Nobody knows what becomes of the acknowledgements that it gave away.
-                Outcome::Broken(mishap(&error))
+        match self.guard.call(&context.cancelled, None, work).await {
+            CallEnd::Returned(Err(failure)) => Outcome::Broken(self.ack_failed(failure)),
+            CallEnd::Returned(Ok(Err(error))) if progress.borrow().is_detached(last) => {
+                self.retire(); // Its acknowledgements are somewhere, and may never be given.
+                Outcome::Broken((&error).into())
             }
-            Call::Done(Ok(done)) => {
+            CallEnd::Returned(Ok(done)) => {
                 if done.is_ok() {
-                    marks.send_modify(|marks| marks.process(last, count));
+                    progress.send_modify(|progress| progress.process(last, count));
                 }
-                self.outcome(Call::Done(done))
+                self.outcome(CallEnd::Returned(done))
             }
-            Call::Panicked(said) => self.outcome(Call::Panicked(said)),
-            Call::Stopped(stop) => Outcome::Stopped(stop),
+            CallEnd::Panicked(message) => self.outcome(CallEnd::Panicked(message)),
+            CallEnd::Stopped(stop) => Outcome::Stopped(stop),
         }
     }
 
-    /// Stores a record in the dead letter, while what is under way goes on.
-    pub(super) async fn set_aside(&mut self, guard: &mut Guard, failed: &FailedRecord) -> Outcome {
-        let Some(dead_letter) = self.desk.dead_letter.clone() else {
-            return Outcome::Failed("there is no dead letter".to_owned().into());
-        };
-        // Its panics are not the processor's.
-        let store = AssertUnwindSafe(async { dead_letter.store(failed).await }).catch_unwind();
-        match self.attend(guard, Patience::UntilTimeUp(None), store).await {
-            Attended::Done(Ok(Ok(()))) => Outcome::Succeeded,
-            Attended::Done(Ok(Err(error))) => Outcome::Failed(chain(&*error).into()),
-            Attended::Done(Err(panic)) => {
-                Outcome::Failed(format!("panicked: {}", panic_message(&*panic)).into())
-            }
-            Attended::Broken(mishap) => Outcome::Broken(mishap),
-            Attended::Stopped(stop) => Outcome::Stopped(stop),
-            Attended::DrainAsked => Outcome::Stopped(Stop::TimeUp), // Nobody listens for that here.
-        }
+    /// Calls `shard_ended`.
+    pub(super) async fn end_shard(&mut self) -> Outcome {
+        let _call = self.begin("shard_ended");
+        self.call(None, |processor, context| processor.shard_ended(context)).await
     }
 
-    /// Tells the processor that the shard ended.
-    pub(super) async fn end_shard(&mut self, guard: &mut Guard) -> Outcome {
-        self.call(guard, None, |processor, context| processor.shard_ended(context)).await
-    }
-
-    /// Tells the processor that the shard goes to another worker; it gets time up to `until`.
-    pub(super) async fn request_shutdown(
-        &mut self,
-        guard: &mut Guard,
-        until: Option<Moment>,
-    ) -> Outcome {
-        self.call(guard, until, |processor, context| processor.shutdown_requested(context)).await
+    /// Calls `shutdown_requested`, which may run until `until`.
+    pub(super) async fn request_shutdown(&mut self, until: Option<Moment>) -> Outcome {
+        let _call = self.begin("shutdown_requested");
+        self.call(until, |processor, context| processor.shutdown_requested(context)).await
     }
 
     async fn call(
         &mut self,
-        guard: &mut Guard,
         until: Option<Moment>,
-        ask: impl for<'a> FnOnce(
+        method: impl for<'a> FnOnce(
             &'a mut dyn ErasedProcessor,
             &'a ShardContext,
         ) -> BoxFuture<'a, Result<(), BoxError>>
         + Send,
     ) -> Outcome {
+        let reports = self.progress_reports();
         let Some(Current { processor, context, .. }) = &mut self.current else {
-            return Outcome::Succeeded; // It panicked, and hears nothing any more.
+            return Outcome::Succeeded; // It panicked before, and receives no further call.
         };
-        let (marks, reports) = (context.checkpointer.marks.clone(), self.reports.clone());
         let work = async {
-            // What is acknowledged meanwhile is published; a failure is told by what comes next.
+            // The next wait reports a failed acknowledgement.
             let beside = async {
-                watch_acks(marks, reports).await;
+                reports.report_acks().await;
                 pending::<Infallible>().await
             };
             tokio::select! {
                 biased;
-                done = ask(&mut **processor, context) => done,
+                done = method(&mut **processor, context) => done,
                 never = beside => match never {},
             }
         };
-        let call = guard.call(&context.cancelled, until, work).await;
-        self.outcome(call)
+        let end = self.guard.call(&context.cancelled, until, work).await;
+        self.outcome(end)
     }
 
-    /// Tells the processor that the lease is lost: the one call that no deadline bounds.
-    pub(super) async fn announce_loss(&mut self) {
+    /// Calls `lease_lost`, which no deadline bounds.
+    pub(super) async fn lease_lost(&mut self) {
         self.close();
         if let Some(Current { processor, context, .. }) = &mut self.current {
-            let told = AssertUnwindSafe(async { processor.lease_lost(&context.info).await });
-            // A panic or a hang here concerns nobody any more.
-            drop(timeout(LOSS_TIME_MAX, told.catch_unwind()).await);
+            let call = AssertUnwindSafe(async { processor.lease_lost(&context.info).await });
+            // The ownership has ended: a panic or a hang changes nothing.
+            drop(timeout(LEASE_LOST_MAX, call.catch_unwind()).await);
         }
     }
 
-    /// Ends this ownership for the application: nothing can be checkpointed any more.
-    pub(super) fn close(&self) {
-        if let Some(current) = &self.current {
-            current.context.cancelled.cancel();
-            current.context.checkpointer.marks.send_modify(Marks::end);
+    /// Waits for `work`, or until the holder asks for a drain.
+    pub(super) async fn wait<T: Send>(
+        &mut self,
+        work: impl Future<Output = T> + Send,
+    ) -> Result<T, Interrupt> {
+        if self.in_flight() == 0 {
+            return self.guard.wait(work).await;
         }
+        self.attend(Until::Drain, work).await
     }
 
-    /// Notes that records up to `position` are done, whoever says so.
-    pub(super) fn acknowledge(&self, position: Position) {
-        if let Some(current) = &self.current {
-            current.context.checkpointer.marks.send_modify(|marks| {
-                marks.deliver(position);
-                marks.process(position, 1);
+    /// Waits before the next attempt. During a drain, only if it leaves time for that attempt.
+    pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), Interrupt> {
+        if self.in_flight() == 0 {
+            return self.guard.pause(pause).await;
+        }
+        let clock = Arc::clone(&self.failures.clock);
+        let end = clock.now() + pause;
+        self.attend(Until::DrainBefore(end), sleep_until(&*clock, end)).await
+    }
+
+    /// Waits until fewer than `records` records are in flight.
+    pub(super) async fn acknowledged(
+        &mut self,
+        until: Until,
+        records: usize,
+    ) -> Result<(), Interrupt> {
+        let _call = self.begin(ACKNOWLEDGEMENTS);
+        let reports = self.progress_reports();
+        self.attend(until, reports.room(records)).await
+    }
+
+    /// Waits for the dead letter.
+    pub(super) async fn dead_letter<T: Send>(
+        &mut self,
+        store: impl Future<Output = T> + Send,
+    ) -> Result<T, Interrupt> {
+        let _call = self.begin("dead letter");
+        self.attend(Until::TimeUp(None), store).await
+    }
+
+    /// Waits for `work` while acknowledgements are reported and the processor's `background` runs.
+    async fn attend<T: Send>(
+        &mut self,
+        until: Until,
+        work: impl Future<Output = T> + Send,
+    ) -> Result<T, Interrupt> {
+        let mut work = pin!(work);
+        let mut is_idle = self.in_flight() == 0;
+        let clock = Arc::clone(&self.failures.clock);
+        let limit = match until {
+            Until::Drain | Until::DrainBefore(_) => None,
+            Until::TimeUp(limit) => limit,
+        };
+        loop {
+            let (reports, orders) = (self.progress_reports(), self.guard.orders());
+            let Some(Current { processor, context, .. }) = &mut self.current else {
+                return Ok(work.await);
+            };
+            let first = async {
+                tokio::select! {
+                    biased;
+                    failure = reports.report_acks() => First::AckFailed(failure),
+                    () = drain_asked(orders, until, &*clock) => First::DrainAsked,
+                    value = &mut work => First::Value(value),
+                    end = processor.background(context), if !is_idle => First::Background(end),
+                }
+            };
+            return Err(match self.guard.call(&context.cancelled, limit, first).await {
+                CallEnd::Returned(First::Value(value)) => return Ok(value),
+                CallEnd::Returned(First::DrainAsked) => Interrupt::DrainAsked,
+                CallEnd::Returned(First::Background(Ok(()))) => {
+                    is_idle = true;
+                    continue;
+                }
+                CallEnd::Returned(First::Background(Err(error))) => {
+                    Interrupt::Broken(self.background_failed(chain(&*error)))
+                }
+                CallEnd::Returned(First::AckFailed(failure)) => {
+                    Interrupt::Broken(self.ack_failed(failure))
+                }
+                CallEnd::Panicked(message) => {
+                    Interrupt::Broken(self.background_failed(format!("panicked: {message}")))
+                }
+                CallEnd::Stopped(stop) => Interrupt::Stopped(stop),
             });
         }
     }
 
-    /// What becomes of records that fail.
-    pub(super) fn desk(&self) -> &Desk {
-        &self.desk
+    /// Drops the processor after an acknowledgement failed.
+    fn ack_failed(&mut self, failure: AckFailure) -> CallFailure {
+        self.retire();
+        let AckFailure { position, error, is_final } = failure;
+        CallFailure { error, named: vec![position], in_flight: Some(vec![position]), is_final }
     }
 
-    /// How far the current processor has come, or the last one had.
-    pub(super) fn reached(&self) -> Reached {
-        match &self.current {
-            Some(current) => current.context.checkpointer.marks.borrow().reached(),
-            None => self.last,
+    /// Drops the processor after its background work failed: any record in flight may be at fault.
+    fn background_failed(&mut self, error: String) -> CallFailure {
+        let outstanding = self.current.as_ref().map(|_| {
+            let progress = self.checkpointer.progress.borrow();
+            progress.outstanding().collect()
+        });
+        self.retire();
+        CallFailure { in_flight: outstanding, ..error.into() }
+    }
+
+    /// Ends this ownership for the application: refuses every checkpoint and acknowledgement.
+    pub(super) fn close(&self) {
+        if let Some(current) = &self.current {
+            current.context.cancelled.cancel();
+            self.checkpointer.progress.send_modify(Progress::close);
         }
     }
 
-    /// Drops the processor, and remembers after what another one goes on.
-    pub(super) fn retire(&mut self) {
-        let reached = self.reached();
-        // It is not done, but nobody works on it.
-        let under_way = reached.under_way.map(|left| Delivered { at: None, ..left });
-        self.last = Reached { in_flight: 0, under_way, ..reached };
-        self.reports.vitals.send_modify(|vitals| vitals.under_way = under_way);
+    /// Drops the processor, and prepares the progress of the next one.
+    fn retire(&mut self) {
         self.close();
-        if let Some(current) = self.current.take() {
-            // What its destructor says adds nothing to the panic before.
-            drop(catch_unwind(AssertUnwindSafe(|| drop(current))));
+        let Some(current) = self.current.take() else { return };
+        self.restart = self.checkpointer.progress.borrow().restart();
+        self.checkpointer = self.checkpointer.successor();
+        let unfinished = self.checkpointer.progress.borrow().oldest_unfinished();
+        self.reports.vitals.send_modify(|vitals| vitals.unfinished = unfinished);
+        // A panic of the destructor adds nothing to the failure before it.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(current))));
+    }
+
+    /// Where to read again for the next processor, or `None` if everything that is not done is in hand.
+    pub(super) const fn take_restart(&mut self) -> Option<Checkpoint> {
+        self.restart.take()
+    }
+
+    /// Marks the records up to `position` as done.
+    pub(super) fn acknowledge(&self, position: Position) {
+        if self.current.is_some() {
+            self.checkpointer.progress.send_modify(|progress| {
+                progress.deliver(position);
+                progress.process(position, 1);
+            });
         }
+    }
+
+    /// The end of what is done.
+    pub(super) fn done(&self) -> Checkpoint {
+        self.checkpointer.progress.borrow().done()
+    }
+
+    /// The number of records in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.checkpointer.progress.borrow().in_flight()
+    }
+
+    /// Reports to the holder what may be stored.
+    pub(super) fn report(&self, caught_up_at: Option<Timestamp>) {
+        self.progress_reports().report(caught_up_at);
+    }
+
+    /// Reports to the holder how far the reader was behind the end of the shard at `seen`.
+    pub(super) fn report_lag(&self, behind: Option<Duration>, seen: Moment) {
+        let lag = behind.map(|behind| Lag { behind, seen });
+        self.reports.vitals.send_modify(|vitals| vitals.lag = lag);
+    }
+
+    /// When the consumer was last at the end of its shard.
+    pub(super) fn caught_up_at(&self) -> Option<Timestamp> {
+        self.reports.progress.borrow().caught_up_at
+    }
+
+    fn progress_reports(&self) -> ProgressReports {
+        let progress = self.checkpointer.progress.clone();
+        ProgressReports { progress, reports: self.reports.clone() }
     }
 
     fn context(&self) -> ShardContext {
-        let marks = Marks::new(self.policy, self.last.done);
-        let mut marks = marks.with_records(self.last.records);
-        if let Some(left) = self.last.under_way {
-            marks.inherit(left);
-        }
-        let pending = self.pending.borrow().clone().and_then(|it| it.unsettled(self.last.done));
-        // It was delivered before, if not to this processor: it may be committed.
+        let progress = &self.checkpointer.progress;
+        let resume = self.done();
+        let pending = self.checkpointer.unsettled(resume);
+        // A predecessor received it, so the application may commit it.
         if let Some(position) = pending.as_ref().and_then(|pending| pending.checkpoint.position()) {
-            marks.deliver(position);
+            progress.send_modify(|progress| progress.deliver(position));
         }
-        let marks = watch::Sender::new(marks);
         ShardContext {
-            info: self.desk.info.clone(),
-            desk: Arc::clone(&self.desk),
-            resume: self.last.done,
+            info: self.failures.info.clone(),
+            failures: Arc::clone(&self.failures),
+            resume,
             pending,
             cancelled: CancellationToken::new(),
-            checkpointer: Checkpointer {
-                marks,
-                pending: self.pending.clone(),
-                holder: self.holder.clone(),
-            },
+            checkpointer: self.checkpointer.clone(),
         }
     }
 
-    fn outcome(&mut self, call: Call<Result<(), BoxError>>) -> Outcome {
-        match call {
-            Call::Done(Ok(())) => Outcome::Succeeded,
-            Call::Done(Err(error)) => Outcome::Failed(mishap(&error)),
-            Call::Panicked(said) => {
-                self.retire(); // What it was doing may be half done.
-                Outcome::Broken(format!("panicked: {said}").into())
+    fn outcome(&mut self, end: CallEnd<Result<(), BoxError>>) -> Outcome {
+        match end {
+            CallEnd::Returned(Ok(())) => Outcome::Succeeded,
+            CallEnd::Returned(Err(error)) => Outcome::Failed((&error).into()),
+            CallEnd::Panicked(message) => {
+                self.retire(); // Its state may be inconsistent.
+                Outcome::Broken(format!("panicked: {message}").into())
             }
-            Call::Stopped(stop) => Outcome::Stopped(stop),
+            CallEnd::Stopped(stop) => Outcome::Stopped(stop),
         }
+    }
+
+    /// Reports a call as running until the result is dropped.
+    fn begin(&self, name: &'static str) -> RunningCall {
+        let calling = Calling { name, since: self.failures.clock.now() };
+        self.reports.vitals.send_modify(|vitals| vitals.call = Some(calling));
+        RunningCall(self.reports.clone())
     }
 }
 
-fn mishap(error: &BoxError) -> Mishap {
-    let named = partial_failure::named(&**error).to_vec();
-    Mishap { named, ..chain(&**error).into() }
+/// A call that is reported as running.
+struct RunningCall(Reports);
+
+impl Drop for RunningCall {
+    fn drop(&mut self) {
+        self.0.vitals.send_modify(|vitals| vitals.call = None);
+    }
 }
 
-impl std::fmt::Debug for Delivery {
+/// Returns once the holder's order ends a wait.
+async fn drain_asked(mut orders: watch::Receiver<Order>, until: Until, clock: &dyn Clock) {
+    let ends = |order: &Order| match (*order, until) {
+        (Order::Drain { .. }, Until::Drain) => true,
+        (Order::Drain { until }, Until::DrainBefore(end)) => {
+            let now = clock.now();
+            !backoff::fits(end - now, until - now)
+        }
+        (Order::Drain { .. }, Until::TimeUp(_)) | (Order::Run | Order::Lost { .. }, _) => false,
+    };
+    if orders.wait_for(ends).await.is_err() {
+        pending::<()>().await; // The guard handles a holder that is gone.
+    }
+}
+
+impl std::fmt::Debug for ProcessorCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Delivery")
-            .field("shard", &self.desk.info)
-            .field("last", &self.last)
-            .finish_non_exhaustive()
+        f.debug_struct("ProcessorCall").field("shard", &self.failures.info).finish_non_exhaustive()
     }
 }

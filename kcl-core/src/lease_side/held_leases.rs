@@ -133,7 +133,7 @@ impl Holders {
                 let shard = key.shard();
                 self.side.events.emit(&Event::ProcessorSlow { shard, call: name, taken });
             }
-            let slow = held.slow.told().zip(call);
+            let slow = held.slow.reported().zip(call);
             shards.push(HeldShard {
                 key: key.clone(),
                 checkpoint: view.row(key).map(|row| row.checkpoint),

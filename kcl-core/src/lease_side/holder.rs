@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use kcl_proto::lease::holding::{DoneSoFar, Holding, HoldingEffect, HoldingInput};
+use kcl_proto::consumer::progress::Done;
+use kcl_proto::lease::holding::{Holding, HoldingEffect, HoldingInput};
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
 use kcl_proto::lease::write_numbers::WriteNumbers;
 use kcl_proto::model::{
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backend::Clock;
 use crate::backend::{LeaseStore, LeaseStoreError};
-use crate::messages::{Done, FROM_CONSUMER_MAX, FromConsumer, Grant, Order, Vitals};
+use crate::messages::{FROM_CONSUMER_MAX, FromConsumer, Grant, Order, Vitals};
 use crate::report::error::CheckpointError;
 use crate::report::event::Event;
 use crate::report::log::{Events, chain};
@@ -181,17 +182,13 @@ impl Holder {
             }
             FromConsumer::ShardEnded { children } => HoldingInput::ShardEnded(children),
             FromConsumer::Drained => HoldingInput::Drained,
-            FromConsumer::GaveUp => HoldingInput::GaveUp,
+            FromConsumer::Failed => HoldingInput::GaveUp,
         }
     }
 
     fn newest_progress(&mut self) -> HoldingInput {
         let done = *self.progress.borrow_and_update();
-        HoldingInput::Progress(DoneSoFar {
-            checkpoint: done.checkpoint,
-            records: done.records,
-            caught_up_at: done.caught_up_at,
-        })
+        HoldingInput::Progress(done)
     }
 
     async fn take_in(&mut self, input: HoldingInput) {

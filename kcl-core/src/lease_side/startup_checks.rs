@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use kcl_proto::consumer::backoff;
+use kcl_proto::consumer::backoff::Backoff;
 use kcl_proto::fleet::java_fleet::{Tenancy, TenancyWatch};
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
 use kcl_proto::model::{
@@ -23,9 +23,6 @@ use crate::lease_side::{presence, table_scan};
 use crate::report::error::RunError;
 use crate::report::event::Event;
 use crate::report::log::chain;
-
-/// The shortest and longest pause between attempts to begin.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// How often the table is looked at while Java workers may be alive.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -110,7 +107,7 @@ impl From<SourceError> for Failure {
 
 async fn pause(side: &Side, doing: &'static str, error: String, attempt: &mut u32) {
     *attempt += 1;
-    let retry_in = backoff::pause(*attempt, PAUSES, side.chance.draw());
+    let retry_in = Backoff::STARTUP.jittered(*attempt, side.chance.draw());
     side.events.emit(&Event::CallFailed { doing, error, retry_in });
     sleep(retry_in).await;
 }

@@ -1,9 +1,8 @@
-//! Acknowledgements of single records: [`Ack`].
+//! The acknowledgement of a single record: [`Ack`].
 
 use std::sync::{Arc, Weak};
 
-use kcl_proto::consumer::checkpointing::{AckFailure, Marks};
-use kcl_proto::consumer::under_way::Delivered;
+use kcl_proto::consumer::progress::{AckFailure, Progress, UnfinishedBatch};
 use kcl_proto::model::{Position, Record};
 use tokio::sync::watch;
 
@@ -11,10 +10,10 @@ use crate::BoxError;
 use crate::memory::Reserved;
 use crate::report::log::chain;
 
-/// Says that one record is done, from wherever that becomes known.
+/// The acknowledgement of one record. It can move to other tasks and threads.
 ///
-/// Dropping it without a word is a failure of the record. Once the ownership of the shard is over it
-/// does nothing: the next owner gets the record again.
+/// Dropping it without [`done`](Self::done) counts as a failure of the record. Once the ownership of the
+/// shard has ended, it has no effect: the next owner receives the record again.
 ///
 /// # Examples
 /// ```
@@ -29,106 +28,98 @@ use crate::report::log::chain;
 /// # async fn store(_: &Record) -> Result<(), BoxError> { Ok(()) }
 /// ```
 #[derive(Debug)]
-#[must_use = "an acknowledgement that is dropped is a failure"]
+#[must_use = "dropping an acknowledgement counts as a failure"]
 pub struct Ack {
     position: Position,
-    /// None once it said its word, or where nobody listens.
-    detached: Option<Arc<Detached>>,
+    /// `None` once acknowledged, or if there is no consumer to report to.
+    open: Option<Arc<OpenBatch>>,
 }
 
 impl Ack {
-    pub(crate) const fn new(position: Position, detached: Option<Arc<Detached>>) -> Self {
-        Self { position, detached }
+    pub(crate) const fn new(position: Position, open: Option<Arc<OpenBatch>>) -> Self {
+        Self { position, open }
     }
 
-    /// The record's position.
+    /// The position of the record.
     #[must_use]
     pub const fn position(&self) -> Position {
         self.position
     }
 
-    /// The record is done.
+    /// Marks the record as done.
     pub fn done(mut self) {
-        if let Some(detached) = self.detached.take() {
-            detached.acknowledge(self.position);
+        if let Some(open) = self.open.take() {
+            open.progress.send_if_modified(|progress| progress.acknowledge(self.position));
         }
     }
 
-    /// The record failed. A new processor gets it, and what is not done after it, again, as often as
-    /// the [policy](crate::config::FailurePolicy) says.
+    /// Reports that the record failed. A new processor receives it and every record after it that is
+    /// not done, as often as the [policy](crate::config::FailurePolicy) allows.
     pub fn fail(mut self, error: impl Into<BoxError>) {
         let error: BoxError = error.into();
         self.failed(chain(&*error), false);
     }
 
-    /// The record failed, and its attempts are used up.
-    pub(crate) fn give_up(mut self, error: String) {
+    /// Reports that the record failed and has used up its attempts.
+    pub(crate) fn fail_finally(mut self, error: String) {
         self.failed(error, true);
     }
 
     fn failed(&mut self, error: String, is_final: bool) {
-        if let Some(detached) = self.detached.take() {
-            detached.fail(AckFailure { position: self.position, error, is_final });
+        if let Some(open) = self.open.take() {
+            let failure = AckFailure { position: self.position, error, is_final };
+            open.progress.send_if_modified(|progress| progress.fail(failure));
         }
     }
 }
 
 impl Drop for Ack {
     fn drop(&mut self) {
-        if self.detached.is_some() {
+        if self.open.is_some() {
             self.failed("its acknowledgement was dropped".to_owned(), false);
         }
     }
 }
 
-/// Where the acknowledgements of one batch are written down.
+/// A batch that was delivered to a processor.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct DeliveredBatch {
     /// Shared with the consumer and the checkpointer.
-    marks: watch::Sender<Marks>,
-    /// What the batch takes. A batch that the application keeps does not hold it.
+    progress: watch::Sender<Progress>,
+    /// Weak, so that a batch kept by the application does not hold its memory.
     memory: Weak<Reserved>,
-    delivered: Delivered,
+    batch: UnfinishedBatch,
 }
 
-impl Ledger {
+impl DeliveredBatch {
     pub(crate) const fn new(
-        marks: watch::Sender<Marks>,
+        progress: watch::Sender<Progress>,
         memory: Weak<Reserved>,
-        delivered: Delivered,
+        batch: UnfinishedBatch,
     ) -> Self {
-        Self { marks, memory, delivered }
+        Self { progress, memory, batch }
     }
 
-    /// Begins to wait for an acknowledgement of each record; none if nobody waits for them.
-    pub(crate) fn detach(&self, records: &[Record]) -> Option<Arc<Detached>> {
+    /// Has each record wait for an acknowledgement of its own. Returns `None` if the records are
+    /// detached or done already, or the ownership has ended.
+    pub(crate) fn detach(&self, records: &[Record]) -> Option<Arc<OpenBatch>> {
         let positions = records.iter().map(|record| record.position);
-        let is_new = self.marks.send_if_modified(|marks| marks.detach(positions, self.delivered));
-        let detached = || Detached { marks: self.marks.clone(), _memory: self.memory.upgrade() };
-        is_new.then(|| Arc::new(detached()))
+        let is_new =
+            self.progress.send_if_modified(|progress| progress.detach(positions, self.batch));
+        let open = || OpenBatch { progress: self.progress.clone(), _memory: self.memory.upgrade() };
+        is_new.then(|| Arc::new(open()))
     }
 
-    /// Whether this record waits for those before it, or for an acknowledgement of its own.
+    /// Whether the record at `position` was detached, and it or one before it is not acknowledged.
     pub(crate) fn is_detached(&self, position: Position) -> bool {
-        self.marks.borrow().is_detached(position)
+        self.progress.borrow().is_detached(position)
     }
 }
 
-/// The records of one batch that are acknowledged one by one. Each acknowledgement holds it until it
-/// says its word.
+/// A batch with acknowledgements that are still to come. Each of them holds it.
 #[derive(Debug)]
-pub(crate) struct Detached {
-    marks: watch::Sender<Marks>,
-    /// What the batch takes: given back with the last acknowledgement.
+pub(crate) struct OpenBatch {
+    progress: watch::Sender<Progress>,
+    /// Released with the last acknowledgement.
     _memory: Option<Arc<Reserved>>,
-}
-
-impl Detached {
-    fn acknowledge(&self, position: Position) {
-        self.marks.send_if_modified(|marks| marks.acknowledge(position));
-    }
-
-    fn fail(&self, failure: AckFailure) {
-        self.marks.send_if_modified(|marks| marks.fail(failure));
-    }
 }

@@ -1,4 +1,4 @@
-//! What one call of a processor gets: [`RecordBatch`].
+//! The records of one `process_records` call: [`RecordBatch`].
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use kcl_proto::model::{Position, Record};
 
-use crate::processor::ack::{Ack, Ledger};
+use crate::processor::ack::{Ack, DeliveredBatch};
 
-/// Records of one shard in order: what one call of a processor gets. Never empty.
+/// The records of one [`process_records`](crate::RecordProcessor::process_records) call: records of one
+/// shard, in order. Never empty.
 ///
-/// Cloning shares the records. It dereferences to a slice, so `batch.len()`, `batch.iter()` and
-/// `for record in batch.iter()` work.
+/// Cloning shares the records. A batch dereferences to a slice of records, so `batch.len()`,
+/// `batch.iter()` and `for record in &batch` work.
 #[derive(Clone, Debug)]
 pub struct RecordBatch {
     #[expect(clippy::rc_buffer, reason = "a slice would have to be copied into")]
@@ -20,71 +21,80 @@ pub struct RecordBatch {
     end: usize,
     behind_latest: Option<Duration>,
     attempt: u32,
-    /// Where its acknowledgements go, once it is delivered.
-    ledger: Option<Arc<Ledger>>,
+    /// `None` until it is delivered.
+    delivered: Option<Arc<DeliveredBatch>>,
 }
 
 impl RecordBatch {
-    /// A batch on its first attempt.
+    /// Returns a batch on its first attempt.
     #[must_use]
     pub fn new(records: Vec<Record>, behind_latest: Option<Duration>) -> Self {
         let end = records.len();
-        Self { records: Arc::new(records), skip: 0, end, behind_latest, attempt: 1, ledger: None }
+        Self {
+            records: Arc::new(records),
+            skip: 0,
+            end,
+            behind_latest,
+            attempt: 1,
+            delivered: None,
+        }
     }
 
-    /// Where the batch ends: checkpointing it marks the whole batch as done. None if it is empty.
+    /// The position of the last record: a checkpoint there marks the whole batch as done. `None` if the
+    /// batch is empty.
     #[must_use]
     pub fn last_position(&self) -> Option<Position> {
         self.last().map(|record| record.position)
     }
 
-    /// How far its last record was behind the end of the shard when it was read, if known.
+    /// How far the last record was behind the end of the shard when it was read, or `None` if that is
+    /// not known.
     #[must_use]
     pub const fn behind_latest(&self) -> Option<Duration> {
         self.behind_latest
     }
 
-    /// Which delivery of these records this is to this processor: 1 at first, more after a failure.
+    /// The number of this delivery, from 1. Each failure increments it.
     #[must_use]
     pub const fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Takes the records out, each with an acknowledgement of its own.
+    /// Returns each record with an acknowledgement of its own.
     ///
-    /// From here on `Ok` from `process_records` says nothing about these records: each counts as
-    /// done once its [`Ack`] says so, in whatever order. Checkpoints follow the oldest record that is
-    /// outstanding. An acknowledgement that is dropped is a failure: a new processor gets the
-    /// records that are not done again. An error from `process_records` fails all of them.
+    /// The records are then *detached*: each is done once its [`Ack`] is given, in any order, and `Ok`
+    /// from `process_records` no longer counts for them. Checkpoints follow the oldest outstanding
+    /// record. A dropped acknowledgement is a failure: a new processor receives all records that are not
+    /// done. An error from `process_records` fails all of them.
     ///
-    /// Up to [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max) records may be under way
-    /// before the next batch waits. It waits as well while they take the shard's part of the
-    /// [memory](crate::MemoryBudget), which all records of a batch hold until the last one is
-    /// acknowledged: whoever collects records has to write them after some time, too, and not only once
-    /// there are many. Only the first of several clones of a batch gives acknowledgements that count.
-    #[must_use = "an acknowledgement that is dropped is a failure"]
+    /// The next batch waits once [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max) records
+    /// are in flight, or while they hold the shard's share of the [memory](crate::MemoryBudget). A batch
+    /// holds its memory until its last record is acknowledged, so a processor that collects records must
+    /// also flush them after some time, not only by number.
+    ///
+    /// Only the first of several clones of a batch returns acknowledgements that count.
+    #[must_use = "dropping an acknowledgement counts as a failure"]
     pub fn into_acks(self) -> Vec<(Record, Ack)> {
-        let detached = self.ledger.as_ref().and_then(|ledger| ledger.detach(&self));
-        let ack = |record: &Record| Ack::new(record.position, detached.clone());
+        let open = self.delivered.as_ref().and_then(|delivered| delivered.detach(&self));
+        let ack = |record: &Record| Ack::new(record.position, open.clone());
         self.iter().map(|record| (record.clone(), ack(record))).collect()
     }
 
-    /// Whether acknowledgements were taken out of it, or out of a clone of it, and not all of them have
-    /// said that their record is done. For those who wrap processors: if so, `Ok` from
-    /// `process_records` says nothing about these records.
+    /// Whether the records are [detached](Self::into_acks), in this batch or a clone, and not all done.
+    /// A wrapper of a processor needs it: `Ok` from `process_records` does not count for such records.
     #[must_use]
     pub fn is_detached(&self) -> bool {
         let last = self.last_position();
-        self.ledger.as_ref().zip(last).is_some_and(|(ledger, last)| ledger.is_detached(last))
+        self.delivered.as_ref().zip(last).is_some_and(|(batch, last)| batch.is_detached(last))
     }
 
-    /// The same records, acknowledged in this ledger.
+    /// The same records, delivered to a processor.
     #[must_use]
-    pub(crate) fn recorded_in(self, ledger: Arc<Ledger>) -> Self {
-        Self { ledger: Some(ledger), ..self }
+    pub(crate) fn delivered_as(self, delivered: Arc<DeliveredBatch>) -> Self {
+        Self { delivered: Some(delivered), ..self }
     }
 
-    /// The same records without those up to `done`.
+    /// The records after `done`.
     #[must_use]
     pub(crate) fn after(mut self, done: Option<Position>) -> Self {
         if let Some(done) = done {
@@ -127,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_comes_in_portions_without_what_is_done() {
+    fn portions_leave_out_what_is_done() {
         let record =
             |n: u128| Record::new(Position::of(SequenceNumber::from(n)), "key", Bytes::new(), None);
         let batch = RecordBatch::new(vec![record(1), record(2), record(3)], None);
@@ -140,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_nobody_delivered_gives_acknowledgements_that_lead_nowhere() {
+    fn undelivered_batch_returns_acks_without_effect() {
         let record = Record::new(Position::of(SequenceNumber::ZERO), "key", Bytes::new(), None);
         let acks = RecordBatch::new(vec![record.clone()], None).into_acks();
         assert_eq!(acks[0].0, record);

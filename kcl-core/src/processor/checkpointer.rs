@@ -1,71 +1,94 @@
-//! Storing how far a shard is done: [`Checkpointer`].
+//! Stores how far a shard is done: [`Checkpointer`].
 
 use bytes::Bytes;
-use kcl_proto::consumer::checkpointing::{Marks, Refusal};
-use kcl_proto::model::{Checkpoint, PendingCheckpoint, Position};
+use kcl_proto::consumer::progress::{CheckpointRefusal, Progress};
+use kcl_proto::model::{Checkpoint, CheckpointPolicy, Lease, PendingCheckpoint, Position};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::messages::FromConsumer;
 use crate::report::error::CheckpointError;
 
-/// Stores how far a shard is done. Clones can be moved to other tasks.
+/// Stores how far a shard is done. Clones can move to other tasks.
 ///
-/// With automatic checkpoints there is no need for it, and no harm in it. A clone that outlives its
-/// processor stores nothing any more.
+/// With automatic checkpoints it is optional. Once the processor or its ownership of the shard has
+/// ended, every method returns [`CheckpointError::LeaseLost`].
 #[derive(Clone, Debug)]
 pub struct Checkpointer {
-    /// Shared with the consumer: a cell that nobody waits on, since several may write it.
-    pub(crate) marks: watch::Sender<Marks>,
-    /// What is prepared, for a processor that takes over after a panic.
-    pub(crate) pending: watch::Sender<Option<Pending>>,
-    /// Weak, so that a forgotten clone does not keep a consumer's channel open.
-    pub(crate) holder: mpsc::WeakSender<FromConsumer>,
+    /// Shared with the consumer and the acknowledgements.
+    pub(crate) progress: watch::Sender<Progress>,
+    /// The prepared checkpoint. Shared with the processor that takes over after a panic.
+    pending: watch::Sender<Option<Pending>>,
+    /// Weak, so that a forgotten clone does not keep the consumer's channel open.
+    holder: mpsc::WeakSender<FromConsumer>,
 }
 
 impl Checkpointer {
-    /// Stores that all records up to `position`, itself included, are done, and returns when that is
-    /// stored. It counts as a renewal of the lease.
+    /// The checkpointer of the first processor of an ownership, which resumes at the lease's checkpoint.
+    pub(crate) fn new(
+        policy: CheckpointPolicy,
+        lease: &Lease,
+        holder: mpsc::WeakSender<FromConsumer>,
+    ) -> Self {
+        let pending =
+            lease.pending.clone().map(|pending| Pending::inherited(pending, lease.checkpoint));
+        let progress = watch::Sender::new(Progress::new(policy, lease.checkpoint));
+        Self { progress, pending: watch::Sender::new(pending), holder }
+    }
+
+    /// The checkpointer of the processor that takes over.
+    pub(crate) fn successor(&self) -> Self {
+        let progress = watch::Sender::new(self.progress.borrow().successor());
+        Self { progress, ..self.clone() }
+    }
+
+    /// The prepared checkpoint, unless it is settled once everything up to `done` is done.
+    pub(crate) fn unsettled(&self, done: Checkpoint) -> Option<PendingCheckpoint> {
+        self.pending.borrow().clone().and_then(|pending| pending.unsettled(done))
+    }
+
+    /// Marks all records up to and including `position` as done. Returns once that is stored.
     ///
-    /// While the store does not answer, it is asked again and again. That ends with the lease, which
-    /// is lost nine tenths of an expiry after its last renewal: there is nothing to try again here.
+    /// Storing a checkpoint renews the lease. Writes that fail are retried until the lease is lost,
+    /// nine tenths of an expiry after its last renewal, so callers need not retry.
     ///
-    /// [`RecordBatch::last_position`](crate::RecordBatch::last_position) names a whole batch.
+    /// [`RecordBatch::last_position`](crate::RecordBatch::last_position) is the position of a whole
+    /// batch.
     ///
     /// # Errors
     /// [`CheckpointError`], whose variants say what to do.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether the checkpoint is stored.
+    /// If the future is dropped, the checkpoint may or may not be stored.
     pub async fn checkpoint(&self, position: Position) -> Result<(), CheckpointError> {
-        let judged = self.marks.borrow().judge(position);
-        let checkpoint = judged.map_err(|refusal| refused(refusal, position))?;
+        let checked = self.progress.borrow().check_checkpoint(position);
+        let checkpoint = checked.map_err(|refusal| refused(refusal, position))?;
         let (reply, answer) = oneshot::channel();
         self.send(FromConsumer::Checkpoint { checkpoint, reply }).await?;
         answer.await.unwrap_or(Err(CheckpointError::LeaseLost))?;
-        self.marks.send_modify(|marks| marks.store(checkpoint));
+        self.progress.send_modify(|progress| progress.store(checkpoint));
         self.pending.send_modify(|pending| {
             *pending = pending.take().filter(|pending| !pending.is_settled(checkpoint));
         });
         Ok(())
     }
 
-    /// Stores that the application is about to finish all records up to `position`, with what it
-    /// needs to know of that; returns when that is stored. [`Prepared::commit`] makes it the
-    /// checkpoint.
+    /// Prepares a checkpoint at `position`, with a state that the application needs to resolve it.
+    /// Returns once both are stored. [`Prepared::commit`] makes it the checkpoint.
     ///
-    /// If the worker crashes in between, the next owner of the shard gets position and state as
-    /// [`ShardContext::pending`](crate::processor::context::ShardContext::pending), begins after the last
-    /// checkpoint as always, and can find out from its sink whether these records are in it. There is
-    /// one such place: what is prepared later takes it. It is emptied by the next checkpoint: of
-    /// this owner, by one that reaches the position; of another owner, by any.
+    /// After a crash between the two, the next owner of the shard receives position and state as
+    /// [`ShardContext::pending`](crate::processor::context::ShardContext::pending). It resumes after the
+    /// last checkpoint, and can look up in its sink whether these records arrived.
     ///
-    /// Everybody who reads or writes the lease pays for the state's size: keep it small.
+    /// A shard has one prepared checkpoint: the next one replaces it. A checkpoint removes it if it
+    /// reaches the position, or if another owner prepared it.
+    ///
+    /// Every read and write of the lease carries the state: keep it small.
     ///
     /// # Errors
     /// [`CheckpointError`], whose variants say what to do.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether it is prepared.
+    /// If the future is dropped, the checkpoint may or may not be prepared.
     pub async fn prepare(
         &self,
         position: Position,
@@ -75,8 +98,8 @@ impl Checkpointer {
         if state.len() > STATE_MAX {
             return Err(CheckpointError::StateTooLarge { bytes: state.len(), max: STATE_MAX });
         }
-        let judged = self.marks.borrow().judge_prepared(position);
-        let checkpoint = judged.map_err(|refusal| refused(refusal, position))?;
+        let checked = self.progress.borrow().check_prepared(position);
+        let checkpoint = checked.map_err(|refusal| refused(refusal, position))?;
         let pending = PendingCheckpoint { checkpoint, state: Some(state) };
         let (reply, answer) = oneshot::channel();
         self.send(FromConsumer::Prepare { pending: pending.clone(), reply }).await?;
@@ -92,54 +115,54 @@ impl Checkpointer {
     }
 }
 
-const fn refused(refusal: Refusal, position: Position) -> CheckpointError {
+const fn refused(refusal: CheckpointRefusal, position: Position) -> CheckpointError {
     match refusal {
-        Refusal::OutOfRange => CheckpointError::OutOfRange { position },
-        Refusal::Over => CheckpointError::LeaseLost,
+        CheckpointRefusal::OutOfRange => CheckpointError::OutOfRange { position },
+        CheckpointRefusal::Closed => CheckpointError::LeaseLost,
     }
 }
 
-/// The most bytes of a state that is prepared. An item of DynamoDB has at most 400 KB; each renewal of
-/// the lease and each scan of each worker is charged for all of it.
+/// The largest state of a prepared checkpoint, in bytes. DynamoDB limits an item to 400 KB, and
+/// charges every renewal and every scan for the whole item.
 pub const STATE_MAX: usize = 64 * 1024;
 
-/// A checkpoint that is prepared. Dropping it leaves it so.
+/// A prepared checkpoint. Dropping it keeps it prepared.
 #[derive(Clone, Debug)]
-#[must_use = "what is prepared becomes the checkpoint by `commit`"]
+#[must_use = "`commit` makes it the checkpoint"]
 pub struct Prepared {
     checkpointer: Checkpointer,
     position: Position,
 }
 
 impl Prepared {
-    /// Up to where.
+    /// The position up to which records are done once it is committed.
     #[must_use]
     pub const fn position(&self) -> Position {
         self.position
     }
 
-    /// Makes it the checkpoint, and returns when that is stored.
+    /// Makes it the checkpoint. Returns once that is stored.
     ///
     /// # Errors
     /// As [`Checkpointer::checkpoint`].
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether the checkpoint is stored.
+    /// If the future is dropped, the checkpoint may or may not be stored.
     pub async fn commit(self) -> Result<(), CheckpointError> {
         self.checkpointer.checkpoint(self.position).await
     }
 }
 
-/// What is prepared, as this worker knows.
+/// A prepared checkpoint, and who prepared it.
 #[derive(Clone, Debug)]
-pub(crate) struct Pending {
+struct Pending {
     pending: PendingCheckpoint,
-    /// If a former owner prepared it: what was stored then. Any progress beyond that settles it.
+    /// The stored checkpoint, if a former owner prepared it: any progress beyond that settles it.
     inherited_after: Option<Checkpoint>,
 }
 
 impl Pending {
-    pub(crate) const fn inherited(pending: PendingCheckpoint, stored: Checkpoint) -> Self {
+    const fn inherited(pending: PendingCheckpoint, stored: Checkpoint) -> Self {
         Self { pending, inherited_after: Some(stored) }
     }
 
@@ -147,8 +170,8 @@ impl Pending {
         Self { pending, inherited_after: None }
     }
 
-    /// It, unless it is settled now that this much is done.
-    pub(crate) fn unsettled(self, done: Checkpoint) -> Option<PendingCheckpoint> {
+    /// The checkpoint, unless it is settled once everything up to `done` is done.
+    fn unsettled(self, done: Checkpoint) -> Option<PendingCheckpoint> {
         let is_settled = match self.inherited_after {
             Some(stored) => done > stored,
             None => done >= self.pending.checkpoint,
@@ -156,7 +179,7 @@ impl Pending {
         (!is_settled).then_some(self.pending)
     }
 
-    /// Whether this checkpoint of the application settles it.
+    /// Whether a checkpoint of the application settles it.
     fn is_settled(&self, checkpoint: Checkpoint) -> bool {
         self.inherited_after.is_some() || checkpoint >= self.pending.checkpoint
     }

@@ -1,4 +1,4 @@
-//! What a processor is told about its shard, and what it can ask.
+//! The shard that a processor works on: [`ShardContext`].
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use kcl_proto::model::{
 use tokio_util::sync::CancellationToken;
 
 use crate::processor::checkpointer::Checkpointer;
-use crate::processor::record_failures::Desk;
+use crate::processor::record_failures::RecordFailures;
 
-/// One ownership of one shard, while it lasts. Clones are the same ownership.
+/// One ownership of one shard. Clones refer to the same ownership.
 #[derive(Clone, Debug)]
 pub struct ShardContext {
     pub(crate) info: ShardInfo,
@@ -18,7 +18,7 @@ pub struct ShardContext {
     pub(crate) pending: Option<PendingCheckpoint>,
     pub(crate) cancelled: CancellationToken,
     pub(crate) checkpointer: Checkpointer,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) failures: Arc<RecordFailures>,
 }
 
 impl ShardContext {
@@ -40,22 +40,23 @@ impl ShardContext {
         self.info.token
     }
 
-    /// What outlives the lease.
+    /// The stream, shard and token as a value that outlives the ownership.
     #[must_use]
     pub const fn info(&self) -> &ShardInfo {
         &self.info
     }
 
-    /// Where this ownership began to read.
+    /// The checkpoint after which this processor starts.
     #[must_use]
     pub const fn resumed_from(&self) -> Checkpoint {
         self.resume
     }
 
-    /// A checkpoint that a former owner, or a processor before a panic, prepared and did not commit.
+    /// The checkpoint that a former owner, or this worker's previous processor, prepared and did not
+    /// commit.
     ///
     /// If its records turn out to be done, checkpoint its position in
-    /// [`initialize`](crate::RecordProcessor::initialize): they do not come again then. Otherwise they do.
+    /// [`initialize`](crate::RecordProcessor::initialize): then they are not delivered again.
     #[must_use]
     pub const fn pending(&self) -> Option<&PendingCheckpoint> {
         self.pending.as_ref()
@@ -67,13 +68,13 @@ impl ShardContext {
         &self.checkpointer
     }
 
-    /// Ready once this ownership is over: the future that was returned to the library is about to
-    /// be dropped. Long work can wait for it to end in good order.
+    /// Returns once this ownership has ended: the running future of the processor is about to be
+    /// dropped. Long work can select on it and clean up.
     pub async fn cancelled(&self) {
         self.cancelled.cancelled().await;
     }
 
-    /// Whether this ownership is over.
+    /// Whether this ownership has ended.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.is_cancelled()

@@ -1,4 +1,4 @@
-//! One closure for each record: [`for_each`].
+//! One call of a closure for each record: [`for_each`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,27 +9,25 @@ use crate::BoxError;
 use crate::config::{DeliveryConfig, InvalidSetting};
 use crate::processor::batch::RecordBatch;
 use crate::processor::context::ShardContext;
-use crate::processor::key_queues::{Handler, Lanes};
+use crate::processor::key_queues::{Handler, KeyQueues};
 use crate::processor::{ProcessorFactory, RecordProcessor};
 
-/// How many records of a shard are processed at once, unless you say otherwise.
+/// The default number of records of a shard that are processed at once.
 const CONCURRENCY: usize = 64;
 
 /// Processes the records of each shard concurrently, in order within each partition key, with one
-/// call of `handler` for each.
+/// call of `handler` for each record.
 ///
-/// A record that fails is tried again by the [policy](crate::config::FailurePolicy), while records of
-/// other keys go on and those of its own key wait. Checkpoints follow the oldest record that is not
-/// done, so after a crash those after it come again, up to
-/// [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max) and a batch, in order. On a clean
-/// stop records under way are finished, while there is time; keys that wait before they try again are
-/// left to the next owner.
+/// A failed record is retried by the [policy](crate::config::FailurePolicy). Later records of its key
+/// wait, and records of other keys continue. Checkpoints follow the oldest record that is not done: after
+/// a crash, at most [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max) records and a batch
+/// are delivered again, in order. On shutdown the records in flight are finished within the time of the
+/// drain; keys that pause before a retry are left to the next owner.
 ///
-/// The library stores progress, for there is no checkpointer here: `delivery.checkpoints` must not be
+/// There is no checkpointer: `delivery.checkpoints` must not be
 /// [`Manual`](kcl_proto::model::CheckpointPolicy::Manual).
 ///
-/// All calls for one shard run in one task. A handler that keeps a processor busy for long belongs on
-/// threads of its own.
+/// All calls for one shard run in one task. Run CPU-bound handlers on other threads.
 ///
 /// # Examples
 /// ```
@@ -51,16 +49,16 @@ where
     ForEach { handler, concurrency: CONCURRENCY }
 }
 
-/// Makes processors that call one closure for each record. See [`for_each`].
+/// A factory of processors that call a closure for each record. See [`for_each`].
 #[derive(Clone)]
-#[must_use = "give it to the builder of a worker"]
+#[must_use = "pass it to `WorkerBuilder::processor`"]
 pub struct ForEach {
     handler: Handler,
     concurrency: usize,
 }
 
 impl ForEach {
-    /// How many records of one shard are processed at once at most. The default is 64.
+    /// Limits the records of one shard that are processed at once. Defaults to 64.
     pub const fn concurrency(mut self, records: usize) -> Self {
         self.concurrency = records;
         self
@@ -77,7 +75,7 @@ impl ProcessorFactory for ForEach {
     type Processor = PerKey;
 
     fn create(&self, shard: &ShardContext) -> PerKey {
-        PerKey { lanes: Lanes::new(Arc::clone(&self.handler), shard, self.concurrency) }
+        PerKey { queues: KeyQueues::new(Arc::clone(&self.handler), shard, self.concurrency) }
     }
 
     fn validate(&self, delivery: &DeliveryConfig) -> Vec<InvalidSetting> {
@@ -85,10 +83,10 @@ impl ProcessorFactory for ForEach {
     }
 }
 
-/// Processes one shard's records concurrently, in order within each partition key. See [`for_each`].
+/// The processor of [`for_each`].
 #[derive(Debug)]
 pub struct PerKey {
-    lanes: Lanes,
+    queues: KeyQueues,
 }
 
 impl RecordProcessor for PerKey {
@@ -98,18 +96,18 @@ impl RecordProcessor for PerKey {
         _shard: &ShardContext,
     ) -> Result<(), BoxError> {
         for (record, ack) in batch.into_acks() {
-            self.lanes.push(record, ack);
+            self.queues.push(record, ack);
         }
         Ok(())
     }
 
     async fn background(&mut self, _shard: &ShardContext) -> Result<(), BoxError> {
-        self.lanes.run().await;
+        self.queues.run().await;
         Ok(())
     }
 
     async fn shutdown_requested(&mut self, _shard: &ShardContext) -> Result<(), BoxError> {
-        self.lanes.finish().await;
+        self.queues.finish().await;
         Ok(())
     }
 }

@@ -18,17 +18,21 @@ use crate::processor::context::ShardContext;
 use crate::processor::stream_feed::Feed;
 use crate::processor::{ProcessorFactory, RecordProcessor};
 
-/// Gives the records of each shard, with their acknowledgements, to a future as a [`Stream`], for
-/// those who like combinators.
+/// Processes the records of each shard as a [`Stream`] of records and their acknowledgements, with one
+/// future for each shard.
 ///
-/// The stream ends when the shard does, or when it goes to another worker; the future shall then end
-/// as well. If it ends sooner, with an error or without, all records that are not acknowledged come
-/// again to a new future, by the [policy](crate::config::FailurePolicy). It may be dropped at any of
-/// its await points. Order is your combinators' business: use `then` for one at a time,
-/// `for_each_concurrent` for none at all, and [`for_each`](crate::processor::for_each()) for one within each key.
+/// The stream ends at the end of the shard, or before the shard goes to another worker. The future must
+/// then return. If it returns sooner, with `Ok` or an error, a new future receives all records that are
+/// not acknowledged, by the [policy](crate::config::FailurePolicy).
 ///
-/// The library stores progress, for there is no checkpointer here: `delivery.checkpoints` must not be
+/// The combinators decide about order: `then` keeps it, `for_each_concurrent` does not. To keep it within
+/// each partition key, use [`for_each`](crate::processor::for_each()).
+///
+/// There is no checkpointer: `delivery.checkpoints` must not be
 /// [`Manual`](kcl_proto::model::CheckpointPolicy::Manual).
+///
+/// # Cancel safety
+/// The future may be dropped at any of its await points.
 ///
 /// # Examples
 /// ```
@@ -59,7 +63,7 @@ where
 
 type Work = Arc<dyn Fn(RecordStream) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
 
-/// The records of one ownership of a shard, each with its acknowledgement.
+/// The records of one ownership of a shard, with their acknowledgements.
 #[derive(Debug)]
 pub struct RecordStream {
     records: mpsc::Receiver<(Record, Ack)>,
@@ -73,9 +77,9 @@ impl Stream for RecordStream {
     }
 }
 
-/// Makes processors that feed one future for each shard. See [`for_stream`].
+/// A factory of processors that drive one future for each shard. See [`for_stream`].
 #[derive(Clone)]
-#[must_use = "give it to the builder of a worker"]
+#[must_use = "pass it to `WorkerBuilder::processor`"]
 pub struct ForStream {
     work: Work,
 }
@@ -98,7 +102,7 @@ impl ProcessorFactory for ForStream {
     }
 }
 
-/// Feeds one shard's records to a future. See [`for_stream`].
+/// The processor of [`for_stream`].
 pub struct Streamed {
     feed: Feed,
 }

@@ -1,4 +1,4 @@
-//! Records under way at the same time, in order within each partition key: a lane for each key.
+//! Processes records concurrently, in order within each partition key: one queue for each key.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use kcl_proto::consumer::failure_policy::Trouble;
+use kcl_proto::consumer::failure_policy::{Exhausted, FailureHistory};
 use kcl_proto::model::{PartitionKey, Record};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -20,95 +20,95 @@ use tokio_util::sync::CancellationToken;
 use crate::BoxError;
 use crate::processor::ack::Ack;
 use crate::processor::context::ShardContext;
-use crate::processor::record_failures::{Advice, Desk, GivenUp};
+use crate::processor::record_failures::{NextStep, RecordFailures};
 use crate::report::log::chain;
 use crate::tasks::supervisor::panic_message;
 
-/// What the application does with one record.
+/// The application's handler of one record.
 pub(crate) type Handler =
     Arc<dyn Fn(Record) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
 
-/// The records of one shard that are under way.
+/// The records of one shard that are in flight.
 ///
-/// Nothing here is a task: whoever owns the lanes polls them, and dropping them ends all of it.
-pub(crate) struct Lanes {
+/// The queues are polled, not spawned: dropping them cancels all work.
+pub(crate) struct KeyQueues {
     shared: Arc<Shared>,
-    /// What waits behind the record of each key that is at work.
+    /// The records that wait behind the running one of each key.
     waiting: BTreeMap<PartitionKey, VecDeque<(Record, Ack)>>,
-    at_work: FuturesUnordered<BoxFuture<'static, PartitionKey>>,
+    running: FuturesUnordered<BoxFuture<'static, PartitionKey>>,
 }
 
 struct Shared {
     handler: Handler,
-    desk: Arc<Desk>,
-    /// Set once this ownership is over.
-    over: CancellationToken,
-    /// How many calls of the handler may run at once.
+    failures: Arc<RecordFailures>,
+    /// Cancelled once the ownership has ended.
+    cancelled: CancellationToken,
+    /// Limits the calls of the handler that run at once.
     permits: Semaphore,
-    /// How many lanes wait before they try again.
-    resting: AtomicUsize,
+    /// The number of keys that pause before a retry.
+    pausing: AtomicUsize,
 }
 
-impl Lanes {
+impl KeyQueues {
     pub(crate) fn new(handler: Handler, shard: &ShardContext, concurrency: usize) -> Self {
         let permits = Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS));
-        let (desk, over) = (Arc::clone(&shard.desk), shard.cancelled.clone());
-        let resting = AtomicUsize::new(0);
-        let shared = Arc::new(Shared { handler, desk, over, permits, resting });
-        Self { shared, waiting: BTreeMap::new(), at_work: FuturesUnordered::new() }
+        let (failures, cancelled) = (Arc::clone(&shard.failures), shard.cancelled.clone());
+        let pausing = AtomicUsize::new(0);
+        let shared = Arc::new(Shared { handler, failures, cancelled, permits, pausing });
+        Self { shared, waiting: BTreeMap::new(), running: FuturesUnordered::new() }
     }
 
-    /// Puts a record behind those of its key.
+    /// Appends a record to the queue of its key.
     pub(crate) fn push(&mut self, record: Record, ack: Ack) {
         match self.waiting.get_mut(&record.partition_key) {
             Some(waiting) => waiting.push_back((record, ack)),
             None => {
                 self.waiting.insert(record.partition_key.clone(), VecDeque::new());
-                self.begin(record, ack);
+                self.start(record, ack);
             }
         }
     }
 
-    /// Works until nothing is left.
+    /// Processes records until all queues are empty.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(crate) async fn run(&mut self) {
-        while let Some(key) = self.at_work.next().await {
-            self.go_on(&key);
+        while let Some(key) = self.running.next().await {
+            self.start_next(&key);
         }
     }
 
-    /// Works until nothing is left but keys that wait before they try again, and drops those.
+    /// Processes records until every key that is left pauses before a retry, and drops those.
     pub(crate) async fn finish(&mut self) {
         poll_fn(|context| self.poll_finished(context)).await;
-        self.at_work.clear();
+        self.running.clear();
         self.waiting.clear();
     }
 
     fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while let Poll::Ready(done) = self.at_work.poll_next_unpin(context) {
+        while let Poll::Ready(done) = self.running.poll_next_unpin(context) {
             match done {
-                Some(key) => self.go_on(&key),
+                Some(key) => self.start_next(&key),
                 None => return Poll::Ready(()),
             }
         }
-        let resting = self.shared.resting.load(Ordering::Relaxed);
-        if resting >= self.at_work.len() { Poll::Ready(()) } else { Poll::Pending }
+        let pausing = self.shared.pausing.load(Ordering::Relaxed);
+        if pausing >= self.running.len() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn go_on(&mut self, key: &PartitionKey) {
+    fn start_next(&mut self, key: &PartitionKey) {
         match self.waiting.get_mut(key).and_then(VecDeque::pop_front) {
-            Some((record, ack)) => self.begin(record, ack),
+            Some((record, ack)) => self.start(record, ack),
             None => {
                 self.waiting.remove(key);
             }
         }
     }
 
-    fn begin(&self, record: Record, ack: Ack) {
+    fn start(&self, record: Record, ack: Ack) {
         let shared = Arc::clone(&self.shared);
-        self.at_work.push(Box::pin(async move {
+        self.running.push(Box::pin(async move {
             let key = record.partition_key.clone();
             shared.settle(record, ack).await;
             key
@@ -117,44 +117,46 @@ impl Lanes {
 }
 
 impl Shared {
-    /// Works on one record until it is done, set aside, or stops the shard.
+    /// Processes one record until it is done, abandoned, or stops the shard.
     async fn settle(&self, record: Record, ack: Ack) {
-        let mut trouble = Trouble::default();
+        let mut history = FailureHistory::default();
         for attempt in 1.. {
             let Err(error) = self.handle(record.clone()).await else { break };
-            match self.desk.failed(&mut trouble, &record, &error, attempt) {
-                Advice::Again(pause) => self.rest(pause).await,
-                Advice::SetAside => {
-                    let given_up = GivenUp { record: &record, error: &error, attempts: attempt };
-                    self.set_aside(given_up).await;
+            match self.failures.failed(&mut history, &record, &error, attempt) {
+                NextStep::Retry(pause) => self.pause(pause).await,
+                NextStep::Abandon => {
+                    self.abandon(record, Exhausted { attempts: attempt, error }).await;
                     break;
                 }
-                Advice::Stop => return ack.give_up(error),
+                NextStep::Stop => return ack.fail_finally(error),
             }
         }
         ack.done();
     }
 
-    async fn set_aside(&self, given_up: GivenUp<'_>) {
+    async fn abandon(&self, record: Record, exhausted: Exhausted) {
+        let position = record.position;
         for attempt in 1.. {
-            let Some(pause) = self.desk.set_aside(&given_up, attempt).await else { return };
-            self.rest(pause).await;
+            let Err(error) = self.failures.store(record.clone(), &exhausted).await else { break };
+            let pause = self.failures.pause(attempt);
+            self.failures.dead_letter_failed(position, attempt, error, Some(pause));
+            self.pause(pause).await;
         }
+        self.failures.abandoned(position, exhausted);
     }
 
-    async fn rest(&self, pause: Duration) {
-        self.resting.fetch_add(1, Ordering::Relaxed);
-        let _over = Over(&self.resting);
+    async fn pause(&self, pause: Duration) {
+        self.pausing.fetch_add(1, Ordering::Relaxed);
+        let _pausing = Pausing(&self.pausing);
         sleep(pause).await;
     }
 
     async fn handle(&self, record: Record) -> Result<(), String> {
-        // A semaphore that is never closed always gives a permit in the end.
-        let _permit = self.permits.acquire().await;
-        if self.over.is_cancelled() {
-            pending::<()>().await; // The lease is lost: nothing is begun any more.
+        let _permit = self.permits.acquire().await; // The semaphore is never closed.
+        if self.cancelled.is_cancelled() {
+            pending::<()>().await; // The ownership has ended: no call begins.
         }
-        // What a handler panics in is its own future, which is gone afterwards.
+        // Unwind safe: a panic leaves only the handler's own future behind, which is dropped.
         let call = AssertUnwindSafe(async { (self.handler)(record).await });
         match call.catch_unwind().await {
             Ok(Ok(())) => Ok(()),
@@ -164,17 +166,17 @@ impl Shared {
     }
 }
 
-/// One lane less that rests, even if its future is dropped.
-struct Over<'a>(&'a AtomicUsize);
+/// Counts a key as pausing until it is dropped.
+struct Pausing<'a>(&'a AtomicUsize);
 
-impl Drop for Over<'_> {
+impl Drop for Pausing<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl std::fmt::Debug for Lanes {
+impl std::fmt::Debug for KeyQueues {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lanes").field("at_work", &self.at_work.len()).finish_non_exhaustive()
+        f.debug_struct("KeyQueues").field("running", &self.running.len()).finish_non_exhaustive()
     }
 }

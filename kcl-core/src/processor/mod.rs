@@ -1,4 +1,4 @@
-//! The application's code: [`RecordProcessor`], and who makes one.
+//! The application's code: [`RecordProcessor`] and [`ProcessorFactory`].
 
 pub(crate) mod ack;
 mod batch;
@@ -23,13 +23,14 @@ pub use crate::processor::for_stream::{ForStream, RecordStream, Streamed, for_st
 pub use crate::processor::partial_failure::PartialFailure;
 pub use kcl_proto::model::ShardInfo;
 
-/// What a service does with the records of one shard.
+/// Processes the records of one shard.
 ///
-/// One processor is made for each ownership of a shard. Its methods never overlap. A future that one
-/// of them returned may be dropped at any of its await points once the lease is lost or the worker's
-/// time is up; `lease_lost` still runs then. It may also be dropped when an
-/// [acknowledgement](crate::Ack) fails: then the processor is dropped as well, without another call,
-/// and a new one gets the records again.
+/// The worker creates a processor for each ownership of a shard. Calls never overlap.
+///
+/// # Cancel safety
+/// The future of a call is dropped at an await point once the lease is lost or the time of a drain is
+/// up; `lease_lost` still follows. It is also dropped when an [acknowledgement](crate::Ack) fails: then
+/// the processor is dropped without another call, and a new one receives the records again.
 ///
 /// # Examples
 /// ```
@@ -51,8 +52,8 @@ pub use kcl_proto::model::ShardInfo;
 /// }
 /// ```
 pub trait RecordProcessor: Send + 'static {
-    /// Called once, first. An error is retried with a new processor, like one of
-    /// [`process_records`](Self::process_records).
+    /// Called once, before any other method. After an error a new processor is created and initialized,
+    /// with the same pauses as after an error of [`process_records`](Self::process_records).
     fn initialize(
         &mut self,
         shard: &ShardContext,
@@ -63,28 +64,32 @@ pub trait RecordProcessor: Send + 'static {
 
     /// Processes a batch of records.
     ///
-    /// `Ok` says that all of them are done: with automatic checkpoints the library stores that. An
-    /// error, or a panic, brings the records again that are not checkpointed, as the same batch
-    /// with a higher [attempt](RecordBatch::attempt), after a growing pause, until it works or the
-    /// [policy](crate::config::FailurePolicy) gives them up. [`PartialFailure`]
-    /// names the records that failed. [`RecordBatch::into_acks`] acknowledges records one by one,
-    /// after this has returned. After a panic a new processor gets them; with manual checkpoints it
-    /// gets all records after the last stored checkpoint, since the memory of the former processor
-    /// is gone.
+    /// `Ok` marks all of them as done; with automatic checkpoints the library stores that. To mark
+    /// records as done one by one, also after this call, take them out with
+    /// [`RecordBatch::into_acks`].
+    ///
+    /// After an error or a panic, the records that are not checkpointed are delivered again, with a
+    /// higher [attempt](RecordBatch::attempt) and after a growing pause, until they succeed or the
+    /// [policy](crate::config::FailurePolicy) abandons them. [`PartialFailure`] names the records that
+    /// failed. After a panic, a new processor receives them. With manual checkpoints it receives all
+    /// records after the last stored checkpoint, because the state of the old processor is lost.
     fn process_records(
         &mut self,
         batch: RecordBatch,
         shard: &ShardContext,
     ) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Goes on with records whose acknowledgements were [detached](RecordBatch::into_acks).
+    /// Drives the work on [detached](RecordBatch::into_acks) records between other calls.
     ///
-    /// Polled while such records are under way and no other method runs, and bounded by the lease
-    /// as all of them are. It is dropped at any of its await points when there is something else to
-    /// do, and called again afterwards: keep the work itself in `self`, for example in a
-    /// `FuturesUnordered`. After `Ok` it is called again after the next batch; an error is a failure
-    /// of all records under way. Tasks that you spawn yourself need none of this, but nothing ends
-    /// them in time: have them look at [`ShardContext::cancelled`].
+    /// The worker polls it while such records are in flight and no other method runs. An error fails
+    /// all records in flight. After `Ok` it is called again after the next batch.
+    ///
+    /// Spawned tasks need no `background`, but the worker does not cancel them: they should select on
+    /// [`ShardContext::cancelled`].
+    ///
+    /// # Cancel safety
+    /// The future is dropped whenever another method is called, and `background` is called again
+    /// afterwards. Keep the work itself in `self`, for example in a `FuturesUnordered`.
     fn background(
         &mut self,
         shard: &ShardContext,
@@ -95,10 +100,10 @@ pub trait RecordProcessor: Send + 'static {
 
     /// Called after the last record of a shard that was closed by a split or merge.
     ///
-    /// After `Ok` the library waits for the acknowledgements that are outstanding. Then it stores the
-    /// shard's end itself, and its children start. An error is retried. With manual checkpoints,
-    /// finish what is pending here. If a record under way fails after all, or the worker is asked
-    /// for the shard meanwhile, this is not the last call.
+    /// After `Ok` the worker waits for outstanding acknowledgements, stores the shard's end, and its
+    /// children start. An error is retried. With manual checkpoints, finish all pending work here.
+    ///
+    /// Another call follows if a record in flight fails, or if the shard goes to another worker first.
     fn shard_ended(
         &mut self,
         shard: &ShardContext,
@@ -107,9 +112,11 @@ pub trait RecordProcessor: Send + 'static {
         async { Ok(()) }
     }
 
-    /// Called before the shard goes to another worker, on shutdown or to balance load, while the
-    /// lease is still held: the last chance to checkpoint. An error is reported, not retried. The
-    /// library then waits for the acknowledgements that are outstanding, as long as there is time.
+    /// Called before the worker releases the shard, on shutdown or to balance load. The lease is still
+    /// held: this is the last chance to checkpoint.
+    ///
+    /// An error is reported and not retried. The worker then waits for outstanding acknowledgements
+    /// until the time of the drain is up.
     fn shutdown_requested(
         &mut self,
         shard: &ShardContext,
@@ -118,24 +125,24 @@ pub trait RecordProcessor: Send + 'static {
         async { Ok(()) }
     }
 
-    /// Called when the lease is gone: another worker may be processing the shard already. Nothing
-    /// can be checkpointed; free what you hold.
+    /// Called when the lease is lost. Another worker may already process the shard: checkpoints are
+    /// refused. Free resources here.
     fn lease_lost(&mut self, shard: &ShardInfo) -> impl Future<Output = ()> + Send {
         let _ = shard;
         async {}
     }
 }
 
-/// Makes a processor for each shard that this worker comes to hold. A closure is one.
+/// Creates a processor for each shard that the worker acquires. Closures implement it.
 pub trait ProcessorFactory: Send + Sync + 'static {
-    /// What it makes.
+    /// The type of the processors.
     type Processor: RecordProcessor;
 
-    /// Makes the processor of one ownership of one shard.
+    /// Creates the processor of one ownership of one shard.
     fn create(&self, shard: &ShardContext) -> Self::Processor;
 
-    /// Returns the settings that cannot work with its processors. [`WorkerBuilder::build`] reports them
-    /// with all others.
+    /// Returns the settings that cannot work with these processors. [`WorkerBuilder::build`] reports
+    /// them with all other invalid settings.
     ///
     /// [`WorkerBuilder::build`]: crate::WorkerBuilder::build
     fn validate(&self, delivery: &DeliveryConfig) -> Vec<InvalidSetting> {

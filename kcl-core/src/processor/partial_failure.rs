@@ -1,19 +1,19 @@
-//! An error that names the records it is about: [`PartialFailure`].
+//! An error that names the records that failed: [`PartialFailure`].
 
 use kcl_proto::model::Position;
 use thiserror::Error;
 
 use crate::BoxError;
 
-/// Some records of a batch failed, and those before them are done.
+/// An error of [`process_records`](crate::RecordProcessor::process_records) that names the records that
+/// failed.
 ///
-/// Return it from [`process_records`](crate::RecordProcessor::process_records): **the records before
-/// the first one that is named are done** and do not come again. That one and *all* after it come
-/// again in order, whether they are named or not, since nothing may be skipped. Where the
-/// [policy](crate::config::FailurePolicy) gives records up, the first one named is given up alone, and
-/// the batch is not searched for it.
+/// **The records before the first named one are done.** That one and *all* records after it, named or
+/// not, are delivered again in order, because no record may be skipped. Where the
+/// [policy](crate::config::FailurePolicy) abandons records, it abandons the first named one alone,
+/// without searching the batch.
 ///
-/// Positions that are not in the batch are ignored. If none is left, the whole batch failed.
+/// Positions outside the batch are ignored. Without any other, the whole batch failed.
 ///
 /// # Examples
 /// ```
@@ -35,7 +35,7 @@ pub struct PartialFailure {
 }
 
 impl PartialFailure {
-    /// The records at these positions failed, for this reason.
+    /// Returns an error for the records at the positions `failed`.
     #[must_use]
     pub fn new(failed: impl IntoIterator<Item = Position>, source: impl Into<BoxError>) -> Self {
         Self { failed: failed.into_iter().collect(), source: source.into() }
@@ -48,7 +48,7 @@ impl PartialFailure {
     }
 }
 
-/// The positions that an error or one of its causes names.
+/// The positions that a [`PartialFailure`] among the error and its causes names.
 pub(crate) fn named<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a [Position] {
     let mut chain = std::iter::successors(Some(error), |error| error.source());
     chain

@@ -1,4 +1,4 @@
-//! Feeds one future with a shard's records, and drives it.
+//! Feeds a shard's records to a future, and drives it.
 
 use futures::future::BoxFuture;
 use kcl_proto::model::Record;
@@ -7,19 +7,19 @@ use tokio::sync::mpsc;
 use crate::BoxError;
 use crate::processor::ack::Ack;
 
-/// How many records wait for the future at most.
+/// The most records that are queued for the future.
 const RECORDS_MAX: usize = 256;
 
-/// A future of the application, and the way to it.
+/// A future of the application, and the channel to it.
 pub(crate) struct Feed {
-    /// None once nothing more comes.
+    /// `None` once the stream has ended.
     records: Option<mpsc::Sender<(Record, Ack)>>,
-    /// None once it has ended.
+    /// `None` once it has returned.
     work: Option<BoxFuture<'static, Result<(), BoxError>>>,
 }
 
 impl Feed {
-    /// A feed of the future that `begin` makes of the records' other end.
+    /// A feed of the future that `begin` returns for the receiver of the records.
     pub(crate) fn new(
         begin: impl FnOnce(mpsc::Receiver<(Record, Ack)>) -> BoxFuture<'static, Result<(), BoxError>>,
     ) -> Self {
@@ -27,7 +27,7 @@ impl Feed {
         Self { records: Some(records), work: Some(begin(receiver)) }
     }
 
-    /// Hands records over, while the future goes on.
+    /// Queues records while it drives the future.
     pub(crate) async fn push(&mut self, acks: Vec<(Record, Ack)>) -> Result<(), BoxError> {
         let (Some(records), Some(work)) = (&self.records, &mut self.work) else {
             return Err(ended());
@@ -35,7 +35,7 @@ impl Feed {
         let push = async {
             for item in acks {
                 if records.send(item).await.is_err() {
-                    return; // Whoever drops the records does not go on.
+                    return; // The future dropped its stream, and is about to return.
                 }
             }
         };
@@ -49,7 +49,7 @@ impl Feed {
         }
     }
 
-    /// Drives the future. It may end once its records did.
+    /// Drives the future. Returning before the end of its stream is an error.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -58,7 +58,7 @@ impl Feed {
         if self.records.is_none() { Ok(()) } else { Err(ended()) }
     }
 
-    /// Ends the records, and drives the future to its end.
+    /// Ends the stream, and drives the future until it returns.
     pub(crate) async fn finish(&mut self) -> Result<(), BoxError> {
         self.records = None;
         self.drive().await
@@ -73,7 +73,7 @@ impl Feed {
 }
 
 fn ended() -> BoxError {
-    "the future ended before its records did".into()
+    "the future returned before the end of its stream".into()
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    /// A feed of a future that takes what comes, and returns this.
+    /// A feed of a future that drains its stream and returns `end`.
     fn feed(end: Result<(), &'static str>) -> Feed {
         Feed::new(move |mut records| {
             Box::pin(async move {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_future_that_ended_with_its_records_is_no_failure_afterwards() {
+    async fn future_may_return_after_its_stream_ended() {
         let mut feed = feed(Ok(()));
         assert!(feed.run().now_or_never().is_none(), "more may come");
         feed.finish().await.unwrap();
@@ -101,14 +101,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_future_that_ends_before_its_records_is_a_failure() {
+    async fn future_that_returns_early_is_a_failure() {
         let mut early = Feed::new(|_| Box::pin(async { Ok(()) }));
         assert!(early.run().await.is_err());
         assert!(early.run().await.is_err(), "and stays one");
     }
 
     #[tokio::test]
-    async fn the_error_of_a_future_is_told_though_its_records_ended() {
+    async fn error_counts_after_the_stream_ended() {
         let error = feed(Err("no")).finish().await.unwrap_err();
         assert_eq!(error.to_string(), "no");
     }

@@ -1,107 +1,104 @@
-//! One shard's consumer, as a total function: what each event means in each state.
+//! The lifecycle of one shard's consumer: a total function of state and event.
 //!
-//! There is no state of waiting for parents: a lease whose parents have not ended is never taken, so
-//! a consumer that exists may start. `docs/concepts/consumer-lifecycle.md` is the same table, in the same
-//! order.
+//! There is no state of waiting for parents: a worker never takes a lease whose parents have not ended,
+//! so a consumer that exists may start. `docs/concepts/consumer-lifecycle.md` shows the same table.
 
-/// What a consumer is doing.
+/// The state of a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Makes a processor and initializes it.
+    /// Creates and initializes a processor.
     Initializing,
-    /// Reads and delivers.
+    /// Reads and delivers batches.
     Processing,
-    /// Every record is done: proves the children, and lets the processor agree.
+    /// Every record is done: finds the shard's children, then calls `shard_ended`.
     Ending,
-    /// Asked to let go, and nothing is in hand: the processor is told.
+    /// The holder asked for a drain, and no batch is in hand: calls `shutdown_requested`.
     Draining,
-    /// Cannot go on with the shard while the lease is still held: the processor is told.
-    GivingUp,
-    /// Told the holder its last word. No code of the application runs any more.
+    /// The shard cannot be processed, and the lease is still held: calls `shutdown_requested`.
+    Failing,
+    /// Reported its end to the holder. No code of the application runs.
     Leaving,
-    /// The lease is gone, or is being given away over the processor's head: it is told.
+    /// The lease is gone, or is released while the processor hangs: calls `lease_lost`.
     Losing,
-    /// Over.
+    /// Ended.
     Stopped,
 }
 
-/// What happened to a consumer. Each action ends with one of these.
+/// What happened to a consumer. Each action ends with one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// What was to be done is done.
+    /// The action succeeded.
     Succeeded,
-    /// The processor said that it failed.
+    /// The processor returned an error.
     Failed,
-    /// The processor panicked, or a record under way will not be acknowledged: it is gone, and another
-    /// one has to take over.
+    /// The processor panicked, or an acknowledgement failed: it was dropped, and a new one takes over.
     Panicked,
     /// The pause after a failure is over.
     PauseOver,
-    /// Every record of the shard is processed.
+    /// Every record of the shard is done.
     EndReached,
-    /// The holder asks to let go. A batch in hand is finished, or fails and there is no time to try
-    /// it again, before this is noticed.
+    /// The holder asks for a drain. A batch in hand is finished first, or fails without time for
+    /// another attempt.
     DrainAsked,
-    /// The shard cannot be read, or must not be read on; or records used up their attempts, and the
-    /// policy is to stop.
-    Hopeless,
-    /// The time to let go is up, and the application's future was dropped.
+    /// The shard cannot be read, or the policy is to stop after lost or failed records.
+    Unrecoverable,
+    /// The time of the drain is up, and the application's future was dropped.
     TimeUp,
-    /// The lease's deadline passed without a word from the holder.
+    /// The lease's deadline passed without a renewal.
     DeadlinePassed,
     /// The lease is lost.
     LeaseLost,
 }
 
-/// What to do next.
+/// The next action of a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Make a processor, and call `initialize`.
+    /// Create a processor, and call `initialize`.
     Initialize,
     /// Deliver the batch in hand, or the next one.
     Deliver,
-    /// Wait before what failed is tried again.
+    /// Wait before the next attempt.
     Pause,
-    /// Prove the children, and call `shard_ended`.
+    /// Find the children, and call `shard_ended`.
     EndShard,
     /// Call `shutdown_requested`.
     RequestShutdown,
-    /// Tell the holder, and wait until it is done with the lease.
-    Leave(LastWord),
-    /// Tell the holder, and call `lease_lost`.
-    Abandon(LastWord),
+    /// Report the end to the holder, and wait until it is done with the lease.
+    Leave(ConsumerEnd),
+    /// Report the end to the holder, and call `lease_lost`.
+    Abandon(ConsumerEnd),
     /// Call `lease_lost`.
     AnnounceLoss,
     /// End.
     Stop,
 }
 
-/// What the holder is told in the end.
+/// How a consumer ends, as it reports to its holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LastWord {
-    /// The shard is finished.
+pub enum ConsumerEnd {
+    /// The shard has ended.
     ShardEnded,
-    /// Everything is put down, as was asked for.
+    /// The drain is complete.
     Drained,
-    /// The consumer cannot go on.
-    GaveUp,
+    /// The shard cannot be processed by this worker.
+    Failed,
 }
 
 impl State {
-    /// What `event` means in this state.
+    /// The next state and action after `event`.
     #[must_use]
     pub const fn on(self, event: Event) -> (Self, Action) {
-        use {Action as A, Event as E, LastWord as L};
+        use {Action as A, ConsumerEnd as C, Event as E};
         match self {
             Self::Initializing => match event {
                 E::Succeeded => (Self::Processing, A::Deliver),
                 E::Failed | E::Panicked => (Self::Initializing, A::Pause),
                 E::PauseOver | E::EndReached => (Self::Initializing, A::Initialize),
-                // There is no processor to be told.
-                E::DrainAsked => (Self::Leaving, A::Leave(L::Drained)),
-                E::Hopeless => (Self::Leaving, A::Leave(L::GaveUp)),
-                E::TimeUp => (Self::Losing, A::Abandon(L::Drained)),
-                E::DeadlinePassed => (Self::Losing, A::Abandon(L::GaveUp)),
+                // No processor is initialized.
+                E::DrainAsked => (Self::Leaving, A::Leave(C::Drained)),
+                E::Unrecoverable => (Self::Leaving, A::Leave(C::Failed)),
+                E::TimeUp => (Self::Losing, A::Abandon(C::Drained)),
+                E::DeadlinePassed => (Self::Losing, A::Abandon(C::Failed)),
                 E::LeaseLost => (Self::Losing, A::AnnounceLoss),
             },
             Self::Processing => match event {
@@ -110,48 +107,48 @@ impl State {
                 E::Panicked => (Self::Initializing, A::Pause),
                 E::EndReached => (Self::Ending, A::EndShard),
                 E::DrainAsked => (Self::Draining, A::RequestShutdown),
-                E::Hopeless => (Self::GivingUp, A::RequestShutdown),
-                E::TimeUp => (Self::Losing, A::Abandon(L::Drained)),
-                E::DeadlinePassed => (Self::Losing, A::Abandon(L::GaveUp)),
+                E::Unrecoverable => (Self::Failing, A::RequestShutdown),
+                E::TimeUp => (Self::Losing, A::Abandon(C::Drained)),
+                E::DeadlinePassed => (Self::Losing, A::Abandon(C::Failed)),
                 E::LeaseLost => (Self::Losing, A::AnnounceLoss),
             },
             Self::Ending => match event {
-                E::Succeeded => (Self::Leaving, A::Leave(L::ShardEnded)),
+                E::Succeeded => (Self::Leaving, A::Leave(C::ShardEnded)),
                 E::Failed => (Self::Ending, A::Pause),
-                // The new processor is led here by way of `Processing`, which finds nothing to read.
+                // The new processor returns here through `Processing`, which finds nothing to read.
                 E::Panicked => (Self::Initializing, A::Pause),
                 E::PauseOver | E::EndReached => (Self::Ending, A::EndShard),
                 E::DrainAsked => (Self::Draining, A::RequestShutdown),
-                E::Hopeless => (Self::GivingUp, A::RequestShutdown),
-                E::TimeUp => (Self::Losing, A::Abandon(L::Drained)),
-                E::DeadlinePassed => (Self::Losing, A::Abandon(L::GaveUp)),
+                E::Unrecoverable => (Self::Failing, A::RequestShutdown),
+                E::TimeUp => (Self::Losing, A::Abandon(C::Drained)),
+                E::DeadlinePassed => (Self::Losing, A::Abandon(C::Failed)),
                 E::LeaseLost => (Self::Losing, A::AnnounceLoss),
             },
             Self::Draining => match event {
-                // What fails here is reported, not tried again: the next owner is waiting.
+                // A failure is reported and not retried: the next owner is waiting.
                 E::Succeeded
                 | E::Failed
                 | E::Panicked
                 | E::PauseOver
                 | E::EndReached
                 | E::DrainAsked
-                | E::Hopeless => (Self::Leaving, A::Leave(L::Drained)),
-                E::TimeUp => (Self::Losing, A::Abandon(L::Drained)),
-                E::DeadlinePassed => (Self::Losing, A::Abandon(L::GaveUp)),
+                | E::Unrecoverable => (Self::Leaving, A::Leave(C::Drained)),
+                E::TimeUp => (Self::Losing, A::Abandon(C::Drained)),
+                E::DeadlinePassed => (Self::Losing, A::Abandon(C::Failed)),
                 E::LeaseLost => (Self::Losing, A::AnnounceLoss),
             },
-            Self::GivingUp => match event {
+            Self::Failing => match event {
                 E::Succeeded
                 | E::Failed
                 | E::Panicked
                 | E::PauseOver
                 | E::EndReached
                 | E::DrainAsked
-                | E::Hopeless => (Self::Leaving, A::Leave(L::GaveUp)),
-                E::TimeUp | E::DeadlinePassed => (Self::Losing, A::Abandon(L::GaveUp)),
+                | E::Unrecoverable => (Self::Leaving, A::Leave(C::Failed)),
+                E::TimeUp | E::DeadlinePassed => (Self::Losing, A::Abandon(C::Failed)),
                 E::LeaseLost => (Self::Losing, A::AnnounceLoss),
             },
-            // The processor had its last call already, or is being given it.
+            // The processor has received its last call, or receives it with this action.
             Self::Leaving | Self::Losing | Self::Stopped => match event {
                 E::Succeeded
                 | E::Failed
@@ -159,7 +156,7 @@ impl State {
                 | E::PauseOver
                 | E::EndReached
                 | E::DrainAsked
-                | E::Hopeless
+                | E::Unrecoverable
                 | E::TimeUp
                 | E::DeadlinePassed
                 | E::LeaseLost => (Self::Stopped, A::Stop),
@@ -169,136 +166,5 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use {Action as A, Event as E, LastWord as L, State as S};
-
-    const STATES: [State; 8] = [
-        S::Initializing,
-        S::Processing,
-        S::Ending,
-        S::Draining,
-        S::GivingUp,
-        S::Leaving,
-        S::Losing,
-        S::Stopped,
-    ];
-
-    const EVENTS: [Event; 10] = [
-        E::Succeeded,
-        E::Failed,
-        E::Panicked,
-        E::PauseOver,
-        E::EndReached,
-        E::DrainAsked,
-        E::Hopeless,
-        E::TimeUp,
-        E::DeadlinePassed,
-        E::LeaseLost,
-    ];
-
-    /// Runs through events from the beginning; compares every action on the way.
-    #[track_caller]
-    fn check(rows: &[(Event, State, Action)]) {
-        let mut state = S::Initializing;
-        for (event, next, action) in rows {
-            assert_eq!(state.on(*event), (*next, *action), "{event:?} while {state:?}");
-            state = *next;
-        }
-    }
-
-    #[test]
-    fn a_shard_is_processed_to_its_end() {
-        check(&[
-            (E::Succeeded, S::Processing, A::Deliver),
-            (E::Succeeded, S::Processing, A::Deliver),
-            (E::EndReached, S::Ending, A::EndShard),
-            (E::Succeeded, S::Leaving, A::Leave(L::ShardEnded)),
-            (E::Succeeded, S::Stopped, A::Stop),
-        ]);
-    }
-
-    #[test]
-    fn what_fails_is_tried_again_after_a_pause() {
-        check(&[
-            (E::Failed, S::Initializing, A::Pause),
-            (E::PauseOver, S::Initializing, A::Initialize),
-            (E::Succeeded, S::Processing, A::Deliver),
-            (E::Failed, S::Processing, A::Pause),
-            (E::PauseOver, S::Processing, A::Deliver),
-            (E::EndReached, S::Ending, A::EndShard),
-            (E::Failed, S::Ending, A::Pause),
-            (E::PauseOver, S::Ending, A::EndShard),
-        ]);
-    }
-
-    #[test]
-    fn after_a_panic_another_processor_is_initialized() {
-        check(&[
-            (E::Succeeded, S::Processing, A::Deliver),
-            (E::Panicked, S::Initializing, A::Pause),
-            (E::PauseOver, S::Initializing, A::Initialize),
-            (E::Succeeded, S::Processing, A::Deliver),
-            (E::EndReached, S::Ending, A::EndShard),
-            (E::Panicked, S::Initializing, A::Pause),
-        ]);
-    }
-
-    #[test]
-    fn a_drain_ends_with_the_processor_told_and_the_lease_let_go() {
-        for state in [S::Processing, S::Ending] {
-            assert_eq!(state.on(E::DrainAsked), (S::Draining, A::RequestShutdown));
-        }
-        for event in [E::Succeeded, E::Failed, E::Panicked] {
-            assert_eq!(S::Draining.on(event), (S::Leaving, A::Leave(L::Drained)));
-        }
-        assert_eq!(S::Initializing.on(E::DrainAsked), (S::Leaving, A::Leave(L::Drained)));
-    }
-
-    #[test]
-    fn a_shard_that_cannot_be_read_is_given_up_in_good_order() {
-        for state in [S::Processing, S::Ending] {
-            assert_eq!(state.on(E::Hopeless), (S::GivingUp, A::RequestShutdown));
-        }
-        assert_eq!(S::GivingUp.on(E::Succeeded), (S::Leaving, A::Leave(L::GaveUp)));
-        assert_eq!(S::GivingUp.on(E::TimeUp), (S::Losing, A::Abandon(L::GaveUp)));
-    }
-
-    #[test]
-    fn a_loss_is_announced_wherever_the_application_may_be_running() {
-        for state in [S::Initializing, S::Processing, S::Ending, S::Draining, S::GivingUp] {
-            assert_eq!(state.on(E::LeaseLost), (S::Losing, A::AnnounceLoss), "{state:?}");
-            let overdue = (S::Losing, A::Abandon(L::GaveUp));
-            assert_eq!(state.on(E::DeadlinePassed), overdue, "{state:?}");
-        }
-    }
-
-    #[test]
-    fn a_processor_that_hangs_past_the_drain_is_abandoned() {
-        for state in [S::Initializing, S::Processing, S::Ending, S::Draining] {
-            assert_eq!(state.on(E::TimeUp), (S::Losing, A::Abandon(L::Drained)), "{state:?}");
-        }
-    }
-
-    #[test]
-    fn once_the_last_word_is_said_nothing_runs_any_more() {
-        for state in [S::Leaving, S::Losing, S::Stopped] {
-            for event in EVENTS {
-                assert_eq!(state.on(event), (S::Stopped, A::Stop), "{event:?} while {state:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_application_runs_only_while_the_lease_is_held() {
-        for (state, event) in STATES.into_iter().flat_map(|s| EVENTS.map(|e| (s, e))) {
-            let (next, action) = state.on(event);
-            let runs = matches!(
-                action,
-                A::Initialize | A::Deliver | A::Pause | A::EndShard | A::RequestShutdown
-            );
-            let held = [S::Initializing, S::Processing, S::Ending, S::Draining, S::GivingUp];
-            assert_eq!(runs, held.contains(&next), "{event:?} while {state:?}");
-        }
-    }
-}
+#[path = "lifecycle_tests.rs"]
+mod tests;

@@ -1,63 +1,63 @@
 //! How the shards of a process share a bounded amount of memory.
 //!
-//! A shard may reserve so much that it holds at most what is then left free. So one busy shard gets
-//! half of all, and of many each gets the same part; shards at rest take nothing from the others, and
-//! there is always something left for one that comes late.
+//! A reservation leaves at least as much free as its shard then holds. A single busy shard gets half of
+//! the budget, many busy shards get equal shares, idle shards use nothing, and there is always room for
+//! one more shard.
 //!
-//! A shard that holds nothing never waits: if there is no room, it has a *turn*, one record for which
-//! nothing is reserved. What it brings counts from then on. So the bound is the budget and
-//! one record for each shard, and a shard whose processor never ends can't keep the others from theirs.
+//! A shard that holds nothing never waits: without room, it has a *turn*, one record without a
+//! reservation, which counts once it is read. So the bound is the budget and one record for each shard,
+//! and a processor that hangs never blocks other shards.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::consumer::read_size::{Grant, Want};
+use crate::consumer::read_size::{ReadGrant, ReadRequest};
 
-/// What there must be room for to read ahead at all, unless less is wanted: many small reads cost
+/// The smallest reservation for reading ahead, unless the request is smaller: many small reads cost
 /// more than one.
 const AHEAD_MIN: u64 = 1024 * 1024;
 
-/// One shard among those who share.
+/// The id of one shard in a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShareId(u64);
 
-/// A bounded amount of memory, and who holds how much of it.
+/// A bounded amount of memory, and the shards that hold it.
 #[derive(Clone, Debug)]
 pub struct Pool {
     budget: u64,
     used: u64,
     joined: u64,
     shares: BTreeMap<ShareId, Share>,
-    /// Who waits, longest first.
+    /// The shards that wait, longest first.
     queue: VecDeque<ShareId>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     held: u64,
-    /// What it waits for.
-    wants: Option<Want>,
+    /// The request that waits.
+    request: Option<ReadRequest>,
 }
 
 impl Pool {
-    /// So many bytes, of which nobody holds any.
+    /// A pool of `budget` bytes without shards.
     #[must_use]
     pub const fn new(budget: u64) -> Self {
         Self { budget, used: 0, joined: 0, shares: BTreeMap::new(), queue: VecDeque::new() }
     }
 
-    /// How many bytes there are.
+    /// The size of the pool, in bytes.
     #[must_use]
     pub const fn budget(&self) -> u64 {
         self.budget
     }
 
-    /// How many bytes are held: by turns, more than there are.
+    /// The bytes that are held. Turns may exceed the budget.
     #[must_use]
     pub const fn used(&self) -> u64 {
         self.used
     }
 
-    /// Takes in one more shard.
+    /// Adds a shard.
     pub fn join(&mut self) -> ShareId {
         let id = ShareId(self.joined);
         self.joined += 1;
@@ -65,36 +65,36 @@ impl Pool {
         id
     }
 
-    /// Forgets a shard. Returns who needs not wait any longer.
-    pub fn leave(&mut self, id: ShareId) -> Vec<(ShareId, Grant)> {
+    /// Removes a shard. Returns the requests that are granted.
+    pub fn leave(&mut self, id: ShareId) -> Vec<(ShareId, ReadGrant)> {
         self.withdraw(id);
-        let granted = self.give_back(id, u64::MAX);
+        let granted = self.release(id, u64::MAX);
         self.shares.remove(&id);
         granted
     }
 
-    /// A shard wants to read: what it may do, or none if it has to wait.
-    pub fn ask(&mut self, id: ShareId, want: Want) -> Option<Grant> {
+    /// Requests memory for a read. Returns `None` if the shard has to wait.
+    pub fn request(&mut self, id: ShareId, request: ReadRequest) -> Option<ReadGrant> {
         self.withdraw(id);
-        let grant = self.grant(id, want);
+        let grant = self.grant(id, request);
         if grant.is_none()
             && let Some(share) = self.shares.get_mut(&id)
         {
-            share.wants = Some(want);
+            share.request = Some(request);
             self.queue.push_back(id);
         }
         grant
     }
 
-    /// A shard waits no longer.
+    /// Withdraws the request of a shard that waits.
     pub fn withdraw(&mut self, id: ShareId) {
         self.queue.retain(|other| *other != id);
         if let Some(share) = self.shares.get_mut(&id) {
-            share.wants = None;
+            share.request = None;
         }
     }
 
-    /// A shard holds so much more, without asking: what it read is there already.
+    /// Adds `bytes` to what a shard holds, without a request: the records are already read.
     pub fn add(&mut self, id: ShareId, bytes: u64) {
         if let Some(share) = self.shares.get_mut(&id) {
             share.held = share.held.saturating_add(bytes);
@@ -102,8 +102,8 @@ impl Pool {
         }
     }
 
-    /// A shard gives so much back. Returns who needs not wait any longer.
-    pub fn give_back(&mut self, id: ShareId, bytes: u64) -> Vec<(ShareId, Grant)> {
+    /// Releases `bytes` of what a shard holds. Returns the requests that are granted.
+    pub fn release(&mut self, id: ShareId, bytes: u64) -> Vec<(ShareId, ReadGrant)> {
         if let Some(share) = self.shares.get_mut(&id) {
             let bytes = bytes.min(share.held);
             share.held -= bytes;
@@ -111,8 +111,8 @@ impl Pool {
         }
         let mut granted = Vec::new();
         for waiting in std::mem::take(&mut self.queue) {
-            let wants = self.shares.get(&waiting).and_then(|share| share.wants);
-            match wants.and_then(|want| self.grant(waiting, want)) {
+            let request = self.shares.get(&waiting).and_then(|share| share.request);
+            match request.and_then(|request| self.grant(waiting, request)) {
                 Some(grant) => {
                     self.withdraw(waiting);
                     granted.push((waiting, grant));
@@ -123,15 +123,15 @@ impl Pool {
         granted
     }
 
-    fn grant(&mut self, id: ShareId, want: Want) -> Option<Grant> {
+    fn grant(&mut self, id: ShareId, request: ReadRequest) -> Option<ReadGrant> {
         let held = self.shares.get(&id)?.held;
         let free = self.budget.saturating_sub(self.used);
         let room = free.saturating_sub(held) / 2;
         let grant = if held == 0 {
-            want.within(room).unwrap_or(Grant::TURN)
+            request.within(room).unwrap_or(ReadGrant::TURN)
         } else {
-            let worth = want.whole().bytes.min(AHEAD_MIN);
-            want.within(room).filter(|grant| grant.bytes >= worth)?
+            let worth = request.whole().bytes.min(AHEAD_MIN);
+            request.within(room).filter(|grant| grant.bytes >= worth)?
         };
         self.add(id, grant.bytes);
         Some(grant)
@@ -146,26 +146,27 @@ mod tests {
 
     const MIB: u64 = 1024 * 1024;
     /// One record of 1 MiB costs three of them while it is read.
-    const WANT: Want = Want { records_max: 10_000, each: MIB, whole_max: 10 * MIB };
+    const REQUEST: ReadRequest =
+        ReadRequest { records_max: 10_000, record: MIB, reply_max: 10 * MIB };
 
     fn pool(mebibytes: u64) -> Pool {
         Pool::new(mebibytes * MIB)
     }
 
-    /// Asks, and then holds what was read: records of 1 MiB.
+    /// Requests a read, and then holds its records of 1 MiB.
     fn read(pool: &mut Pool, id: ShareId) -> Option<usize> {
-        let grant = pool.ask(id, WANT)?;
+        let grant = pool.request(id, REQUEST)?;
         keep(pool, id, grant);
         Some(grant.records.min(10))
     }
 
-    fn keep(pool: &mut Pool, id: ShareId, grant: Grant) {
+    fn keep(pool: &mut Pool, id: ShareId, grant: ReadGrant) {
         pool.add(id, u64::try_from(grant.records.min(10)).unwrap() * MIB);
-        assert_eq!(pool.give_back(id, grant.bytes), []);
+        assert_eq!(pool.release(id, grant.bytes), []);
     }
 
     #[test]
-    fn a_shard_alone_reads_as_much_as_it_wants_and_one_read_ahead() {
+    fn single_shard_reads_in_full_and_ahead() {
         let mut pool = pool(128);
         let id = pool.join();
         assert_eq!(read(&mut pool, id), Some(10));
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_never_holds_more_than_it_leaves() {
+    fn shard_holds_at_most_what_it_leaves() {
         let mut pool = pool(60);
         let id = pool.join();
         assert_eq!(read(&mut pool, id), Some(10));
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_shards_leave_room_for_one_that_comes_late() {
+    fn busy_shards_leave_room_for_a_late_one() {
         let mut pool = pool(128);
         let busy: Vec<_> = (0..8).map(|_| pool.join()).collect();
         for _ in 0..100 {
@@ -198,52 +199,55 @@ mod tests {
     }
 
     #[test]
-    fn without_room_each_shard_has_a_turn_and_the_others_wait() {
+    fn each_shard_has_a_turn_without_room() {
         let mut pool = pool(1);
         let (one, other) = (pool.join(), pool.join());
-        assert_eq!(pool.ask(one, WANT), Some(Grant::TURN));
-        keep(&mut pool, one, Grant::TURN);
-        assert_eq!(pool.ask(one, WANT), None, "it holds a record");
-        assert_eq!(pool.ask(other, WANT), Some(Grant::TURN));
-        keep(&mut pool, other, Grant::TURN);
+        assert_eq!(pool.request(one, REQUEST), Some(ReadGrant::TURN));
+        keep(&mut pool, one, ReadGrant::TURN);
+        assert_eq!(pool.request(one, REQUEST), None, "it holds a record");
+        assert_eq!(pool.request(other, REQUEST), Some(ReadGrant::TURN));
+        keep(&mut pool, other, ReadGrant::TURN);
         assert_eq!(pool.used(), 2 * MIB);
-        assert_eq!(pool.give_back(other, MIB), [], "that makes no room");
-        assert_eq!(pool.give_back(one, MIB), [(one, Grant::TURN)], "it holds nothing any more");
+        assert_eq!(pool.release(other, MIB), [], "that makes no room");
+        assert_eq!(pool.release(one, MIB), [(one, ReadGrant::TURN)], "it holds nothing");
     }
 
     #[test]
-    fn who_waits_longest_goes_first_and_who_withdrew_does_not() {
+    fn longest_wait_is_granted_first() {
         let mut pool = pool(12);
         let ids: Vec<_> = (0..4).map(|_| pool.join()).collect();
         for id in &ids {
             pool.add(*id, 3 * MIB);
         }
-        assert!(ids.iter().rev().all(|id| pool.ask(*id, WANT).is_none()));
+        assert!(ids.iter().rev().all(|id| pool.request(*id, REQUEST).is_none()));
         pool.withdraw(ids[2]);
-        let one = |id| (id, Grant { records: 1, bytes: 3 * MIB });
-        assert_eq!(pool.give_back(ids[0], 2 * MIB), []);
+        let one = |id| (id, ReadGrant { records: 1, bytes: 3 * MIB });
+        assert_eq!(pool.release(ids[0], 2 * MIB), []);
         let granted = [pool.leave(ids[3]), pool.leave(ids[2]), pool.leave(ids[1])].concat();
         assert_eq!(granted, [one(ids[0])]);
         assert_eq!(pool.used(), 4 * MIB);
     }
 
     #[test]
-    fn a_read_ahead_waits_until_it_is_worth_it() {
-        let want = Want { records_max: 10_000, each: 1_000, whole_max: 10 * MIB };
+    fn small_read_ahead_waits() {
+        let request = ReadRequest { records_max: 10_000, record: 1_000, reply_max: 10 * MIB };
         let mut pool = pool(4);
         let id = pool.join();
         pool.add(id, MIB);
         let other = pool.join();
         pool.add(other, MIB / 2 * 3);
-        assert_eq!(pool.ask(id, want), None); // a quarter of a MiB would fit
-        assert_eq!(pool.ask(id, Want { records_max: 10, ..want }).unwrap().records, 10);
+        assert_eq!(pool.request(id, request), None); // a quarter of a MiB would fit
+        assert_eq!(
+            pool.request(id, ReadRequest { records_max: 10, ..request }).unwrap().records,
+            10
+        );
     }
 
-    /// Something that a shard does.
+    /// A step of a shard.
     #[derive(Clone, Copy, Debug)]
     enum Step {
-        Ask(Want),
-        /// The reply comes: so many thousandths of what was asked for.
+        Ask(ReadRequest),
+        /// The reply arrives, with this many thousandths of the request.
         Reply(u64),
         /// The batch is done.
         Done,
@@ -251,10 +255,11 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
-        let want = (1..10_000_usize, 1..2 * MIB)
-            .prop_map(|(records_max, each)| Step::Ask(Want { records_max, each, ..WANT }));
+        let request = (1..10_000_usize, 1..2 * MIB).prop_map(|(records_max, record)| {
+            Step::Ask(ReadRequest { records_max, record, ..REQUEST })
+        });
         let step = prop_oneof![
-            3 => want,
+            3 => request,
             3 => (0..=1_000_u64).prop_map(Step::Reply),
             2 => Just(Step::Done),
             1 => Just(Step::Withdraw),
@@ -265,17 +270,17 @@ mod tests {
     const SHARDS: usize = 6;
     const RECORD_MAX: u64 = 2 * MIB;
 
-    /// A shard as its consumer sees it.
+    /// The state of a shard's consumer.
     #[derive(Clone, Copy, Debug, Default)]
     struct Shard {
-        reading: Option<Grant>,
+        reading: Option<ReadGrant>,
         waits: bool,
         in_hand: u64,
     }
 
     proptest! {
         #[test]
-        fn the_budget_and_one_record_a_shard_are_never_exceeded_and_no_shard_starves(
+        fn budget_holds_and_no_shard_starves(
             budget in 1..64_u64,
             steps in steps(),
         ) {
@@ -285,13 +290,13 @@ mod tests {
             for (index, step) in steps {
                 let (id, shard) = (ids[index], &mut shards[index]);
                 let granted = match step {
-                    Step::Ask(want) if shard.reading.is_none() && !shard.waits => {
-                        shard.reading = pool.ask(id, want);
+                    Step::Ask(request) if shard.reading.is_none() && !shard.waits => {
+                        shard.reading = pool.request(id, request);
                         shard.waits = shard.reading.is_none();
                         Vec::new()
                     }
                     Step::Reply(thousandths) => match shard.reading.take() {
-                        Some(Grant::TURN) => {
+                        Some(ReadGrant::TURN) => {
                             shard.in_hand += RECORD_MAX * thousandths / 1_000;
                             pool.add(id, RECORD_MAX * thousandths / 1_000);
                             Vec::new()
@@ -299,11 +304,11 @@ mod tests {
                         Some(grant) => {
                             let real = grant.bytes / 3 * thousandths / 1_000;
                             shard.in_hand += real;
-                            pool.give_back(id, grant.bytes - real)
+                            pool.release(id, grant.bytes - real)
                         }
                         None => Vec::new(),
                     },
-                    Step::Done => pool.give_back(id, std::mem::take(&mut shard.in_hand)),
+                    Step::Done => pool.release(id, std::mem::take(&mut shard.in_hand)),
                     Step::Withdraw => {
                         shard.waits = false;
                         pool.withdraw(id);
@@ -321,7 +326,7 @@ mod tests {
                 let held = |shard: &Shard| shard.in_hand + shard.reading.map_or(0, |it| it.bytes);
                 prop_assert_eq!(pool.used(), shards.iter().map(held).sum::<u64>());
                 for shard in &shards {
-                    prop_assert!(!shard.waits || shard.in_hand > 0, "who holds nothing reads");
+                    prop_assert!(!shard.waits || shard.in_hand > 0, "a shard that holds nothing reads");
                 }
             }
         }

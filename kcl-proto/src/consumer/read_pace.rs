@@ -1,55 +1,48 @@
-//! When a shard may be read again: the limits of Kinesis, and rest when there is nothing to read.
+//! When to read a shard again: the limits of Kinesis, and the polling interval of a caught-up shard.
 
 use std::time::Duration;
 
+use crate::consumer::backoff::Backoff;
 use crate::model::Moment;
 
-/// The reads of one shard that Kinesis allows in any second.
+/// The number of reads of one shard that Kinesis allows in any second.
 ///
 /// Source: Kinesis Developer Guide, "Quotas and limits", shard read throughput.
 const READS_PER_SECOND: usize = 5;
 
-/// The bytes of one shard that Kinesis lets out in a second. A reply of 10 MiB is followed by 5 s in
-/// which every read is throttled.
+/// The read throughput of one shard per second. A reply of 10 MiB is followed by 5 s in which every
+/// read is throttled.
 ///
 /// Source: Kinesis API reference, `GetRecords`.
 pub(super) const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
 
-/// The first wait after a throttled read, before jitter.
-const BACKOFF_MIN: Duration = Duration::from_millis(500);
-
-/// The longest wait after a throttled read.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
-
 /// When one shard may be read again.
 ///
-/// Everybody who reads the shard shares its limits, so staying within them does not rule out being
-/// throttled.
+/// All readers of a shard share its limits, so a reader that keeps within them may still be throttled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pace {
     poll_every: Duration,
-    /// When the last reads ended, latest last. The service counted each of them before that.
+    /// When the last reads ended, latest last. Kinesis counted each of them before that.
     ended: [Option<Moment>; READS_PER_SECOND],
-    /// Until when the bytes that were read use up the shard's throughput.
+    /// Until when the bytes read so far use up the shard's throughput.
     paid_until: Moment,
-    /// How many reads in a row were throttled.
+    /// The number of throttled reads in a row.
     throttled: u32,
 }
 
-/// What a read brought, as far as the next one depends on it.
+/// A read that succeeded, as far as the next one depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the input of one function")]
 pub struct ReadDone {
     /// When it started.
     pub started: Moment,
-    /// The bytes of data and partition keys that it brought.
+    /// The bytes of data and partition keys in its reply.
     pub bytes: u64,
-    /// Whether it reached the end of what the shard holds.
+    /// Whether it reached the end of the shard.
     pub is_caught_up: bool,
 }
 
 impl Pace {
-    /// The pace of a shard that is read every `poll_every` once its consumer is caught up.
+    /// The pace of a shard that is read every `poll_every` while its consumer is caught up.
     #[must_use]
     pub const fn new(poll_every: Duration) -> Self {
         Self {
@@ -60,35 +53,30 @@ impl Pace {
         }
     }
 
-    /// Notes a read that ended `now`; says when the next may start, which may be in the past.
+    /// Records a read that ended `now`. Returns when the next may start, which may be in the past.
     pub fn after_read(&mut self, read: ReadDone, now: Moment) -> Moment {
         self.throttled = 0;
         self.count(now);
         self.paid_until = self.paid_until.max(read.started) + time_to_pay(read.bytes);
-        let wanted = if read.is_caught_up { read.started + self.poll_every } else { read.started };
-        wanted.max(self.allowed())
+        let next = if read.is_caught_up { read.started + self.poll_every } else { read.started };
+        next.max(self.allowed())
     }
 
-    /// Notes a read that was given up `now`, perhaps after it was sent; says when the next may start.
+    /// Records a read that was cancelled or failed `now`, perhaps after it was sent. Returns when the next
+    /// may start.
     pub fn after_lost(&mut self, now: Moment) -> Moment {
         self.count(now);
         self.allowed()
     }
 
-    /// Notes a read that was throttled `now`; says when the next may start.
+    /// Records a read that was throttled `now`. Returns when the next may start.
     ///
-    /// `chance` from 0 to 1 spreads those that were throttled together over half of the wait.
+    /// `chance`, from 0 to 1, spreads readers that were throttled together.
     pub fn after_throttled(&mut self, chance: f64, now: Moment) -> Moment {
-        let doublings = self.throttled;
         self.throttled = self.throttled.saturating_add(1);
         self.count(now);
-        let wait = 2_u32
-            .checked_pow(doublings)
-            .and_then(|factor| BACKOFF_MIN.checked_mul(factor))
-            .map_or(BACKOFF_MAX, |wait| wait.min(BACKOFF_MAX));
-        let chance = if chance.is_finite() { chance.clamp(0.0, 1.0) } else { 1.0 };
-        let wait = wait.mul_f64(0.5 + chance / 2.0);
-        (now + wait).max(self.allowed())
+        let pause = Backoff::READ_THROTTLED.jittered(self.throttled, chance);
+        (now + pause).max(self.allowed())
     }
 
     fn count(&mut self, now: Moment) {
@@ -98,7 +86,7 @@ impl Pace {
         }
     }
 
-    /// From when on the limits allow another read.
+    /// When the limits allow another read.
     fn allowed(&self) -> Moment {
         let oldest = self.ended.first().copied().flatten();
         let counted = oldest.map(|oldest| oldest + Duration::from_secs(1));
@@ -106,7 +94,7 @@ impl Pace {
     }
 }
 
-/// How long the shard's throughput is used up by these bytes.
+/// How long `bytes` use up the shard's throughput.
 fn time_to_pay(bytes: u64) -> Duration {
     let micros = u128::from(bytes) * 1_000_000 / u128::from(BYTES_PER_SECOND);
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
@@ -137,18 +125,18 @@ mod tests {
     }
 
     #[test]
-    fn a_caught_up_shard_is_polled_at_its_interval() {
+    fn caught_up_shard_is_polled_at_its_interval() {
         check(&[(0, 30, 0, true, 1_000)]);
         check(&[(0, 30, 100, true, 1_000), (1_000, 1_040, 0, true, 2_000)]);
     }
 
     #[test]
-    fn a_read_slower_than_the_interval_is_followed_at_once() {
+    fn slow_read_is_followed_at_once() {
         check(&[(0, 1_700, 0, true, 1_000)]);
     }
 
     #[test]
-    fn a_shard_that_is_behind_is_read_at_once_but_five_times_a_second() {
+    fn shard_that_is_behind_is_read_five_times_a_second() {
         check(&[
             (0, 10, 0, false, 0),
             (10, 20, 0, false, 10),
@@ -164,24 +152,24 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_paid_for_at_two_mebibytes_a_second() {
+    fn reads_keep_within_two_mebibytes_a_second() {
         check(&[(0, 300, 10 * MIB, false, 5_000), (5_000, 5_100, 2 * MIB, false, 6_000)]);
         check(&[(0, 300, 10 * MIB, true, 5_000)]);
         check(&[(0, 50, MIB, true, 1_000)]);
     }
 
     #[test]
-    fn a_read_before_its_time_adds_to_what_is_owed() {
+    fn early_read_adds_to_the_wait() {
         check(&[(0, 100, 10 * MIB, false, 5_000), (1_000, 1_100, 2 * MIB, false, 6_000)]);
     }
 
     #[test]
-    fn reads_that_are_late_earn_nothing() {
+    fn late_reads_earn_no_credit() {
         check(&[(0, 10, 2 * MIB, false, 1_000), (60_000, 60_010, 2 * MIB, false, 61_000)]);
     }
 
     #[test]
-    fn throttled_reads_wait_twice_as_long_each_time_up_to_a_cap() {
+    fn throttled_reads_back_off() {
         let waits = |chance| {
             let mut pace = Pace::new(Duration::from_millis(POLL_EVERY));
             [0, 1_000_000, 2_000_000, 3_000_000, 4_000_000, 5_000_000, 6_000_000]
@@ -194,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_succeeds_ends_the_backoff() {
+    fn successful_read_ends_the_backoff() {
         let mut pace = Pace::new(Duration::from_millis(POLL_EVERY));
         pace.after_throttled(0.5, at(0));
         pace.after_throttled(0.5, at(1_000));
@@ -204,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_read_does_not_forget_what_is_owed() {
+    fn throttled_read_keeps_the_wait_for_bytes() {
         let mut pace = Pace::new(Duration::from_millis(POLL_EVERY));
         let read = ReadDone { started: at(0), bytes: 10 * MIB, is_caught_up: false };
         pace.after_read(read, at(100));

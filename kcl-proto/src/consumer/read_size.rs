@@ -1,109 +1,105 @@
-//! How many records one read of a shard asks for, and what memory it may need.
+//! How many records to request in one read of a shard, and how much memory to reserve for it.
 
 use super::read_pace::BYTES_PER_SECOND;
 
-/// The most bytes that one reply brings.
+/// The largest reply.
 ///
 /// Source: Kinesis API reference, `GetRecords`.
 const REPLY_MAX: u64 = 10 * MIB;
 
-/// What a record of a shard is taken for before any was seen: the most that a stream allows unless
-/// it is set to larger ones.
+/// The assumed size of a record before the first read: the default limit of a stream.
 const SIZE_UNKNOWN: u64 = MIB;
 
-/// How many times a reply is there at the most while it is read: its text, which is a third longer
-/// than the data, what is made of it, and for a moment a part of the text twice. And so often is the
-/// list of its records there while it grows and is packed.
+/// How many copies of a reply exist at once while it is read: its text, which is a third longer than the
+/// data, the decoded records, and for a moment a part of the text again.
 const COPIES: u64 = 3;
 
 const MIB: u64 = 1024 * 1024;
 
-/// How large the records of a shard are: rises at once, falls slowly.
+/// The size of a shard's records: a mean that rises at once and falls slowly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordSize {
-    /// What one brings, and what it needs once it is expanded.
+    /// The size of one record, and of its expanded form in memory.
     means: Option<(u64, u64)>,
-    /// Whether the last read brought about as much as the shard lets out in a second, or more.
+    /// Whether the last reply reached half of the shard's throughput of a second.
     is_full: bool,
 }
 
 impl RecordSize {
-    /// Takes in a read of so many records, before they were expanded, that brought so many bytes and
-    /// needs so many.
-    pub fn observe(&mut self, records: usize, brought: u64, needed: u64) {
-        self.is_full = brought >= BYTES_PER_SECOND / 2;
+    /// Records a reply of `records` records and `bytes` bytes, which need `expanded` bytes once they are
+    /// expanded.
+    pub fn observe(&mut self, records: usize, bytes: u64, expanded: u64) {
+        self.is_full = bytes >= BYTES_PER_SECOND / 2;
         let mean = |bytes: u64| bytes.checked_div(count(records));
-        let (Some(brings), Some(needs)) = (mean(brought), mean(needed)) else { return };
-        let (brings_before, needs_before) = self.means.unwrap_or_default();
-        self.means = Some((follow(brings_before, brings), follow(needs_before, needs)));
+        let (Some(size), Some(expanded)) = (mean(bytes), mean(expanded)) else { return };
+        let (size_before, expanded_before) = self.means.unwrap_or_default();
+        self.means = Some((follow(size_before, size), follow(expanded_before, expanded)));
     }
 
-    /// What the next read of at most `records_max` records would like.
+    /// The request of the next read, of at most `records_max` records.
     ///
-    /// After a read that brought much it is no more than the shard lets out in a second: larger replies
-    /// would be followed by longer pauses, take memory from other shards, and cost more to take apart.
+    /// After a large reply it asks for at most one second of the shard's throughput: larger replies are
+    /// followed by longer pauses, and take memory from other shards.
     #[must_use]
-    pub fn want(self, records_max: usize) -> Want {
-        let (brings, needs) = self.means.unwrap_or((SIZE_UNKNOWN, SIZE_UNKNOWN));
-        let (brings, each) = (brings.max(1), needs.max(1));
-        let of_a_second = usize::try_from(BYTES_PER_SECOND / brings).unwrap_or(usize::MAX).max(1);
+    pub fn request(self, records_max: usize) -> ReadRequest {
+        let (size, expanded) = self.means.unwrap_or((SIZE_UNKNOWN, SIZE_UNKNOWN));
+        let (size, record) = (size.max(1), expanded.max(1));
+        let of_a_second = usize::try_from(BYTES_PER_SECOND / size).unwrap_or(usize::MAX).max(1);
         let records_max = if self.is_full { records_max.min(of_a_second) } else { records_max };
-        Want { records_max, each, whole_max: REPLY_MAX.saturating_mul(each) / brings }
+        ReadRequest { records_max, record, reply_max: REPLY_MAX.saturating_mul(record) / size }
     }
 }
 
-/// The mean that follows from the one before.
+/// The next mean.
 const fn follow(before: u64, mean: u64) -> u64 {
     if mean < before { before - (before - mean).div_ceil(4) } else { mean }
 }
 
-/// What a read would like.
+/// A request of memory for a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the input of a decision")]
-pub struct Want {
+pub struct ReadRequest {
     /// The most records.
     pub records_max: usize,
-    /// What each needs, about.
-    pub each: u64,
-    /// What the records of the largest reply need.
-    pub whole_max: u64,
+    /// The memory of one record, about.
+    pub record: u64,
+    /// The memory of the largest reply.
+    pub reply_max: u64,
 }
 
-/// What a read may do.
+/// A granted read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the output of a decision")]
-pub struct Grant {
-    /// Ask for at most so many records.
+pub struct ReadGrant {
+    /// The most records to read.
     pub records: usize,
-    /// So much memory is reserved for them.
+    /// The bytes reserved for them.
     pub bytes: u64,
 }
 
-impl Grant {
-    /// One record, without any memory reserved for it.
+impl ReadGrant {
+    /// One record, without a reservation.
     pub const TURN: Self = Self { records: 1, bytes: 0 };
 }
 
-impl Want {
-    /// All of it, whatever room there is.
+impl ReadRequest {
+    /// Grants the whole request.
     #[must_use]
-    pub fn whole(self) -> Grant {
-        let bytes = self.each.saturating_mul(count(self.records_max)).min(self.whole_max);
-        Grant { records: self.records_max, bytes: bytes.saturating_mul(COPIES) }
+    pub fn whole(self) -> ReadGrant {
+        let bytes = self.record.saturating_mul(count(self.records_max)).min(self.reply_max);
+        ReadGrant { records: self.records_max, bytes: bytes.saturating_mul(COPIES) }
     }
 
-    /// As much of it as there is room for; none if that is not even one record.
+    /// Grants as much as fits into `room` bytes, or returns `None` if not even one record fits.
     #[must_use]
-    pub fn within(self, room: u64) -> Option<Grant> {
+    pub fn within(self, room: u64) -> Option<ReadGrant> {
         let whole = self.whole();
         if whole.bytes <= room {
             return Some(whole);
         }
-        let each = self.each.saturating_mul(COPIES);
-        let fitting = room.checked_div(each).filter(|fitting| *fitting > 0)?;
+        let record = self.record.saturating_mul(COPIES);
+        let fitting = room.checked_div(record).filter(|fitting| *fitting > 0)?;
         let records =
             usize::try_from(fitting).map_or(self.records_max, |it| it.min(self.records_max));
-        Some(Grant { records, bytes: count(records) * each })
+        Some(ReadGrant { records, bytes: count(records) * record })
     }
 }
 
@@ -119,19 +115,19 @@ mod tests {
 
     #[track_caller]
     fn check(each: u64, records_max: usize, room: u64, expected: Option<(usize, u64)>) {
-        let grant = Want { records_max, each, whole_max: REPLY_MAX }.within(room);
+        let grant = ReadRequest { records_max, record: each, reply_max: REPLY_MAX }.within(room);
         assert_eq!(grant.map(|grant| (grant.records, grant.bytes)), expected);
     }
 
     #[test]
-    fn a_read_asks_for_all_that_it_wants_where_there_is_room() {
+    fn read_is_granted_in_full_where_it_fits() {
         check(KIB, 100, 300 * KIB, Some((100, 300 * KIB)));
         check(MIB, 10_000, 30 * MIB, Some((10_000, 30 * MIB)));
         check(MIB, 10_000, u64::MAX, Some((10_000, 30 * MIB)));
     }
 
     #[test]
-    fn a_read_asks_for_what_there_is_room_for() {
+    fn read_is_granted_what_fits() {
         check(KIB, 100, 300 * KIB - 1, Some((99, 297 * KIB)));
         check(MIB, 10_000, 30 * MIB - 1, Some((9, 27 * MIB)));
         check(MIB, 10_000, 3 * MIB, Some((1, 3 * MIB)));
@@ -141,11 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_records_rises_at_once_and_falls_slowly() {
+    fn size_rises_at_once_and_falls_slowly() {
         let mut size = RecordSize::default();
         let mut seen = |records, bytes| {
             size.observe(records, bytes, bytes);
-            size.want(1).each
+            size.request(1).record
         };
         assert_eq!(seen(0, 0), MIB);
         assert_eq!(seen(10, 1_000), 100);
@@ -157,28 +153,28 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_of_aggregates_needs_more_than_it_brings() {
+    fn aggregates_need_memory_for_their_expansion() {
         let mut size = RecordSize::default();
         size.observe(10, 500 * KIB, 2_000 * KIB);
-        let want = size.want(10_000);
-        assert_eq!((want.each, want.whole_max), (200 * KIB, 40 * MIB));
-        assert_eq!(want.whole().bytes, 120 * MIB);
-        assert_eq!(size.want(10).whole().bytes, 6_000 * KIB);
+        let request = size.request(10_000);
+        assert_eq!((request.record, request.reply_max), (200 * KIB, 40 * MIB));
+        assert_eq!(request.whole().bytes, 120 * MIB);
+        assert_eq!(size.request(10).whole().bytes, 6_000 * KIB);
     }
 
     #[test]
-    fn a_shard_that_is_full_of_records_is_read_by_the_second() {
+    fn full_shard_is_read_by_the_second() {
         let mut size = RecordSize::default();
-        let mut wanted = |records, bytes| {
+        let mut requested = |records, bytes| {
             size.observe(records, bytes, bytes);
-            size.want(10_000).records_max
+            size.request(10_000).records_max
         };
-        assert_eq!(wanted(10_000, 10_000 * KIB), 2_048);
-        assert_eq!(wanted(2_048, 2_048 * KIB), 2_048);
-        assert_eq!(wanted(1_000, 1_000 * KIB), 10_000); // it is nearly caught up
-        assert_eq!(wanted(1, MIB), 2);
-        assert_eq!(wanted(2, 2 * KIB), 10_000);
-        assert_eq!(wanted(1, 3 * MIB), 1);
-        assert_eq!(wanted(0, 0), 10_000);
+        assert_eq!(requested(10_000, 10_000 * KIB), 2_048);
+        assert_eq!(requested(2_048, 2_048 * KIB), 2_048);
+        assert_eq!(requested(1_000, 1_000 * KIB), 10_000); // it is nearly caught up
+        assert_eq!(requested(1, MIB), 2);
+        assert_eq!(requested(2, 2 * KIB), 10_000);
+        assert_eq!(requested(1, 3 * MIB), 1);
+        assert_eq!(requested(0, 0), 10_000);
     }
 }

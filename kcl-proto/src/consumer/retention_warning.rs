@@ -1,49 +1,43 @@
-//! When is it told that records of a shard are close to being trimmed, and when again?
+//! When to warn that unprocessed records are about to be trimmed, and how often to repeat the warning.
 
 use std::time::Duration;
 
+use crate::consumer::backoff::Backoff;
 use crate::model::Moment;
 
-/// The pause before it is told the second time. It doubles.
-const AGAIN_AFTER_MIN: Duration = Duration::from_mins(1);
-
-/// The longest pause before it is told again.
-const AGAIN_AFTER_MAX: Duration = Duration::from_hours(1);
-
-/// How old the oldest record of a shard that is not done may be, as far as its consumer can know.
+/// An upper bound of the age of a shard's oldest record that is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the input of one function")]
 pub struct Lag {
-    /// How far the read that brought the batch in hand, or else the last one, was behind the end of
-    /// the shard.
+    /// How far the read of the batch in hand, or else the last read, was behind the end of the shard.
     pub behind: Duration,
-    /// When that was known. Since then everything has grown older.
+    /// When that read took place. The records have grown older since.
     pub seen: Moment,
 }
 
 impl Lag {
-    /// How old it is now.
+    /// The age of the record at `now`.
     #[must_use]
     pub fn age(self, now: Moment) -> Duration {
         self.behind.saturating_add(now.since(self.seen))
     }
 }
 
-/// Remembers what was told of one shard.
+/// The warnings about one shard.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RiskWatch {
-    told: Option<Told>,
+    last: Option<Warning>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Warning {
     at: Moment,
+    /// The pause before it is repeated.
     pause: Duration,
 }
 
 impl RiskWatch {
-    /// Takes in how old records are, if that is known. Returns it if it is to be told: once half of
-    /// the retention is reached, then with growing pauses. Below a quarter all is forgotten.
+    /// Returns `age` if a warning is due: at half of the retention, then after growing pauses. An age
+    /// below a quarter resets the pauses. `age` is `None` if it is not known.
     pub fn observe(
         &mut self,
         age: Option<Duration>,
@@ -52,15 +46,15 @@ impl RiskWatch {
     ) -> Option<Duration> {
         let age = age?;
         if age < retention / 4 {
-            self.told = None;
+            self.last = None;
         }
-        let (due, pause) = match self.told {
-            None => (now, AGAIN_AFTER_MIN),
-            Some(Told { at, pause }) => (at + pause, (pause * 2).min(AGAIN_AFTER_MAX)),
+        let (due, pause) = match self.last {
+            None => (now, Backoff::WARNING.pause(1)),
+            Some(Warning { at, pause }) => (at + pause, Backoff::WARNING.after(pause)),
         };
         let is_due = age >= retention / 2 && now >= due;
         if is_due {
-            self.told = Some(Told { at: now, pause });
+            self.last = Some(Warning { at: now, pause });
         }
         is_due.then_some(age)
     }
@@ -77,42 +71,42 @@ mod tests {
         Duration::from_mins(count)
     }
 
-    /// Looks every minute at the age, in minutes, that a function of the minute tells.
+    /// Observes an age, in minutes, every minute; expects warnings at these minutes.
     #[track_caller]
     fn check(until: u64, age: impl Fn(u64) -> Option<u64>, expected: &[u64]) {
         let mut watch = RiskWatch::default();
-        let told = (0..=until).filter(|&minute| {
+        let warned = (0..=until).filter(|&minute| {
             let now = Moment::from_origin(minutes(minute));
             watch.observe(age(minute).map(minutes), RETENTION, now).is_some()
         });
-        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(warned.collect::<Vec<_>>(), expected);
     }
 
     #[test]
-    fn it_is_told_at_half_of_the_retention_and_then_with_growing_pauses() {
+    fn warns_at_half_of_the_retention_then_less_often() {
         check(10 * HOUR, |_| Some(12 * HOUR - 1), &[]);
         check(12 * HOUR + 200, Some, &[720, 721, 723, 727, 735, 751, 783, 843, 903]);
     }
 
     #[test]
-    fn what_is_not_known_is_not_told() {
+    fn unknown_age_gives_no_warning() {
         check(10 * HOUR, |_| None, &[]);
     }
 
     #[test]
-    fn a_lag_that_comes_and_goes_is_not_told_each_time() {
+    fn swinging_lag_is_not_reported_each_time() {
         let swings = |minute| Some(if minute % 2 == 0 { 12 * HOUR } else { 11 * HOUR });
         check(30, swings, &[0, 2, 4, 8, 16]);
     }
 
     #[test]
-    fn a_shard_that_was_well_in_between_is_told_anew() {
+    fn recovered_shard_is_reported_anew() {
         let age = |minute| Some(if (10..20).contains(&minute) { HOUR } else { 13 * HOUR });
         check(24, age, &[0, 1, 3, 7, 20, 21, 23]);
     }
 
     #[test]
-    fn what_is_in_hand_grows_older() {
+    fn lag_grows_with_time() {
         let lag = Lag { behind: minutes(10), seen: Moment::from_origin(minutes(5)) };
         assert_eq!(lag.age(Moment::from_origin(minutes(65))), minutes(70));
     }

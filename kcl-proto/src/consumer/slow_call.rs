@@ -1,51 +1,52 @@
-//! When is a call of the processor slow, and when is that told again?
+//! When to report a slow processor call, and how often to repeat the report.
 
 use std::time::Duration;
 
 use crate::model::Moment;
 
-/// The longest pause before a call that still goes on is told again.
+/// The longest pause before a call that is still running is reported again.
 const AGAIN_AFTER_MAX: Duration = Duration::from_hours(1);
 
-/// Remembers what was told of the call in hand.
+/// The reports about the call that is running.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SlowWatch {
-    told: Option<Told>,
+    last: Option<Report>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Told {
-    /// Which call it was: the one that began then.
+struct Report {
+    /// When the call began.
     began: Moment,
     taken: Duration,
 }
 
 impl SlowWatch {
-    /// Takes in when the call in hand began, if there is one. Returns how long it has taken if that
-    /// is to be told: once it reaches `slow_after`, then each time it has doubled, and each hour.
+    /// Returns how long the call that began at `began` has been running if a report is due: at
+    /// `slow_after`, then whenever that has doubled, at least every hour. `began` is `None` while no call
+    /// runs.
     pub fn observe(
         &mut self,
         began: Option<Moment>,
         slow_after: Duration,
         now: Moment,
     ) -> Option<Duration> {
-        self.told = self.told.filter(|told| Some(told.began) == began);
+        self.last = self.last.filter(|last| Some(last.began) == began);
         let taken = now.since(began?);
-        let due = match self.told {
+        let due = match self.last {
             None => slow_after,
-            Some(Told { taken, .. }) => taken + taken.min(AGAIN_AFTER_MAX),
+            Some(Report { taken, .. }) => taken + taken.min(AGAIN_AFTER_MAX),
         };
         let is_due = taken >= due;
         if is_due {
-            self.told = began.map(|began| Told { began, taken });
+            self.last = began.map(|began| Report { began, taken });
         }
         is_due.then_some(taken)
     }
 
-    /// How long the call in hand had taken when it was told, if it was.
+    /// How long the running call had taken at its last report, or `None` if it was not reported.
     #[must_use]
-    pub fn told(&self) -> Option<Duration> {
-        self.told.map(|told| told.taken)
+    pub fn reported(&self) -> Option<Duration> {
+        self.last.map(|last| last.taken)
     }
 }
 
@@ -57,29 +58,29 @@ mod tests {
         Moment::from_origin(Duration::from_secs(seconds))
     }
 
-    /// Looks every second from 0 to `until` at calls that begin and end at these seconds; expects
-    /// when something was told.
+    /// Observes calls that begin and end at these seconds, every second up to `until`; expects reports at
+    /// these seconds.
     #[track_caller]
     fn check(calls: &[(u64, u64)], until: u64, expected: &[u64]) {
         let mut watch = SlowWatch::default();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for second in 0..=until {
             let call = calls.iter().find(|(began, ended)| (*began..*ended).contains(&second));
             let began = call.map(|(began, _)| at(*began));
             if let Some(taken) = watch.observe(began, Duration::from_mins(1), at(second)) {
                 assert_eq!(began.map(|began| began + taken), Some(at(second)));
-                told.push(second);
+                reported.push(second);
             }
             assert_eq!(
-                watch.told().is_some(),
-                told.last().is_some_and(|told| { call.is_some_and(|(began, _)| began <= told) })
+                watch.reported().is_some(),
+                reported.last().is_some_and(|last| call.is_some_and(|(began, _)| began <= last))
             );
         }
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
     }
 
     #[test]
-    fn a_call_is_told_when_it_is_slow_and_each_time_it_has_doubled() {
+    fn slow_call_is_reported_at_each_doubling() {
         check(&[(5, 64)], 100, &[]);
         check(&[(5, 66)], 100, &[65]);
         check(&[(5, 1_000)], 1_000, &[65, 125, 245, 485, 965]);
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_never_ends_is_told_every_hour() {
+    fn endless_call_is_reported_every_hour() {
         check(
             &[(0, 30_000)],
             15_000,

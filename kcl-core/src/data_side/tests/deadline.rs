@@ -15,7 +15,7 @@ async fn a_processor_is_dropped_when_the_deadline_passes_without_word() {
     let script = async {
         held.serve(SECOND * 5).await;
         held.deadline.send_replace(world.clock.now() + SECOND * 7);
-        assert!(matches!(held.last_word().await, Some(FromConsumer::GaveUp)));
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
     };
     join!(run, script);
     assert_eq!(begun.elapsed().as_secs(), 12);
@@ -29,7 +29,7 @@ async fn a_success_that_comes_after_the_deadline_does_not_count() {
     held.deadline.send_replace(world.clock.now() + SECOND * 7);
     let script = async {
         let word = held.last_word().await;
-        assert!(matches!(word, Some(FromConsumer::GaveUp)), "{word:?}");
+        assert!(matches!(word, Some(FromConsumer::Failed)), "{word:?}");
         held.checkpoint()
     };
     assert_eq!(join!(run, script).1, None);
@@ -43,7 +43,7 @@ async fn a_future_that_is_ready_is_not_polled_after_the_machine_slept_through_th
     let script = async {
         held.serve(MILLI * 500).await;
         world.clock.suspend(SECOND * 10);
-        assert!(matches!(held.last_word().await, Some(FromConsumer::GaveUp)));
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
         held.checkpoint()
     };
     assert_eq!(join!(run, script).1, None);
@@ -56,7 +56,7 @@ async fn no_processor_is_made_after_the_deadline() {
     let (mut held, run) = world.start();
     held.deadline.send_replace(world.clock.now());
     let script = async {
-        assert!(matches!(held.last_word().await, Some(FromConsumer::GaveUp)));
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
     };
     join!(run, script);
     world.check_log(&[]);

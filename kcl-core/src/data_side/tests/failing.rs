@@ -141,7 +141,7 @@ async fn a_shard_stops_before_the_record_and_says_so() {
     world.poison(6, Act::Fail);
     let (mut held, run) = world.start();
     let script = async {
-        assert!(matches!(held.last_word().await, Some(FromConsumer::GaveUp)));
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
         let checkpoint = held.checkpoint();
         held.let_go().await;
         checkpoint
@@ -160,7 +160,7 @@ async fn a_worker_that_shall_stop_is_told_why() {
     world.poison(1, Act::Panic);
     let (mut held, run) = world.start();
     let script = async {
-        assert!(matches!(held.last_word().await, Some(FromConsumer::GaveUp)));
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
         held.let_go().await;
     };
     join!(run, script);

@@ -20,7 +20,7 @@ fn world(then: OnExhausted, plan: &[Act]) -> World {
 async fn given_up(world: &World) {
     let (mut held, run) = world.start();
     let script = async {
-        assert!(matches!(held.last_word().await, Some(FromConsumer::GaveUp)));
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
         held.let_go().await;
     };
     join!(run, script);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use kcl_proto::model::{Checkpoint, Moment};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::messages::{Done, FromConsumer, Order};
+use crate::messages::{FromConsumer, Order};
+use kcl_proto::consumer::progress::Done;
 
 /// The holder's end of a grant.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Held {
                 FromConsumer::Prepare { reply, .. } => reply.send(()).unwrap(),
                 word @ (FromConsumer::ShardEnded { .. }
                 | FromConsumer::Drained
-                | FromConsumer::GaveUp) => return Some(word),
+                | FromConsumer::Failed) => return Some(word),
             }
         }
     }

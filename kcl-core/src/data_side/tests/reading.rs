@@ -93,7 +93,7 @@ async fn gives_up_after(world: &World) -> Duration {
     let (mut held, run) = world.start();
     let begun = tokio::time::Instant::now();
     let script = async {
-        assert!(matches!(held.last_word().await, Some(FromConsumer::GaveUp)));
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
         held.let_go().await;
     };
     join!(run, script);
@@ -148,7 +148,7 @@ async fn the_stop_policy_gives_a_shard_with_lost_records_up() {
     world.config.delivery.lost_data = LostDataPolicy::Stop;
     let (mut held, run) = world.start();
     let script = async {
-        assert!(matches!(held.last_word().await, Some(FromConsumer::GaveUp)));
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
         assert_eq!(held.checkpoint(), None);
         held.let_go().await;
     };
@@ -216,7 +216,7 @@ async fn a_processor_that_hangs_while_its_shard_is_given_up_is_abandoned() {
     world.fault((0..1_000).map(|_| denied()));
     let (mut held, run) = world.start();
     let script = async {
-        assert!(matches!(held.last_word().await, Some(FromConsumer::GaveUp)));
+        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
         held.let_go().await;
     };
     join!(run, script);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::consumer::progress::Done;
 use crate::lease::write::LeaseWrite;
 use crate::model::{
     Checkpoint, CheckpointPolicy, ChildShard, Conditional, Lease, LeaseEnd, Moment,
-    PendingCheckpoint, Timestamp, WorkerId,
+    PendingCheckpoint, WorkerId,
 };
 
 /// The times that a holder keeps.
@@ -65,7 +66,7 @@ pub enum HoldingInput {
     /// A scan shows that somebody asks for the lease. Only a hint.
     HandOverHinted,
     /// The consumer did this: store it with the next renewal.
-    Progress(DoneSoFar),
+    Progress(Done),
     /// The application wants this checkpoint stored now.
     Checkpoint(Checkpoint),
     /// The application wants this prepared now. It takes the place of anything prepared before.
@@ -85,17 +86,6 @@ pub enum HoldingInput {
     },
     /// When the next owner's presence last moved, if it was ever seen.
     NextOwnerMoved(Option<Moment>),
-}
-
-/// What is done and not stored yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct DoneSoFar {
-    /// Up to where.
-    pub checkpoint: Option<Checkpoint>,
-    /// About how many records that are, since the lease came to be held.
-    pub records: u64,
-    /// When the consumer was last at the end of its shard.
-    pub caught_up_at: Option<Timestamp>,
 }
 
 /// Something to do.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::input::{HoldingEffect, HoldingInput, HoldingTimes};
-use super::pending_write::Unwritten;
+use super::pending_write::PendingWrite;
+use crate::consumer::backoff::Backoff;
 use crate::lease::write::{LeaseWrite, Progress, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
@@ -13,12 +14,6 @@ use crate::model::{
 
 /// How often an open hand-over's row is read.
 pub const HAND_OVER_READ_EVERY: Duration = Duration::from_millis(250);
-
-/// How long a write of unknown outcome waits before it is sent again, the first time. Doubles.
-const RESEND_MIN: Duration = Duration::from_millis(100);
-
-/// The longest wait before a write of unknown outcome is sent again.
-const RESEND_MAX: Duration = Duration::from_secs(1);
 
 /// How long after its time a consumer may take to say that it drained. Then it counts as hung.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
@@ -65,7 +60,7 @@ pub struct Holding {
     row: Lease,
     renewed_at: Moment,
     in_flight: Option<InFlight>,
-    unwritten: Unwritten,
+    pending: PendingWrite,
     hand_over: Option<HandOver>,
     goal: Goal,
     drain_until: Option<Moment>,
@@ -91,7 +86,7 @@ impl Holding {
             row,
             renewed_at: sent,
             in_flight: None,
-            unwritten: Unwritten::new(times.store_every),
+            pending: PendingWrite::new(times.store_every),
             hand_over: None,
             goal: Goal::Hold,
             drain_until: None,
@@ -140,7 +135,7 @@ impl Holding {
         let write = match &self.in_flight {
             None => {
                 let renewal = self.renewed_at + self.times.renew_every;
-                Some(self.unwritten.due_at().map_or(renewal, |due| due.min(renewal)))
+                Some(self.pending.due_at().map_or(renewal, |due| due.min(renewal)))
             }
             Some(in_flight) => in_flight.resend_at,
         };
@@ -157,7 +152,7 @@ impl Holding {
             HoldingInput::Unanswered => {
                 if let Some(in_flight) = &mut self.in_flight {
                     in_flight.resend_at = Some(now + in_flight.resend_pause);
-                    in_flight.resend_pause = (in_flight.resend_pause * 2).min(RESEND_MAX);
+                    in_flight.resend_pause = Backoff::RESEND.after(in_flight.resend_pause);
                 }
             }
             HoldingInput::Read(row) => self.look_at(row, now, effects),
@@ -166,10 +161,10 @@ impl Holding {
                     effects.push(HoldingEffect::Read);
                 }
             }
-            HoldingInput::Progress(done) => self.unwritten.advance(done, &self.row, now),
+            HoldingInput::Progress(done) => self.pending.advance(done, &self.row, now),
             HoldingInput::Checkpoint(checkpoint) => self.ask_for(checkpoint, effects),
             HoldingInput::Prepare(pending) => {
-                if !self.unwritten.prepare(pending, &self.row) {
+                if !self.pending.prepare(pending, &self.row) {
                     effects.push(HoldingEffect::Prepared);
                 }
             }
@@ -234,7 +229,7 @@ impl Holding {
         } else if checkpoint == self.row.checkpoint && self.row.pending.is_none() {
             effects.push(HoldingEffect::Stored(checkpoint));
         } else {
-            self.unwritten.ask(checkpoint);
+            self.pending.ask(checkpoint);
         }
     }
 
@@ -265,7 +260,7 @@ impl Holding {
         self.renewed_at = first_sent;
         effects.push(HoldingEffect::Deadline(self.deadline()));
         effects.push(HoldingEffect::Stored(self.row.checkpoint));
-        if self.unwritten.written(&self.row, now) {
+        if self.pending.written(&self.row, now) {
             effects.push(HoldingEffect::Prepared);
         }
         match write.kind {
@@ -429,7 +424,7 @@ impl Holding {
                 (Goal::Hold | Goal::EndShard { created: false, .. }, _) => {}
             }
         }
-        let is_due = self.unwritten.is_urgent(&self.row, now)
+        let is_due = self.pending.is_urgent(&self.row, now)
             || now >= self.renewed_at + self.times.renew_every;
         is_due.then(|| self.renewal(counter, self.progress()))
     }
@@ -458,12 +453,12 @@ impl Holding {
             kind,
         };
         effects.push(HoldingEffect::Write(write.clone()));
-        self.unwritten.send();
-        self.in_flight =
-            Some(InFlight { write, first_sent: now, resend_at: None, resend_pause: RESEND_MIN });
+        self.pending.send();
+        let resend_pause = Backoff::RESEND.pause(1);
+        self.in_flight = Some(InFlight { write, first_sent: now, resend_at: None, resend_pause });
     }
 
     fn progress(&self) -> Option<Progress> {
-        self.unwritten.progress(&self.row)
+        self.pending.progress(&self.row)
     }
 }

@@ -12,5 +12,5 @@ mod prepared_tests;
 #[cfg(test)]
 mod tests;
 
-pub use input::{DoneSoFar, HoldingEffect, HoldingInput, HoldingTimes, StoreEvery};
+pub use input::{HoldingEffect, HoldingInput, HoldingTimes, StoreEvery};
 pub use machine::{HAND_OVER_READ_EVERY, Holding};

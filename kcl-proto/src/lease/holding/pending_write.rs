@@ -1,14 +1,15 @@
 //! What a held lease's row does not say yet, and what of it the next write says.
 
-use super::input::{DoneSoFar, StoreEvery};
+use super::input::StoreEvery;
+use crate::consumer::progress::Done;
 use crate::lease::write::{Change, Progress};
 use crate::model::{Checkpoint, Lease, Moment, PendingCheckpoint};
 
 /// What the consumer did and the row does not say yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Unwritten {
+pub(super) struct PendingWrite {
     every: Option<StoreEvery>,
-    done: DoneSoFar,
+    done: Done,
     /// The checkpoint that the application wants to be stored now.
     asked: Option<Checkpoint>,
     /// What the application wants to be prepared now.
@@ -23,16 +24,14 @@ pub(super) struct Unwritten {
     since: Option<Moment>,
 }
 
-impl Unwritten {
+impl PendingWrite {
     pub(super) fn new(every: Option<StoreEvery>) -> Self {
         Self { every, ..Self::default() }
     }
 
     /// The consumer did this.
-    pub(super) fn advance(&mut self, done: DoneSoFar, row: &Lease, now: Moment) {
-        self.done.checkpoint = self.done.checkpoint.max(done.checkpoint);
-        self.done.caught_up_at = self.done.caught_up_at.max(done.caught_up_at);
-        self.done.records = self.done.records.max(done.records);
+    pub(super) fn advance(&mut self, done: Done, row: &Lease, now: Moment) {
+        self.done = self.done.max(done);
         self.note_since(row, now);
     }
 

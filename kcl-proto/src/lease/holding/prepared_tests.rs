@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
+use crate::consumer::progress::Done;
 use crate::lease::write::LeaseWrite;
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
@@ -80,7 +81,7 @@ impl Story {
     }
 
     fn done(&mut self, millis: u64, number: u128, records: u64) {
-        let done = DoneSoFar { checkpoint: Some(after(number)), records, caught_up_at: None };
+        let done = Done { checkpoint: Some(after(number)), records, caught_up_at: None };
         self.on(millis, HoldingInput::Progress(done));
     }
 

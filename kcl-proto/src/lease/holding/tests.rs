@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
+use crate::consumer::progress::Done;
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
@@ -198,7 +199,7 @@ fn a_row_with_the_right_owner_and_counter_but_another_stamp_is_not_taken_for_our
 #[test]
 fn progress_waits_for_the_next_renewal_and_a_checkpoint_does_not() {
     let mut story = Story::begin();
-    let done = DoneSoFar { checkpoint: Some(after(5)), ..DoneSoFar::default() };
+    let done = Done { checkpoint: Some(after(5)), ..Done::default() };
     assert_eq!(story.on(100, HoldingInput::Progress(done)), []);
     let write = story.writes(200, HoldingInput::Checkpoint(after(3)));
     let WriteKind::Renew { progress: Some(progress), .. } = &write.kind else {
@@ -237,7 +238,7 @@ fn an_owner_that_is_asked_drains_and_renews_until_it_hands_over() {
     let next = Some(WorkerId::new("other"));
     assert!(matches!(&renewal.kind, WriteKind::Renew { next: asked, .. } if *asked == next));
     story.answer(3_020, &renewal);
-    let done = DoneSoFar { checkpoint: Some(after(9)), ..DoneSoFar::default() };
+    let done = Done { checkpoint: Some(after(9)), ..Done::default() };
     story.on(3_100, HoldingInput::Progress(done));
     let complete = story.writes(3_200, HoldingInput::Drained);
     assert!(matches!(complete.kind, WriteKind::CompleteHandOver { .. }));
@@ -252,7 +253,7 @@ fn a_renewal_amid_a_hand_over_stores_what_is_done() {
     let mut story = Story::begin();
     let renewal = story.asked();
     story.answer(3_020, &renewal);
-    let done = DoneSoFar { checkpoint: Some(after(9)), ..DoneSoFar::default() };
+    let done = Done { checkpoint: Some(after(9)), ..Done::default() };
     story.on(3_100, HoldingInput::Progress(done));
     let renewal = story.writes(6_100, HoldingInput::Tick);
     story.answer(6_110, &renewal);
@@ -360,7 +361,7 @@ fn a_release_that_meets_a_hand_over_completes_it() {
 #[test]
 fn a_release_stores_what_is_done() {
     let mut story = Story::begin();
-    let done = DoneSoFar { checkpoint: Some(after(9)), ..DoneSoFar::default() };
+    let done = Done { checkpoint: Some(after(9)), ..Done::default() };
     story.on(100, HoldingInput::Progress(done));
     story.on(200, HoldingInput::Stop { until: at(5_000) });
     let release = story.writes(300, HoldingInput::Drained);

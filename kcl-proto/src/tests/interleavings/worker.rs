@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::explorer::Violation;
 use super::oracles;
+use crate::consumer::progress::Done;
 use crate::lease::expiry::CounterWatch;
-use crate::lease::holding::{DoneSoFar, Holding, HoldingEffect, HoldingInput, HoldingTimes};
+use crate::lease::holding::{Holding, HoldingEffect, HoldingInput, HoldingTimes};
 use crate::lease::request::{AskEnd, Asking, AskingEffect, AskingInput};
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
@@ -414,7 +415,7 @@ impl Worker {
             HoldingInput::Drained | HoldingInput::GaveUp | HoldingInput::ShardEnded(_)
         );
         held.1.is_there &= !is_last;
-        let done = DoneSoFar { checkpoint, ..DoneSoFar::default() };
+        let done = Done { checkpoint, ..Done::default() };
         let mut sent = self.holds(HoldingInput::Progress(done))?;
         sent.extend(self.holds(input)?);
         Ok(sent)

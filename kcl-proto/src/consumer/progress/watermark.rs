@@ -1,17 +1,16 @@
-//! Which records are acknowledged, in whatever order, and up to where all of them are.
+//! Which detached records are acknowledged, and up to where all of them are.
 
 use std::collections::VecDeque;
 
 use crate::model::Position;
 
-/// The records of a shard that were delivered and detached, and the position up to which all are done.
+/// The position up to which all records of a shard are done, and the detached records above it.
 ///
-/// It holds what lies above that position: acknowledged records too, as long as one before them is
-/// outstanding.
+/// An acknowledged record stays in the window until every record before it is acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watermark {
+pub(super) struct Watermark {
     low: Option<Position>,
-    /// In order. The first one is outstanding.
+    /// In order. The first entry is outstanding.
     window: VecDeque<Entry>,
 }
 
@@ -22,44 +21,39 @@ struct Entry {
 }
 
 impl Watermark {
-    /// Up to where everything is done; none if nothing is.
-    #[must_use]
-    pub const fn low(&self) -> Option<Position> {
+    /// The position up to which everything is done, or `None` if nothing is.
+    pub(super) const fn low(&self) -> Option<Position> {
         self.low
     }
 
-    /// How many records lie above [`low`](Self::low).
-    #[must_use]
-    pub fn len(&self) -> usize {
+    /// The number of records above [`low`](Self::low).
+    pub(super) fn len(&self) -> usize {
         self.window.len()
     }
 
     /// Whether everything is done.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.window.is_empty()
     }
 
     /// The records that are not acknowledged, in order.
-    pub fn outstanding(&self) -> impl Iterator<Item = Position> {
+    pub(super) fn outstanding(&self) -> impl Iterator<Item = Position> {
         self.window.iter().filter(|entry| !entry.is_done).map(|entry| entry.position)
     }
 
-    /// Whether this record was detached and is not acknowledged.
-    #[must_use]
-    pub fn is_outstanding(&self, position: Position) -> bool {
+    /// Whether the record at `position` was detached and is not acknowledged.
+    pub(super) fn is_outstanding(&self, position: Position) -> bool {
         self.find(position).is_some_and(|entry| !entry.is_done)
     }
 
-    /// Whether this record lies above [`low`](Self::low).
-    #[must_use]
-    pub fn has(&self, position: Position) -> bool {
+    /// Whether the record at `position` lies above [`low`](Self::low).
+    pub(super) fn has(&self, position: Position) -> bool {
         self.find(position).is_some()
     }
 
-    /// Notes that records, in order, are acknowledged one by one from now on. Says whether they are:
-    /// they are not if they were detached or done before.
-    pub fn detach(&mut self, positions: impl IntoIterator<Item = Position>) -> bool {
+    /// Adds records, in order, that are acknowledged one by one. Returns false if all of them were
+    /// detached or done before.
+    pub(super) fn detach(&mut self, positions: impl IntoIterator<Item = Position>) -> bool {
         let newest = self.newest();
         let mut new = positions.into_iter().filter(|it| Some(*it) > newest).peekable();
         let is_new = new.peek().is_some();
@@ -67,8 +61,8 @@ impl Watermark {
         is_new
     }
 
-    /// Notes that everything up to `last` that is not detached is done.
-    pub fn finish(&mut self, last: Position) {
+    /// Marks everything up to `last` that is not detached as done.
+    pub(super) fn finish(&mut self, last: Position) {
         if Some(last) <= self.newest() {
             return;
         }
@@ -79,8 +73,8 @@ impl Watermark {
         }
     }
 
-    /// Notes that a record is done. Says whether [`low`](Self::low) moved.
-    pub fn acknowledge(&mut self, position: Position) -> bool {
+    /// Marks a record as done. Returns whether [`low`](Self::low) moved.
+    pub(super) fn acknowledge(&mut self, position: Position) -> bool {
         let index = self.window.partition_point(|entry| entry.position < position);
         match self.window.get_mut(index) {
             Some(entry) if entry.position == position => entry.is_done = true,
@@ -89,12 +83,17 @@ impl Watermark {
         self.advance()
     }
 
-    /// Notes that everything up to `position` is done, whatever was detached.
-    pub fn pass(&mut self, position: Position) -> bool {
+    /// Marks everything up to `position` as done, detached or not.
+    pub(super) fn pass(&mut self, position: Position) -> bool {
         for entry in self.window.iter_mut().take_while(|entry| entry.position <= position) {
             entry.is_done = true;
         }
         self.advance()
+    }
+
+    /// The same position, without detached records.
+    pub(super) const fn without_window(&self) -> Self {
+        Self { low: self.low, window: VecDeque::new() }
     }
 
     fn advance(&mut self) -> bool {
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_stands_before_the_first_record_that_is_outstanding() {
+    fn low_stays_before_the_first_outstanding_record() {
         let mut watermark = detached(1..=4);
         assert!(!watermark.acknowledge(at(3)));
         assert_eq!((watermark.low(), watermark.len()), (None, 4));
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_finished_whole_waits_for_what_is_outstanding_before_it() {
+    fn finished_records_wait_for_outstanding_ones_before_them() {
         let mut watermark = detached(1..=2);
         watermark.finish(at(2));
         watermark.finish(at(9));
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn passing_a_position_does_what_comes_before_it() {
+    fn passing_a_position_finishes_what_comes_before() {
         let mut watermark = detached(1..=4);
         assert!(watermark.pass(at(2)));
         assert_eq!((watermark.low(), watermark.len()), (Some(at(2)), 2));
@@ -176,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_mark_is_the_longest_run_of_acknowledged_records(
+        fn low_ends_the_longest_acknowledged_run(
             order in Just((1..=40_u128).collect::<Vec<_>>()).prop_shuffle(),
             count in 0..=40_usize,
         ) {
