@@ -83,6 +83,7 @@
 //! | know what an error asks of you | [`error::RunError`] |
 //! | test your processor against crashes and reshards | the feature `sim` |
 //! | keep leases or read records elsewhere | [`backend::LeaseStore`], [`backend::RecordSource`], the feature `test-util` |
+//! | know what is promised, every setting, every event | [`guide`] |
 //!
 //! # Features
 //!
@@ -92,6 +93,8 @@
 //! | `sim` | `sim`: backends in memory, and a simulator of whole fleets in virtual time |
 //! | `serde` | `Serialize` for settings, events and status, `Deserialize` for settings |
 //! | `test-util` | `testing`: conformance suites for backends of your own |
+
+pub mod guide;
 
 #[cfg(feature = "test-util")]
 pub use kcl_core::testing;

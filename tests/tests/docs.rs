@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn the_simulated_test_is_the_example() {
         let page = read("docs/using/testing-your-processor.md");
-        let code = page.split("```rust\n").nth(1).expect("a test");
+        let code = page.split("```rust,ignore\n").nth(1).expect("a test");
         let code = code.split("```").next().expect("an end");
         let example = read("examples/tests/simulated.rs");
         let (_, test) = example.split_once("    #[test]\n").expect("a test");
@@ -326,6 +326,26 @@ mod tests {
             .filter(|name| !name.starts_with("kcl-") && name != "kinesis-consumer")
             .collect();
         assert_eq!(told, used);
+    }
+
+    #[test]
+    fn links_of_guides_lead_to_modules() {
+        let modules = read("kinesis-consumer/src/guide/mod.rs");
+        let links = read("kinesis-consumer/src/guide/links.md");
+        let labels: BTreeSet<_> = definitions(&links).map(|(label, _)| label).collect();
+        let mut used = BTreeSet::new();
+        let guides: Vec<_> = modules.lines().filter(|line| line.starts_with("guide!(")).collect();
+        for guide in &guides {
+            let text = read(&format!("docs/{}", guide.split('"').nth(1).expect("a path")));
+            let inline = text.split("](").skip(1).find(|rest| !rest.starts_with('#'));
+            assert!(
+                inline.is_none(),
+                "{guide} has a link that rustdoc does not follow: {inline:?}"
+            );
+            used.extend(definitions(&text).map(|(label, _)| label.to_owned()));
+        }
+        assert!(guides.len() >= 8, "there are more guides than {}", guides.len());
+        assert!(used.iter().map(String::as_str).eq(labels), "{used:?} in {guides:?}");
     }
 
     /// A heading as the fragment that leads to it.
