@@ -274,6 +274,16 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_the_log_are_documented_as_they_are() {
+        let log = read("kcl-core/src/report/log.rs");
+        let rows = rows_below(&read("docs/operating/operations.md"), "## Events");
+        for row in rows.iter().skip(1) {
+            let line = row[1].split('`').nth(1).unwrap_or_default();
+            assert!(log.contains(&format!("\"{line}\"")), "{} writes another line: {line}", row[0]);
+        }
+    }
+
+    #[test]
     fn every_oracle_is_named_where_its_promise_is_made() {
         let promises =
             read("docs/concepts/semantics.md") + &read("docs/internals/lease-protocol.md");
