@@ -12,6 +12,6 @@ if cargo +nightly fuzz --version >/dev/null 2>&1; then
         cargo +nightly fuzz run "$target" -- -max_total_time="$((seconds / ${#targets[@]}))"
     done
 else
-    # Without --release: the core is optimized in any profile, and overflows are findings.
-    cargo run --quiet --locked -p kcl-tests --bin fuzz -- --seconds "$seconds" --seed "$(date +%s)"
+    # Without --release: overflows are findings, and the test profile optimizes the core.
+    cargo run --quiet --locked --profile test -p kcl-tests --bin fuzz -- --seconds "$seconds" --seed "$(date +%s)"
 fi

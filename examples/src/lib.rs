@@ -1,11 +1,11 @@
-//! What the examples share: a stream to consume, on this machine or in your AWS account.
+//! A stream for the examples, on this machine or in your AWS account.
 
 use anyhow::Context as _;
 use clap::Parser;
 use kinesis_consumer::aws_config::{self, SdkConfig};
 use kinesis_consumer::local::{DemoStream, LocalStack};
 
-/// The stream of the local stack.
+/// The name of the local stream.
 const STREAM: &str = "demo";
 
 #[derive(Debug, Parser)]
@@ -16,7 +16,7 @@ struct Args {
     aws: Option<String>,
 }
 
-/// A stream to consume. Dropping it ends what was started for it.
+/// A stream to consume. Dropping it stops a local one.
 #[derive(Debug)]
 pub struct Demo {
     aws: SdkConfig,
@@ -44,17 +44,17 @@ impl Demo {
         let stack = LocalStack::start().context("the local stack did not start")?;
         let aws = stack.sdk_config();
         let stream = DemoStream::start(&aws, STREAM).await;
-        let stream = stream.context("the stream could not be created")?;
+        let stream = stream.context("cannot create the stream")?;
         Ok(Self { aws, stream: STREAM.to_owned(), _local: Some((stream, stack)) })
     }
 
-    /// How to reach AWS, or what stands in for it.
+    /// Returns the SDK configuration of AWS, or of the local stack.
     #[must_use]
     pub const fn aws(&self) -> &SdkConfig {
         &self.aws
     }
 
-    /// The stream's name.
+    /// Returns the stream's name.
     #[must_use]
     pub fn stream(&self) -> &str {
         &self.stream

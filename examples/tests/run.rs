@@ -1,4 +1,4 @@
-//! The examples that end by themselves do what they say.
+//! The examples do what their headers say.
 
 #[cfg(test)]
 mod tests {
@@ -14,7 +14,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_letter_example_sets_two_records_aside() {
+    fn dead_letter_stores_two_records() {
         let lines = run(env!("CARGO_BIN_EXE_dead_letter"));
         let letters = lines.iter().filter(|line| line.contains("cannot process hello")).count();
         assert!(letters >= 2, "{lines:#?}");
@@ -26,7 +26,7 @@ mod tests {
     }
 
     #[test]
-    fn the_two_phase_example_writes_no_record_twice() {
+    fn two_phase_writes_no_record_twice() {
         let lines = run(env!("CARGO_BIN_EXE_two_phase_checkpoint"));
         assert!(lines.iter().any(|line| line.starts_with("found shardId-")), "{lines:#?}");
         assert!(lines.iter().filter(|line| line.starts_with("wrote")).count() >= 8, "{lines:#?}");
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn the_per_key_example_keeps_the_order_of_each_key() {
+    fn per_key_keeps_the_order_of_each_key() {
         let lines = run(env!("CARGO_BIN_EXE_per_key"));
         assert!(lines.len() >= 40, "{lines:#?}");
         let mut last: BTreeMap<String, u64> = BTreeMap::new();

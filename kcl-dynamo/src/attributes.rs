@@ -1,4 +1,4 @@
-//! Reads attributes of an item by name and type; what is wrong is told with the attribute's name.
+//! Reads attributes of an item by name and type; errors name the attribute.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,28 +7,28 @@ use std::str::FromStr;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-/// An item as the SDK has it.
+/// An item of the SDK.
 #[expect(clippy::disallowed_types, reason = "the SDK's type; it is never iterated unsorted")]
 pub(crate) type Item = std::collections::HashMap<String, AttributeValue>;
 
-/// What is wrong with an item: names the attribute.
+/// Why an item is unreadable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem(String);
 
 impl Problem {
-    /// The attribute is not there.
+    /// The attribute is missing.
     pub(crate) fn missing(name: &str) -> Self {
         Self(format!("attribute {name:?} is missing"))
     }
 
-    /// The attribute has the right type and a value that it cannot have.
-    pub(crate) fn value(name: &str, found: &str, wanted: &str) -> Self {
+    /// The attribute has the right type and an invalid value.
+    pub(crate) fn value(name: &str, found: &str, expected: &str) -> Self {
         let found: String = found.chars().take(80).collect();
-        Self(format!("attribute {name:?} is {found:?}, not {wanted}"))
+        Self(format!("attribute {name:?} is {found:?}, not {expected}"))
     }
 
-    fn kind(name: &str, found: &AttributeValue, wanted: &str) -> Self {
-        Self(format!("attribute {name:?} is {}, not {wanted}", kind_of(found)))
+    fn kind(name: &str, found: &AttributeValue, expected: &str) -> Self {
+        Self(format!("attribute {name:?} is {}, not {expected}", kind_of(found)))
     }
 }
 
@@ -38,57 +38,57 @@ impl fmt::Display for Problem {
     }
 }
 
-/// An item, read attribute by attribute.
+/// Typed access to the attributes of an item.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attributes<'a>(pub(crate) &'a Item);
 
 impl<'a> Attributes<'a> {
-    /// Whether the attribute is there, whatever it is.
+    /// Returns whether the attribute exists, of any type.
     pub(crate) fn has(self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// A text (`S`).
+    /// Returns a string (`S`); `None` if it is missing.
     pub(crate) fn text(self, name: &str) -> Result<Option<&'a str>, Problem> {
         match self.0.get(name) {
             None => Ok(None),
             Some(AttributeValue::S(text)) => Ok(Some(text)),
-            Some(other) => Err(Problem::kind(name, other, "a text")),
+            Some(other) => Err(Problem::kind(name, other, "a string")),
         }
     }
 
-    /// A text that must be there.
+    /// Returns a string; an error if it is missing.
     pub(crate) fn required_text(self, name: &str) -> Result<&'a str, Problem> {
         self.text(name)?.ok_or_else(|| Problem::missing(name))
     }
 
-    /// A whole number (`N`).
+    /// Returns an integer (`N`); `None` if it is missing.
     pub(crate) fn number<T: FromStr>(self, name: &str) -> Result<Option<T>, Problem> {
         match self.0.get(name) {
             None => Ok(None),
             Some(AttributeValue::N(digits)) => match digits.parse() {
                 Ok(number) => Ok(Some(number)),
-                Err(_) => Err(Problem::value(name, digits, "a whole number in range")),
+                Err(_) => Err(Problem::value(name, digits, "an integer in range")),
             },
             Some(other) => Err(Problem::kind(name, other, "a number")),
         }
     }
 
-    /// A whole number that must be there.
+    /// Returns an integer; an error if it is missing.
     pub(crate) fn required_number<T: FromStr>(self, name: &str) -> Result<T, Problem> {
         self.number(name)?.ok_or_else(|| Problem::missing(name))
     }
 
-    /// A set of texts (`SS`); empty if it is not there, for a set is never stored empty.
+    /// Returns a set of strings (`SS`). A missing one is empty, because DynamoDB stores no empty set.
     pub(crate) fn texts(self, name: &str) -> Result<&'a [String], Problem> {
         match self.0.get(name) {
             None => Ok(&[]),
             Some(AttributeValue::Ss(texts)) => Ok(texts),
-            Some(other) => Err(Problem::kind(name, other, "a set of texts")),
+            Some(other) => Err(Problem::kind(name, other, "a set of strings")),
         }
     }
 
-    /// Bytes (`B`).
+    /// Returns bytes (`B`); `None` if they are missing.
     pub(crate) fn bytes(self, name: &str) -> Result<Option<&'a Blob>, Problem> {
         match self.0.get(name) {
             None => Ok(None),
@@ -97,27 +97,27 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// A truth value (`BOOL`); false if it is not there.
+    /// Returns a boolean (`BOOL`); `false` if it is missing.
     pub(crate) fn flag(self, name: &str) -> Result<bool, Problem> {
         match self.0.get(name) {
             None => Ok(false),
             Some(AttributeValue::Bool(flag)) => Ok(*flag),
-            Some(other) => Err(Problem::kind(name, other, "a truth value")),
+            Some(other) => Err(Problem::kind(name, other, "a boolean")),
         }
     }
 }
 
-/// A text attribute.
+/// Returns a string attribute.
 pub(crate) fn text(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
-/// A number attribute.
+/// Returns a number attribute.
 pub(crate) fn number(number: impl fmt::Display) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-/// What the item takes up in the table, by and large: names and values.
+/// Estimates the size of an item in the table: its names and values.
 ///
 /// Source: DynamoDB developer guide, "DynamoDB item sizes and formats".
 pub(crate) fn size_bytes(item: &Item) -> usize {
@@ -141,7 +141,7 @@ fn value_bytes(value: &AttributeValue) -> usize {
     }
 }
 
-/// The item as a text that differs whenever the item does.
+/// Returns a string that is equal for two items exactly if the items are equal.
 pub(crate) fn fingerprint(item: &Item) -> String {
     Printed(item).to_string()
 }
@@ -173,7 +173,7 @@ impl fmt::Display for Printed<&AttributeValue> {
                 f.write_str("]")
             }
             AttributeValue::Ss(texts) => {
-                // A set has no order: two reads may name its members differently.
+                // A set has no order: two reads may list its members differently.
                 write!(f, "{:?}", texts.iter().collect::<BTreeSet<_>>())
             }
             plain => write!(f, "{plain:?}"),
@@ -184,15 +184,15 @@ impl fmt::Display for Printed<&AttributeValue> {
 #[expect(clippy::wildcard_enum_match_arm, reason = "the SDK hides its last variant")]
 fn kind_of(value: &AttributeValue) -> &'static str {
     match value {
-        AttributeValue::S(_) => "a text",
+        AttributeValue::S(_) => "a string",
         AttributeValue::N(_) => "a number",
         AttributeValue::B(_) => "bytes",
-        AttributeValue::Ss(_) => "a set of texts",
+        AttributeValue::Ss(_) => "a set of strings",
         AttributeValue::Ns(_) => "a set of numbers",
         AttributeValue::Bs(_) => "a set of bytes",
         AttributeValue::L(_) => "a list",
         AttributeValue::M(_) => "a map",
-        AttributeValue::Bool(_) => "a truth value",
+        AttributeValue::Bool(_) => "a boolean",
         AttributeValue::Null(_) => "null",
         _ => "of an unknown type",
     }
@@ -207,22 +207,22 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_names_the_attribute_and_both_types() {
+    fn problem_names_attribute_and_both_types() {
         let found = item("leaseCounter", text("7"));
         let problem = Attributes(&found).required_number::<u64>("leaseCounter").unwrap_err();
-        assert_eq!(problem.to_string(), "attribute \"leaseCounter\" is a text, not a number");
+        assert_eq!(problem.to_string(), "attribute \"leaseCounter\" is a string, not a number");
         let problem = Attributes(&found).required_text("checkpoint").unwrap_err();
         assert_eq!(problem.to_string(), "attribute \"checkpoint\" is missing");
         let found = item("leaseCounter", number("1.5"));
         let problem = Attributes(&found).number::<u64>("leaseCounter").unwrap_err();
         assert_eq!(
             problem.to_string(),
-            "attribute \"leaseCounter\" is \"1.5\", not a whole number in range"
+            "attribute \"leaseCounter\" is \"1.5\", not an integer in range"
         );
     }
 
     #[test]
-    fn a_fingerprint_depends_on_the_values_and_on_no_order() {
+    fn fingerprint_ignores_order() {
         let stats = |names: [&str; 2], cpu: &str| {
             let inner = names.map(|name| (name.to_owned(), AttributeValue::L(vec![number(cpu)])));
             item("sts", AttributeValue::M(Item::from(inner)))

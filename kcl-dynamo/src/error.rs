@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use kcl_core::BoxError;
 use kcl_core::backend::LeaseStoreError;
 
-/// What became of a call of `action` (such as `dynamodb:Scan`) on `table`.
+/// Converts the error of a call of `action` (such as `dynamodb:Scan`) on `table`.
 pub(crate) fn lease_store_error<E>(
     table: &str,
     action: &'static str,
@@ -24,15 +24,15 @@ where
         return refusal(table, action, answer.raw().status().as_u16(), Answer::of(answer.err()));
     }
     match credentials_fault(&error) {
-        Some(Fault::Lasting) => LeaseStoreError::Credentials { table, source: cause(error) },
-        Some(Fault::Passing) => LeaseStoreError::Unavailable { table, source: cause(error) },
+        Some(Fault::Permanent) => LeaseStoreError::Credentials { table, source: cause(error) },
+        Some(Fault::Transient) => LeaseStoreError::Unavailable { table, source: cause(error) },
         None => match error {
-            // The request could not even be built: an endpoint or region that is none.
+            // The request could not be built: the endpoint or the region is invalid.
             SdkError::ConstructionFailure(_) => {
                 LeaseStoreError::Refused { table, source: cause(error) }
             }
-            // No answer within the attempt's or the operation's timeout; no connection, or a
-            // broken one; an answer that is no DynamoDB answer, as of a proxy on the way.
+            // A timeout of the attempt or of the operation; no connection, or a broken one; an
+            // answer that is not DynamoDB's, such as a proxy's.
             SdkError::TimeoutError(_)
             | SdkError::DispatchFailure(_)
             | SdkError::ResponseError(_)
@@ -41,14 +41,14 @@ where
     }
 }
 
-/// Sorts the service's refusals by their code.
+/// Converts an answer of the service by its code.
 fn refusal(table: String, action: &'static str, status: u16, answer: Answer) -> LeaseStoreError {
     let code = answer.code.clone().unwrap_or_default();
     let source = BoxError::from(answer);
     match code.as_str() {
         // The provisioned capacity of the table, or of one partition, is used up.
         "ProvisionedThroughputExceededException"
-        // The table's on-demand maximum, or calls that create and describe tables, are too many.
+        // The table's on-demand maximum, or too many calls that create and describe tables.
         | "ThrottlingException" | "Throttling" | "ThrottledException"
         // The account's quota is used up.
         | "RequestLimitExceeded"
@@ -75,15 +75,15 @@ fn refusal(table: String, action: &'static str, status: u16, answer: Answer) -> 
         | "IncompleteSignatureException" | "IncompleteSignature" => {
             LeaseStoreError::Credentials { table, source }
         }
-        // Another request has the item in hand: a transaction, or a replica in another region.
+        // Another request is writing the item: a transaction, or a replica in another region.
         "TransactionConflictException" | "ReplicatedWriteConflictException"
-        // The service failed; it says itself that one should try again.
+        // The service failed and asks for a retry.
         | "InternalServerError" | "InternalFailure" | "InternalServerErrorException"
         | "ServiceUnavailable" | "ServiceUnavailableException"
         | "RequestTimeout" | "RequestTimeoutException" => {
             LeaseStoreError::Unavailable { table, source }
         }
-        // Whatever else fails on the service's side, with a code or without.
+        // Any other failure of the service, with a code or without.
         _ if status >= 500 => LeaseStoreError::Unavailable { table, source },
         // ValidationException, SerializationException, UnknownOperationException,
         // InvalidEndpointException, ItemCollectionSizeLimitExceededException, …
@@ -91,12 +91,12 @@ fn refusal(table: String, action: &'static str, status: u16, answer: Answer) -> 
     }
 }
 
-/// Whether waiting helps when there are no credentials.
+/// Whether a retry helps when there are no credentials.
 enum Fault {
-    /// A service that hands them out failed or was slow.
-    Passing,
-    /// There are none, or the configuration of their source is wrong.
-    Lasting,
+    /// Their provider failed or timed out.
+    Transient,
+    /// There are none, or their provider is misconfigured.
+    Permanent,
 }
 
 fn credentials_fault(error: &(dyn Error + 'static)) -> Option<Fault> {
@@ -104,16 +104,16 @@ fn credentials_fault(error: &(dyn Error + 'static)) -> Option<Fault> {
     while let Some(error) = link {
         match error.downcast_ref::<CredentialsError>() {
             Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
-                return Some(Fault::Passing);
+                return Some(Fault::Transient);
             }
-            Some(_) => return Some(Fault::Lasting),
+            Some(_) => return Some(Fault::Permanent),
             None => link = error.source(),
         }
     }
     None
 }
 
-/// What lies behind the SDK's own headline ("dispatch failure", "request has timed out").
+/// Returns the cause behind the SDK's own headline ("dispatch failure", "request has timed out").
 fn cause<E>(error: SdkError<E, HttpResponse>) -> BoxError
 where
     E: Error + Send + Sync + 'static,
@@ -121,7 +121,7 @@ where
     error.into_source().unwrap_or_else(BoxError::from)
 }
 
-/// What the service answered, in one line.
+/// The answer of the service, in one line.
 #[derive(Debug)]
 struct Answer {
     code: Option<String>,

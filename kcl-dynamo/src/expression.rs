@@ -1,5 +1,5 @@
-//! Lease writes → condition and update expressions. Pure: it translates what
-//! [`LeaseWrite::precondition`] and [`LeaseWrite::effect`] say, and knows no write of its own.
+//! Lease writes → condition and update expressions. Pure: a translation of
+//! [`LeaseWrite::precondition`] and [`LeaseWrite::effect`].
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use kcl_core::model::{Checkpoint, WorkerId};
 use crate::attributes::{Item, number, text};
 use crate::item;
 
-/// What is sent for a lease write.
+/// The call that makes a lease write.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Request {
     /// `PutItem`.
@@ -21,9 +21,9 @@ pub(crate) enum Request {
     Delete(Expression),
 }
 
-/// A condition and, for an update, what it changes, with the names and values they stand for.
+/// A condition and, for an update, its changes, with the names and values of their placeholders.
 ///
-/// Every attribute is named through a placeholder: DynamoDB reserves some hundred words.
+/// Every attribute has a placeholder, because DynamoDB reserves hundreds of words.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Expression {
     conditions: Vec<String>,
@@ -35,7 +35,7 @@ pub(crate) struct Expression {
     pub(crate) values: BTreeMap<String, AttributeValue>,
 }
 
-/// The request that makes `write` if its precondition holds.
+/// Returns the request that makes `write` if its precondition holds.
 pub(crate) fn request(write: &LeaseWrite) -> Request {
     let condition = condition(&write.precondition());
     match write.effect() {
@@ -102,12 +102,12 @@ fn update_of(mut expression: Expression, update: &Update) -> Expression {
 }
 
 impl Expression {
-    /// The condition: all parts must hold.
+    /// Returns the condition: the conjunction of all parts.
     pub(crate) fn condition(&self) -> String {
         self.conditions.join(" AND ")
     }
 
-    /// The update.
+    /// Returns the update.
     pub(crate) fn update(&self) -> String {
         let clause = |verb: &str, parts: &[String]| {
             (!parts.is_empty()).then(|| format!("{verb} {}", parts.join(", ")))
@@ -116,7 +116,7 @@ impl Expression {
         clauses.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
-    /// Requires an attribute to be `value`.
+    /// Requires that an attribute is `value`.
     pub(crate) fn must_be(&mut self, name: &str, value: AttributeValue) {
         let name_placeholder = self.name(name);
         let value_placeholder = format!(":is_{name}");
@@ -124,19 +124,19 @@ impl Expression {
         self.values.insert(value_placeholder, value);
     }
 
-    /// Requires an attribute not to be there.
+    /// Requires that an attribute is missing.
     pub(crate) fn must_be_absent(&mut self, name: &str) {
         let placeholder = self.name(name);
         self.conditions.push(format!("attribute_not_exists({placeholder})"));
     }
 
-    /// Requires an attribute to be there.
+    /// Requires that an attribute exists.
     pub(crate) fn must_exist(&mut self, name: &str) {
         let placeholder = self.name(name);
         self.conditions.push(format!("attribute_exists({placeholder})"));
     }
 
-    /// Requires an attribute to be `value`, or not to be there.
+    /// Requires that an attribute is `value` or missing.
     pub(crate) fn must_be_absent_or(&mut self, name: &str, value: AttributeValue) {
         let name_placeholder = self.name(name);
         let value_placeholder = format!(":is_{name}");
@@ -154,7 +154,7 @@ impl Expression {
         self.values.insert(value_placeholder, value);
     }
 
-    /// Sets an attribute that is not there; one that is there stays.
+    /// Sets an attribute if it is missing.
     pub(crate) fn set_if_absent(&mut self, name: &str, value: AttributeValue) {
         let name_placeholder = self.name(name);
         let value_placeholder = format!(":{name}");
@@ -228,7 +228,7 @@ mod tests {
     const STAMP: &str = "SET #leaseCounter = :leaseCounter, #lastWrite = :lastWrite";
 
     #[test]
-    fn conditions_and_effects_are_translated_word_for_word() {
+    fn writes_become_conditions_and_updates() {
         check(
             WriteKind::DeleteEnded { counter: N },
             "#leaseCounter = :is_leaseCounter AND #checkpoint = :is_checkpoint",
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prepared_checkpoint_without_state_removes_an_older_one() {
+    fn prepared_checkpoint_without_state_removes_the_older_state() {
         let pending = PendingCheckpoint { checkpoint: Checkpoint::ShardEnd, state: None };
         let progress = Some(Progress::prepare(pending));
         check(
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn no_children_remove_the_attribute_for_no_set_is_empty() {
+    fn no_children_remove_the_attribute() {
         let kind = WriteKind::EndShard { counter: N, next: None, children: [].into() };
         let Request::Update(expression) = request(&write(kind)) else { panic!("not an update") };
         assert!(expression.update().ends_with("#childShardIds"), "{}", expression.update());

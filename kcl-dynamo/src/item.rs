@@ -12,16 +12,16 @@ use kcl_core::model::{
 
 use crate::attributes::{Attributes, Item, Problem, number, text};
 
-/// Hash key of every row, whatever its kind. Java: `LEASE_KEY_KEY`.
+/// Hash key of every row, of any kind. Java: `LEASE_KEY_KEY`.
 pub(crate) const LEASE_KEY: &str = "leaseKey";
-/// Which kind of row it is. Java: `EntityType`, since 3.5; older leases have none.
+/// The kind of the row. Java: `EntityType`, since 3.5; older leases have none.
 pub(crate) const ENTITY_TYPE: &str = "entityType";
 /// The `entityType` of a lease.
 pub(crate) const ENTITY_LEASE: &str = "LEASE";
 
 /// Java: `LEASE_OWNER_KEY`. Also the hash key of Java's index of owners.
 pub(crate) const LEASE_OWNER: &str = "leaseOwner";
-/// Java: `CHECKPOINT_OWNER`, since 3.0; present while a lease is handed over.
+/// Java: `CHECKPOINT_OWNER`, since 3.0; exists during a hand-over.
 pub(crate) const CHECKPOINT_OWNER: &str = "checkpointOwner";
 /// Java: `LEASE_COUNTER_KEY`.
 pub(crate) const LEASE_COUNTER: &str = "leaseCounter";
@@ -29,7 +29,7 @@ pub(crate) const LEASE_COUNTER: &str = "leaseCounter";
 pub(crate) const OWNER_SWITCHES: &str = "ownerSwitchesSinceCheckpoint";
 /// Java: `CHECKPOINT_SEQUENCE_NUMBER_KEY`: a sequence number or a `SentinelCheckpoint`.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
-/// Java: `CHECKPOINT_SUBSEQUENCE_NUMBER_KEY`; 0 if it is missing.
+/// Java: `CHECKPOINT_SUBSEQUENCE_NUMBER_KEY`; a missing one is 0.
 pub(crate) const CHECKPOINT_SUB_SEQUENCE: &str = "checkpointSubSequenceNumber";
 /// Java: `PENDING_CHECKPOINT_SEQUENCE_KEY`.
 pub(crate) const PENDING: &str = "pendingCheckpoint";
@@ -55,12 +55,12 @@ pub(crate) const CAUGHT_UP_AT: &str = "caughtUpAt";
 /// Ours: the write that set the counter, `counter/worker/number`.
 pub(crate) const LAST_WRITE: &str = "lastWrite";
 
-/// The key of the row `key`.
+/// Returns the key of the row `key`.
 pub(crate) fn key_of(key: &str) -> Item {
     Item::from([(LEASE_KEY.to_owned(), text(key))])
 }
 
-/// The whole row.
+/// Returns the row of a lease.
 pub(crate) fn encode(lease: &Lease) -> Item {
     let mut item = Item::with_capacity(20);
     let mut put = |name: &str, value: Option<AttributeValue>| {
@@ -92,7 +92,7 @@ pub(crate) fn encode(lease: &Lease) -> Item {
     item
 }
 
-/// Reads a row that is a lease. Attributes that are not known are passed over.
+/// Reads the row of a lease. Ignores unknown attributes.
 pub(crate) fn decode(item: &Item) -> Result<Lease, Problem> {
     let row = Attributes(item);
     let worker = |name| Ok::<_, Problem>(row.text(name)?.map(WorkerId::from));
@@ -119,38 +119,39 @@ pub(crate) fn decode(item: &Item) -> Result<Lease, Problem> {
     Ok(lease)
 }
 
-/// A worker's id as an attribute.
+/// Returns a worker's id as an attribute.
 pub(crate) fn worker(worker: &WorkerId) -> AttributeValue {
     text(worker.as_str())
 }
 
-/// A stamp as an attribute.
+/// Returns a stamp as an attribute.
 pub(crate) fn text_of(stamp: &WriteStamp) -> AttributeValue {
     text(stamp.to_string())
 }
 
-/// The sub-sequence number of a checkpoint: Java writes 0 with every sentinel.
+/// Returns the sub-sequence number of a checkpoint: 0 for a sentinel, as in Java.
 pub(crate) fn sub_sequence(checkpoint: Checkpoint) -> u64 {
     checkpoint.position().map_or(0, |position| position.sub_sequence)
 }
 
-/// The application's state of a prepared checkpoint, if it has any.
+/// Returns the application's state of a prepared checkpoint; `None` if it has none.
 pub(crate) fn pending_state(pending: &PendingCheckpoint) -> Option<AttributeValue> {
     pending.state.as_ref().map(|state| AttributeValue::B(Blob::new(state.to_vec())))
 }
 
-/// A set of shards as an attribute; none if it is empty, for DynamoDB knows no empty set.
+/// Returns a set of shards as an attribute; `None` if it is empty, because DynamoDB stores no empty
+/// set.
 pub(crate) fn shards(shards: &BTreeSet<ShardId>) -> Option<AttributeValue> {
     let ids: Vec<String> = shards.iter().map(ToString::to_string).collect();
     (!ids.is_empty()).then_some(AttributeValue::Ss(ids))
 }
 
-/// A time of day as an attribute: epoch milliseconds.
+/// Returns a time of day as an attribute: epoch milliseconds.
 pub(crate) fn timestamp(time: Timestamp) -> AttributeValue {
     number(time.epoch_millis())
 }
 
-/// A duration as an attribute: whole milliseconds.
+/// Returns a duration as an attribute: whole milliseconds.
 pub(crate) fn millis(duration: Duration) -> AttributeValue {
     number(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
@@ -178,7 +179,7 @@ fn shard_set(row: Attributes<'_>, name: &str) -> Result<BTreeSet<ShardId>, Probl
     Ok(row.texts(name)?.iter().map(|id| ShardId::from(id.as_str())).collect())
 }
 
-/// As in Java, half a range is none.
+/// Returns the hash range; `None` if either end is missing, as in Java.
 fn hash_range(row: Attributes<'_>) -> Result<Option<HashKeyRange>, Problem> {
     match (row.text(STARTING_HASH_KEY)?, row.text(ENDING_HASH_KEY)?) {
         (Some(start), Some(end)) => match HashKeyRange::parse(start, end) {
@@ -215,7 +216,7 @@ mod tests {
             Just(Checkpoint::AtTimestamp),
             Just(Checkpoint::ShardEnd),
             ("0|[1-9][0-9]{0,128}", any::<u64>()).prop_map(|(digits, sub_sequence)| {
-                let sequence: SequenceNumber = digits.parse().expect("the pattern is theirs");
+                let sequence: SequenceNumber = digits.parse().expect("the pattern yields digits");
                 Checkpoint::After(Position { sequence, sub_sequence })
             }),
         ]
@@ -283,14 +284,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_lease_reads_back_as_it_was_written(lease in leases()) {
+        fn lease_round_trips(lease in leases()) {
             prop_assert_eq!(decode(&encode(&lease)), Ok(lease));
         }
     }
 
-    /// What this version writes, later versions must read: this row never changes.
+    /// Later versions must read the rows of this one: this row never changes.
     #[test]
-    fn a_row_of_ours_is_pinned() {
+    fn own_row_is_pinned() {
         let sequence = "49590338271490256608559692538361571095921575989136588898";
         let position = Position { sequence: sequence.parse().unwrap(), sub_sequence: 3 };
         let mut lease = Lease::new(

@@ -16,21 +16,21 @@
 //!
 //! # The table
 //!
-//! One table, hash key `leaseKey` (a text), no sort key. A row is a lease, unless its `entityType`
+//! One table, hash key `leaseKey` (a string), no sort key. A row is a lease, unless its `entityType`
 //! says otherwise: `WORKER_METRIC_STATS` is a worker, `STREAM` is where consumption of a stream
-//! began. Rows and attributes that are not ours are kept.
+//! began. The store keeps foreign rows and attributes.
 //!
 //! | Attribute of a lease | Type | Whose | Meaning |
 //! |---|---|---|---|
 //! | `leaseKey` | S | Java | the shard's id |
 //! | `entityType` | S | Java | `LEASE`; older leases have none |
-//! | `leaseOwner` | S | Java | who is entitled to it; during a hand-over, who gets it next |
-//! | `checkpointOwner` | S | Java | during a hand-over: who still processes the shard |
+//! | `leaseOwner` | S | Java | its owner; during a hand-over, its next owner |
+//! | `checkpointOwner` | S | Java | during a hand-over: the worker that still processes the shard |
 //! | `leaseCounter` | N | Java | grows with every write but the start of a hand-over |
 //! | `ownerSwitchesSinceCheckpoint` | N | Java | informative |
 //! | `checkpoint`, `checkpointSubSequenceNumber` | S, N | Java | how far the shard is processed |
 //! | `pendingCheckpoint`, `pendingCheckpointSubSequenceNumber`, `pendingCheckpointState` | S, N, B | Java | prepared, not committed |
-//! | `parentShardId`, `childShardIds` | SS | Java | the shard's parents; its children once it ended |
+//! | `parentShardId`, `childShardIds` | SS | Java | the shard's parents; its children once it has ended |
 //! | `startingHashKey`, `endingHashKey` | S | Java | the shard's hash keys, decimal, inclusive |
 //! | `startAt` | N | ours | for `AT_TIMESTAMP`: where to start, epoch milliseconds |
 //! | `expiryMillis` | N | ours | the owner's lease expiry |

@@ -1,4 +1,4 @@
-//! A page of a scan: what kind of row each item is.
+//! A page of a scan: its items, sorted by the kind of their row.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const ENTITY_LEADER: &str = "LEADER";
 const ENTITY_CLIENT_VERSION: &str = "CLIENT_VERSION_MIGRATION";
 /// The `entityType` of the state of a migration to one table. Java: `TableMigrationState`.
 const ENTITY_TABLE_MIGRATION: &str = "TABLE_MIGRATION";
-/// For how long a leader's lock holds: milliseconds, as a text. Java: the lock client's
+/// How long a leader's lock holds: milliseconds, as a string. Java: the lock client's
 /// `LEASE_DURATION`.
 const LEADER_LEASE_DURATION: &str = "leaseDuration";
 
@@ -30,11 +30,11 @@ pub(crate) enum Row {
     Presence(Presence),
     /// Where consumption of a stream began.
     Stream(StreamStart),
-    /// A row of Java's that is no lease.
+    /// A row of the Java KCL that is not a lease.
     Java(JavaRow),
 }
 
-/// Reads an item, whatever it is.
+/// Reads an item of any kind.
 pub(crate) fn read(found: &Item) -> Result<Row, Problem> {
     let row = Attributes(found);
     match row.text(ENTITY_TYPE)? {
@@ -51,7 +51,7 @@ pub(crate) fn read(found: &Item) -> Result<Row, Problem> {
         },
         Some(ENTITY_LEADER) => java(found, ENTITY_LEADER, Some(holds_for(row)?)),
         Some(kind @ (ENTITY_CLIENT_VERSION | ENTITY_TABLE_MIGRATION)) => java(found, kind, None),
-        Some(other) => Err(Problem::value(ENTITY_TYPE, other, "a kind of row that is known")),
+        Some(other) => Err(Problem::value(ENTITY_TYPE, other, "a known kind of row")),
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn sort<'a>(items: impl IntoIterator<Item = &'a Item>) -> Page {
     page
 }
 
-/// The key of an item of whatever kind.
+/// Returns the key of an item of any kind.
 pub(crate) fn key(item: &Item) -> String {
     Attributes(item).text(LEASE_KEY).ok().flatten().unwrap_or_default().to_owned()
 }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_a_kind_is_a_lease_if_it_has_a_counter() {
+    fn row_without_kind_is_a_lease_if_it_has_a_counter() {
         let mut old = row(&[
             (LEASE_KEY, text("shardId-000000000000")),
             (LEASE_COUNTER, number(3)),
@@ -119,12 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_writes_is_unreadable_and_the_rest_is_read() {
+    fn unknown_kind_is_unreadable() {
         let strange = row(&[(LEASE_KEY, text("x")), (ENTITY_TYPE, text("LEASES"))]);
-        unreadable(
-            &strange,
-            "attribute \"entityType\" is \"LEASES\", not a kind of row that is known",
-        );
+        unreadable(&strange, "attribute \"entityType\" is \"LEASES\", not a known kind of row");
         let lock = row(&[
             (LEASE_KEY, text("Leader")),
             (ENTITY_TYPE, text("LEADER")),
@@ -136,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_attribute_is_named() {
+    fn problem_names_the_mistyped_attribute() {
         let lease = |name: &str, value| {
             let mut item = row(&[
                 (LEASE_KEY, text("shardId-000000000000")),
@@ -149,13 +146,13 @@ mod tests {
             item
         };
         for (name, value, problem) in [
-            ("leaseCounter", text("3"), "is a text, not a number"),
-            ("leaseCounter", number("-3"), "is \"-3\", not a whole number in range"),
-            ("leaseOwner", number(3), "is a number, not a text"),
+            ("leaseCounter", text("3"), "is a string, not a number"),
+            ("leaseCounter", number("-3"), "is \"-3\", not an integer in range"),
+            ("leaseOwner", number(3), "is a number, not a string"),
             ("checkpoint", text("trim_horizon"), "is \"trim_horizon\", not a checkpoint"),
             ("pendingCheckpoint", text("x"), "is \"x\", not a checkpoint"),
-            ("parentShardId", text("x"), "is a text, not a set of texts"),
-            ("expiryMillis", text("x"), "is a text, not a number"),
+            ("parentShardId", text("x"), "is a string, not a set of strings"),
+            ("expiryMillis", text("x"), "is a string, not a number"),
             ("lastWrite", text("x"), "is \"x\", not counter/worker/number"),
         ] {
             unreadable(&lease(name, value), &format!("attribute {name:?} {problem}"));

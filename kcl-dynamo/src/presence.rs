@@ -1,4 +1,4 @@
-//! A worker's own row ⇄ item: Java's row of worker metrics, with a beat of ours.
+//! A worker's row ⇄ item: Java's row of worker metrics, with our heartbeat.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::item::{ENTITY_TYPE, EXPIRY_MILLIS, LEASE_KEY, millis};
 pub(crate) const ENTITY_WORKER: &str = "WORKER_METRIC_STATS";
 /// Java: `WorkerMetricStats.lastUpdateTime`, epoch seconds. Java deletes rows by it.
 pub(crate) const LAST_UPDATE: &str = "lut";
-/// Java: `WorkerMetricStats.metricStats`: an empty map if there is nothing to tell.
+/// Java: `WorkerMetricStats.metricStats`: always an empty map.
 pub(crate) const METRIC_STATS: &str = "sts";
-/// Java: `WorkerMetricStats.operatingRange`: an empty map if there is nothing to tell.
+/// Java: `WorkerMetricStats.operatingRange`: always an empty map.
 pub(crate) const OPERATING_RANGE: &str = "opr";
-/// Ours: the number that moves while the worker lives. A row without it is a Java worker's.
+/// Ours: the heartbeat, which grows while the worker runs. Rows of Java workers have none.
 pub(crate) const BEAT: &str = "beat";
 
-/// The attributes of the row, its key excepted.
+/// Returns the attributes of the row, except its key.
 pub(crate) fn attributes(presence: &Presence) -> [(&'static str, AttributeValue); 6] {
     [
         (ENTITY_TYPE, text(ENTITY_WORKER)),
@@ -31,7 +31,7 @@ pub(crate) fn attributes(presence: &Presence) -> [(&'static str, AttributeValue)
     ]
 }
 
-/// Reads a worker's row; none if it is a Java worker's.
+/// Reads a worker's row; `None` if it is a Java worker's.
 pub(crate) fn decode(row: Attributes<'_>) -> Result<Option<Presence>, Problem> {
     let Some(beat) = row.number(BEAT)? else { return Ok(None) };
     let seconds: i64 = row.required_number(LAST_UPDATE)?;
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_row_has_javas_shape_and_a_beat() {
+    fn row_has_javas_shape_and_a_heartbeat() {
         let worker = WorkerId::from("host-a:00000000000000ff");
         let last_update = Timestamp::from_epoch_millis(1_767_225_630_000);
         let presence = Presence::new(worker, 7, Duration::from_secs(10), last_update);

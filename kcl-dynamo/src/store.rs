@@ -1,7 +1,6 @@
-//! [`DynamoLeaseStore`]: builds the expression, sends it, translates the answer.
+//! `DynamoLeaseStore`: builds an expression, sends it, converts the answer.
 
 use async_trait::async_trait;
-use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::RequestId;
@@ -13,6 +12,7 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_types::SdkConfig;
 use kcl_core::backend::LeaseWrite;
 use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::config::{InvalidSetting, LeaseConfig};
@@ -29,16 +29,16 @@ use crate::stream::{BOOTSTRAPPED, ENTITY_STREAM, START_POSITION, STREAM_ID};
 use crate::table::Table;
 use crate::{page, presence, stream};
 
-/// Bytes that one read unit pays for in a consistent read; in an eventual one it pays for twice that.
+/// The bytes of a consistent read that one read unit pays for; of an eventual one it pays for twice
+/// as many.
 ///
 /// Source: DynamoDB developer guide, "Read consumption": 4 KB.
 const READ_UNIT_BYTES: usize = 4_096;
 
 /// Leases in a DynamoDB table, in the format of the Java KCL.
 ///
-/// It has a client of its own: lease traffic shares neither connections nor a cache of credentials
-/// with whatever else the process does, so that nothing there can delay a renewal. Cloning it
-/// shares that client.
+/// The store has its own client: lease traffic shares neither connections nor a credential cache with
+/// other calls of the process, so that these cannot delay a renewal. Clones share the client.
 #[derive(Clone, Debug)]
 pub struct DynamoLeaseStore {
     client: Client,
@@ -46,27 +46,28 @@ pub struct DynamoLeaseStore {
 }
 
 impl DynamoLeaseStore {
-    /// A store in the table that `config` names; a table's name is a `config` with all defaults.
+    /// Creates a store in the table that `config` names; a table's name is a `config` with all
+    /// defaults.
     ///
-    /// Region, credentials and endpoint are taken from `sdk`; its timeouts and retries are not,
-    /// for a lease cannot wait as long as other calls can. An HTTP client that `sdk` was given is
-    /// used, and then shared with whoever else was given it.
+    /// The store uses region, credentials and endpoint of `sdk`, and ignores its timeouts and
+    /// retries, because a lease cannot wait as long as other calls can. If `sdk` names an HTTP
+    /// client, the store shares it with every other user of that client.
     #[must_use]
     pub fn new(sdk: &SdkConfig, config: impl Into<DynamoLeaseStoreConfig>) -> Self {
         let config = config.into();
         Self { client: config.client(sdk), config }
     }
 
-    /// Lets the store create the table if it is missing, billed by request.
+    /// Creates the table, billed by request, if it is missing.
     ///
-    /// The short form of [`TableSetup::CreateIfMissing`] with nothing else said.
+    /// The short form of [`TableSetup::CreateIfMissing`] with its defaults.
     #[must_use]
     pub fn create_if_missing(mut self) -> Self {
         self.config.setup = TableSetup::CreateIfMissing(NewTable::default());
         self
     }
 
-    /// The table's name.
+    /// Returns the table's name.
     #[must_use]
     pub fn table(&self) -> &str {
         &self.config.table
@@ -80,8 +81,8 @@ impl DynamoLeaseStore {
         }
     }
 
-    /// The loser's view: the row that came with the refusal, or, from a server that sends none,
-    /// the row as it is now.
+    /// Returns the row that failed the condition: the one in the refusal or, if the server sent none,
+    /// the current one.
     async fn lost(&self, key: &str, found: Option<Item>) -> Result<Conditional, LeaseStoreError> {
         let found = match found {
             Some(item) => Some(item),
@@ -167,7 +168,7 @@ impl DynamoLeaseStore {
         }
     }
 
-    /// The start that a stream's row stores; none if the row is Java's and stores none.
+    /// Returns the start in a stream's row; `None` if the row is Java's and has none.
     fn start(&self, item: &Item) -> Result<Option<StreamStart>, LeaseStoreError> {
         match page::read(item) {
             Ok(Row::Stream(start)) => Ok(Some(start)),
@@ -221,7 +222,7 @@ impl LeaseStore for DynamoLeaseStore {
         let consumed = output.consumed_capacity().and_then(ConsumedCapacity::capacity_units);
         let mut page = page::sort(output.items());
         page.read_units = consumed.unwrap_or_else(|| estimated_read_units(output.items(), reading));
-        // The table's key is its hash key alone, so the last key is one text.
+        // The table has no sort key, so the last key is one string.
         page.next = output.last_evaluated_key().map(|key| PageToken(page::key(key)));
         Ok(page)
     }
@@ -261,7 +262,7 @@ impl LeaseStore for DynamoLeaseStore {
     ) -> Result<StreamStart, LeaseStoreError> {
         let key = start.stream.as_str();
         let mut expression = Expression::default();
-        // Java may have made the row, with the stream's id alone: that stays.
+        // Java may have created the row, with the stream's id only: the id stays.
         expression.must_be_absent_or(ENTITY_TYPE, text(ENTITY_STREAM));
         expression.must_be_absent(START_POSITION);
         expression.must_be_absent(LEASE_COUNTER);
@@ -317,31 +318,31 @@ impl LeaseStore for DynamoLeaseStore {
     }
 }
 
-/// What the service did with a conditional write.
+/// The outcome of a conditional write.
 enum Outcome {
-    /// It made it. The row as it is now, or, for a delete, as it was.
+    /// The write was made. The row after it or, for a delete, before it.
     Made(Option<Item>),
-    /// It did not. The row as it is, if the server tells.
+    /// The condition failed. The row, if the server returns it.
     Refused(Option<Item>),
 }
 
-/// Workers share the key space with leases: a worker named like a shard must not overwrite one.
+/// Requires that the row is not a lease: a worker named like a shard must not overwrite one.
 fn not_a_lease() -> Expression {
     let mut expression = Expression::default();
     expression.must_be_absent(LEASE_COUNTER);
     expression
 }
 
-fn not_a(name: &str, wanted: &str) -> Problem {
-    Problem::value(name, "another kind of row", wanted)
+fn not_a(name: &str, expected: &str) -> Problem {
+    Problem::value(name, "another kind of row", expected)
 }
 
-/// DynamoDB refuses an empty map of values.
+/// Returns the values; `None` if there are none, because DynamoDB refuses an empty map.
 fn values(values: std::collections::BTreeMap<String, AttributeValue>) -> Option<Item> {
     (!values.is_empty()).then(|| values.into_iter().collect())
 }
 
-/// What reading these items costs, for a server that does not say.
+/// Estimates the read units of these items, for a server that does not report them.
 fn estimated_read_units(items: &[Item], reading: Reading) -> f64 {
     let bytes: usize = items.iter().map(size_bytes).sum();
     let units = u32::try_from(bytes.div_ceil(READ_UNIT_BYTES)).unwrap_or(u32::MAX);

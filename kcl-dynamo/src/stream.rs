@@ -1,5 +1,4 @@
-//! The row that says where consumption of a stream began ⇄ item: Java's row of the stream's id, and
-//! attributes of ours.
+//! The row of a stream's start ⇄ item: Java's row of the stream's id, with attributes of ours.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use kcl_core::model::{StartPosition, StreamArn, StreamName, StreamStart, Timestamp};
@@ -9,13 +8,13 @@ use crate::item::{ENTITY_TYPE, LEASE_KEY, START_AT, timestamp};
 
 /// The `entityType` of a stream's row. Java: `StreamInfo`, since 3.5; off by default there.
 pub(crate) const ENTITY_STREAM: &str = "STREAM";
-/// Java: `StreamInfo.streamId`, the service's own id. Left out if the service tells none.
+/// Java: `StreamInfo.streamId`, the service's own id. Missing if the service sends none.
 pub(crate) const STREAM_ID: &str = "streamId";
 /// Ours: the stream's ARN.
 pub(crate) const ARN: &str = "arn";
 /// Ours: when the stream was created, epoch milliseconds.
 pub(crate) const CREATED_AT: &str = "createdAt";
-/// Ours: `TRIM_HORIZON`, or `AT_TIMESTAMP` with `startAt`. A row without it is Java's alone.
+/// Ours: `TRIM_HORIZON`, or `AT_TIMESTAMP` with `startAt`. Rows of Java have none.
 pub(crate) const START_POSITION: &str = "startPosition";
 /// Ours: true once all first leases exist.
 pub(crate) const BOOTSTRAPPED: &str = "bootstrapped";
@@ -23,7 +22,7 @@ pub(crate) const BOOTSTRAPPED: &str = "bootstrapped";
 const TRIM_HORIZON: &str = "TRIM_HORIZON";
 const AT_TIMESTAMP: &str = "AT_TIMESTAMP";
 
-/// The attributes that are set when the start is stored; the stream's id and the key excepted.
+/// Returns the attributes that store a start, except the stream's id and the key.
 pub(crate) fn attributes(start: &StreamStart) -> Vec<(&'static str, AttributeValue)> {
     let mut attributes = vec![
         (ENTITY_TYPE, text(ENTITY_STREAM)),
@@ -43,7 +42,7 @@ pub(crate) fn attributes(start: &StreamStart) -> Vec<(&'static str, AttributeVal
     attributes
 }
 
-/// Reads a stream's row; none if Java wrote it and no start is stored.
+/// Reads a stream's row; `None` if Java wrote it and it has no start.
 pub(crate) fn decode(row: Attributes<'_>) -> Result<Option<StreamStart>, Problem> {
     let Some(position) = row.text(START_POSITION)? else { return Ok(None) };
     let position = match position {
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_reads_back_as_it_was_written() {
+    fn start_round_trips() {
         for position in [
             StartPosition::TrimHorizon,
             StartPosition::AtTimestamp(Timestamp::from_epoch_millis(1_767_225_630_000)),
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_a_position_is_javas() {
+    fn row_without_position_is_javas() {
         let java = Item::from([
             (LEASE_KEY.to_owned(), text("orders")),
             (ENTITY_TYPE.to_owned(), text(ENTITY_STREAM)),

@@ -1,4 +1,4 @@
-//! The table: described, checked, and created if that was asked for.
+//! Describes, checks and, on request, creates the table.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};
 use crate::error::lease_store_error;
 use crate::item::LEASE_KEY;
 
-/// How long one attempt may take here: finding the first credentials may be slow.
+/// The timeout of an attempt. It is long, because the first credentials may be slow.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The table as it must be before leases are read or written.
+/// The preparation of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table<'a> {
     /// The store's client.
@@ -34,7 +34,7 @@ pub(crate) struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// Makes sure that the table can be used; waits for it within bounds.
+    /// Waits, within the prepare timeout, until the table is ready.
     pub(crate) async fn prepare(self) -> Result<(), LeaseStoreError> {
         let mut status = "not described".to_owned();
         let ready = timeout(self.config.prepare_timeout, self.wait(&mut status)).await;
@@ -43,7 +43,7 @@ impl Table<'_> {
         })
     }
 
-    /// Looks until the table is ready. `status` is the table's as last seen.
+    /// Describes the table until it is ready. `status` is its last state.
     async fn wait(self, status: &mut String) -> Result<(), LeaseStoreError> {
         let mut pauses = Backoff::TABLE_STATUS.pauses();
         loop {
@@ -71,7 +71,7 @@ impl Table<'_> {
 
     async fn describe(self) -> Result<Option<TableDescription>, LeaseStoreError> {
         let call = self.client.describe_table().table_name(&self.config.table);
-        match call.customize().config_override(self.patience()).send().await {
+        match call.customize().config_override(self.timeouts()).send().await {
             Ok(output) => Ok(output.table),
             Err(error) => match error.as_service_error() {
                 Some(DescribeTableError::ResourceNotFoundException(_)) => Ok(None),
@@ -83,7 +83,7 @@ impl Table<'_> {
         }
     }
 
-    /// Creates the table. False if another worker did so at the same time.
+    /// Creates the table. Returns `false` if another worker creates it at the same time.
     async fn create(self, new: &NewTable) -> Result<bool, LeaseStoreError> {
         let key = AttributeDefinition::builder()
             .attribute_name(LEASE_KEY)
@@ -95,18 +95,18 @@ impl Table<'_> {
             .client
             .create_table()
             .table_name(&self.config.table)
-            .attribute_definitions(key.expect("both parts are given"))
-            .key_schema(schema.expect("both parts are given"))
+            .attribute_definitions(key.expect("both parts are set"))
+            .key_schema(schema.expect("both parts are set"))
             .billing_mode(BillingMode::PayPerRequest);
-        // Only what is asked for is sent: tags need a permission of their own.
+        // The request names only what is configured: tags need a permission of their own.
         if new.deletion_protection {
             call = call.deletion_protection_enabled(true);
         }
         for (key, value) in &new.tags {
             let tag = Tag::builder().key(key).value(value).build();
-            call = call.tags(tag.expect("both parts are given"));
+            call = call.tags(tag.expect("both parts are set"));
         }
-        match call.customize().config_override(self.patience()).send().await {
+        match call.customize().config_override(self.timeouts()).send().await {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
                 Some(CreateTableError::ResourceInUseException(_)) => Ok(false),
@@ -118,7 +118,7 @@ impl Table<'_> {
         }
     }
 
-    /// Switches on point-in-time recovery if that was asked for. False if it is too early.
+    /// Enables point-in-time recovery if it is configured. Returns `false` if it is too early.
     async fn protect(self, setup: &TableSetup) -> Result<bool, LeaseStoreError> {
         match setup {
             TableSetup::CreateIfMissing(new) if new.point_in_time_recovery => {}
@@ -127,16 +127,16 @@ impl Table<'_> {
         let recovery = PointInTimeRecoverySpecification::builder()
             .point_in_time_recovery_enabled(true)
             .build()
-            .expect("the one required part is given");
+            .expect("the required part is set");
         let call = self
             .client
             .update_continuous_backups()
             .table_name(&self.config.table)
             .point_in_time_recovery_specification(recovery);
-        match call.customize().config_override(self.patience()).send().await {
+        match call.customize().config_override(self.timeouts()).send().await {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
-                // Backups of a new table are not set up for its first seconds.
+                // Backups of a new table are unavailable for its first seconds.
                 Some(UpdateContinuousBackupsError::ContinuousBackupsUnavailableException(_)) => {
                     Ok(false)
                 }
@@ -175,8 +175,8 @@ impl Table<'_> {
         LeaseStoreError::TableMissing { table: self.config.table.clone() }
     }
 
-    /// Timeouts of calls about the table, longer than those about leases.
-    fn patience(self) -> Builder {
+    /// Returns the timeouts of calls about the table, which are longer than those about leases.
+    fn timeouts(self) -> Builder {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.config.connect_timeout)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT.min(self.config.prepare_timeout))
@@ -186,10 +186,10 @@ impl Table<'_> {
     }
 }
 
-/// What keeps a table from being used; none if nothing does.
+/// Returns why a table is not ready; `None` if it is.
 ///
-/// An index that is being created does: a Java fleet that starts creates one, and waits for it in
-/// silence.
+/// A table is not ready while an index is being created: a starting Java fleet creates one and waits
+/// for it.
 fn unready(table: &TableDescription) -> Option<String> {
     match table.table_status() {
         None | Some(TableStatus::Active | TableStatus::Updating) => {}
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_not_ready_while_it_or_an_index_of_it_is_created() {
+    fn table_is_not_ready_while_it_or_its_index_is_created() {
         check(TableStatus::Active, None, None);
         check(TableStatus::Updating, None, None);
         check(TableStatus::Creating, None, Some("CREATING"));

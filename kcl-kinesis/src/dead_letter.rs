@@ -1,9 +1,9 @@
-//! A dead letter in another Kinesis stream.
+//! `KinesisDeadLetter`: a `DeadLetter` over `PutRecord`.
 
 use async_trait::async_trait;
-use aws_config::SdkConfig;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
+use aws_types::SdkConfig;
 use kcl_core::BoxError;
 use kcl_core::backend::SourceError;
 use kcl_core::backend::{DeadLetter, FailedRecord};
@@ -15,25 +15,26 @@ use crate::error::{Failure, Kind};
 
 const PUT: &str = "kinesis:PutRecord";
 
-/// How large a record and its key may be together in a stream that is not set to larger ones.
+/// The most bytes of a record and its key in a stream with default settings.
 ///
 /// Source: Kinesis developer guide, "Quotas and limits".
 const SIZE_MAX_DEFAULT: usize = 1024 * 1024;
 
-/// How many characters a partition key may have.
+/// The most characters of a partition key.
 ///
 /// Source: Kinesis API reference, `PutRecord`.
 const KEY_LENGTH_MAX: usize = 256;
 
-/// Puts each record into a Kinesis stream, as [`FailedRecord::to_json`] writes it, under its own
-/// partition key: letters of a key stay in order. A key that Kinesis does not take, as a record may
-/// have that was aggregated, is replaced by the id of the record's shard.
+/// Puts failed records into a Kinesis stream, in the format of [`FailedRecord::to_json`].
 ///
-/// The stream must exist, and must not be the one that is consumed. JSON needs a third more room than
-/// the record: one of more than some 760 kB does not fit into a stream whose records are limited to
-/// 1 MiB, as they are by default. It holds its shard up, with an error that says so, and goes through as
-/// soon as that limit is raised (`UpdateMaxRecordSize`, up to 10 MiB, which is enough for records of some
-/// 7.5 MB). So raise it beforehand if records may be large.
+/// Each letter has its record's partition key, so that letters of a key stay in order. Aggregated
+/// records may have keys that Kinesis refuses: their letters have the shard's id as key.
+///
+/// The stream must exist, and must not be the consumed one. JSON takes a third more room than the
+/// record: a record of more than about 760 kB does not fit into a stream with the default limit of
+/// 1 MiB, and blocks its shard, with an error that says so, until the limit is raised. Raise it in
+/// advance if records may be large: `UpdateMaxRecordSize` allows up to 10 MiB, enough for records of
+/// about 7.5 MB.
 ///
 /// # Permissions
 /// `kinesis:PutRecord` on the stream, and `kms:GenerateDataKey` on its key if it is encrypted with
@@ -45,13 +46,14 @@ pub struct KinesisDeadLetter {
 }
 
 impl KinesisDeadLetter {
-    /// The stream of this name in the account and region of the credentials.
+    /// Creates a dead letter in the stream of this name in the account and region of the credentials.
     #[must_use]
     pub fn new(sdk: &SdkConfig, stream: impl Into<StreamName>) -> Self {
         Self::of(sdk, StreamId::Name(stream.into()))
     }
 
-    /// The stream of this ARN, which may be one of another account that grants access.
+    /// Creates a dead letter in the stream of this ARN. Its account may be another one that grants
+    /// access.
     #[must_use]
     pub fn from_arn(sdk: &SdkConfig, stream: impl Into<StreamArn>) -> Self {
         Self::of(sdk, StreamId::Arn(stream.into()))
@@ -82,7 +84,7 @@ impl DeadLetter for KinesisDeadLetter {
 }
 
 impl KinesisDeadLetter {
-    /// Why a letter of so many bytes, its key included, was not stored.
+    /// Returns the error for a letter of `bytes`, its key included, that was not stored.
     fn refused(&self, failure: Failure, bytes: usize) -> BoxError {
         let may_be_size = matches!(failure.kind, Kind::Refused | Kind::Argument);
         let stream = self.stream.as_str();
@@ -94,18 +96,18 @@ impl KinesisDeadLetter {
     }
 }
 
-/// The partition key of a letter: the record's own, if Kinesis takes it.
+/// Returns the partition key of a letter: the record's own, if Kinesis accepts it.
 fn key(failed: &FailedRecord) -> &str {
     let key = failed.record.partition_key.as_str();
-    let is_taken = (1..=KEY_LENGTH_MAX).contains(&key.chars().count());
-    if is_taken { key } else { failed.shard.as_str() }
+    let is_valid = (1..=KEY_LENGTH_MAX).contains(&key.chars().count());
+    if is_valid { key } else { failed.shard.as_str() }
 }
 
-/// A letter that is larger than the records of most streams may be, and was refused.
+/// A refused letter that exceeds the default limit of a stream.
 #[derive(Debug, Error)]
 #[error(
     "the record takes {bytes} bytes as a letter, and stream {stream} does not accept it: raise the \
-     stream's limit with UpdateMaxRecordSize (at most 10240 KiB), and it is stored with the next attempt"
+     stream's limit with UpdateMaxRecordSize (at most 10240 KiB), and the next attempt stores it"
 )]
 struct TooLarge {
     stream: String,
@@ -121,11 +123,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_kinesis_does_not_take_is_replaced_by_the_shard() {
-        let taken = "é".repeat(KEY_LENGTH_MAX);
+    fn invalid_key_is_replaced_by_the_shard() {
+        let longest = "é".repeat(KEY_LENGTH_MAX);
         let too_long = "é".repeat(KEY_LENGTH_MAX + 1);
         for (own, expected) in
-            [("", "shard"), ("k", "k"), (&*taken, &*taken), (&*too_long, "shard")]
+            [("", "shard"), ("k", "k"), (&*longest, &*longest), (&*too_long, "shard")]
         {
             let position = Position::of(1.into());
             let record = Record::new(position, PartitionKey::from(own), "data", None);

@@ -1,4 +1,4 @@
-//! What went wrong with a call, as one table.
+//! SDK error → [`SourceError`], in one table.
 
 use std::error::Error;
 
@@ -17,14 +17,14 @@ pub(crate) struct Failure {
     source: BoxError,
 }
 
-/// What a failure means.
+/// The category of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Throttled,
     ExpiredIterator,
-    /// The stream or the shard: the service does not tell which.
+    /// The stream or the shard: the service sends the same code for both.
     Missing,
-    /// The service does not take a value that was sent.
+    /// The service refuses a value of the request.
     Argument,
     AccessDenied,
     KeyDenied,
@@ -33,10 +33,10 @@ pub(crate) enum Kind {
     Refused,
 }
 
-/// The kind of an error code, or of the HTTP status for a code that is not known.
+/// Returns the kind of an error code, or of the HTTP status if the code is unknown.
 fn kind(code: &str, status: u16) -> Kind {
     match code {
-        // The shard's limit of reads or bytes a second, the account's limit of calls, or those of
+        // The shard's limit of reads or bytes a second, or the limit of calls of the account or of
         // the stream's key.
         "ProvisionedThroughputExceededException"
         | "LimitExceededException"
@@ -71,7 +71,7 @@ fn kind(code: &str, status: u16) -> Kind {
         | "InternalFailureException"
         | "InternalServerError"
         | "ServiceUnavailable" => Kind::Unavailable,
-        // The stream's key is switched off, gone, or not to be used: somebody must act.
+        // The stream's key is disabled, deleted or unusable: a retry does not help.
         "KMSDisabledException"
         | "KMSInvalidStateException"
         | "KMSNotFoundException"
@@ -100,14 +100,14 @@ where
                 let kind = kind(code, status);
                 return Self { kind, source: Box::new(ServiceAnswer::new(answer.err(), status)) };
             }
-            // Also the way in which missing credentials and a missing region come.
+            // Missing credentials and a missing region are construction failures too.
             SdkError::ConstructionFailure(_) => credentials_kind(&error).unwrap_or(Kind::Refused),
             SdkError::DispatchFailure(failure) if failure.is_user() => {
                 credentials_kind(&error).unwrap_or(Kind::Refused)
             }
             SdkError::TimeoutError(_)
             | SdkError::DispatchFailure(_)
-            // A reply that broke off or makes no sense.
+            // An incomplete or unreadable reply.
             | SdkError::ResponseError(_)
             | _ => credentials_kind(&error).unwrap_or(Kind::Unavailable),
         };
@@ -124,7 +124,7 @@ impl Failure {
         self.source
     }
 
-    /// The error of a call that `action` allows.
+    /// Returns the error of a call that needs the permission `action`.
     pub(crate) fn into_error(self, stream: &str, action: &'static str) -> SourceError {
         let Self { kind, source } = self;
         let stream = stream.to_owned();
@@ -141,16 +141,16 @@ impl Failure {
     }
 }
 
-/// What the cause says about credentials, if it is about them.
+/// Returns the kind of a failure whose cause is the credentials; `None` for other causes.
 fn credentials_kind(error: &(dyn Error + 'static)) -> Option<Kind> {
     std::iter::successors(Some(error), |error| (*error).source()).find_map(|cause| {
         let error = cause.downcast_ref::<CredentialsError>()?;
-        // The place that hands them out may be down.
-        let is_passing = matches!(
+        // The provider may be down.
+        let is_transient = matches!(
             error,
             CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)
         );
-        Some(if is_passing { Kind::Unavailable } else { Kind::Credentials })
+        Some(if is_transient { Kind::Unavailable } else { Kind::Credentials })
     })
 }
 
@@ -176,7 +176,7 @@ impl ServiceAnswer {
     }
 }
 
-/// A reply that cannot be.
+/// A reply that violates the API reference.
 #[derive(Debug, Error)]
 #[error("reply is unreadable: {what}")]
 pub(crate) struct Unreadable {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn known_codes_count_whatever_the_status() {
+    fn known_codes_ignore_the_status() {
         check("ProvisionedThroughputExceededException", 400, Kind::Throttled);
         check("KMSThrottlingException", 400, Kind::Throttled);
         check("ExpiredIteratorException", 400, Kind::ExpiredIterator);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_codes_count_by_status() {
+    fn unknown_codes_use_the_status() {
         check("Unheard", 429, Kind::Throttled);
         check("Unheard", 503, Kind::Unavailable);
         check("Unheard", 403, Kind::AccessDenied);

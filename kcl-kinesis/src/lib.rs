@@ -13,10 +13,11 @@
 //!
 //! `kinesis:DescribeStreamSummary`, `kinesis:ListShards`, `kinesis:GetShardIterator` and
 //! `kinesis:GetRecords` on the stream, and `kms:Decrypt` on its key if it is encrypted with one of
-//! your own. [`KinesisDeadLetter`] needs its own.
+//! your own. [`KinesisDeadLetter`] lists its own.
 
 mod config;
 mod dead_letter;
+mod description;
 mod error;
 mod polling;
 mod record;

@@ -11,10 +11,10 @@ use kcl_core::backend::{Fetched, ReadFrom, ShardClosed, ShardReader, SourceError
 use kcl_core::model::ShardId;
 
 use crate::config::StreamId;
+use crate::description::exists;
 use crate::error::{Failure, Kind, Unreadable};
 use crate::record::{date_time, lag, record};
 use crate::shards::child;
-use crate::source::exists;
 
 /// The most records that one call returns.
 ///
@@ -33,7 +33,7 @@ pub(crate) struct ShardPoller {
 }
 
 impl ShardPoller {
-    /// Asks for an iterator.
+    /// Gets an iterator at `from`.
     pub(crate) async fn open(self, from: ReadFrom) -> Result<PollingReader, SourceError> {
         let request = self.client.get_shard_iterator().shard_id(self.shard.as_str());
         let request = match &*self.stream {
@@ -81,8 +81,8 @@ impl ShardPoller {
             Ok(reply) => read(reply).map_err(|error| self.refused(READ, error)),
             Err(error) => {
                 let failure = Failure::from(error);
-                // The service does not know this iterator (any more). A new one tells whether the
-                // position is at fault. Source: Java KCL `PrefetchRecordsPublisher`.
+                // The service does not know this iterator. A new one fails too if the position is
+                // at fault. Source: Java KCL `PrefetchRecordsPublisher`.
                 if failure.kind == Kind::Argument {
                     return Err(SourceError::Expired);
                 }
@@ -91,8 +91,8 @@ impl ShardPoller {
         }
     }
 
-    /// The error of a failed call. Whether the shard or the stream is missing is not told: the
-    /// same message comes for both, so the stream is asked for.
+    /// Returns the error of a failed call. The service sends the same message for a missing shard
+    /// and a missing stream, so a missing resource costs another call.
     async fn failed(&self, failure: Failure, action: &'static str) -> SourceError {
         if failure.kind != Kind::Missing {
             return failure.into_error(self.stream.as_str(), action);

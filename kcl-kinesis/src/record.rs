@@ -8,7 +8,7 @@ use kcl_core::model::{PartitionKey, Position, Record, Timestamp};
 
 use crate::error::Unreadable;
 
-/// Takes over a record: neither its data nor its partition key is copied.
+/// Converts a record without copying its data or its partition key.
 pub(crate) fn record(record: types::Record) -> Result<Record, Unreadable> {
     let sequence = record
         .sequence_number
@@ -22,18 +22,18 @@ pub(crate) fn record(record: types::Record) -> Result<Record, Unreadable> {
     ))
 }
 
-/// A time of the SDK, cut to milliseconds; the nearest end of time if it is out of range.
+/// Converts a time of the SDK, truncated to milliseconds and clamped to the range.
 pub(crate) fn timestamp(time: &DateTime) -> Timestamp {
     let end = if time.secs() < 0 { i64::MIN } else { i64::MAX };
     Timestamp::from_epoch_millis(time.to_millis().unwrap_or(end))
 }
 
-/// A time for the SDK.
+/// Converts a time for the SDK.
 pub(crate) fn date_time(time: Timestamp) -> DateTime {
     DateTime::from_millis(time.epoch_millis())
 }
 
-/// A lag in milliseconds, which should not be negative.
+/// Converts a lag in milliseconds; a negative one is zero.
 pub(crate) fn lag(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_taken_over_without_copying_its_data() {
+    fn data_is_not_copied() {
         let sent = sent().build().unwrap();
         let at = sent.data.as_ref().as_ptr();
         let record = record(sent).unwrap();
@@ -67,19 +67,19 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_partition_key_has_an_empty_one() {
+    fn missing_partition_key_is_empty() {
         let sent = sent().set_partition_key(None).build().unwrap();
         assert_eq!(record(sent).unwrap().partition_key, "");
     }
 
     #[test]
-    fn a_record_without_a_readable_number_is_an_error() {
+    fn unreadable_sequence_number_is_an_error() {
         let sent = sent().sequence_number("LATEST").build().unwrap();
         assert!(record(sent).is_err());
     }
 
     #[test]
-    fn times_keep_their_milliseconds() {
+    fn times_keep_milliseconds() {
         for millis in [-1_500, -1, 0, 1, 1_700_000_000_999] {
             let time = Timestamp::from_epoch_millis(millis);
             assert_eq!(timestamp(&date_time(time)), time);

@@ -9,12 +9,12 @@ use crate::config::StreamId;
 use crate::error::{Failure, Kind, Unreadable};
 use crate::record::date_time;
 
-/// The most shards that one page has.
+/// The most shards on one page.
 ///
 /// Source: Kinesis API reference, `ListShards`, parameter `MaxResults`.
 const SHARDS_PER_PAGE: i32 = 10_000;
 
-/// Where listing gives up: a million shards, far above what an account may have.
+/// The most pages of one list: a million shards, far above any account's limit.
 const PAGES_MAX: usize = 100;
 
 const ACTION: &str = "kinesis:ListShards";
@@ -26,7 +26,7 @@ pub(crate) async fn list(
     filter: &ShardFilter,
 ) -> Result<Vec<Shard>, SourceError> {
     let failed = |failure: Failure| match (failure.kind, filter) {
-        // A time that the service takes for the future comes to pass.
+        // The service refuses a time ahead of its clock; a retry succeeds.
         (Kind::Argument, ShardFilter::OpenAt(_)) => {
             Failure::new(Kind::Unavailable, failure.into_source())
         }
@@ -35,7 +35,7 @@ pub(crate) async fn list(
     let mut shards = Vec::new();
     let mut token = None;
     for _ in 0..PAGES_MAX {
-        // The stream and the filter belong to the first page only; the token stands for them later.
+        // The service accepts the stream and the filter for the first page only.
         let request = match token.take() {
             Some(token) => client.list_shards().next_token(token),
             None => stream.list(client).shard_filter(sdk_filter(filter)),
@@ -53,7 +53,7 @@ pub(crate) async fn list(
             return Ok(shards);
         }
     }
-    Err(refused(stream, Unreadable::new("list of shards without end")))
+    Err(refused(stream, Unreadable::new("list of shards does not end")))
 }
 
 impl StreamId {
@@ -96,7 +96,7 @@ fn shard(sent: types::Shard) -> Result<Shard, Unreadable> {
     Ok(shard)
 }
 
-/// A child as the end of its parent tells of it.
+/// Converts a child that a closed parent reports.
 pub(crate) fn child(sent: types::ChildShard) -> Result<ChildShard, Unreadable> {
     Ok(ChildShard {
         id: ShardId::from(sent.shard_id),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_merged_shard_has_both_parents() {
+    fn merged_shard_has_both_parents() {
         let sequences =
             types::SequenceNumberRange::builder().starting_sequence_number("7").build().unwrap();
         let sent = sent()
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_without_its_numbers_is_an_error() {
+    fn missing_ranges_are_errors() {
         assert!(shard(sent().build().unwrap()).is_err());
         let child = |range| {
             let child = types::ChildShard::builder().shard_id("shardId-000000000003");

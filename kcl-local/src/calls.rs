@@ -1,12 +1,11 @@
-//! Counts the calls that clients make, by service and operation.
+//! Counts the calls of clients, by service and operation.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// How often each operation was called since the start.
+/// The number of calls of each operation since the start.
 ///
-/// Counting happens on the server's thread and reading on any other, so that a lock stands here
-/// instead of a message: it is free almost always, and held for nanoseconds.
+/// The server's thread counts and any thread reads, behind a lock that is held for nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Calls(Mutex<BTreeMap<String, u64>>);
 

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::DisplayErrorContext;
 use aws_sdk_kinesis::operation::create_stream::CreateStreamError;
 use aws_sdk_kinesis::primitives::Blob;
+use aws_types::SdkConfig;
 use tokio::task::JoinSet;
 
 use crate::stack::StartError;
 
-/// How many shards the stream has.
+/// The number of shards.
 const SHARDS: i32 = 2;
-/// How many partition keys its records have.
+/// The number of partition keys.
 const KEYS: u64 = 8;
-/// How often a record is put into it.
+/// The interval of puts.
 const PUT_EVERY: Duration = Duration::from_millis(200);
 
 /// A stream of two shards, into which a producer puts `hello 1`, `hello 2` and so on, five times a

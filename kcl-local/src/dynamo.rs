@@ -1,7 +1,6 @@
-//! The way to the embedded DynamoDB.
+//! A client of the embedded DynamoDB.
 //!
-//! Its router is not public, only a server on a listener of its own: requests go there over kept
-//! connections on loopback.
+//! Its router is not public, only its server: requests go there over pooled loopback connections.
 
 use std::net::SocketAddr;
 
@@ -13,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-/// Hands requests to the embedded DynamoDB.
+/// Forwards requests to the embedded DynamoDB.
 #[derive(Debug)]
 pub(crate) struct Dynamo {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -21,7 +20,7 @@ pub(crate) struct Dynamo {
 }
 
 impl Dynamo {
-    /// Creates the way to the server that listens on `address`.
+    /// Creates a client of the server at `address`.
     pub(crate) fn new(address: SocketAddr) -> Result<Self, http::Error> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -34,7 +33,7 @@ impl Dynamo {
         Ok(Self { client, uri })
     }
 
-    /// Passes one call on and its answer back.
+    /// Forwards one call and returns its answer.
     pub(crate) async fn call(&self, headers: HeaderMap, body: Bytes) -> Response {
         let mut request = http::Request::new(Full::new(body));
         *request.method_mut() = Method::POST;

@@ -1,4 +1,4 @@
-//! The one endpoint: tells the services apart, counts calls, and applies the repairs.
+//! The endpoint: routes calls to their service, counts them, and applies the repairs.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::repair::{
 use crate::topology::Topology;
 use crate::wire::Encoding;
 
-/// What the endpoint hands requests to.
+/// The services behind the endpoint.
 pub(crate) struct Gateway {
     kinesis: Router,
     store: Store,
@@ -34,18 +34,18 @@ pub(crate) struct Gateway {
     writes: Mutex<()>,
 }
 
-/// What becomes of a call.
+/// The result of a repair.
 enum Repair {
-    /// It is answered here.
+    /// The answer of the call.
     Answer(Vec<u8>),
-    /// It goes on, changed.
+    /// The call to forward instead.
     Request(Map<String, Value>),
-    /// It goes on as it came.
+    /// The call needs no repair.
     None,
 }
 
 impl Gateway {
-    /// Stands before the embedded services.
+    /// Creates a gateway to the embedded services.
     pub(crate) fn new(kinesis: Router, store: Store, dynamo: Dynamo, calls: Arc<Calls>) -> Self {
         let kinesis = kinesis.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
         let (topology, writes) = (Topology::new(store.clone()), Mutex::default());
@@ -88,14 +88,14 @@ impl Gateway {
         }
     }
 
-    /// Lets one write at a time through, and none until a change of the shards is complete.
+    /// Forwards one write at a time, and none until a change of the shards is complete.
     ///
-    /// With a folder, the embedded Kinesis gives a record its number and shard before it waits for
-    /// the disk. If the shard ended meanwhile, the record would be stored after its end, where no
-    /// consumer looks any more.
+    /// With a folder, the embedded Kinesis assigns a record its number and shard before it waits for
+    /// the disk. If the shard ended meanwhile, the record would be stored after the shard's end, where
+    /// no consumer reads.
     async fn write(&self, operation: &str, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        // Before its turn, so that a slow client holds up nobody.
+        // Before the lock, so that a slow client blocks no other.
         let body = match read(body).await {
             Ok(body) => body,
             Err(refusal) => return refusal,
@@ -103,7 +103,7 @@ impl Gateway {
         let request = Request::from_parts(parts, Body::from(body));
         let turn = self.writes.lock().await;
         let response = if matches!(operation, "PutRecord" | "PutRecords") {
-            // They may be large, and need no repair.
+            // Puts may be large, and need no repair.
             self.forward(request).await
         } else {
             let response = self.repaired(operation, request).await;
@@ -114,8 +114,7 @@ impl Gateway {
         response
     }
 
-    /// Answers a call with its repairs. Those who need none, and those that are not valid, go on to
-    /// the embedded Kinesis as they came.
+    /// Answers a call with its repairs. Forwards calls that need none, and invalid ones, unchanged.
     async fn repaired(&self, operation: &str, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let body = match read(body).await {
@@ -175,10 +174,10 @@ impl Gateway {
         }
     }
 
-    /// Hands a request to the embedded Kinesis as it is.
+    /// Forwards a request to the embedded Kinesis.
     ///
-    /// Without the runtime's budget no other call comes between a record's number and its storing,
-    /// so that no reader passes a record that is about to appear.
+    /// Without the runtime's budget no other call runs between the assignment of a record's number
+    /// and its storage, so that no reader passes a record that is about to appear.
     async fn forward(&self, request: Request) -> Response {
         match unconstrained(self.kinesis.clone().oneshot(request)).await {
             Ok(response) => response,

@@ -8,9 +8,11 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
 use axum::serve::ListenerExt as _;
 use ferrokinesis::store::{DurableStateOptions, StoreOptions};
 use thiserror::Error;
@@ -24,10 +26,10 @@ use crate::gateway::Gateway;
 
 /// A running Kinesis and DynamoDB on one loopback endpoint.
 ///
-/// It has a thread of its own, so that it serves any caller: blocking code, and the
-/// single-threaded runtimes of tests. Any number run side by side. Dropping it closes all
-/// connections and waits, for milliseconds, until the thread has ended. It logs nothing: the
-/// embedded services warn of every lost condition, which is normal between workers.
+/// A stack runs on its own thread, so it serves blocking code and single-threaded runtimes too. Any
+/// number of stacks can run in a process. Dropping a stack closes all connections and joins the
+/// thread, within milliseconds. A stack logs nothing, because the embedded services warn of every
+/// failed condition, which is normal between workers.
 #[derive(Debug)]
 pub struct LocalStack {
     address: SocketAddr,
@@ -36,45 +38,45 @@ pub struct LocalStack {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a [`LocalStack`] is started with.
+/// Options of a [`LocalStack`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LocalStackOptions {
     /// The loopback port to listen on.
     ///
-    /// Default: none, the operating system chooses one that is free.
+    /// Default: `None`, the operating system chooses a free one.
     pub port: Option<u16>,
-    /// The folder to keep streams, records and tables in, across restarts. Created when missing.
+    /// The folder that keeps streams, records and tables across restarts. Created if missing.
     ///
-    /// Default: none, everything is in memory and gone with the stack.
+    /// Default: `None`, everything is in memory and ends with the stack.
     pub folder: Option<PathBuf>,
 }
 
-/// The local stack did not start.
+/// Why a [`LocalStack`] did not start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Another process has the port. Choose a different one, or leave the choice to the system.
-    #[error("port {port} is in use: choose another one, or port 0 to have a free one chosen")]
+    /// Another process has the port. Choose a different one, or let the system choose.
+    #[error("port {port} is in use: choose another one, or port 0 for a free one")]
     PortInUse {
-        /// The port that was asked for.
+        /// The configured port.
         port: u16,
     },
     /// The folder holds no usable data, or another process has it open. Choose another one.
     #[error("cannot keep data in {}: {reason}", folder.display())]
     Folder {
-        /// The folder that was asked for.
+        /// The configured folder.
         folder: PathBuf,
-        /// What the embedded service said.
+        /// The error of the embedded service.
         reason: String,
     },
-    /// The system gave no socket or thread.
+    /// The system refused a socket or a thread.
     #[error("cannot serve on loopback")]
     Io(#[source] io::Error),
     /// An embedded service did not start. This is a bug.
     #[error("embedded service did not start: {reason}")]
     Service {
-        /// What the embedded service said.
+        /// The error of the embedded service.
         reason: String,
     },
 }
@@ -84,16 +86,16 @@ impl LocalStack {
     ///
     /// # Errors
     ///
-    /// [`StartError::Io`] when the system has no socket or thread left.
+    /// [`StartError::Io`] if the system has no socket or thread left.
     pub fn start() -> Result<Self, StartError> {
         Self::start_with(&LocalStackOptions::default())
     }
 
-    /// Starts as `options` say.
+    /// Starts with `options`.
     ///
     /// # Errors
     ///
-    /// Each [`StartError`] says what to do.
+    /// Any [`StartError`].
     pub fn start_with(options: &LocalStackOptions) -> Result<Self, StartError> {
         let listener = listen(options.port.unwrap_or(0))?;
         let address = listener.local_addr().map_err(StartError::Io)?;
@@ -114,26 +116,26 @@ impl LocalStack {
         Ok(stack)
     }
 
-    /// Returns the URL that both services answer on, such as `http://127.0.0.1:41234`.
+    /// Returns the URL of both services, such as `http://127.0.0.1:41234`.
     #[must_use]
     pub fn endpoint_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Returns a configuration for SDK clients: this endpoint, `us-east-1`, credentials that open nothing else.
+    /// Returns a configuration for SDK clients: this endpoint, `us-east-1` and test credentials.
     #[must_use]
     pub fn sdk_config(&self) -> SdkConfig {
         sdk_config(&self.endpoint_url())
     }
 
-    /// Returns how often each operation was called, by names such as `Kinesis.GetRecords`.
+    /// Returns the number of calls of each operation, by names such as `Kinesis.GetRecords`.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<String, u64> {
         self.calls.snapshot()
     }
 }
 
-/// Returns a configuration for SDK clients of a stack that runs elsewhere, such as in another process.
+/// Returns a configuration for SDK clients of a stack in another process.
 #[must_use]
 pub fn sdk_config(endpoint_url: &str) -> SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "kcl-local");
@@ -153,7 +155,7 @@ impl LocalStackOptions {
         self
     }
 
-    /// Keeps the data in this folder.
+    /// Stores the data in this folder.
     #[must_use]
     pub fn with_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
@@ -172,7 +174,7 @@ impl Drop for LocalStack {
     }
 }
 
-/// The region that the stack claims to be.
+/// The region of the stack.
 const REGION: &str = "us-east-1";
 
 fn listen(port: u16) -> Result<TcpListener, StartError> {
@@ -187,7 +189,7 @@ fn listen(port: u16) -> Result<TcpListener, StartError> {
     Ok(listener)
 }
 
-/// What the thread of the stack runs.
+/// The server, which runs on the thread of the stack.
 struct Server {
     listener: TcpListener,
     folder: Option<PathBuf>,
@@ -198,9 +200,9 @@ struct Server {
 impl Server {
     /// Serves until `stop`.
     ///
-    /// One thread is enough, leaves the other cores to the clients, and makes every call to the
-    /// embedded Kinesis atomic: between taking a sequence number and storing the record, no
-    /// reader can pass.
+    /// One thread leaves the other cores to the clients, and makes every call of the embedded
+    /// Kinesis atomic: no reader runs between the assignment of a sequence number and the storage of
+    /// the record.
     fn run(self, stop: &CancellationToken) {
         let ready = self.ready.clone();
         match runtime::Builder::new_current_thread().enable_all().build() {
@@ -219,7 +221,7 @@ impl Server {
     async fn serve(self) -> Result<(), StartError> {
         let listener = tokio::net::TcpListener::from_std(self.listener)
             .map_err(StartError::Io)?
-            // A connection that keeps its delay is slow, not wrong.
+            // Without TCP_NODELAY a connection is slow, and correct.
             .tap_io(|connection| drop(connection.set_nodelay(true)));
         let inner = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -245,7 +247,7 @@ impl Server {
     }
 }
 
-/// The longest that stopping waits for data on its way to the folder.
+/// How long stopping waits for writes to the folder.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 fn database(folder: Option<&Path>) -> Result<dynoxide::Database, StartError> {
@@ -260,14 +262,14 @@ fn database(folder: Option<&Path>) -> Result<dynoxide::Database, StartError> {
     }
 }
 
-/// Changes to streams take effect at once, and as many shards may be open as anyone asks for.
+/// Returns options with which changes of streams take effect at once and the limit of shards is high.
 fn store_options(folder: Option<&Path>) -> StoreOptions {
     StoreOptions {
         create_stream_ms: 0,
         delete_stream_ms: 0,
         update_stream_ms: 0,
         shard_limit: 100_000,
-        // Of events with more, some clients refuse the size.
+        // Some clients refuse larger events.
         subscribe_to_shard_event_record_limit: 2000,
         durable: folder.map(|folder| DurableStateOptions {
             state_dir: folder.join("kinesis"),

@@ -1,4 +1,4 @@
-//! What the shards of a stream are, without copying them for every call.
+//! A cache of streams and their shards.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +9,10 @@ use ferrokinesis::store::Store;
 use ferrokinesis::types::{Stream, StreamStatus};
 use tokio::time::{Instant, sleep};
 
-/// The shards of all streams, as they were a moment ago.
+/// The streams, at most [`STALE`] old.
 ///
-/// The embedded store hands out copies only, and a stream of a thousand shards is ten thousand
-/// strings. Only the server's thread comes here; the lock is for `Sync`.
+/// The embedded store returns copies only, and a stream of a thousand shards is ten thousand strings.
+/// Only the server's thread uses the cache; the lock is for `Sync`.
 pub(crate) struct Topology {
     store: Store,
     seen: Mutex<BTreeMap<String, Sighting>>,
@@ -24,12 +24,12 @@ struct Sighting {
 }
 
 impl Topology {
-    /// Watches the streams of `store`.
+    /// Creates a cache of the streams of `store`.
     pub(crate) fn new(store: Store) -> Self {
         Self { store, seen: Mutex::default() }
     }
 
-    /// Returns a stream as it was at most [`STALE`] ago.
+    /// Returns a stream that is at most [`STALE`] old.
     pub(crate) async fn recent(&self, name: &str) -> Result<Arc<Stream>, KinesisErrorResponse> {
         let now = Instant::now();
         let known = {
@@ -44,7 +44,7 @@ impl Topology {
         }
     }
 
-    /// Returns a stream as it is.
+    /// Returns the current stream.
     pub(crate) async fn current(&self, name: &str) -> Result<Arc<Stream>, KinesisErrorResponse> {
         let stream = Arc::new(self.store.get_stream(name).await?);
         let sighting = Sighting { at: Instant::now(), stream: Arc::clone(&stream) };
@@ -52,7 +52,7 @@ impl Topology {
         Ok(stream)
     }
 
-    /// Waits until no stream is changing its shards, and forgets what was seen.
+    /// Waits until no stream is changing its shards, then clears the cache.
     pub(crate) async fn settle(&self) {
         let deadline = Instant::now() + CHANGE_MAX;
         while self.changes().await && Instant::now() < deadline {
@@ -71,14 +71,14 @@ impl Topology {
         false
     }
 
-    /// Forgets what was seen, because a call has changed it.
+    /// Clears the cache, because a call has changed a stream.
     pub(crate) fn forget(&self) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// How long a change that takes effect after its call may stay unseen.
+/// How old a cached stream may be: some changes take effect after their call.
 const STALE: Duration = Duration::from_millis(20);
 
-/// How long a change of shards may take before the stack goes on without it: the disk has failed.
+/// How long to wait for a change of shards: if it takes longer, the disk has failed.
 const CHANGE_MAX: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
-/// How a client writes its requests, and gets its answers.
+/// The encoding of a client's requests and answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Json,
@@ -16,7 +16,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// Returns what the headers of a request say, or nothing when it is neither.
+    /// Returns the encoding of a request; `None` for any other content type.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
         match content_type.split(';').next()?.trim() {
@@ -26,7 +26,7 @@ impl Encoding {
         }
     }
 
-    /// Reads a request, with times in seconds. Blobs become base64, so keep large ones away.
+    /// Decodes a request, with times in seconds. Blobs become base64, which is slow for large ones.
     pub(crate) fn decode(self, body: &[u8]) -> Option<Map<String, Value>> {
         let value = match self {
             Self::Json => serde_json::from_slice(body).ok()?,
@@ -44,7 +44,7 @@ impl Encoding {
         }
     }
 
-    /// Writes a message without blobs.
+    /// Encodes a message without blobs.
     pub(crate) fn encode(self, value: &Value) -> Vec<u8> {
         let mut body = Vec::new();
         let written = match self {
@@ -55,12 +55,12 @@ impl Encoding {
         body
     }
 
-    /// Builds a successful answer.
+    /// Returns a successful answer.
     pub(crate) fn answer(self, body: Vec<u8>) -> Response {
         self.respond(StatusCode::OK, body)
     }
 
-    /// Builds the answer that refuses a call.
+    /// Returns the answer that refuses a call.
     pub(crate) fn refuse(self, error: &KinesisErrorResponse) -> Response {
         let message = serde_json::json!({
             "__type": error.body.error_type,
@@ -90,7 +90,7 @@ impl Encoding {
 const JSON: &str = "application/x-amz-json-1.1";
 pub(crate) const CBOR: &str = "application/x-amz-cbor-1.1";
 
-/// Turns the times of a CBOR message, which are tagged whole milliseconds, into seconds as in JSON.
+/// Converts the times of a CBOR message, tagged whole milliseconds, to seconds as in JSON.
 ///
 /// Source: AWS SDK for Java 2, `AwsCborProtocolFactory` (timestamps are `UNIX_TIMESTAMP_MILLIS`) and
 /// `SdkCborGenerator` (tag 1).

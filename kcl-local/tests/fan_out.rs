@@ -1,4 +1,4 @@
-//! Subscriptions of clients that speak CBOR, on the wire.
+//! Subscriptions of CBOR clients, on the wire.
 
 #[cfg(test)]
 mod tests {
@@ -14,7 +14,7 @@ mod tests {
     const STREAM: &str = "orders";
     const ROOT: &str = "shardId-000000000000";
 
-    /// Creates a stream of one record, whose only shard is split, and returns a consumer's ARN.
+    /// Creates a stream with one record and splits its only shard. Returns a consumer's ARN.
     async fn ended_shard(client: &Client) -> String {
         client.create_stream().stream_name(STREAM).shard_count(1).send().await.unwrap();
         let put = || client.put_record().stream_name(STREAM).partition_key("k");
@@ -29,7 +29,7 @@ mod tests {
         consumer.consumer_arn
     }
 
-    /// Subscribes from the start of the shard, and returns the payloads of all frames.
+    /// Subscribes from the start of the shard. Returns the payloads of all frames.
     fn subscribe(stack: &LocalStack, consumer: &str) -> Vec<Cbor> {
         let body = map([
             ("ConsumerARN", Cbor::from(consumer)),
@@ -38,7 +38,7 @@ mod tests {
         ]);
         let mut request = Vec::new();
         ciborium::into_writer(&body, &mut request).unwrap();
-        // HTTP/1.0, so that the answer comes without chunks.
+        // HTTP/1.0: the answer has no chunks.
         let head = format!(
             "POST / HTTP/1.0\r\ncontent-type: application/x-amz-cbor-1.1\r\ncontent-length: {}\r\n\
              x-amz-target: Kinesis_20131202.SubscribeToShard\r\nx-amz-date: 20260101T000000Z\r\n\
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cbor_clients_get_millis_and_children_in_the_last_event_only() {
+    async fn cbor_events_have_millis_and_children_at_the_end_only() {
         let stack = LocalStack::start().unwrap();
         let consumer = ended_shard(&Client::new(&stack.sdk_config())).await;
         let events = subscribe(&stack, &consumer);

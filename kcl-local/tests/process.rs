@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_serves_counts_and_stops_when_told() {
+    async fn process_serves_counts_and_stops() {
         let (process, url) = start(&["--port", "0"]);
         assert_eq!(get(&url, "/health"), "ok\n");
         client(&url).create_stream().stream_name("orders").shard_count(1).send().await.unwrap();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_outlives_the_process() {
+    async fn folder_outlives_the_process() {
         let folder = tempfile::tempdir().unwrap();
         let arguments = ["--port", "0", "--data", folder.path().to_str().unwrap()];
         let (process, url) = start(&arguments);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_use_is_explained() {
+    fn port_in_use_is_explained() {
         let (process, url) = start(&["--port", "0"]);
         let port = url.rsplit(':').next().unwrap();
         let refused =

@@ -1,4 +1,4 @@
-//! What the gateway repairs, seen by the Rust SDK and on the wire.
+//! Each repair of the gateway, through the Rust SDK and on the wire.
 
 #[cfg(test)]
 mod tests {
@@ -95,7 +95,7 @@ mod tests {
             .collect()
     }
 
-    /// Sends a request without an SDK and returns the head and body of the answer.
+    /// Sends a request without an SDK. Returns the head and body of the answer.
     fn post(
         stack: &LocalStack,
         operation: &str,
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_a_shard_names_its_children() {
+    async fn end_of_a_shard_lists_its_children() {
         let (_stack, client) = stream(1).await;
         put(&client, "last").await;
         split(&client, ROOT).await;
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_merged_child_names_both_parents() {
+    async fn merged_child_lists_both_parents() {
         let (_stack, client) = stream(2).await;
         let call = client.merge_shards().stream_name(STREAM).shard_to_merge(ROOT);
         call.adjacent_shard_to_merge("shardId-000000000001").send().await.unwrap();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cbor_clients_get_bytes_millis_and_children() {
+    async fn cbor_records_have_bytes_millis_and_children() {
         let (stack, client) = stream(1).await;
         put(&client, "last").await;
         split(&client, ROOT).await;
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_lag_is_zero_only_when_caught_up() {
+    async fn lag_is_zero_only_when_caught_up() {
         let (_stack, client) = stream(1).await;
         put(&client, "a").await;
         put(&client, "b").await;
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_record_comes_once_over_pages_of_limited_size() {
+    async fn pages_have_a_size_limit_and_every_record_once() {
         let (_stack, client) = stream(1).await;
         let large = Blob::new(vec![7; 900_000]);
         for _ in 0..3 {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_timestamp_after_the_last_record_starts_at_the_end() {
+    async fn timestamp_after_the_last_record_starts_at_the_end() {
         let (_stack, client) = stream(1).await;
         put(&client, "old").await;
         tokio::time::sleep(Duration::from_millis(1100)).await;
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_timestamp_within_a_second_skips_nothing_that_came_after_it() {
+    async fn timestamp_within_a_second_skips_nothing() {
         let (_stack, client) = stream(1).await;
         let before = now();
         put(&client, "after").await;
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shards_are_listed_as_the_filter_says() {
+    async fn list_respects_the_filter() {
         use ShardFilterType::{
             AfterShardId, AtLatest, AtTimestamp, AtTrimHorizon, FromTimestamp, FromTrimHorizon,
         };
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_listing_goes_on_at_its_token() {
+    async fn list_continues_at_its_token() {
         let (_stack, client) = stream(5).await;
         let first = client
             .list_shards()
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_may_name_the_stream_by_arn_alone() {
+    async fn calls_accept_an_arn_without_a_name() {
         let (_stack, client) = stream(1).await;
         put(&client, "a").await;
         let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subscription_names_children_in_its_last_event_only() {
+    async fn subscription_lists_children_in_its_last_event_only() {
         let (_stack, client) = stream(1).await;
         put(&client, "last").await;
         split(&client, ROOT).await;
@@ -425,13 +425,13 @@ mod tests {
         assert!(!first.continuation_sequence_number().is_empty());
         let end = event(&mut subscription).await.unwrap();
         assert_eq!((end.records().len(), end.child_shards().len()), (0, 2));
-        // The SDK reads a position that is not there as an empty one.
+        // The SDK reads a missing position as an empty one.
         assert_eq!(end.continuation_sequence_number(), "");
         assert_eq!(event(&mut subscription).await, None);
     }
 
     #[tokio::test]
-    async fn a_subscription_from_a_timestamp_gets_what_comes_while_it_is_open() {
+    async fn subscription_from_a_timestamp_gets_later_records() {
         let (_stack, client) = stream(1).await;
         put(&client, "old").await;
         tokio::time::sleep(Duration::from_millis(1100)).await;
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cbor_clients_see_when_a_stream_was_created() {
+    async fn cbor_clients_read_creation_times() {
         let (stack, _client) = stream(1).await;
         let request = cbor(&[("StreamName", Cbor::Text(STREAM.to_owned()))]);
         let (head, body) =

@@ -1,4 +1,4 @@
-//! Shards end while others write: every record arrives, once and in order.
+//! Reshards during writes: every record arrives, once and in order.
 
 #[cfg(test)]
 mod tests {
@@ -19,7 +19,7 @@ mod tests {
     const WRITERS: usize = 8;
     const RECORDS_PER_WRITER: usize = 30;
 
-    /// Reads shard after shard from their start, children when all their parents have ended.
+    /// Reads every shard from its start, children after the end of all their parents.
     #[derive(Default)]
     struct Reader {
         started: BTreeSet<String>,
@@ -92,17 +92,17 @@ mod tests {
         (range.starting_hash_key().parse().unwrap(), range.ending_hash_key().parse().unwrap())
     }
 
-    /// Keeps the disk busy with something else than records, until `stop`.
+    /// Keeps the disk busy with other writes, until `stop`.
     async fn tag_another_stream(client: Client, stop: &CancellationToken) {
         let create = client.create_stream().stream_name("other").shard_count(1);
         create.send().await.unwrap();
         while !stop.is_cancelled() {
-            // Refused until that stream is active, which is as good here.
+            // The service refuses tags until the stream is active, which is fine here.
             drop(client.add_tags_to_stream().stream_name("other").tags("a", "b").send().await);
         }
     }
 
-    /// Splits and merges in turn.
+    /// Alternates splits and merges.
     async fn reshard(client: Client) {
         for split in [true, false, true, false, true] {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -149,12 +149,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_record_of_a_stream_in_memory_arrives() {
+    async fn in_memory_every_record_arrives() {
         every_record_arrives(LocalStackOptions::default()).await;
     }
 
     #[tokio::test]
-    async fn every_record_of_a_stream_in_a_folder_arrives() {
+    async fn in_a_folder_every_record_arrives() {
         let folder = tempfile::tempdir().unwrap();
         every_record_arrives(LocalStackOptions::default().with_folder(folder.path())).await;
     }

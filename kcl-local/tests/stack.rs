@@ -1,4 +1,4 @@
-//! The stack from outside: starting, stopping, both services, counts.
+//! Start, stop, both services and counts of a stack.
 
 #[cfg(test)]
 mod tests {
@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn starting_takes_milliseconds() {
-        // The best of ten, because other tests run beside this one.
+        // The best of ten: other tests run at the same time.
         let start = |_| {
             let before = Instant::now();
             let stack = LocalStack::start().unwrap();
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_use_is_named() {
+    fn port_in_use_is_named() {
         let first = LocalStack::start().unwrap();
         let port = first.endpoint_url().rsplit(':').next().unwrap().parse().unwrap();
         let second = LocalStack::start_with(&LocalStackOptions::default().with_port(port));

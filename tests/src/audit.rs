@@ -1,4 +1,4 @@
-//! Reads what workers wrote down, and holds it against what was produced.
+//! Compares the delivery logs of workers with the produced records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,23 +7,23 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use kcl_core::model::SequenceNumber;
 
-/// One record that one worker delivered.
+/// One delivery of one record to one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
     /// When, in milliseconds since the epoch.
     pub at: i64,
-    /// By which worker.
+    /// The worker.
     pub worker: String,
-    /// From which shard.
+    /// The record's shard.
     pub shard: String,
-    /// Where in the shard.
+    /// The record's sequence number.
     pub sequence: SequenceNumber,
-    /// Which record: `key.number`.
+    /// The record's id: `key.number`.
     pub id: String,
 }
 
-/// Everything that a fleet delivered so far, in the order of time.
+/// All deliveries of a fleet so far, by time.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Audit {
@@ -32,10 +32,10 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Reads the logs in `folder`. A line that is still being written is left for the next time.
+    /// Reads the logs in `folder`. Ignores a line without a line break, which is still being written.
     ///
     /// # Errors
-    /// If a log cannot be read or has a line that is none.
+    /// If a log is unreadable or has an invalid line.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let mut deliveries = Vec::new();
         for entry in fs::read_dir(folder)? {
@@ -47,28 +47,28 @@ impl Audit {
             let whole = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or(""));
             for line in whole.lines() {
                 let delivery = parse(line);
-                deliveries.push(delivery.with_context(|| format!("{line:?} is no delivery"))?);
+                deliveries.push(delivery.with_context(|| format!("{line:?} is not a delivery"))?);
             }
         }
         deliveries.sort_by_key(|delivery| delivery.at);
         Ok(Self { deliveries })
     }
 
-    /// The ids that were delivered.
+    /// Returns the ids of all delivered records.
     #[must_use]
     pub fn ids(&self) -> BTreeSet<&str> {
         self.deliveries.iter().map(|delivery| delivery.id.as_str()).collect()
     }
 
-    /// How often a record was delivered that had been delivered before.
+    /// Returns the number of repeated deliveries.
     #[must_use]
     pub fn repeated(&self) -> usize {
         self.deliveries.len() - self.ids().len()
     }
 
-    /// The first delivery of each record that was delivered again.
+    /// Returns the first delivery of each repeated record.
     #[must_use]
-    pub fn came_again(&self) -> Vec<&Delivery> {
+    pub fn first_of_repeated(&self) -> Vec<&Delivery> {
         let (mut first, mut again) = (BTreeMap::new(), BTreeMap::new());
         for delivery in &self.deliveries {
             let id = delivery.id.as_str();
@@ -80,12 +80,12 @@ impl Audit {
         again.into_values().collect()
     }
 
-    /// Deliveries by `worker`.
+    /// Returns the deliveries to `worker`.
     pub fn by<'a>(&'a self, worker: &'a str) -> impl Iterator<Item = &'a Delivery> {
         self.deliveries.iter().filter(move |delivery| delivery.worker == worker)
     }
 
-    /// For each shard, when it was first delivered after `at` by anyone but `worker`.
+    /// Returns, for each shard, when a worker other than `worker` first received a record after `at`.
     #[must_use]
     pub fn next_elsewhere(&self, worker: &str, at: i64) -> BTreeMap<&str, i64> {
         let mut next = BTreeMap::new();
@@ -97,16 +97,16 @@ impl Audit {
         next
     }
 
-    /// Checks that nothing is missing of `produced`, and that order held: within one ownership of a
-    /// shard positions rise, and the first deliveries of a key's records come in their order.
+    /// Checks that no record of `produced` is missing, and that order held: positions ascend while a
+    /// worker owns a shard, and the first deliveries of a key's records are in order.
     ///
     /// # Errors
-    /// Says what is missing or out of order.
+    /// Names the first missing or misordered records.
     pub fn check(&self, produced: &BTreeSet<String>) -> anyhow::Result<()> {
         let delivered = self.ids();
         let missing: Vec<_> =
             produced.iter().filter(|id| !delivered.contains(id.as_str())).take(5).collect();
-        ensure!(missing.is_empty(), "missing: {missing:?} and maybe more");
+        ensure!(missing.is_empty(), "missing: {missing:?}, perhaps more");
         self.check_order()
     }
 
@@ -118,7 +118,7 @@ impl Audit {
             let whose = (delivery.worker.as_str(), delivery.shard.as_str());
             let is_first = seen.insert(delivery.id.as_str());
             if let Some(before) = last.insert(whose, delivery) {
-                // A worker that lost a shard and took it again may begin earlier, with repeats.
+                // A worker that takes a shard again may start earlier, with repeats.
                 ensure!(
                     before.sequence < delivery.sequence || !is_first,
                     "{before:?} came before {delivery:?}"
@@ -163,23 +163,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_found() {
+    fn check_finds_missing_records() {
         let audit = audit(&["1 a s 10 k.1", "2 a s 11 k.2"]);
         audit.check(&produced(&["k.1", "k.2"])).unwrap();
         assert!(audit.check(&produced(&["k.1", "k.3"])).is_err());
     }
 
     #[test]
-    fn a_record_out_of_order_is_found_and_a_repeat_is_none() {
+    fn check_finds_misordered_records_and_allows_repeats() {
         audit(&["1 a s 10 k.1", "2 b s 10 k.1", "3 b s 11 k.2"]).check_order().unwrap();
         assert!(audit(&["1 a s 11 k.2", "2 b s 10 k.1"]).check_order().is_err());
         assert!(audit(&["1 a s 11 k.2", "2 a s 10 l.1"]).check_order().is_err());
     }
 
     #[test]
-    fn repeats_are_counted_and_their_first_deliveries_known() {
+    fn repeats_are_counted() {
         let audit = audit(&["1 a s 10 k.1", "2 b s 10 k.1", "3 b s 11 k.2", "4 c s 10 k.1"]);
         assert_eq!(audit.repeated(), 2);
-        assert_eq!(audit.came_again(), [&audit.deliveries[0]]);
+        assert_eq!(audit.first_of_repeated(), [&audit.deliveries[0]]);
     }
 }

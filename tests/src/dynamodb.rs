@@ -1,4 +1,4 @@
-//! DynamoDB for tests: the embedded one, and DynamoDB Local where one is at hand.
+//! DynamoDB for tests: the embedded one and, if available, DynamoDB Local.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,10 +19,10 @@ use tokio::time::{Instant, sleep};
 
 /// The image of DynamoDB Local.
 const IMAGE: (&str, &str) = ("amazon/dynamodb-local", "latest");
-/// How long DynamoDB Local may take to answer.
-const STARTS_WITHIN: Duration = Duration::from_mins(1);
+/// How long DynamoDB Local may take to start.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A DynamoDB that answers. Dropping it stops what was started for it.
+/// A running DynamoDB. Dropping it stops its server, unless the server is external.
 #[derive(Debug)]
 pub struct DynamoDb {
     endpoint: String,
@@ -49,10 +49,10 @@ impl Drop for DynamoDb {
 }
 
 impl DynamoDb {
-    /// An empty DynamoDB in this process, on a port of its own.
+    /// Starts an empty DynamoDB in this process.
     ///
     /// # Errors
-    /// If no port can be had.
+    /// If no port is free.
     #[expect(clippy::disallowed_methods, reason = "the server's task ends with the test")]
     pub async fn embedded() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -62,14 +62,17 @@ impl DynamoDb {
         Ok(Self { endpoint, server: Server::Embedded(task) })
     }
 
-    /// DynamoDB Local: the one that `KCL_TEST_DYNAMODB` names (`http://…`), or one in a container
-    /// if `KCL_TEST_CONTAINERS` is `1`; none if neither is set.
+    /// Returns DynamoDB Local: the one that `KCL_TEST_DYNAMODB` names (`http://…`), or one in a
+    /// container if `KCL_TEST_CONTAINERS` is `1`; `None` if neither is set.
     ///
     /// # Errors
     /// If it does not answer.
     pub async fn real() -> Result<Option<Self>> {
         let set = |name| {
-            #[expect(clippy::disallowed_methods, reason = "which servers to test on is no setting")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the servers to test against are no setting of the library"
+            )]
             std::env::var(name).ok().filter(|value| !value.is_empty())
         };
         let found = if let Some(endpoint) = set("KCL_TEST_DYNAMODB") {
@@ -84,18 +87,18 @@ impl DynamoDb {
         } else {
             return Ok(None);
         };
-        found.wait_until_it_answers().await?;
+        found.wait_until_ready().await?;
         Ok(Some(found))
     }
 
-    async fn wait_until_it_answers(&self) -> Result<()> {
+    async fn wait_until_ready(&self) -> Result<()> {
         let client = self.client();
         let began = Instant::now();
         loop {
             match client.list_tables().send().await {
                 Ok(_) => return Ok(()),
                 Err(error) => {
-                    let in_time = began.elapsed() < STARTS_WITHIN;
+                    let in_time = began.elapsed() < START_TIMEOUT;
                     ensure!(in_time, "{} does not answer: {error:?}", self.endpoint);
                 }
             }
@@ -103,26 +106,26 @@ impl DynamoDb {
         }
     }
 
-    /// What an application would have loaded, with this endpoint.
+    /// Returns an SDK configuration with this endpoint.
     #[must_use]
     pub fn sdk(&self) -> SdkConfig {
         sdk(&self.endpoint)
     }
 
-    /// A client for what the store does not do.
+    /// Returns a client, for calls that the store does not make.
     #[must_use]
     pub fn client(&self) -> Client {
         Client::new(&self.sdk())
     }
 
-    /// A store in a table of its own, which it has created.
+    /// Returns a store in a new table.
     ///
     /// # Errors
     /// If the table cannot be created.
     pub async fn store(&self) -> Result<DynamoLeaseStore> {
         let setup = TableSetup::CreateIfMissing(NewTable::default());
         let config = DynamoLeaseStoreConfig::new(unique_table()).with_setup(setup);
-        // A busy machine answers late, and no test here is about that.
+        // Tests of the store must not fail on a busy machine.
         let config = config
             .with_attempt_timeout(Duration::from_secs(10))
             .with_operation_timeout(Duration::from_secs(30));
@@ -132,7 +135,7 @@ impl DynamoDb {
     }
 }
 
-/// What an application would have loaded, with the endpoint `endpoint`.
+/// Returns an SDK configuration with `endpoint`.
 #[must_use]
 pub fn sdk(endpoint: &str) -> SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "test");
@@ -144,7 +147,7 @@ pub fn sdk(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-/// A name that no table has yet, on a server that other runs use too.
+/// Returns a table name that is unique, also on a server that other runs share.
 #[must_use]
 pub fn unique_table() -> String {
     static TABLES: AtomicU64 = AtomicU64::new(0);

@@ -1,11 +1,11 @@
-//! Errors as a log shows them.
+//! Error chains, as a log prints them.
 
 use std::error::Error;
 
-/// The error with its causes in one line.
+/// Returns the error and its causes in one line.
 ///
 /// # Panics
-/// If a cause is printed twice: once by itself, and once more by what it caused.
+/// If an error's message repeats its cause.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut messages = vec![error.to_string()];

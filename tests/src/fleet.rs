@@ -1,4 +1,4 @@
-//! A fleet of real worker processes on the embedded stack: started, struck with real signals, audited.
+//! A fleet of real worker processes on the embedded stack, with real signals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -20,16 +20,16 @@ use tokio::time::sleep;
 use crate::audit::Audit;
 use crate::producer::Producer;
 
-/// How often a condition is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The interval at which conditions are checked.
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// The application, and so the table, of every fleet: each has a stack of its own.
+/// The application, and so the table, of every fleet. Each fleet has its own stack.
 const APPLICATION: &str = "fleet-app";
 
 /// The stream of every fleet.
 const STREAM: &str = "fleet-stream";
 
-/// A stack, a stream, and worker processes on it. Dropping it kills them.
+/// A stack, a stream and worker processes. Dropping it kills the processes.
 #[derive(Debug)]
 pub struct Fleet {
     stack: LocalStack,
@@ -41,11 +41,11 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// A stack with a stream of `shards` shards, and no worker. `binary` is `fleet_worker`, `extra`
-    /// what every worker is given beside its name.
+    /// Starts a stack with a stream of `shards` shards, and no worker. `binary` is `fleet_worker`,
+    /// `extra` its additional arguments.
     ///
     /// # Errors
-    /// If the stack or the stream cannot be made.
+    /// If the stack cannot start, or the stream cannot be created.
     pub async fn start(binary: &Path, shards: i32, extra: &[&str]) -> anyhow::Result<Self> {
         let stack = LocalStack::start()?;
         let fleet = Self {
@@ -62,25 +62,25 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// A Kinesis client.
+    /// Returns a Kinesis client.
     #[must_use]
     pub fn kinesis(&self) -> Client {
         Client::new(&self.stack.sdk_config())
     }
 
-    /// The stack.
+    /// Returns the stack.
     #[must_use]
     pub const fn stack(&self) -> &LocalStack {
         &self.stack
     }
 
-    /// The stream's name.
+    /// Returns the stream's name.
     #[must_use]
     pub const fn stream(&self) -> &'static str {
         STREAM
     }
 
-    /// A producer of `per_second` records a second.
+    /// Starts a producer of `per_second` records a second.
     #[must_use]
     pub fn produce(&self, per_second: u32) -> Producer {
         Producer::start(self.kinesis(), STREAM, per_second)
@@ -111,7 +111,7 @@ impl Fleet {
         self.active(client).await
     }
 
-    /// Merges two neighbours.
+    /// Merges two adjacent shards.
     ///
     /// # Errors
     /// If Kinesis refuses.
@@ -130,7 +130,7 @@ impl Fleet {
         until("the stream is active", Duration::from_secs(5), active).await
     }
 
-    /// Sets a variable of the environment of worker processes that start from now on.
+    /// Sets an environment variable of all worker processes that start later.
     pub fn set_environment(&mut self, name: &str, value: impl Into<OsString>) {
         self.environment.insert(name.to_owned(), value.into());
     }
@@ -155,7 +155,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Sends a real signal to a worker; returns when, in milliseconds since the epoch.
+    /// Sends a signal to a worker. Returns the time, in milliseconds since the epoch.
     ///
     /// # Errors
     /// If there is no such worker.
@@ -167,14 +167,14 @@ impl Fleet {
         Ok(now)
     }
 
-    /// Waits until a worker's process is gone; returns whether it ended well.
+    /// Waits until a worker's process ends. Returns whether it succeeded.
     ///
     /// # Errors
     /// If it does not end within `limit`.
     pub async fn gone(&mut self, name: &str, limit: Duration) -> anyhow::Result<bool> {
         let mut child = self.workers.remove(name).context("no such worker")?;
         let mut status = None;
-        until("the process is gone", limit, async || {
+        until("the process ends", limit, async || {
             status = child.try_wait()?;
             Ok(status.is_some())
         })
@@ -182,18 +182,18 @@ impl Fleet {
         Ok(status.is_some_and(|status| status.success()))
     }
 
-    /// The memory that a worker's process has in RAM, in bytes.
+    /// Returns the resident memory of a worker's process, in bytes.
     ///
     /// # Errors
-    /// If the system does not tell.
+    /// If the system does not report it.
     pub fn resident_bytes(&self, name: &str) -> anyhow::Result<u64> {
         self.memory(name, "VmRSS:")
     }
 
-    /// The most memory that a worker's process ever had in RAM, in bytes.
+    /// Returns the peak resident memory of a worker's process, in bytes.
     ///
     /// # Errors
-    /// If the system does not tell.
+    /// If the system does not report it.
     pub fn peak_resident_bytes(&self, name: &str) -> anyhow::Result<u64> {
         self.memory(name, "VmHWM:")
     }
@@ -206,10 +206,10 @@ impl Fleet {
         Ok(kib.trim().parse::<u64>()? * 1024)
     }
 
-    /// The processor time that a worker's process has used.
+    /// Returns the CPU time of a worker's process.
     ///
     /// # Errors
-    /// If the system does not tell.
+    /// If the system does not report it.
     pub fn cpu(&self, name: &str) -> anyhow::Result<Duration> {
         let pid = self.workers.get(name).context("no such worker")?.id();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -218,42 +218,42 @@ impl Fleet {
         Ok(Duration::from_millis(ticks * 10))
     }
 
-    /// What a worker wrote into its log so far.
+    /// Returns a worker's delivery log.
     #[must_use]
     pub fn log(&self, name: &str) -> String {
         let path = self.folder.path().join(format!("{name}.log"));
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
-    /// What a worker wrote to standard error.
+    /// Returns a worker's standard error.
     #[must_use]
     pub fn errors(&self, name: &str) -> String {
         let path = self.folder.path().join(format!("{name}.err"));
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
-    /// What was delivered so far.
+    /// Returns all deliveries so far.
     ///
     /// # Errors
-    /// If a log cannot be read.
+    /// If a log is unreadable.
     pub fn audit(&self) -> anyhow::Result<Audit> {
         Audit::read(self.folder.path())
     }
 
-    /// The leases of the table; none while there is no table.
+    /// Returns the leases of the table; none if the table is missing.
     ///
     /// # Errors
-    /// If the table cannot be read.
+    /// If the table is unreadable.
     pub async fn leases(&self) -> anyhow::Result<Vec<Lease>> {
         let store = DynamoLeaseStore::new(&self.stack.sdk_config(), APPLICATION);
         Ok(store.scan(None, Reading::Eventual).await.map(|page| page.leases).unwrap_or_default())
     }
 
-    /// How many unended leases each worker's name owns, hand-overs being settled; none while some
-    /// lease is in between.
+    /// Returns the number of unended leases of each worker; `None` during a hand-over, or while a lease
+    /// has no owner.
     ///
     /// # Errors
-    /// If the table cannot be read.
+    /// If the table is unreadable.
     pub async fn held(&self) -> anyhow::Result<Option<BTreeMap<String, usize>>> {
         let mut held = BTreeMap::new();
         let leases = self.leases().await?;
@@ -269,25 +269,25 @@ impl Fleet {
     /// Waits until each of `workers` holds `each` leases.
     ///
     /// # Errors
-    /// If that does not come about within `limit`.
+    /// If they do not within `limit`.
     pub async fn balanced(
         &self,
         workers: &[&str],
         each: usize,
         limit: Duration,
     ) -> anyhow::Result<()> {
-        let wanted: BTreeMap<String, usize> =
+        let expected: BTreeMap<String, usize> =
             workers.iter().map(|worker| ((*worker).to_owned(), each)).collect();
         until("the fleet is balanced", limit, async || {
-            Ok(self.held().await? == Some(wanted.clone()))
+            Ok(self.held().await? == Some(expected.clone()))
         })
         .await
     }
 
-    /// Waits until everything in `produced` was delivered, then checks it.
+    /// Waits until all of `produced` is delivered, then checks the order.
     ///
     /// # Errors
-    /// If something is missing after `limit`, or order was broken.
+    /// If a record is missing after `limit`, or order was broken.
     pub async fn delivered(
         &self,
         produced: &BTreeSet<String>,
@@ -298,7 +298,7 @@ impl Fleet {
             let ids = audit.ids();
             Ok(produced.iter().all(|id| ids.contains(id.as_str())))
         };
-        // Whether it is all there or not, the check says what is missing.
+        // After a timeout the check names the missing records.
         let waited = until("everything is delivered", limit, all).await;
         let audit = self.audit()?;
         audit.check(produced)?;
@@ -307,10 +307,10 @@ impl Fleet {
 }
 
 impl Drop for Fleet {
-    #[expect(clippy::print_stderr, reason = "a failing test shows what its workers said")]
+    #[expect(clippy::print_stderr, reason = "a failing test prints the errors of its workers")]
     fn drop(&mut self) {
         for child in self.workers.values_mut() {
-            // One that is gone already cannot be killed, and need not be.
+            // Killing an ended process fails, which is fine.
             drop(child.kill());
             drop(child.wait());
         }
@@ -325,7 +325,7 @@ impl Drop for Fleet {
 /// Waits until a condition holds.
 ///
 /// # Errors
-/// If it does not hold within `limit`, or cannot be looked at.
+/// If it does not hold within `limit`, or its check fails.
 pub async fn until(
     what: &str,
     limit: Duration,
@@ -336,7 +336,7 @@ pub async fn until(
         if SystemClock.now().since(start) > limit {
             bail!("not within {limit:?}: {what}");
         }
-        sleep(LOOK_EVERY).await;
+        sleep(CHECK_EVERY).await;
     }
     Ok(())
 }

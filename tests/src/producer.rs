@@ -1,4 +1,4 @@
-//! Puts records at a steady rate, and remembers which.
+//! Puts records at a steady rate, and records their ids.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// How many partition keys records are spread over.
+/// The number of partition keys.
 const KEYS: u64 = 64;
 
 /// A running producer.
@@ -22,8 +22,8 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Puts `per_second` records a second into `stream`. The records of a key are numbered and put
-    /// one after the other, so that their order is known.
+    /// Starts putting `per_second` records a second into `stream`. The records of a key are numbered
+    /// and put in order.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "a test's own task, stopped and joined")]
     pub fn start(client: Client, stream: &str, per_second: u32) -> Self {
@@ -33,13 +33,13 @@ impl Producer {
         Self { put, stop, task: tokio::spawn(work) }
     }
 
-    /// How many records were put so far.
+    /// Returns the number of puts so far.
     #[must_use]
     pub fn count(&self) -> usize {
         self.put.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Stops; returns the ids of all records that were put.
+    /// Stops the producer. Returns the ids of all records.
     ///
     /// # Errors
     /// If a record could not be put.

@@ -72,7 +72,7 @@ mod tests {
         fleet.balanced(&["a", "c"], 3, LIMIT).await.unwrap();
         let produced = producer.stop().await.unwrap();
         let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
-        for delivery in audit.came_again() {
+        for delivery in audit.first_of_repeated() {
             assert_eq!(delivery.worker, "b");
             // From a batch in hand to the renewal that stores it, on a busy machine.
             let bound = renewed_after[&delivery.shard] - 300;

@@ -1,8 +1,8 @@
-//! Dead-letters records that cannot be processed, and continues with the rest of their shard.
+//! Stores records that fail in a dead letter, and processes the rest of their shard.
 //!
-//! On screen: `processed hello 1`, `processed hello 2` and so on, without those that end in 5. These
-//! fail twice, are searched for in their batch, and end up in the dead letter: a file of JSON lines,
-//! which is printed in the end. It ends by itself once two records are there, or with Ctrl-C.
+//! Prints `processed hello 1`, `processed hello 2` and so on, except for numbers that end in 5. Those
+//! records fail twice, the worker bisects their batch, and stores them in the dead letter: a file of
+//! JSON lines, which the program prints at its end, after two such records or Ctrl-C.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::path::Path;
@@ -58,7 +58,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Waits until the file has `count` lines.
+/// Completes when the file has `count` lines.
 async fn lines(path: &Path, count: usize) {
     while std::fs::read_to_string(path).map_or(0, |text| text.lines().count()) < count {
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,5 +1,5 @@
-//! Three records are put into a stream as one, as the Kinesis Producer Library does, and one as it
-//! is. The worker gets four, and ends by itself. On screen:
+//! Puts three records into a stream as one, like the Kinesis Producer Library, and a fourth by itself.
+//! The worker receives four. Prints:
 //!
 //! ```text
 //! put 3 user records in one record of 90 bytes
@@ -9,7 +9,7 @@
 //! /0 customer-9: the bill
 //! ```
 //!
-//! The number is the place within the aggregate.
+//! The number is the position in the aggregate.
 
 use std::io::Write as _;
 

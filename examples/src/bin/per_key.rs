@@ -1,7 +1,7 @@
 //! Processes the records of a shard concurrently, in order within each partition key.
 //!
-//! On screen: `key 0: hello 8`, `key 1: hello 1` and so on. Records of `key 3` take a second each and
-//! fall behind, while those of other keys continue; the numbers of each key still rise. It ends after 40
+//! Prints `key 0: hello 8`, `key 1: hello 1` and so on. Records of `key 3` take a second each and fall
+//! behind without blocking the other keys; the numbers of each key ascend. The program ends after 40
 //! records, or with Ctrl-C.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -16,18 +16,18 @@ use tokio::time::sleep;
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let demo = Demo::from_args().await?; // a stream on this machine; with `--aws STREAM`, yours
-    let done = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&done);
+    let processed = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&processed);
     let worker = Worker::builder("per-key")
         .records(KinesisSource::new(demo.aws(), demo.stream()))
         .leases(DynamoLeaseStore::new(demo.aws(), "per-key").create_if_missing())
         .for_each(move |record| {
-            let counted = Arc::clone(&counted);
+            let counter = Arc::clone(&counter);
             async move {
                 let is_slow = record.partition_key == "key 3";
                 sleep(Duration::from_millis(if is_slow { 1_000 } else { 5 })).await;
                 println!("{}: {}", record.partition_key, String::from_utf8_lossy(&record.data));
-                counted.fetch_add(1, Ordering::Relaxed);
+                counter.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
         })
@@ -35,16 +35,16 @@ async fn main() -> Result<(), BoxError> {
     let enough = async {
         tokio::select! {
             () = demo.ctrl_c() => {}
-            () = reached(&done, 40) => {}
+            () = reached(&processed, 40) => {}
         }
     };
     worker.run_until(enough).await?;
     Ok(())
 }
 
-/// Waits until `count` records are done.
-async fn reached(done: &AtomicUsize, count: usize) {
-    while done.load(Ordering::Relaxed) < count {
+/// Completes when `count` records are processed.
+async fn reached(processed: &AtomicUsize, count: usize) {
+    while processed.load(Ordering::Relaxed) < count {
         sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,7 +1,7 @@
-//! Writes each batch into a sink once, although its worker crashes at the worst moment.
+//! Writes each batch into a sink exactly once, although a worker crashes between write and checkpoint.
 //!
-//! On screen: `wrote …` for each batch. After the third one its worker crashes, before it can store that.
-//! Another one takes over, says `found … in the sink`, and ends after eight: `no record is there twice`.
+//! Prints `wrote …` for each batch. The worker crashes after the third one, before its checkpoint. The
+//! next worker prints `found … in the sink`, and ends after eight batches: `no record is there twice`.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use kinesis_consumer::dynamo::DynamoLeaseStoreConfig;
 use kinesis_consumer::prelude::*;
 use tokio::sync::Mutex;
 
-/// A sink that writes a batch under a name, all of it or nothing.
+/// A sink that writes a batch under a name, atomically.
 type Sink = Arc<Mutex<BTreeMap<String, RecordBatch>>>;
 struct Writer(Sink);
 
@@ -23,7 +23,7 @@ impl RecordProcessor for Writer {
         let name = String::from_utf8(pending.state.as_deref().unwrap_or_default().to_vec())?;
         let is_written = self.0.lock().await.contains_key(&name);
         let Some(position) = pending.checkpoint.position().filter(|_| is_written) else {
-            return Ok(()); // what is not there comes again
+            return Ok(()); // the batch is delivered again
         };
         println!("found {name} in the sink");
         Ok(shard.checkpointer().checkpoint(position).await?)

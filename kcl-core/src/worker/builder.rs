@@ -1,5 +1,6 @@
 //! Collects the parts of a worker, and checks its settings once.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use kcl_proto::model::{OnExhausted, Record};
@@ -269,10 +270,6 @@ fn host_name() -> String {
 
 /// Returns a number that no other start of any worker has.
 fn fresh_incarnation() -> u64 {
-    use rand::TryRng;
-    rand::rngs::SysRng.try_next_u64().unwrap_or_else(|_| {
-        // Without a source of chance, time and process differ from those of other starts.
-        let millis = SystemClock.time_of_day().epoch_millis().unsigned_abs();
-        millis.rotate_left(20) ^ u64::from(std::process::id())
-    })
+    // The standard library keys its hashers with the system's randomness.
+    RandomState::new().hash_one(std::process::id())
 }

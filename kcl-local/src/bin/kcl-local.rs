@@ -1,4 +1,4 @@
-//! The local stack as a process, for clients in any language.
+//! A local stack as a process, for clients in any language.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ struct Arguments {
     /// The port to listen on; 0 chooses a free one. Default: 4567, or a free one for a command
     #[arg(long)]
     port: Option<u16>,
-    /// The folder to keep streams and tables in across restarts; without it, all is in memory
+    /// The folder that keeps streams and tables across restarts; without it, all is in memory
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Create this stream, and put a record into it five times a second
@@ -43,7 +43,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let _demo = match &arguments.demo {
         Some(stream) => {
             let started = DemoStream::start(&stack.sdk_config(), stream).await;
-            Some(started.context("the demo stream could not be created")?)
+            Some(started.context("cannot create the demo stream")?)
         }
         None => None,
     };
@@ -53,7 +53,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The environment that leads AWS clients to the stack.
+/// Returns the environment that leads AWS clients to the stack.
 fn environment(stack: &LocalStack) -> [(&'static str, String); 4] {
     [
         ("AWS_ENDPOINT_URL", stack.endpoint_url()),
@@ -74,7 +74,7 @@ async fn serve(stack: &LocalStack, options: &LocalStackOptions) -> anyhow::Resul
     Ok(())
 }
 
-/// Runs a command and waits for its end. SIGTERM is passed on; the terminal sends Ctrl-C to both.
+/// Runs a command until it ends. Forwards SIGTERM; the terminal sends Ctrl-C to both.
 async fn run(stack: &LocalStack, program: &str, rest: &[String]) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -84,7 +84,7 @@ async fn run(stack: &LocalStack, program: &str, rest: &[String]) -> anyhow::Resu
         command.kill_on_drop(true).spawn().with_context(|| format!("cannot run {program}"))?;
     loop {
         tokio::select! {
-            status = child.wait() => return Ok(code(status.context("the command was lost")?)),
+            status = child.wait() => return Ok(code(status.context("cannot wait for the command")?)),
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {
                 let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
@@ -96,7 +96,7 @@ async fn run(stack: &LocalStack, program: &str, rest: &[String]) -> anyhow::Resu
     }
 }
 
-/// The command's exit code; 1 if a signal ended it.
+/// Returns the command's exit code; 1 if a signal ended it.
 fn code(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
@@ -115,7 +115,7 @@ fn announce(stack: &LocalStack, options: &LocalStackOptions) -> io::Result<()> {
            export {key} {secret}\n\n\
          Counts of calls: {url}/calls. Ctrl-C stops it.\n"
     );
-    // In one piece, so that a reader may go after the first line.
+    // One write, so that a reader may close the pipe after the first line.
     let mut out = io::stdout().lock();
     out.write_all(message.as_bytes())?;
     out.flush()

@@ -1,11 +1,11 @@
-//! Writes the times in CBOR answers in milliseconds, as Java clients read them.
+//! Converts the times in CBOR answers to milliseconds, which Java clients expect.
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use ciborium::Value as Cbor;
 use http::header::CONTENT_LENGTH;
 
-/// Tells whether the answers of an operation have times and pass unread otherwise.
+/// Returns whether the answers of an operation have times and need no other repair.
 pub(crate) fn has_times(operation: &str) -> bool {
     matches!(
         operation,
@@ -18,10 +18,10 @@ pub(crate) fn has_times(operation: &str) -> bool {
     )
 }
 
-/// Rewrites an answer whose times are seconds.
+/// Converts the times of an answer from seconds.
 pub(crate) async fn rewrite(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    // A body in memory has no limit and no error.
+    // The body is in memory: reading it needs no limit and cannot fail.
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let body = in_millis(&body).map_or(body, Bytes::from);
     parts.headers.remove(CONTENT_LENGTH);
@@ -36,7 +36,7 @@ fn in_millis(body: &[u8]) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// Turns the whole seconds in every field `…Timestamp` into milliseconds.
+/// Converts the whole seconds in every field `…Timestamp` to milliseconds.
 pub(crate) fn scale(value: &mut Cbor) {
     if let Some(values) = value.as_array_mut() {
         values.iter_mut().for_each(scale);

@@ -1,9 +1,9 @@
-//! The children that the answer at a shard's end names.
+//! Child shards in the answer at a shard's end.
 
 use ferrokinesis::types::{Shard, Stream};
 use serde_json::{Value, json};
 
-/// Returns the children of a shard as `GetRecords` names them.
+/// Returns the children of a shard as `GetRecords` lists them.
 pub(crate) fn child_shards(stream: &Stream, shard_id: &str) -> Value {
     stream
         .shards
@@ -13,7 +13,7 @@ pub(crate) fn child_shards(stream: &Stream, shard_id: &str) -> Value {
         .collect()
 }
 
-/// Returns the shards that a shard was split or merged from.
+/// Returns the parents of a shard.
 pub(crate) fn parents(shard: &Shard) -> impl Iterator<Item = &str> {
     [&shard.parent_shard_id, &shard.adjacent_parent_shard_id]
         .into_iter()

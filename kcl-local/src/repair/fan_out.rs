@@ -1,5 +1,5 @@
-//! Ends a subscription as consumers expect it: its last event, and only that, names the children
-//! and has no position to continue at.
+//! The end of a subscription: its last event, and no other, lists the children and has no
+//! continuation.
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::repair::cbor_times;
 use crate::wire::{CBOR, Encoding};
 
-/// Repairs the events in an answer one by one, as they pass.
+/// Repairs the events of an answer one by one.
 pub(crate) fn watch(response: Response, encoding: Option<Encoding>) -> Response {
     if response.status() != StatusCode::OK {
         return response;
@@ -23,15 +23,15 @@ pub(crate) fn watch(response: Response, encoding: Option<Encoding>) -> Response 
     };
     response.map(|events| {
         let events = events.into_data_stream();
-        // The embedded Kinesis sends each event as one frame.
+        // A frame of the embedded Kinesis is one event.
         Body::from_stream(events.map_ok(move |event| repaired(&event).unwrap_or(event)))
     })
 }
 
-/// Returns what to send in place of an event, or nothing when it is right.
+/// Returns the repaired event; `None` if it needs no repair.
 fn json(frame: &[u8]) -> Option<Bytes> {
     let payload = payload(frame)?;
-    // Events of open shards are by far the most: they are not parsed.
+    // Almost all events are of open shards: they need no parsing.
     if !payload.starts_with(b"{\"ChildShards\":[{") {
         return None;
     }
@@ -45,7 +45,7 @@ fn json(frame: &[u8]) -> Option<Bytes> {
     Some(encode_subscribe_event(&payload, "application/json").into())
 }
 
-/// As [`json`], and with times in milliseconds.
+/// Like [`json`], with times in milliseconds.
 fn cbor(frame: &[u8]) -> Option<Bytes> {
     let mut event: Cbor = ciborium::from_reader(payload(frame)?).ok()?;
     cbor_times::scale(&mut event);

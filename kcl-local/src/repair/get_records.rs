@@ -1,7 +1,7 @@
-//! Reads records: a truthful lag, children at a shard's end, a limit on the size of an answer.
+//! `GetRecords`: a correct lag, children at a shard's end, a limit of the answer's size.
 //!
-//! This is the hot path. Records go from the store straight into the answer, and base64 stays as it
-//! is where the client wants base64.
+//! This is the hot path: records go from the store into the answer without a copy, and JSON keeps
+//! the store's base64.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,8 +19,7 @@ use crate::repair::child_shards::child_shards;
 use crate::topology::Topology;
 use crate::wire::Encoding;
 
-/// Answers a call, or returns nothing when the call is not valid and the embedded Kinesis is to
-/// refuse it.
+/// Returns the answer of a call; `None` if the call is invalid, for the embedded Kinesis to refuse.
 pub(crate) async fn answer(
     store: &Store,
     topology: &Topology,
@@ -53,10 +52,10 @@ const RECORDS_PER_CALL_MAX: usize = 10_000;
 /// Source: Kinesis API reference, `GetRecords`: "up to 10 MB".
 const BYTES_PER_CALL_MAX: usize = 10 * 1024 * 1024;
 
-/// How many records are first asked of the store, which copies what it returns.
+/// The records of the first read. The store copies them, so a read of too many is slow.
 const FIRST_CHUNK: usize = 64;
 
-/// The later chunks have at most this many records.
+/// The most records of a later read.
 const CHUNK_MAX: usize = 1024;
 
 /// A valid call.
@@ -68,7 +67,7 @@ struct Call {
     limit: usize,
 }
 
-/// What follows an answer.
+/// The position after an answer.
 enum Next {
     Iterator(String),
     Children(Value),
@@ -93,8 +92,8 @@ impl Call {
         Some(Self { stream, shard, shard_ix, from, limit })
     }
 
-    /// Returns where the next call reads, which after an empty answer is the same place: a record
-    /// can still come to stand there.
+    /// Returns the position of the next call. After an empty answer it stays, because a record can
+    /// still appear there.
     fn next(
         &self,
         page: &Page,
@@ -130,7 +129,7 @@ impl Call {
 struct Page {
     rows: Vec<(String, StoredRecord)>,
     bytes: usize,
-    /// The sequence number that was looked at last, of a record that may have expired.
+    /// The last sequence number read, which may be that of an expired record.
     last: Option<String>,
     /// Whether more records follow.
     more: bool,
@@ -174,9 +173,9 @@ impl Page {
         }
     }
 
-    /// Returns how far behind the newest record the answer is: 0 only when none follows.
+    /// Returns how far the answer is behind the newest record: 0 only if no record follows.
     ///
-    /// Arrival times are whole seconds, so that this is up to a second too long.
+    /// Arrival times are whole seconds, so the lag is up to a second too long.
     fn lag(&self) -> u64 {
         if !self.more {
             return 0;
@@ -211,7 +210,7 @@ fn json(page: &Page, next: &Next, lag: u64) -> Result<Vec<u8>, KinesisErrorRespo
     Ok(body)
 }
 
-/// Writes CBOR as Java clients read it: blobs as bytes, times in whole milliseconds.
+/// Encodes CBOR for Java clients: blobs as bytes, times in whole milliseconds.
 fn cbor(page: &Page, next: &Next, lag: u64) -> Vec<u8> {
     let mut body = Vec::with_capacity(page.bytes + page.rows.len() * 192 + 512);
     head(&mut body, MAP, 3);
@@ -249,7 +248,7 @@ fn cbor(page: &Page, next: &Next, lag: u64) -> Vec<u8> {
     body
 }
 
-/// The major types of CBOR in use here.
+/// The major types of CBOR that answers use.
 ///
 /// Source: RFC 8949 §3.1.
 const UNSIGNED: u8 = 0 << 5;

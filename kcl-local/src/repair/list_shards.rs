@@ -1,4 +1,4 @@
-//! Lists shards with `ShardFilter`, and in pages.
+//! `ListShards`: `ShardFilter` and pages.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::repair::child_shards::parents;
 use crate::topology::Topology;
 
-/// Answers a call, or returns nothing when its limits are not valid and the embedded Kinesis is to
-/// refuse it.
+/// Returns the answer of a call; `None` if its limits are invalid, for the embedded Kinesis to
+/// refuse.
 pub(crate) async fn answer(
     topology: &Topology,
     fields: &Map<String, Value>,
@@ -58,12 +58,12 @@ pub(crate) async fn answer(
 /// Source: Kinesis API reference, `ListShards`, parameter `MaxResults`.
 const SHARDS_PER_CALL_MAX: usize = 1000;
 
-/// How long a `NextToken` is good, in milliseconds.
+/// How long a `NextToken` is valid, in milliseconds.
 ///
 /// Source: Kinesis API reference, `ListShards`, parameter `NextToken`.
 const TOKEN_MILLIS: u64 = 300_000;
 
-/// What a listing selects, the same on all its pages.
+/// The selection of a list, which all its pages share.
 #[derive(Debug, PartialEq)]
 struct Query {
     stream: String,
@@ -171,21 +171,21 @@ impl Query {
     }
 }
 
-/// The oldest time that can be asked for: the end of retention, or the start of the stream.
+/// Returns the oldest valid time: the end of retention, or the start of the stream.
 fn horizon(stream: &Stream) -> u64 {
     let retention = u64::from(stream.retention_period_hours) * 3_600_000;
     let start = stream.shards.iter().map(opened).min().unwrap_or(0);
     current_time_ms().saturating_sub(retention).max(start)
 }
 
-/// When a shard was opened, in whole seconds as its sequence numbers have it.
+/// Returns when a shard opened, in whole seconds as in its sequence numbers.
 fn opened(shard: &Shard) -> u64 {
     parse_sequence(&shard.sequence_number_range.starting_sequence_number)
         .map_or(0, |first| first.shard_create_time)
 }
 
-/// When a shard was closed: as its children were opened, so that the shards open at any time cover
-/// all keys exactly once.
+/// Returns when a shard closed: the moment at which its children opened, so that at any time the open
+/// shards cover all keys exactly once.
 fn closed(shard: &Shard, stream: &Stream) -> Option<u64> {
     let ending = shard.sequence_number_range.ending_sequence_number.as_ref()?;
     let children =

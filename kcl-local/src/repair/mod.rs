@@ -1,13 +1,13 @@
-//! What the embedded Kinesis gets wrong and clients rely on, one file each.
+//! Repairs of the embedded Kinesis, one file each.
 //!
-//! | file | wrong without it |
+//! | File | Without it |
 //! |---|---|
 //! | [`get_records`] | `MillisBehindLatest` is 0 with a backlog, answers have no size limit |
-//! | [`child_shards`] | a shard ends without naming its children |
+//! | [`child_shards`] | a shard ends without its children |
 //! | [`list_shards`] | `ShardFilter` is ignored, `NextToken` fails |
 //! | [`timestamp`] | `AT_TIMESTAMP` after the last record replays the shard, and skips within a second |
-//! | [`fan_out`] | a subscription names children before its end, and has no end |
-//! | [`cbor_times`] | Java clients see streams created, and records of subscriptions arrived, in 1970 |
+//! | [`fan_out`] | a subscription lists children before its end, and does not end |
+//! | [`cbor_times`] | Java clients read creation times, and arrival times of subscriptions, as times in 1970 |
 //! | [`stream_arn`] | `StreamARN` without `StreamName` is refused |
 //! | [`shard_count`] | `UpdateShardCount` opens shards without parents |
 

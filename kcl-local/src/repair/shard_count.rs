@@ -2,7 +2,7 @@
 
 use ferrokinesis::error::KinesisErrorResponse;
 
-/// Returns the refusal: no consumer could tell when the new shards may be read.
+/// Returns the refusal: no consumer could know when it may read the new shards.
 pub(crate) fn refusal() -> KinesisErrorResponse {
     KinesisErrorResponse::client_error(
         "InvalidArgumentException",

@@ -1,9 +1,9 @@
-//! Lets calls name their stream by `StreamARN` alone.
+//! Calls that name their stream by `StreamARN` only.
 
 use ferrokinesis::error::KinesisErrorResponse;
 use serde_json::{Map, Value};
 
-/// Tells whether the embedded Kinesis knows the streams of an operation by `StreamName` only.
+/// Returns whether the embedded Kinesis accepts only `StreamName` for an operation.
 pub(crate) fn needs_name(operation: &str) -> bool {
     matches!(
         operation,
@@ -26,7 +26,7 @@ pub(crate) fn needs_name(operation: &str) -> bool {
     )
 }
 
-/// Puts the stream's name in place of its ARN, and tells whether there was one.
+/// Replaces the stream's ARN by its name. Returns whether there was an ARN.
 pub(crate) fn resolve(fields: &mut Map<String, Value>) -> Result<bool, KinesisErrorResponse> {
     let Some(arn) = fields.remove("StreamARN") else {
         return Ok(false);
@@ -46,7 +46,7 @@ pub(crate) fn resolve(fields: &mut Map<String, Value>) -> Result<bool, KinesisEr
     }
 }
 
-/// Returns the stream's name in its own ARN or in one of its consumers.
+/// Returns the stream's name from its ARN or from the ARN of one of its consumers.
 pub(crate) fn name_in(arn: &str) -> Option<&str> {
     let resource =
         arn.strip_prefix("arn:")?.rsplit_once(":stream/").map(|(_, resource)| resource)?;

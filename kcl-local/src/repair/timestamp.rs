@@ -1,4 +1,4 @@
-//! Turns the position `AT_TIMESTAMP` into one that the embedded Kinesis gets right.
+//! Replaces the position `AT_TIMESTAMP` by one that the embedded Kinesis supports.
 
 use ferrokinesis::sequence::{resolve_shard_id, shard_ix_to_hex};
 use ferrokinesis::store::Store;
@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 
 use crate::repair::stream_arn::name_in;
 
-/// Repairs the position in a call of `GetShardIterator`, and tells whether it did.
+/// Repairs the position in a call of `GetShardIterator`. Returns whether it changed the call.
 pub(crate) async fn in_iterator(store: &Store, call: &mut Map<String, Value>) -> bool {
     let shard = (text(call, "StreamName"), text(call, "ShardId"));
     resolve(store, shard, call, &ITERATOR).await
 }
 
-/// Repairs the position in a call of `SubscribeToShard`, and tells whether it did.
+/// Repairs the position in a call of `SubscribeToShard`. Returns whether it changed the call.
 pub(crate) async fn in_subscription(store: &Store, call: &mut Map<String, Value>) -> bool {
     let consumer = text(call, "ConsumerARN");
     let shard = (name_in(&consumer).unwrap_or_default().to_owned(), text(call, "ShardId"));
@@ -22,7 +22,7 @@ pub(crate) async fn in_subscription(store: &Store, call: &mut Map<String, Value>
     }
 }
 
-/// The fields of a position, which the two operations name differently.
+/// The field names of a position, which differ between the two operations.
 #[derive(Debug)]
 struct Names {
     kind: &'static str,
@@ -37,12 +37,12 @@ fn text(fields: &Map<String, Value>, name: &str) -> String {
     fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// Puts the first record at or after the timestamp in its place, or `LATEST` when there is none,
-/// and tells whether it did.
+/// Replaces the timestamp by the first record at or after it, or by `LATEST` if there is none. Returns
+/// whether it changed the call.
 ///
-/// Arrival times are stored in whole seconds, rounded down, so that the timestamp is rounded down
-/// too: some earlier records of that second come again, none is skipped. A position that is not
-/// valid stays, for the embedded Kinesis to refuse.
+/// The store rounds arrival times down to whole seconds, so this rounds the timestamp down too: some
+/// earlier records of that second are returned, none is skipped. An invalid position stays, for the
+/// embedded Kinesis to refuse.
 async fn resolve(
     store: &Store,
     (stream, shard): (String, String),

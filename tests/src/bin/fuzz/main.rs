@@ -53,7 +53,7 @@ fn main() -> ExitCode {
             }
             Err(input) => {
                 eprintln!(
-                    "replay: cargo run -p kcl-tests --bin fuzz -- --target {name} --input {input}"
+                    "replay: cargo run --profile test -p kcl-tests --bin fuzz -- --target {name} --input {input}"
                 );
                 return ExitCode::FAILURE;
             }

@@ -1,4 +1,4 @@
-//! The story: what is done to the fleet, and what must come of it.
+//! The story: the chapters, and what the fleet must do in each.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::stream::Stream;
 use crate::verdict::{Passage, Verdict};
 use crate::worker::EXPIRY;
 
-/// How many keys a shard has in each lane of the producer, about.
+/// About how many keys each lane of the producer has for a shard.
 const KEYS_PER_SHARD: u32 = 8;
 
-/// Plays the story, and judges it.
+/// Plays the story. Returns the verdict.
 pub(crate) async fn play(args: &Args, stream: &Stream) -> anyhow::Result<Verdict> {
     let mut story =
         Story { stage: Stage::open(args, stream)?, stream, passages: Vec::new(), killed: None };
@@ -32,7 +32,7 @@ pub(crate) async fn play(args: &Args, stream: &Stream) -> anyhow::Result<Verdict
         Err(error) if error.is::<Interrupted>() => Err(error),
         Err(error) => {
             let folder = stage.keep_logs();
-            Err(error.context(format!("the story broke off; what the workers said is in {folder}")))
+            Err(error.context(format!("the run failed; the workers' logs are in {folder}")))
         }
     }
 }
@@ -57,9 +57,8 @@ impl Story<'_> {
     async fn start(&mut self, args: &Args) -> anyhow::Result<()> {
         let (workers, shards) = (args.workers, args.shards);
         self.stage.chapter(
-            format!("{workers} workers start, to share a stream of {shards} shards."),
-            "Each is a process of its own. They know of each other only through one table."
-                .to_owned(),
+            format!("{workers} workers start, and share a stream of {shards} shards."),
+            "Each is a separate process. They coordinate through one table only.".to_owned(),
         );
         self.stage.during(self.stream.clone().create(shards)).await?;
         let keys = KEYS_PER_SHARD * u32::from(shards);
@@ -69,7 +68,7 @@ impl Story<'_> {
         }
         let took = self.shared().await?;
         self.note("start", format!("{workers} workers shared {shards} shards after"), &[took]);
-        self.stage.quiet().await
+        self.stage.pause().await
     }
 
     async fn kill(&mut self) -> anyhow::Result<()> {
@@ -79,8 +78,8 @@ impl Story<'_> {
         self.stage.chapter(
             format!("{victim} is killed (SIGKILL)."),
             format!(
-                "Nobody tells the others. They see that the heartbeat of {} stands still, and take \
-                 over after {EXPIRY:?}; a service waits for 10 s.",
+                "The others see that the heartbeat of {} stops, and take over after {EXPIRY:?}. The \
+                 default is 10 s.",
                 shard_list(&held)
             ),
         );
@@ -90,24 +89,24 @@ impl Story<'_> {
             .filter_map(|shard| self.stage.ledger.first_by_another(shard, victim, at))
             .map(|first| first.since(at))
             .collect();
-        let text = format!("{} went on after", shard_list(&held));
+        let text = format!("{} continued after", shard_list(&held));
         self.note("crash", text, &gaps);
-        self.stage.quiet().await
+        self.stage.pause().await
     }
 
     async fn join(&mut self) -> anyhow::Result<()> {
         let name = self.stage.fleet.start()?;
         self.stage.chapter(
             format!("{name} joins."),
-            "The others finish what they have in hand, store how far they are, and hand over a \
-             fair share: nothing is delivered twice."
+            "The others finish their batches, checkpoint, and hand over a fair share: no record is \
+             delivered twice."
                 .to_owned(),
         );
         self.shared().await?;
         let moved = self.stage.board.held_by(name);
         if moved.is_empty() {
-            self.note("join", format!("{name} has nothing to do: every worker has a shard"), &[]);
-            return self.stage.quiet().await;
+            self.note("join", format!("{name} has no shard: every other worker has one"), &[]);
+            return self.stage.pause().await;
         }
         self.wait("the new worker delivers", |stage| {
             moved.iter().all(|shard| stage.ledger.first_by(shard, name).is_some())
@@ -116,7 +115,7 @@ impl Story<'_> {
         let first = |shard: &ShardId| self.stage.ledger.first_by(shard, name);
         let gaps = self.gaps(&moved, first);
         self.note("join", format!("{} moved; records paused for", shard_list(&moved)), &gaps);
-        self.stage.quiet().await
+        self.stage.pause().await
     }
 
     async fn reshard(&mut self) -> anyhow::Result<()> {
@@ -131,8 +130,8 @@ impl Story<'_> {
                 shard_list(std::slice::from_ref(split)),
                 shard_list(&[one.clone(), other.clone()])
             ),
-            "What follows a shard is not begun before all records of that shard are delivered: so \
-             the records of a key stay in order."
+            "A child starts after every record of its parents is processed, so the records of a key \
+             stay in order."
                 .to_owned(),
         );
         let change = self.stream.clone().reshard(split.clone(), [one.clone(), other.clone()]);
@@ -167,19 +166,17 @@ impl Story<'_> {
                 Some(first.since(last?))
             })
             .collect();
-        self.note("reshard", format!("{} began after", shard_list(&children)), &gaps);
-        self.stage.quiet().await
+        self.note("reshard", format!("{} started after", shard_list(&children)), &gaps);
+        self.stage.draw_picture()?;
+        self.stage.pause().await
     }
 
     async fn stop(&mut self) -> anyhow::Result<()> {
         let (leaver, held) = self.busiest()?;
         let at = self.stage.fleet.stop(leaver)?;
         self.stage.chapter(
-            format!("{leaver} is asked to stop (SIGTERM), as by a deployment."),
-            format!(
-                "It finishes what it has in hand, stores how far it is, and lets go of {}.",
-                shard_list(&held)
-            ),
+            format!("{leaver} is asked to stop (SIGTERM), as in a deployment."),
+            format!("It finishes its batches, checkpoints, and releases {}.", shard_list(&held)),
         );
         self.taken_over(leaver, &held, at).await?;
         let first = |shard: &ShardId| self.stage.ledger.first_by_another(shard, leaver, at);
@@ -189,25 +186,23 @@ impl Story<'_> {
             state(stage, leaver) == Some(WorkerState::Stopped)
         })
         .await?;
-        self.stage.quiet().await
+        self.stage.pause().await
     }
 
     async fn end(&mut self) -> anyhow::Result<()> {
         self.stage.chapter(
-            "No more records are put.".to_owned(),
-            "What is left is delivered; then the workers stop.".to_owned(),
+            "The producer stops.".to_owned(),
+            "The fleet processes the rest, then the workers stop.".to_owned(),
         );
         if let Some(producer) = &self.stage.producer {
             producer.stop();
         }
-        let told = self
-            .stage
+        self.stage
             .until("the producer stops", |stage| {
                 stage.producer.as_mut().map_or(Ok(true), Producer::is_done)
             })
-            .await;
-        told?;
-        // If it never comes, the verdict says what is missing.
+            .await?;
+        // After a timeout the verdict lists the missing records.
         drop(self.wait("all is delivered", |stage| stage.ledger.is_complete()).await);
         for name in self.stage.fleet.running() {
             self.stage.fleet.stop(name)?;
@@ -217,7 +212,7 @@ impl Story<'_> {
             !stage.board.workers.iter().any(|worker| still.contains(&worker.state))
         })
         .await?;
-        self.stage.say(NewsKind::Outcome, "All workers have stopped.".to_owned());
+        self.stage.report(NewsKind::Outcome, "All workers have stopped.".to_owned());
         Ok(())
     }
 
@@ -227,7 +222,7 @@ impl Story<'_> {
         self.wait("the workers share all shards", |stage| stage.board.is_shared_by(&running)).await
     }
 
-    /// Waits until others deliver what `worker` held, and share all shards.
+    /// Waits until the others receive records of the shards `held` by `worker`, and share all shards.
     async fn taken_over(
         &mut self,
         worker: &str,
@@ -250,14 +245,14 @@ impl Story<'_> {
         self.stage.until(what, move |stage| Ok(holds(stage))).await
     }
 
-    /// The running worker with the most shards, and these.
+    /// Returns the running worker with the most shards, and its shards.
     fn busiest(&self) -> anyhow::Result<(&'static str, Vec<ShardId>)> {
         let running = self.stage.fleet.running().into_iter();
         let held = running.map(|worker| (worker, self.stage.board.held_by(worker)));
         held.max_by_key(|(_, held)| held.len()).context("no worker runs")
     }
 
-    /// For how long nothing of each shard was delivered before its `first` record of a new owner.
+    /// Returns how long each shard paused before the `first` record of its new owner.
     fn gaps(
         &self,
         shards: &[ShardId],
@@ -270,10 +265,10 @@ impl Story<'_> {
         shards.iter().filter_map(gap).collect()
     }
 
-    /// Tells what came of a chapter, now and in the verdict.
+    /// Reports the outcome of a chapter, now and in the verdict.
     fn note(&mut self, what: &'static str, text: String, took: &[Duration]) {
         let passage = Passage::new(what, text, took);
-        self.stage.say(NewsKind::Outcome, format!("{}.", passage.text));
+        self.stage.report(NewsKind::Outcome, format!("{}.", passage.text));
         self.passages.push(passage);
     }
 }

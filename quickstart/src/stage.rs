@@ -1,10 +1,11 @@
-//! Where the story is played: looks at everything ten times a second, and shows it.
+//! Observes the fleet ten times a second, and draws it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::backend::{LeaseStore as _, LeaseStoreError, Reading};
 use kcl_core::model::{Lease, Moment, ShardId};
@@ -17,35 +18,36 @@ use crate::board::Board;
 use crate::fleet::{Fleet, WorkerState};
 use crate::ledger::Ledger;
 use crate::producer::Producer;
-use crate::screen::{News, NewsKind, Scene, Screen, shard_list};
+use crate::screen::{News, NewsKind, Scene, Screen, picture, shard_list};
 use crate::stream::Stream;
 
-/// How often everything is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The interval of observations.
+const OBSERVE_EVERY: Duration = Duration::from_millis(100);
 
-/// Everything that takes part. Dropping it ends every process and restores the terminal.
+/// The participants. Dropping them ends every process and restores the terminal.
 #[derive(Debug)]
 pub(crate) struct Stage {
     /// The workers.
     pub(crate) fleet: Fleet,
-    /// Who puts records, once that has begun.
+    /// The producer; `None` before it starts.
     pub(crate) producer: Option<Producer>,
-    /// The records.
+    /// The puts and deliveries.
     pub(crate) ledger: Ledger,
-    /// Who processes what, as it was when last looked at.
+    /// The last observed state of the fleet.
     pub(crate) board: Board,
     store: DynamoLeaseStore,
     leases: Vec<Lease>,
     scene: Scene,
     screen: Screen,
     began: Moment,
-    quiet: Duration,
-    patience: Duration,
+    pause: Duration,
+    step_timeout: Duration,
+    picture: Option<PathBuf>,
     folder: TempDir,
 }
 
 impl Stage {
-    /// An empty stage.
+    /// Creates a stage without workers.
     pub(crate) fn open(args: &Args, stream: &Stream) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("kcl-quickstart-")?;
         Ok(Self {
@@ -58,27 +60,28 @@ impl Stage {
             scene: Scene::of(stream.title()),
             screen: Screen::open()?,
             began: SystemClock.now(),
-            quiet: args.quiet(),
-            patience: args.patience(),
+            pause: args.pause(),
+            step_timeout: args.step_timeout(),
+            picture: args.picture.clone(),
             folder,
         })
     }
 
-    /// Begins a chapter: what is done, and what to look for.
+    /// Begins a chapter: its action, and what to watch.
     pub(crate) fn chapter(&mut self, title: String, hint: String) {
         self.scene.title.clone_from(&title);
         self.scene.hint = hint;
-        self.say(NewsKind::Deed, title);
+        self.report(NewsKind::Action, title);
     }
 
-    /// Tells what happened.
-    pub(crate) fn say(&mut self, kind: NewsKind, text: String) {
+    /// Reports an event.
+    pub(crate) fn report(&mut self, kind: NewsKind, text: String) {
         let news = News { at: SystemClock.now().since(self.began), text, kind };
-        self.screen.say(&news);
+        self.screen.print(&news);
         self.scene.news.push(news);
     }
 
-    /// Waits until a condition holds; returns for how long.
+    /// Waits until a condition holds. Returns the time that it took.
     pub(crate) async fn until(
         &mut self,
         what: &str,
@@ -86,29 +89,29 @@ impl Stage {
     ) -> anyhow::Result<Duration> {
         let start = SystemClock.now();
         loop {
-            self.look().await?;
+            self.observe().await?;
             let waited = SystemClock.now().since(start);
             if holds(self)? {
                 return Ok(waited);
             }
-            if waited > self.patience {
-                bail!("{:?} were not enough for this: {what}", self.patience);
+            if waited > self.step_timeout {
+                bail!("not within {:?}: {what}", self.step_timeout);
             }
-            sleep(LOOK_EVERY).await;
+            sleep(OBSERVE_EVERY).await;
         }
     }
 
-    /// Lets the fleet work, to be looked at: until so many records were delivered.
-    pub(crate) async fn quiet(&mut self) -> anyhow::Result<()> {
+    /// Pauses until the fleet has received the records of the pause between chapters.
+    pub(crate) async fn pause(&mut self) -> anyhow::Result<()> {
         let pace = usize::try_from(crate::producer::RECORDS_PER_SECOND)?;
-        let more = pace * usize::try_from(self.quiet.as_millis())? / 1_000;
+        let more = pace * usize::try_from(self.pause.as_millis())? / 1_000;
         let enough = self.ledger.count() + more;
         self.until("more records are delivered", |stage| Ok(stage.ledger.count() >= enough))
             .await
             .map(drop)
     }
 
-    /// Looks on while something is done.
+    /// Runs `work`, and observes the fleet meanwhile.
     pub(crate) async fn during<T>(
         &mut self,
         work: impl Future<Output = anyhow::Result<T>> + Send,
@@ -118,22 +121,29 @@ impl Stage {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = sleep(LOOK_EVERY) => self.look().await?,
+                () = sleep(OBSERVE_EVERY) => self.observe().await?,
             }
         }
     }
 
-    /// Keeps what the workers wrote, for somebody to find out what went wrong.
+    /// Writes the screen's picture, if one is asked for.
+    pub(crate) fn draw_picture(&self) -> anyhow::Result<()> {
+        let Some(file) = &self.picture else { return Ok(()) };
+        std::fs::write(file, picture(&self.scene, &self.board)?)
+            .with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Keeps the workers' logs. Returns their folder.
     pub(crate) fn keep_logs(mut self) -> String {
         self.folder.disable_cleanup(true);
         self.folder.path().display().to_string()
     }
 
-    async fn look(&mut self) -> anyhow::Result<()> {
-        let states = self.fleet.look()?;
+    async fn observe(&mut self) -> anyhow::Result<()> {
+        let states = self.fleet.states()?;
         if let Some(producer) = &mut self.producer {
             producer.is_done()?;
-            for put in producer.news() {
+            for put in producer.reported() {
                 self.ledger.enter_put(put);
             }
         }
@@ -147,7 +157,7 @@ impl Stage {
             Board::new(&self.leases, &states, &self.ledger, now),
         );
         for text in changes(&before, &self.board) {
-            self.say(NewsKind::Event, text);
+            self.report(NewsKind::Event, text);
         }
         self.scene.elapsed = now.since(self.began);
         self.scene.put = self.ledger.put().len();
@@ -160,7 +170,7 @@ impl Stage {
         loop {
             let page = match self.store.scan(from, Reading::Eventual).await {
                 Ok(page) => page,
-                // A table that is not there yet, or is busy, will be looked at again.
+                // The next observation scans a missing or busy table again.
                 Err(LeaseStoreError::TableMissing { .. }) => return Ok(()),
                 Err(error) if error.is_retryable() => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -175,7 +185,7 @@ impl Stage {
     }
 }
 
-/// What changed between two looks, in words.
+/// Describes the changes of owners between two observations.
 fn changes(before: &Board, after: &Board) -> Vec<String> {
     let mut moved: BTreeMap<(&str, Option<&str>), Vec<ShardId>> = BTreeMap::new();
     for row in &after.shards {
@@ -192,7 +202,7 @@ fn changes(before: &Board, after: &Board) -> Vec<String> {
         match before.workers.iter().find(|worker| worker.name == former).map(|worker| worker.state)
         {
             None => format!("{holder} takes {ids}."),
-            Some(WorkerState::Killed) => format!("{holder} takes over {ids}, which {former} had."),
+            Some(WorkerState::Killed) => format!("{holder} takes over {ids} of {former}."),
             Some(WorkerState::Running | WorkerState::Stopping | WorkerState::Stopped) => {
                 format!("{former} hands {ids} over to {holder}.")
             }

@@ -1,4 +1,4 @@
-//! The verdict: what was promised, held against every single delivery.
+//! The verdict: the promises, checked against every delivery.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,17 +10,17 @@ use kcl_core::model::{SequenceNumber, ShardId};
 use crate::ledger::{Delivery, Ledger};
 use crate::screen::grouped;
 
-/// What came of a chapter.
+/// The outcome of a chapter.
 #[derive(Clone, Debug)]
 pub(crate) struct Passage {
-    /// Which chapter.
+    /// The chapter.
     pub(crate) what: &'static str,
-    /// What came of it.
+    /// The outcome.
     pub(crate) text: String,
 }
 
 impl Passage {
-    /// `text`, and how long it took: for each shard, or from the shortest to the longest.
+    /// Creates an outcome of `text` and its durations: each of up to three, or the range.
     pub(crate) fn new(what: &'static str, text: String, took: &[Duration]) -> Self {
         let seconds = |took: &Duration| format!("{:.1}", took.as_secs_f64());
         let text = match (took, took.iter().min(), took.iter().max()) {
@@ -38,7 +38,7 @@ impl Passage {
     }
 }
 
-/// What became of every record.
+/// The verdict on a run.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     put: usize,
@@ -50,7 +50,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Judges.
+    /// Checks the ledger.
     pub(crate) fn of(
         ledger: &Ledger,
         passages: Vec<Passage>,
@@ -68,18 +68,18 @@ impl Verdict {
         }
     }
 
-    /// With the folder where one can find out what went wrong.
+    /// Adds the folder of the workers' logs.
     pub(crate) fn with_logs(self, folder: String) -> Self {
         Self { logs: Some(folder), ..self }
     }
 
-    /// Whether nothing is missing and order held.
+    /// Returns whether no record is missing and order held.
     pub(crate) fn is_good(&self) -> bool {
-        self.missing.is_empty() && self.audit.mistakes.is_empty()
+        self.missing.is_empty() && self.audit.violations.is_empty()
     }
 }
 
-/// What the deliveries say, taken one after another.
+/// The audit of all deliveries, by time.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Audit {
     deliveries: usize,
@@ -87,7 +87,7 @@ struct Audit {
     keys: usize,
     after_kill: usize,
     unexplained: usize,
-    mistakes: Vec<String>,
+    violations: Vec<String>,
 }
 
 impl Audit {
@@ -101,11 +101,11 @@ impl Audit {
             let Delivery { worker, token, shard, sequence, number, key, .. } = delivery;
             let last = ownerships.insert((shard, *token), *sequence);
             if last.is_some_and(|last| *sequence <= last) {
-                audit.mistakes.push(format!("{worker} went back in {shard} at record {number}"));
+                audit.violations.push(format!("{worker} went back in {shard} at record {number}"));
             }
             let owner = newest.entry(shard).or_insert(*token);
             if token < owner {
-                audit.mistakes.push(format!("{worker} had lost {shard} before record {number}"));
+                audit.violations.push(format!("{worker} had lost {shard} before record {number}"));
             }
             *owner = (*owner).max(*token);
             let before = seen.insert((shard, *sequence), worker);
@@ -114,7 +114,7 @@ impl Audit {
             audit.unexplained += usize::from(before.is_some() && !again);
             let furthest = keys.entry(key).or_insert(*number);
             if number < furthest && !again {
-                audit.mistakes.push(format!("record {number} of {key} came after {furthest}"));
+                audit.violations.push(format!("record {number} of {key} came after {furthest}"));
             }
             *furthest = (*furthest).max(*number);
         }
@@ -124,8 +124,8 @@ impl Audit {
     }
 }
 
-/// How many mistakes are listed.
-const MISTAKES_LISTED: usize = 5;
+/// The most violations in the verdict.
+const VIOLATIONS_LISTED: usize = 5;
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,16 +138,16 @@ impl fmt::Display for Verdict {
         line("missing", format!("{:>7}{}", grouped(missing.len()), some(missing)))?;
         let why = match killed {
             Some(name) if audit.after_kill > 0 => {
-                format!("   {name} had them delivered, but not stored as done, when it was killed")
+                format!("   {name} received them and was killed before the checkpoint")
             }
             Some(_) | None => String::new(),
         };
         line("delivered twice", format!("{:>7}{why}", grouped(audit.after_kill)))?;
         if audit.unexplained > 0 {
             let count = grouped(audit.unexplained);
-            line("", format!("{count:>7}   more, without a crash that explains it"))?;
+            line("", format!("{count:>7}   more, without a crash as a reason"))?;
         }
-        let order = if audit.mistakes.is_empty() {
+        let order = if audit.violations.is_empty() {
             format!(
                 "   held   in {} deliveries, {} ownerships of shards, {} keys",
                 grouped(audit.deliveries),
@@ -155,11 +155,11 @@ impl fmt::Display for Verdict {
                 audit.keys
             )
         } else {
-            format!(" broken   {} times", audit.mistakes.len())
+            format!(" broken   {} times", audit.violations.len())
         };
         line("order", order)?;
-        for mistake in audit.mistakes.iter().take(MISTAKES_LISTED) {
-            line("", format!("          {mistake}"))?;
+        for violation in audit.violations.iter().take(VIOLATIONS_LISTED) {
+            line("", format!("          {violation}"))?;
         }
         line("", String::new())?;
         for passage in passages {
@@ -170,7 +170,7 @@ impl fmt::Display for Verdict {
             line("workers' logs", format!("  {folder}"))?;
         }
         let end = if self.is_good() {
-            "Nothing was lost, and order held."
+            "No record was lost, and order held."
         } else {
             "This must not happen: please report it, with the logs."
         };
@@ -178,12 +178,12 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The first few of what is missing.
+/// Lists the first missing records.
 fn some(missing: &[u64]) -> String {
     if missing.is_empty() {
         return String::new();
     }
-    let first: Vec<_> = missing.iter().take(MISTAKES_LISTED).map(u64::to_string).collect();
+    let first: Vec<_> = missing.iter().take(VIOLATIONS_LISTED).map(u64::to_string).collect();
     format!("   such as {}", first.join(", "))
 }
 
@@ -213,29 +213,29 @@ mod tests {
         let deliveries: Vec<_> = (0..).zip(lines).map(of).collect();
         let audit = Audit::of(&deliveries.iter().collect::<Vec<_>>(), killed);
         assert_eq!([audit.after_kill, audit.unexplained], twice);
-        assert_eq!(audit.mistakes.len(), bad, "{:?}", audit.mistakes);
+        assert_eq!(audit.violations.len(), bad, "{:?}", audit.violations);
     }
 
     #[test]
-    fn a_crash_explains_what_comes_again() {
+    fn crash_explains_repeats() {
         let lines = [("ben", 1, 10, 1), ("ben", 1, 11, 2), ("dan", 2, 10, 1), ("dan", 2, 11, 2)];
         check(&lines, Some("ben"), [2, 0], 0);
         check(&lines, None, [0, 2], 1);
     }
 
     #[test]
-    fn an_owner_never_goes_back() {
+    fn owner_never_goes_back() {
         check(&[("ben", 1, 10, 1), ("ben", 1, 10, 1)], None, [0, 1], 1);
         check(&[("ben", 1, 11, 1), ("ben", 1, 10, 2)], None, [0, 0], 1);
     }
 
     #[test]
-    fn a_former_owner_delivers_nothing() {
+    fn former_owner_receives_nothing() {
         check(&[("dan", 2, 10, 1), ("ben", 1, 11, 2)], None, [0, 0], 1);
     }
 
     #[test]
-    fn a_key_is_in_order_over_owners() {
+    fn key_stays_in_order_across_owners() {
         check(&[("ben", 1, 10, 2), ("dan", 2, 11, 1)], None, [0, 0], 1);
         check(&[("ben", 1, 10, 1), ("dan", 2, 11, 2)], None, [0, 0], 0);
     }

@@ -1,21 +1,23 @@
-//! Shows the story: one screen that is redrawn, or a line for each event where there is no terminal.
+//! Draws the fleet on a terminal, or prints a line for each event elsewhere.
 
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use kcl_core::model::ShardId;
+use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
-use ratatui::{DefaultTerminal, Frame};
+use ratatui::{DefaultTerminal, Frame, Terminal};
 
 use crate::board::{Board, Phase, ShardRow, WorkerRow, label};
 use crate::fleet::WorkerState;
+use crate::picture::svg;
 
-/// Each worker has a colour, in the order of their start.
+/// The colours of the workers, in the order of their start.
 const COLOURS: [Color; 8] = [
     Color::Cyan,
     Color::Yellow,
@@ -27,53 +29,56 @@ const COLOURS: [Color; 8] = [
     Color::LightMagenta,
 ];
 
-/// The widest that the screen gets: longer lines are hard to read.
+/// The width limit: longer lines are hard to read.
 const WIDTH_MAX: u16 = 96;
 
-/// From this height on there is room to explain the columns.
+/// The height from which the legend fits.
 const HEIGHT_FOR_LEGEND: u16 = 30;
 
-/// What is said beside the board.
+/// The height of a picture.
+const PICTURE_HEIGHT: u16 = 42;
+
+/// The text around the board.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
-    /// Where it takes place.
+    /// Where the stream is.
     pub(crate) place: &'static str,
-    /// What is done in this chapter.
+    /// The action of this chapter.
     pub(crate) title: String,
-    /// What to look for.
+    /// What to watch.
     pub(crate) hint: String,
-    /// What happened, and when.
+    /// The events so far.
     pub(crate) news: Vec<News>,
-    /// Since the beginning.
+    /// The time since the start.
     pub(crate) elapsed: Duration,
-    /// How many records were put.
+    /// The number of puts.
     pub(crate) put: usize,
 }
 
-/// Something that happened.
+/// An event of the story.
 #[derive(Clone, Debug)]
 pub(crate) struct News {
-    /// When, from the beginning.
+    /// The time since the start.
     pub(crate) at: Duration,
-    /// What.
+    /// The description.
     pub(crate) text: String,
-    /// Why it is told.
+    /// Its kind.
     pub(crate) kind: NewsKind,
 }
 
-/// Why something is told.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NewsKind {
-    /// The story did it.
-    Deed,
-    /// The fleet did it.
+    /// An action of the story.
+    Action,
+    /// A reaction of the fleet.
     Event,
-    /// That is what came of it.
+    /// The result of a chapter.
     Outcome,
 }
 
 impl Scene {
-    /// The scene before the first chapter.
+    /// Creates the scene before the first chapter.
     pub(crate) const fn of(place: &'static str) -> Self {
         Self {
             place,
@@ -86,16 +91,16 @@ impl Scene {
     }
 }
 
-/// The terminal, or plain lines. Dropping it restores the terminal.
+/// The output. Dropping it restores the terminal.
 #[derive(Debug)]
 pub(crate) enum Screen {
-    /// One screen, redrawn.
+    /// A redrawn screen.
     Terminal(Box<DefaultTerminal>),
     /// A line for each event.
     Plain,
 }
 
-/// Somebody pressed Ctrl-C.
+/// Ctrl-C was pressed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interrupted;
 
@@ -108,7 +113,7 @@ impl fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 impl Screen {
-    /// The terminal if standard output is one.
+    /// Opens the terminal, or plain output if there is none.
     pub(crate) fn open() -> anyhow::Result<Self> {
         if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
             Ok(Self::Terminal(Box::new(ratatui::try_init()?)))
@@ -117,15 +122,15 @@ impl Screen {
         }
     }
 
-    /// Tells what happened. On a terminal it is part of what is drawn.
-    pub(crate) fn say(&self, news: &News) {
+    /// Prints an event. A terminal draws it with the scene.
+    pub(crate) fn print(&self, news: &News) {
         if matches!(self, Self::Plain) {
-            let mark = if news.kind == NewsKind::Deed { '*' } else { ' ' };
+            let mark = if news.kind == NewsKind::Action { '*' } else { ' ' };
             println!("{:>6.1} s {mark} {}", news.at.as_secs_f64(), news.text);
         }
     }
 
-    /// Shows how things are.
+    /// Draws the scene and the board.
     pub(crate) fn draw(&mut self, scene: &Scene, board: &Board) -> anyhow::Result<()> {
         let Self::Terminal(terminal) = self else { return Ok(()) };
         terminal.draw(|frame| draw(frame, scene, board))?;
@@ -138,6 +143,13 @@ impl Screen {
         }
         Ok(())
     }
+}
+
+/// Returns the screen as an SVG image.
+pub(crate) fn picture(scene: &Scene, board: &Board) -> anyhow::Result<String> {
+    let mut terminal = Terminal::new(TestBackend::new(WIDTH_MAX + 4, PICTURE_HEIGHT))?;
+    terminal.draw(|frame| draw(frame, scene, board))?;
+    Ok(svg(terminal.backend().buffer()))
 }
 
 impl Drop for Screen {
@@ -173,9 +185,9 @@ fn draw(frame: &mut Frame<'_>, scene: &Scene, board: &Board) {
     frame.render_widget(shard_table(board), shards);
     frame.render_widget(worker_table(board), workers);
     draw_news(frame, news, scene);
-    let text = "Heartbeat: grows while the worker is alive. Delivered: how many records a worker \
-                got. Stored: how many of them it has noted in the table as done; if it crashes, \
-                its successor goes on from there. Ctrl-C stops everything.";
+    let text = "Heartbeat: grows while the worker is alive. Delivered: records that a worker \
+                received. Checkpointed: records stored as processed; if the worker crashes, its \
+                successor continues from there. Ctrl-C stops everything.";
     frame.render_widget(Paragraph::new(text.dim()).wrap(Wrap { trim: true }), legend);
 }
 
@@ -191,7 +203,7 @@ fn draw_title(frame: &mut Frame<'_>, area: Rect, scene: &Scene) {
 }
 
 fn header<const N: usize>(titles: [&'static str; N]) -> Row<'static> {
-    // The first two columns are words, the others numbers.
+    // The first two columns are left-aligned words, the others numbers.
     let cells = titles.into_iter().enumerate().map(|(column, title)| {
         let line = Line::from(title);
         Cell::from(if column < 2 { line } else { line.right_aligned() })
@@ -214,7 +226,7 @@ fn shard_table(board: &Board) -> Table<'static> {
             Cell::from(Line::from(holder(row, board))),
             number(grouped(usize::try_from(row.counter).unwrap_or(usize::MAX))),
             number(grouped(row.delivered)),
-            number(grouped(row.saved)),
+            number(grouped(row.checkpointed)),
             number(lag),
         ];
         let dim = row.phase != Phase::Open;
@@ -225,10 +237,10 @@ fn shard_table(board: &Board) -> Table<'static> {
         Constraint::Fill(1),
         Constraint::Length(9),
         Constraint::Length(9),
-        Constraint::Length(9),
+        Constraint::Length(12),
         Constraint::Length(7),
     ];
-    let titles = ["Shard", "Processed by", "Heartbeat", "Delivered", "Stored", "Lag"];
+    let titles = ["Shard", "Processed by", "Heartbeat", "Delivered", "Checkpointed", "Lag"];
     Table::new(rows, widths).header(header(titles)).column_spacing(2)
 }
 
@@ -243,18 +255,18 @@ fn shard_name(row: &ShardRow) -> String {
 fn holder(row: &ShardRow, board: &Board) -> Vec<Span<'static>> {
     match (row.phase, &row.holder) {
         (Phase::Ended, _) => vec!["finished".into()],
-        (Phase::Waiting, _) => vec!["waits until they are finished".into()],
-        (Phase::Open, None) => vec!["nobody yet".red()],
+        (Phase::Waiting, _) => vec!["waits for its parents".into()],
+        (Phase::Open, None) => vec!["no owner".red()],
         (Phase::Open, Some(holder)) => {
             let mut spans = vec![coloured(holder, board)];
             let state = board.workers.iter().find(|worker| worker.name == holder.as_str());
             match state.map(|worker| worker.state) {
-                Some(WorkerState::Killed) => spans.push(" (dead, not noticed yet)".red()),
-                Some(WorkerState::Stopping) => spans.push(" (finishing)".dim()),
+                Some(WorkerState::Killed) => spans.push(" (dead, not yet detected)".red()),
+                Some(WorkerState::Stopping) => spans.push(" (draining)".dim()),
                 Some(WorkerState::Running | WorkerState::Stopped) | None => {}
             }
             if let Some(next) = &row.next {
-                spans.push(" is asked to hand over to ".dim());
+                spans.push(" hands over to ".dim());
                 spans.push(coloured(next, board));
             }
             spans
@@ -286,9 +298,9 @@ fn worker_table(board: &Board) -> Table<'static> {
 
 fn state(row: &WorkerRow) -> Span<'static> {
     match row.state {
-        WorkerState::Running => "works".into(),
-        WorkerState::Stopping => "finishes what it has in hand".into(),
-        WorkerState::Stopped => "stopped, as asked".dim(),
+        WorkerState::Running => "running".into(),
+        WorkerState::Stopping => "draining".into(),
+        WorkerState::Stopped => "stopped".dim(),
         WorkerState::Killed => "killed".red(),
     }
 }
@@ -300,7 +312,7 @@ fn draw_news(frame: &mut Frame<'_>, area: Rect, scene: &Scene) {
     lines.extend(scene.news.iter().skip(skip).map(|news| {
         let text = news.text.clone();
         let text = match news.kind {
-            NewsKind::Deed => text.bold(),
+            NewsKind::Action => text.bold(),
             NewsKind::Event => text.into(),
             NewsKind::Outcome => text.green(),
         };
@@ -309,7 +321,7 @@ fn draw_news(frame: &mut Frame<'_>, area: Rect, scene: &Scene) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// A number with commas.
+/// Formats a number with commas.
 pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -322,10 +334,10 @@ pub(crate) fn grouped(number: usize) -> String {
     text
 }
 
-/// How many shards are told by their names.
+/// The most shards that a list names.
 const NAMED_MAX: usize = 4;
 
-/// `shard 1`, `shards 1 and 2`, `shards 1, 2 and 3`, `8 shards`.
+/// Formats a list of shards: `shard 1`, `shards 1 and 2`, `shards 1, 2 and 3`, `8 shards`.
 pub(crate) fn shard_list(ids: &[ShardId]) -> String {
     let labels: Vec<_> = ids.iter().map(label).collect();
     match labels.as_slice() {

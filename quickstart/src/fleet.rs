@@ -1,4 +1,4 @@
-//! The worker processes: started, killed, stopped. Dropping the fleet kills them all.
+//! Starts, kills and stops the worker processes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,27 +13,27 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::stream::Stream;
 
-/// What the workers are called.
+/// The names of the workers.
 const NAMES: [&str; 8] = ["anna", "ben", "cleo", "dan", "eve", "finn", "gus", "hana"];
 
-/// What a worker's process is doing.
+/// The state of a worker's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorkerState {
-    /// It works.
+    /// Running.
     Running,
-    /// It was asked to stop, and finishes what it has in hand.
+    /// Asked to stop, and draining.
     Stopping,
-    /// It stopped as it was asked to.
+    /// Stopped on request.
     Stopped,
-    /// It was killed.
+    /// Killed.
     Killed,
 }
 
-/// The worker processes.
+/// The worker processes. Dropping the fleet kills them.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     program: PathBuf,
-    words: Vec<String>,
+    stream_arguments: Vec<String>,
     folder: PathBuf,
     members: Vec<Member>,
 }
@@ -46,48 +46,49 @@ struct Member {
 }
 
 impl Fleet {
-    /// A fleet without a worker. Its workers write into `folder`.
+    /// Creates a fleet without workers. They log their deliveries in `folder`.
     pub(crate) fn new(stream: &Stream, folder: &Path) -> anyhow::Result<Self> {
         Ok(Self {
-            program: std::env::current_exe().context("this program's file is not known")?,
-            words: stream.words(),
+            program: std::env::current_exe().context("cannot find the path of this program")?,
+            stream_arguments: stream.arguments(),
             folder: folder.to_owned(),
             members: Vec::new(),
         })
     }
 
-    /// Starts one more worker; returns its name.
+    /// Starts a worker. Returns its name.
     pub(crate) fn start(&mut self) -> anyhow::Result<&'static str> {
-        let name = NAMES.get(self.members.len()).copied().context("there are no more names")?;
+        let name =
+            NAMES.get(self.members.len()).copied().context("no name is left for another worker")?;
         let errors = File::create(self.folder.join(format!("{name}.log")))?;
         let child = Command::new(&self.program)
             .args(["--worker", name, "--folder"])
             .arg(&self.folder)
-            .args(&self.words)
-            // Ctrl-C is for the parent alone, which then ends its workers.
+            .args(&self.stream_arguments)
+            // Ctrl-C must reach the parent only, which then ends its workers.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(errors)
             .spawn()
-            .context("a worker process could not be started")?;
+            .context("cannot start a worker process")?;
         self.members.push(Member { name, state: WorkerState::Running, child });
         Ok(name)
     }
 
-    /// Kills a worker, without a warning; returns when.
+    /// Kills a worker. Returns the time.
     pub(crate) fn kill(&mut self, name: &str) -> anyhow::Result<Moment> {
-        self.strike(name, Signal::KILL, WorkerState::Killed)
+        self.signal(name, Signal::KILL, WorkerState::Killed)
     }
 
-    /// Asks a worker to stop; returns when.
+    /// Asks a worker to stop. Returns the time.
     pub(crate) fn stop(&mut self, name: &str) -> anyhow::Result<Moment> {
-        self.strike(name, Signal::TERM, WorkerState::Stopping)
+        self.signal(name, Signal::TERM, WorkerState::Stopping)
     }
 
-    fn strike(&mut self, name: &str, signal: Signal, state: WorkerState) -> anyhow::Result<Moment> {
+    fn signal(&mut self, name: &str, signal: Signal, state: WorkerState) -> anyhow::Result<Moment> {
         let member = self.members.iter_mut().find(|member| member.name == name);
-        let member = member.context("there is no such worker")?;
+        let member = member.with_context(|| format!("no worker is named {name}"))?;
         let pid = i32::try_from(member.child.id()).ok().and_then(Pid::from_raw);
         let now = SystemClock.now();
         kill_process(pid.context("the worker has no process")?, signal)?;
@@ -95,19 +96,22 @@ impl Fleet {
         Ok(now)
     }
 
-    /// What every worker is doing, in the order of their start. An error if one ended by itself.
-    pub(crate) fn look(&mut self) -> anyhow::Result<BTreeMap<&'static str, WorkerState>> {
+    /// Returns the state of every worker.
+    ///
+    /// # Errors
+    /// If a worker ended unasked, or with an error.
+    pub(crate) fn states(&mut self) -> anyhow::Result<BTreeMap<&'static str, WorkerState>> {
         let mut states = BTreeMap::new();
         for member in &mut self.members {
             match (member.state, member.child.try_wait()?) {
                 (WorkerState::Running, Some(status)) => {
-                    bail!("{} ended by itself: {status}", member.name);
+                    bail!("{} ended unasked: {status}", member.name);
                 }
                 (WorkerState::Stopping, Some(status)) if status.success() => {
                     member.state = WorkerState::Stopped;
                 }
                 (WorkerState::Stopping, Some(status)) => {
-                    bail!("{} did not stop well: {status}", member.name);
+                    bail!("{} stopped with an error: {status}", member.name);
                 }
                 (WorkerState::Stopped | WorkerState::Killed, _) | (_, None) => {}
             }
@@ -116,7 +120,7 @@ impl Fleet {
         Ok(states)
     }
 
-    /// The names of the workers that run, in the order of their start.
+    /// Returns the names of the running workers, in the order of their start.
     pub(crate) fn running(&self) -> Vec<&'static str> {
         let running = |member: &&Member| member.state == WorkerState::Running;
         self.members.iter().filter(running).map(|member| member.name).collect()
@@ -126,7 +130,7 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         for member in &mut self.members {
-            // One that is gone already cannot be killed, and need not be.
+            // Killing an ended process fails, which is fine.
             drop(member.child.kill());
             drop(member.child.wait());
         }

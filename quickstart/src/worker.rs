@@ -1,4 +1,4 @@
-//! One worker of the fleet, as a process of its own: it writes down what it delivers.
+//! A worker process of the fleet, which logs every delivery.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_types::SdkConfig;
 use kcl_core::ShardContext;
 use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::config::{LeaseConfig, RetrievalConfig};
@@ -16,24 +16,29 @@ use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup}
 use kcl_kinesis::KinesisSource;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::args::Args;
-use crate::ledger::{Delivery, book};
+use crate::ledger::{Delivery, log_path};
+use crate::sdk;
 
-/// How long a worker must be silent before the others take its shards. A service has 10 s.
+/// The lease expiry, shorter than the default of 10 s.
 pub(crate) const EXPIRY: Duration = Duration::from_secs(3);
 
-/// How often a shard is asked for new records.
+/// The interval of polls.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 
-/// Writes down each record before it says that it is done.
-struct Bookkeeper {
-    /// All shards of the worker write to one file; the lock keeps a batch's lines together.
-    book: Arc<Mutex<File>>,
+/// Logs every record of a batch before it acknowledges the batch.
+struct DeliveryLog {
+    /// The file, which all shards of the worker share. The lock keeps a batch's lines together.
+    file: Arc<Mutex<File>>,
     worker: Arc<str>,
 }
 
-impl RecordProcessor for Bookkeeper {
+impl RecordProcessor for DeliveryLog {
     async fn process_records(
         &mut self,
         batch: RecordBatch,
@@ -53,26 +58,25 @@ impl RecordProcessor for Bookkeeper {
             };
             lines.push_str(&delivery.line());
         }
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(book.write_all(lines.as_bytes())?)
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(file.write_all(lines.as_bytes())?)
     }
 }
 
-/// Works until SIGTERM, or until the parent is gone.
+/// Runs until SIGTERM, or until the parent ends.
 pub(crate) async fn run(name: &str, args: &Args) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_env_filter(tracing_subscriber::EnvFilter::new("info,aws_config=warn"))
-        .init();
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let levels =
+        Targets::new().with_default(LevelFilter::INFO).with_target("aws_config", LevelFilter::WARN);
+    tracing_subscriber::registry().with(log.with_filter(levels)).init();
     let stream = args.stream.as_deref().context("--stream is missing")?;
     let folder = args.folder.as_deref().context("--folder is missing")?;
     let sdk = match &args.endpoint {
-        Some(url) => kcl_local::sdk_config(url),
-        None => aws_config::load_defaults(BehaviorVersion::latest()).await,
+        Some(url) => sdk::local(url),
+        None => sdk::account().await?,
     };
-    let book = OpenOptions::new().create(true).append(true).open(book(folder, name))?;
-    let worker = assemble(name, stream, &sdk, book)?;
+    let log = OpenOptions::new().create(true).append(true).open(log_path(folder, name))?;
+    let worker = build(name, stream, &sdk, log)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
         terminate.recv().await;
@@ -83,9 +87,9 @@ pub(crate) async fn run(name: &str, args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn assemble(name: &str, stream: &str, sdk: &SdkConfig, book: File) -> anyhow::Result<Worker> {
-    let book = Arc::new(Mutex::new(book));
-    let me: Arc<str> = name.into();
+fn build(name: &str, stream: &str, sdk: &SdkConfig, log: File) -> anyhow::Result<Worker> {
+    let file = Arc::new(Mutex::new(log));
+    let own_name: Arc<str> = name.into();
     let mut lease = LeaseConfig::default();
     lease.expiry = EXPIRY;
     let mut retrieval = RetrievalConfig::default();
@@ -99,21 +103,21 @@ fn assemble(name: &str, stream: &str, sdk: &SdkConfig, book: File) -> anyhow::Re
         .worker_name(name)
         .records(KinesisSource::new(sdk, stream))
         .leases(DynamoLeaseStore::new(sdk, table))
-        .processor(move |_| Bookkeeper { book: Arc::clone(&book), worker: Arc::clone(&me) })
+        .processor(move |_| DeliveryLog { file: Arc::clone(&file), worker: Arc::clone(&own_name) })
         .lease_config(lease)
         .retrieval_config(retrieval)
         .build()?;
     Ok(worker)
 }
 
-/// Ready when standard input closes: the parent holds its other end.
+/// Completes when standard input closes: the parent holds its other end.
 async fn orphaned() {
-    let (gone, ready) = oneshot::channel::<()>();
-    // A thread of its own, because the runtime would wait for one of its own to end.
+    let (closed, wait) = oneshot::channel::<()>();
+    // Not a thread of the runtime, which would wait for it.
     std::thread::spawn(move || {
-        let mut nothing = [0];
-        while matches!(std::io::stdin().read(&mut nothing), Ok(1..)) {}
-        drop(gone);
+        let mut byte = [0];
+        while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
+        drop(closed);
     });
-    drop(ready.await);
+    drop(wait.await);
 }

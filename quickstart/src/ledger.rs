@@ -1,4 +1,4 @@
-//! What was put and what was delivered, record by record.
+//! All puts and deliveries, record by record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,39 +12,39 @@ use kcl_core::model::{Checkpoint, Moment, SequenceNumber, ShardId};
 
 use crate::producer::Put;
 
-/// The file in `folder` in which a worker writes down what it delivers.
-pub(crate) fn book(folder: &Path, worker: &str) -> PathBuf {
+/// Returns the path of a worker's delivery log.
+pub(crate) fn log_path(folder: &Path, worker: &str) -> PathBuf {
     folder.join(format!("{worker}.delivered"))
 }
 
-/// One delivery of one record: a line of a worker's book.
+/// One delivery of one record: a line of a worker's delivery log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Delivery {
-    /// When.
+    /// When the record was delivered.
     pub(crate) at: Moment,
-    /// By whom.
+    /// The worker that received it.
     pub(crate) worker: Arc<str>,
-    /// In which ownership of the shard: later ones have greater tokens.
+    /// The fencing token, which grows with each new owner of the shard.
     pub(crate) token: u64,
-    /// From which shard.
+    /// The record's shard.
     pub(crate) shard: ShardId,
-    /// Where in the shard.
+    /// The record's position in the shard.
     pub(crate) sequence: SequenceNumber,
-    /// Which record.
+    /// The record's number.
     pub(crate) number: u64,
-    /// Under which key it was put.
+    /// The record's partition key.
     pub(crate) key: String,
 }
 
 impl Delivery {
-    /// The line.
+    /// Returns the line.
     pub(crate) fn line(&self) -> String {
         let Self { at, worker, token, shard, sequence, number, key } = self;
         let micros = at.since(Moment::default()).as_micros();
         format!("{micros} {worker} {token} {shard} {sequence} {number} {key}\n")
     }
 
-    /// Reads a line.
+    /// Parses a line.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
         let mut word = || words.next();
@@ -60,7 +60,7 @@ impl Delivery {
     }
 }
 
-/// What is known of a shard's records.
+/// The records of a shard.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     put: BTreeSet<SequenceNumber>,
@@ -69,13 +69,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// How many records were delivered, each counted once.
+    /// Returns the number of distinct delivered records.
     pub(crate) fn delivered(&self) -> usize {
         self.delivered.len()
     }
 
-    /// For how many records it is stored that they are done.
-    pub(crate) fn saved(&self, checkpoint: Checkpoint) -> usize {
+    /// Returns the number of records up to a checkpoint.
+    pub(crate) fn checkpointed(&self, checkpoint: Checkpoint) -> usize {
         match checkpoint.position() {
             Some(position) => self.put.range(..=position.sequence).count(),
             None if checkpoint.is_shard_end() => self.put.len(),
@@ -83,13 +83,13 @@ impl Tally {
         }
     }
 
-    /// How old the oldest record is that was not delivered yet.
+    /// Returns the age of the oldest undelivered record.
     pub(crate) fn lag(&self, now: Moment) -> Duration {
         self.waiting.values().next().map_or(Duration::ZERO, |put| now.since(*put))
     }
 }
 
-/// Everything that was put and delivered.
+/// All puts and deliveries.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     folder: PathBuf,
@@ -101,7 +101,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger of the workers that write into `folder`.
+    /// Creates an empty ledger of the workers that log in `folder`.
     pub(crate) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -113,7 +113,7 @@ impl Ledger {
         }
     }
 
-    /// Enters a record that was put.
+    /// Adds a put.
     pub(crate) fn enter_put(&mut self, put: Put) {
         self.put.insert(put.number);
         let tally = self.shards.entry(put.shard).or_default();
@@ -123,7 +123,7 @@ impl Ledger {
         }
     }
 
-    /// Enters a delivery.
+    /// Adds a delivery.
     pub(crate) fn enter_delivery(&mut self, delivery: Delivery) {
         let tally = self.shards.entry(delivery.shard.clone()).or_default();
         tally.delivered.insert(delivery.sequence);
@@ -132,9 +132,9 @@ impl Ledger {
         self.deliveries.push(delivery);
     }
 
-    /// Enters what a worker wrote down since the last time.
+    /// Adds the new deliveries of a worker's log.
     pub(crate) fn read(&mut self, worker: &'static str) -> anyhow::Result<()> {
-        let mut file = match File::open(book(&self.folder, worker)) {
+        let mut file = match File::open(log_path(&self.folder, worker)) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             opened => opened?,
         };
@@ -142,49 +142,49 @@ impl Ledger {
         file.seek(SeekFrom::Start(start))?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;
-        // A line without its end is still being written.
+        // The worker is still writing a line without a line break.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         for line in text.get(..whole).unwrap_or_default().lines() {
             let delivery = Delivery::parse(line);
-            self.enter_delivery(delivery.with_context(|| format!("what is {line:?}?"))?);
+            self.enter_delivery(delivery.with_context(|| format!("not a delivery: {line:?}"))?);
         }
         self.read.insert(worker, start + u64::try_from(whole)?);
         Ok(())
     }
 
-    /// What is known of a shard's records.
+    /// Returns the records of a shard.
     pub(crate) fn shard(&self, shard: &ShardId) -> Option<&Tally> {
         self.shards.get(shard)
     }
 
-    /// How many deliveries a worker made.
+    /// Returns the number of deliveries to a worker.
     pub(crate) fn by_worker(&self, worker: &str) -> usize {
         self.by_worker.get(worker).copied().unwrap_or(0)
     }
 
-    /// The numbers of all records that were put.
+    /// Returns the numbers of all puts.
     pub(crate) const fn put(&self) -> &BTreeSet<u64> {
         &self.put
     }
 
-    /// How many deliveries there were.
+    /// Returns the number of deliveries.
     pub(crate) const fn count(&self) -> usize {
         self.deliveries.len()
     }
 
-    /// All deliveries, in the order of their times.
+    /// Returns all deliveries by time.
     pub(crate) fn deliveries(&self) -> Vec<&Delivery> {
         let mut deliveries: Vec<_> = self.deliveries.iter().collect();
         deliveries.sort_by_key(|delivery| delivery.at);
         deliveries
     }
 
-    /// Whether everything that was put was delivered.
+    /// Returns whether every put was delivered.
     pub(crate) fn is_complete(&self) -> bool {
         self.shards.values().all(|tally| tally.waiting.is_empty())
     }
 
-    /// When somebody else than `worker` first delivered from a shard after `after`.
+    /// Returns when another worker than `worker` first received a record of a shard after `after`.
     pub(crate) fn first_by_another(
         &self,
         shard: &ShardId,
@@ -197,19 +197,19 @@ impl Ledger {
         others.map(|delivery| delivery.at).min()
     }
 
-    /// When `worker` first delivered from a shard.
+    /// Returns when `worker` first received a record of a shard.
     pub(crate) fn first_by(&self, shard: &ShardId, worker: &str) -> Option<Moment> {
         let theirs = |delivery: &&Delivery| delivery.shard == *shard && *delivery.worker == *worker;
         self.deliveries.iter().filter(theirs).map(|delivery| delivery.at).min()
     }
 
-    /// When anything was first delivered from a shard.
+    /// Returns when the first record of a shard was delivered.
     pub(crate) fn first(&self, shard: &ShardId) -> Option<Moment> {
         let of = self.deliveries.iter().filter(|delivery| delivery.shard == *shard);
         of.map(|delivery| delivery.at).min()
     }
 
-    /// When anything was last delivered from a shard before `before`.
+    /// Returns when the last record of a shard before `before` was delivered.
     pub(crate) fn last_before(&self, shard: &ShardId, before: Moment) -> Option<Moment> {
         let of = self.deliveries.iter();
         let of = of.filter(|delivery| delivery.shard == *shard && delivery.at < before);
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delivery_reads_back_what_it_writes() {
+    fn delivery_round_trips() {
         let delivery = Delivery {
             at: Moment::from_origin(Duration::from_micros(12_345)),
             worker: "anna".into(),

@@ -1,13 +1,15 @@
 //! A fleet of workers shares a stream, on screen: one crashes, one joins, the stream is resharded,
-//! one is stopped, and at the end every record is accounted for.
-#![expect(clippy::print_stdout, reason = "the story is told on standard output")]
+//! one stops, and a verdict accounts for every record.
+#![expect(clippy::print_stdout, reason = "the program reports on standard output")]
 
 mod args;
 mod board;
 mod fleet;
 mod ledger;
+mod picture;
 mod producer;
 mod screen;
+mod sdk;
 mod stage;
 mod story;
 mod stream;
@@ -33,10 +35,10 @@ async fn main() -> anyhow::Result<ExitCode> {
     let place = Place::of(&args).await?;
     let stream = place.stream();
     let outcome = tokio::select! {
-        told = story::play(&args, &stream) => told,
+        played = story::play(&args, &stream) => played,
         () = interrupted() => Err(Interrupted.into()),
     };
-    // Whatever came of it, nothing is left behind.
+    // Stream and table are deleted after failures too.
     let cleaned = stream.delete().await;
     let verdict = match outcome {
         Err(error) if error.is::<Interrupted>() => {
@@ -50,7 +52,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Ready when this process is asked to stop.
+/// Completes when this process is asked to stop.
 async fn interrupted() {
     let (Ok(mut terminate), Ok(mut hang_up)) =
         (signal(SignalKind::terminate()), signal(SignalKind::hangup()))

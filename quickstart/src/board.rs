@@ -1,4 +1,4 @@
-//! Who processes what, as it is now: the lease table and the ledger, side by side.
+//! The state of the fleet: the lease table joined with the ledger.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use kcl_core::model::{Lease, LeaseKey, Moment, ShardId};
 use crate::fleet::WorkerState;
 use crate::ledger::{Ledger, Tally};
 
-/// Who processes what.
+/// The state of the fleet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Board {
-    /// The shards that have a row in the table.
+    /// The shards with a row in the table.
     pub(crate) shards: Vec<ShardRow>,
     /// The workers, in the order of their start.
     pub(crate) workers: Vec<WorkerRow>,
@@ -20,34 +20,34 @@ pub(crate) struct Board {
 /// A shard.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardRow {
-    /// Which.
+    /// Its id.
     pub(crate) id: ShardId,
-    /// The shards that it continues.
+    /// Its parents.
     pub(crate) parents: Vec<ShardId>,
     /// The worker that processes it.
     pub(crate) holder: Option<String>,
-    /// The worker that it is being handed to.
+    /// The worker that receives it in a hand-over.
     pub(crate) next: Option<String>,
-    /// How far it is.
+    /// Its phase.
     pub(crate) phase: Phase,
-    /// The heartbeat.
+    /// The heartbeat of its lease.
     pub(crate) counter: u64,
-    /// How many of its records were delivered.
+    /// The number of its delivered records.
     pub(crate) delivered: usize,
-    /// For how many of its records it is stored that they are done.
-    pub(crate) saved: usize,
-    /// How old the oldest record is that waits.
+    /// The number of its checkpointed records.
+    pub(crate) checkpointed: usize,
+    /// The age of its oldest undelivered record.
     pub(crate) lag: Duration,
 }
 
-/// How far a shard is.
+/// The phase of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Its parents are not finished.
+    /// A parent has not ended.
     Waiting,
-    /// It can be processed.
+    /// It is ready to be processed.
     Open,
-    /// All of it is processed.
+    /// All its records are processed.
     Ended,
 }
 
@@ -56,15 +56,15 @@ pub(crate) enum Phase {
 pub(crate) struct WorkerRow {
     /// Its name.
     pub(crate) name: &'static str,
-    /// What its process is doing.
+    /// The state of its process.
     pub(crate) state: WorkerState,
-    /// How many shards it processes.
+    /// The number of shards that it processes.
     pub(crate) shards: usize,
-    /// How many deliveries it made.
+    /// The number of its deliveries.
     pub(crate) delivered: usize,
 }
 
-/// A shard's short name: its number.
+/// Returns a shard's short name: its number.
 pub(crate) fn label(shard: &ShardId) -> &str {
     let digits = shard.as_str().rsplit('-').next().unwrap_or_default();
     match digits.trim_start_matches('0') {
@@ -74,7 +74,7 @@ pub(crate) fn label(shard: &ShardId) -> &str {
 }
 
 impl Board {
-    /// Puts together what is known.
+    /// Joins the leases, the processes' states and the ledger.
     pub(crate) fn new(
         leases: &[Lease],
         states: &BTreeMap<&'static str, WorkerState>,
@@ -95,18 +95,18 @@ impl Board {
         Self { workers: workers.collect(), shards }
     }
 
-    /// The shards that can be processed.
+    /// Returns the shards that are ready to be processed.
     pub(crate) fn open(&self) -> impl Iterator<Item = &ShardRow> {
         self.shards.iter().filter(|row| row.phase == Phase::Open)
     }
 
-    /// The shards that a worker processes.
+    /// Returns the shards that a worker processes.
     pub(crate) fn held_by(&self, worker: &str) -> Vec<ShardId> {
         let held = self.open().filter(|row| row.holder.as_deref() == Some(worker));
         held.map(|row| row.id.clone()).collect()
     }
 
-    /// Whether `workers`, and nobody else, share all shards evenly, and nothing is under way.
+    /// Returns whether `workers`, and no others, share all shards evenly, with no hand-over pending.
     pub(crate) fn is_shared_by(&self, workers: &[&str]) -> bool {
         let counts = workers.iter().map(|worker| self.held_by(worker).len());
         let (least, most) = (counts.clone().min(), counts.clone().max());
@@ -140,7 +140,7 @@ fn row(lease: &Lease, all: &[Lease], ledger: &Ledger, now: Moment) -> ShardRow {
         phase,
         counter: lease.counter.0,
         delivered: tally.map_or(0, Tally::delivered),
-        saved: tally.map_or(0, |tally| tally.saved(lease.checkpoint)),
+        checkpointed: tally.map_or(0, |tally| tally.checkpointed(lease.checkpoint)),
         lag: tally.map_or(Duration::ZERO, |tally| tally.lag(now)),
         id,
     }

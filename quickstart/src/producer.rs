@@ -1,4 +1,4 @@
-//! Puts records at a steady pace, and tells of each of them.
+//! Puts records at a steady rate, and reports each put.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::stream::Stream;
 
-/// How many records are put each second.
+/// The rate of puts.
 pub(crate) const RECORDS_PER_SECOND: u32 = 100;
 
-/// How many calls are under way at once. A key has one lane: its records are put one after another.
+/// The number of concurrent calls. A key has one lane, so that its records are put in order.
 const LANES: u32 = 4;
 
-/// How many records wait to be written down at most; then the producer waits.
-const TOLD_MAX: usize = 4_096;
+/// The most puts that wait to be read; the producer waits when it reaches them.
+const REPORTED_MAX: usize = 4_096;
 
-/// A record that was put.
+/// The put of a record.
 #[derive(Clone, Debug)]
 pub(crate) struct Put {
-    /// When the service said so.
+    /// When the service confirmed it.
     pub(crate) at: Moment,
-    /// Which record it is.
+    /// The record's number.
     pub(crate) number: u64,
-    /// Where the service put it.
+    /// The record's shard.
     pub(crate) shard: ShardId,
-    /// Where in the shard.
+    /// The record's position in the shard.
     pub(crate) sequence: SequenceNumber,
 }
 
@@ -38,48 +38,51 @@ pub(crate) struct Put {
 #[derive(Debug)]
 pub(crate) struct Producer {
     lanes: JoinSet<anyhow::Result<()>>,
-    told: mpsc::Receiver<Put>,
+    reported: mpsc::Receiver<Put>,
     stop: watch::Sender<bool>,
 }
 
 impl Producer {
-    /// Starts to put records under `keys` keys for each lane.
+    /// Starts putting records, with `keys` keys for each lane.
     pub(crate) fn start(stream: &Stream, keys: u32) -> Self {
-        let (tell, told) = mpsc::channel(TOLD_MAX);
+        let (report, reported) = mpsc::channel(REPORTED_MAX);
         let stop = watch::Sender::new(false);
         let mut lanes = JoinSet::new();
         for lane in 0..LANES {
-            let lane = Lane { number: lane, keys, stream: stream.clone(), tell: tell.clone() };
+            let lane = Lane { number: lane, keys, stream: stream.clone(), report: report.clone() };
             lanes.spawn(lane.run(stop.subscribe()));
         }
-        Self { lanes, told, stop }
+        Self { lanes, reported, stop }
     }
 
-    /// The records that were put since the last call.
-    pub(crate) fn news(&mut self) -> Vec<Put> {
-        std::iter::from_fn(|| self.told.try_recv().ok()).collect()
+    /// Returns the puts since the last call.
+    pub(crate) fn reported(&mut self) -> Vec<Put> {
+        std::iter::from_fn(|| self.reported.try_recv().ok()).collect()
     }
 
-    /// Asks it to stop: what is under way is put to its end.
+    /// Asks the producer to stop. Pending calls complete.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Whether it has stopped, and all is told; an error if it could not put a record.
+    /// Returns whether the producer has stopped and every put is read.
+    ///
+    /// # Errors
+    /// If a record could not be put.
     pub(crate) fn is_done(&mut self) -> anyhow::Result<bool> {
         while let Some(ended) = self.lanes.try_join_next() {
-            ended.context("the producer broke")??;
+            ended.context("the producer panicked")??;
         }
-        Ok(self.lanes.is_empty() && self.told.is_empty())
+        Ok(self.lanes.is_empty() && self.reported.is_empty())
     }
 }
 
-/// Puts every fourth record.
+/// Puts every [`LANES`]th record.
 struct Lane {
     number: u32,
     keys: u32,
     stream: Stream,
-    tell: mpsc::Sender<Put>,
+    report: mpsc::Sender<Put>,
 }
 
 impl Lane {
@@ -93,7 +96,7 @@ impl Lane {
                 _ = ticks.tick() => {}
             }
             let put = self.put(round).await?;
-            if self.tell.send(put).await.is_err() {
+            if self.report.send(put).await.is_err() {
                 break;
             }
         }
@@ -106,7 +109,7 @@ impl Lane {
         let key = format!("sensor-{}-{}", self.number, round % keys);
         let put = self.stream.kinesis().put_record().stream_name(self.stream.name());
         let put = put.partition_key(key).data(Blob::new(number.to_string()));
-        let reply = put.send().await.context("a record could not be put")?;
+        let reply = put.send().await.context("cannot put a record")?;
         Ok(Put {
             at: SystemClock.now(),
             number,
