@@ -12,6 +12,7 @@
 //! | [`fleet`] | all leases and all workers: balance, presence, how often to scan |
 //! | [`shards`] | the stream: lineage, coverage, first leases, cleanup |
 //! | [`consumer`] | the records of one shard: lifecycle, progress, failures, reading |
+//! | [`worker`] | one worker: when its periodic work is due, how it stops |
 //! | [`kpl`] | nothing: the codec of aggregated records |
 
 #![expect(
@@ -25,6 +26,7 @@ pub mod kpl;
 pub mod lease;
 pub mod model;
 pub mod shards;
+pub mod worker;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod tests {
     use kcl_dynamo::{DynamoLeaseStoreConfig, NewTable};
     use kcl_kinesis::{KinesisSourceConfig, StreamId};
     use kcl_proto::consumer::lifecycle::{Action, Event, State};
+    use kcl_proto::worker::shutdown::BOUND;
     use kcl_sim::{Fault, Scenario};
 
     fn root() -> PathBuf {
@@ -359,6 +360,26 @@ mod tests {
         }
         assert!(guides.len() >= 8, "there are more guides than {}", guides.len());
         assert!(used.iter().map(String::as_str).eq(labels), "{used:?} in {guides:?}");
+    }
+
+    #[test]
+    fn the_bound_of_a_shutdown_is_documented() {
+        let bound = format!("{} s", BOUND.as_secs());
+        let settings = ["`shutdown.drain`", "`delivery.cancel_grace`"];
+        let mut paths = all("md");
+        paths.push(root().join("kcl-core/src/worker/mod.rs"));
+        let mut count = 0;
+        for path in paths {
+            let text = fs::read_to_string(&path).expect("readable").replace("///", "");
+            let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('|')).collect();
+            let prose = lines.join(" ");
+            let names_all = |it: &&str| settings.iter().all(|setting| it.contains(setting));
+            for sentence in prose.split(". ").filter(names_all) {
+                assert!(sentence.contains(&bound), "{}: {sentence}", path.display());
+                count += 1;
+            }
+        }
+        assert!(count >= 3, "the bound is documented {count} times");
     }
 
     /// A heading as the fragment that leads to it.

@@ -1,11 +1,11 @@
 //! Starts a consumer for each newly held lease, on the application's runtime.
 
+use kcl_proto::worker::shutdown;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::data_side::consumer;
 use crate::data_side::parts::ConsumerParts;
-use crate::data_side::processor_call::LEASE_LOST_MAX;
 use crate::messages::Grant;
 use crate::report::log::shard_span;
 use crate::tasks::supervisor::{TaskEnd, Tasks};
@@ -32,7 +32,7 @@ pub(crate) async fn run(mut grants: mpsc::Receiver<Grant>, parts: ConsumerParts)
             report(consumers.ended().await);
         }
     };
-    let time = LEASE_LOST_MAX + parts.config.delivery.cancel_grace;
+    let time = shutdown::consumers_time(parts.config.delivery.cancel_grace);
     if timeout(time, rest).await.is_err() {
         let left = consumers.len();
         tracing::error!(left, "processors block their threads until the process exits");

@@ -14,6 +14,7 @@ use kcl_proto::consumer::backoff;
 use kcl_proto::consumer::progress::{AckFailure, Progress, UnfinishedBatch};
 use kcl_proto::consumer::retention_warning::Lag;
 use kcl_proto::model::{Checkpoint, Moment, Position, Timestamp};
+use kcl_proto::worker::shutdown::LEASE_LOST_TIME;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -33,9 +34,6 @@ use crate::processor::{RecordBatch, ShardContext};
 use crate::report::log::chain;
 use crate::tasks::sleep::sleep_until;
 use crate::tasks::supervisor::panic_message;
-
-/// How long `lease_lost` may run.
-pub(super) const LEASE_LOST_MAX: Duration = Duration::from_secs(10);
 
 /// Creates the processors of one ownership of one shard, and calls them.
 pub(super) struct ProcessorCall {
@@ -218,7 +216,7 @@ impl ProcessorCall {
         if let Some(Current { processor, context, .. }) = &mut self.current {
             let call = AssertUnwindSafe(async { processor.lease_lost(&context.info).await });
             // The ownership has ended: a panic or a hang changes nothing.
-            drop(timeout(LEASE_LOST_MAX, call.catch_unwind()).await);
+            drop(timeout(LEASE_LOST_TIME, call.catch_unwind()).await);
         }
     }
 

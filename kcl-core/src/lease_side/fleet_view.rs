@@ -1,4 +1,4 @@
-//! What this worker knows of the fleet, from its scans and from its own writes.
+//! What this worker knows about the fleet, from its scans and its own writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,64 +13,65 @@ use kcl_proto::shards::cleanup::CleanupWatch;
 use kcl_proto::shards::lineage;
 use kcl_proto::shards::uncovered::HoleWatch;
 
-use crate::lease_side::housekeeping::Litter;
-use crate::lease_side::shared::Side;
+use crate::lease_side::housekeeping::Obsolete;
+use crate::lease_side::shared::Shared;
 use crate::lease_side::table_scan::Table;
 use crate::report::event::Event;
 
-/// For how many scans a worker whose beat stands still counts as present, where scans are rare.
+/// For how many scans a worker counts as present while its heartbeat stands still, where scans are
+/// rare.
 const SCANS_PRESENT: u32 = 3;
 
-/// What this worker itself has to do with which leases, as [`Fleet`] tells it.
+/// The leases that concern this worker, as in [`Fleet`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Own<'a> {
+pub(super) struct OwnLeases<'a> {
     pub(super) held: &'a BTreeSet<LeaseKey>,
     pub(super) blocked: &'a BTreeSet<LeaseKey>,
     pub(super) refused: &'a BTreeSet<LeaseKey>,
     pub(super) asked: &'a BTreeSet<LeaseKey>,
 }
 
-/// What this worker knows of the fleet.
+/// What this worker knows about the fleet.
 #[derive(Debug)]
-pub(super) struct View {
-    side: Arc<Side>,
+pub(super) struct FleetView {
+    shared: Arc<Shared>,
     watch: CounterWatch,
     presence: PresenceWatch,
     leases: BTreeMap<LeaseKey, Lease>,
     listed: Option<Vec<Shard>>,
     finished: CleanupWatch,
-    holes: HoleWatch,
-    /// Leases that anybody could have taken at the last scan, and at the one before too.
+    uncovered: HoleWatch,
+    /// Leases that were free at the last scan, and those that were free at the one before too.
     free: BTreeSet<LeaseKey>,
     leftover: BTreeSet<LeaseKey>,
-    /// Workers of the same name that were told of.
-    told: BTreeSet<WorkerId>,
+    /// Live workers of the same name that were reported.
+    same_names: BTreeSet<WorkerId>,
     scan_units: f64,
     scan_every: Duration,
 }
 
-impl View {
-    pub(super) fn new(side: Arc<Side>) -> Self {
+impl FleetView {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            side,
+            shared,
             watch: CounterWatch::default(),
             presence: PresenceWatch::default(),
             leases: BTreeMap::new(),
             listed: None,
             finished: CleanupWatch::default(),
-            holes: HoleWatch::default(),
+            uncovered: HoleWatch::default(),
             free: BTreeSet::new(),
             leftover: BTreeSet::new(),
-            told: BTreeSet::new(),
+            same_names: BTreeSet::new(),
             scan_units: 1.0,
             scan_every: Duration::ZERO,
         }
     }
 
-    /// Takes in a whole scan.
+    /// Replaces everything by a new scan.
     pub(super) fn saw_table(&mut self, table: Table, now: Moment) {
         self.scan_units = table.read_units;
-        self.watch.observe_scan(&table.leases, self.side.config.lease.expiry, now);
+        self.watch.observe_scan(&table.leases, self.shared.config.lease.expiry, now);
         self.presence.observe_scan(&table.presence, now);
         self.finished.observe_scan(&table.leases, now);
         let dead = table.leases.iter().filter_map(|lease| {
@@ -89,36 +90,36 @@ impl View {
         self.leftover = self.free.intersection(&free).cloned().collect();
         self.free = free;
         let window = self.presence_window();
-        if let Some(other) = self.presence.same_name(&self.side.me, window, now)
-            && self.told.insert(other.clone())
+        if let Some(other) = self.presence.same_name(&self.shared.me, window, now)
+            && self.same_names.insert(other.clone())
         {
-            self.side.events.emit(&Event::NameShared { other });
+            self.shared.events.emit(&Event::NameShared { other });
         }
     }
 
-    /// Takes in one row that was read or written.
+    /// Replaces one row that was read or written.
     pub(super) fn saw_row(&mut self, row: Lease, now: Moment) {
-        self.watch.observe(&row, self.side.config.lease.expiry, now);
+        self.watch.observe(&row, self.shared.config.lease.expiry, now);
         self.leases.insert(row.key.clone(), row);
     }
 
-    /// Takes in that a row is gone, or is known no more.
+    /// Drops a row that is gone, or whose content is unknown.
     pub(super) fn forget(&mut self, key: &LeaseKey) {
         self.leases.remove(key);
     }
 
-    /// Takes in which shards the stream lists, and which hash keys have no lease.
-    pub(super) fn saw_shards(&mut self, listed: Vec<Shard>, holes: &[HashKeyRange]) {
+    /// Replaces the list of shards, and notes which hash keys have no lease.
+    pub(super) fn saw_shards(&mut self, listed: Vec<Shard>, uncovered: &[HashKeyRange]) {
         self.listed = Some(listed);
-        for range in self.holes.observe(holes) {
-            self.side.events.emit(&Event::HashKeysUncovered { range });
+        for range in self.uncovered.observe(uncovered) {
+            self.shared.events.emit(&Event::HashKeysUncovered { range });
         }
     }
 
-    /// What nobody needs any more.
-    pub(super) fn litter(&self, now: Moment) -> Litter {
-        let window = self.presence_window();
-        Litter { rested: self.finished.rested(now), gone: self.presence.long_gone(window, now) }
+    /// The rows that the fleet no longer needs.
+    pub(super) fn obsolete(&self, now: Moment) -> Obsolete {
+        let workers = self.presence.long_gone(self.presence_window(), now);
+        Obsolete { leases: self.finished.rested(now), workers }
     }
 
     /// The row as it was last seen.
@@ -131,24 +132,24 @@ impl View {
         self.leases.len()
     }
 
-    /// When a worker's beat last moved, or later if it may stand still for longer than an expiry.
+    /// When a worker's heartbeat last moved, or later if it may stand still for longer than an expiry.
     pub(super) fn last_moved(&self, worker: &WorkerId) -> Option<Moment> {
-        self.presence.last_moved(worker, self.side.config.lease.expiry, self.presence_window())
+        self.presence.last_moved(worker, self.shared.config.lease.expiry, self.presence_window())
     }
 
-    /// As [`last_moved`](Self::last_moved), of a worker that has just asked for a lease: it may be
-    /// too new for any scan so far.
+    /// Like [`last_moved`](Self::last_moved), for a worker that has just asked for a lease: no scan may
+    /// have shown it yet.
     pub(super) fn has_asked(&self, worker: &WorkerId, now: Moment) -> Option<Moment> {
-        let grace = self.presence_window().saturating_sub(self.side.config.lease.expiry);
+        let grace = self.presence_window().saturating_sub(self.shared.config.lease.expiry);
         self.last_moved(worker).max(Some(now + grace))
     }
 
-    /// When the next silent lease will be expired.
+    /// When the next silent lease expires.
     pub(super) fn next_expiry(&self, now: Moment) -> Option<Moment> {
         self.watch.next_expiry(now)
     }
 
-    /// The workers that are there, this one included.
+    /// The workers that are present, this one included.
     pub(super) fn present(&mut self, now: Moment) -> BTreeSet<WorkerId> {
         let silenced = self
             .leases
@@ -158,27 +159,28 @@ impl View {
             .collect();
         let window = self.presence_window();
         let mut present = self.presence.present(window, &silenced, now);
-        present.insert(self.side.me.clone());
+        present.insert(self.shared.me.clone());
         present
     }
 
     /// The pause until the next scan.
     pub(super) fn scan_pause(&mut self, now: Moment) -> Duration {
-        // Whoever shares the budget moves. Rows that crashed workers left must not make scans rare.
+        // Only workers whose heartbeat moves share the scan budget: rows left by crashed workers must
+        // not slow scans down.
         let present = self.present(now);
         let sharing =
-            |worker: &&WorkerId| **worker == self.side.me || self.presence.has_moved(worker);
+            |worker: &&WorkerId| **worker == self.shared.me || self.presence.has_moved(worker);
         let workers = present.iter().filter(sharing).count();
-        let budget = self.side.config.lease.scan_units;
-        let chance = self.side.chance.draw();
+        let budget = self.shared.config.lease.scan_units;
+        let chance = self.shared.chance.draw();
         self.scan_every = scan_interval::pause(workers, self.scan_units, budget, chance);
         self.scan_every
     }
 
-    /// What to take and what to ask for.
+    /// Plans what to take and what to ask for.
     pub(super) fn plan(
         &mut self,
-        Own { held, blocked, refused, asked }: Own<'_>,
+        OwnLeases { held, blocked, refused, asked }: OwnLeases<'_>,
         now: Moment,
     ) -> BalancePlan {
         let present = self.present(now);
@@ -189,7 +191,7 @@ impl View {
             .filter_map(|lease| Some((lease.key.clone(), self.watch.silent_for(&lease.key, now)?)))
             .collect();
         let fleet = Fleet {
-            me: &self.side.me,
+            me: &self.shared.me,
             leases: &self.leases,
             workable: &lineage::workable(&self.leases, self.listed.as_deref()),
             expired: &expired,
@@ -201,14 +203,15 @@ impl View {
             leftover: &self.leftover,
         };
         let limits = Limits {
-            leases_max: self.side.config.lease.leases_max,
-            hand_overs_max: self.side.config.lease.hand_overs_max,
+            leases_max: self.shared.config.lease.leases_max,
+            hand_overs_max: self.shared.config.lease.hand_overs_max,
         };
         balance::plan(&fleet, &limits)
     }
 
-    /// How long a beat may stand still: where scans are rarer than an expiry, it is seen that rarely.
+    /// How long the heartbeat of a present worker may stand still. Where scans are rarer than an expiry,
+    /// its movement is seen as rarely.
     fn presence_window(&self) -> Duration {
-        self.side.config.lease.expiry.max(self.scan_every * SCANS_PRESENT)
+        self.shared.config.lease.expiry.max(self.scan_every * SCANS_PRESENT)
     }
 }

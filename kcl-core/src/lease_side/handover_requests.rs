@@ -1,110 +1,115 @@
-//! What this worker has asked others for: the requests that are open, and those that came to nothing.
+//! This worker's requests for leases of other workers.
+//!
+//! Each open request is one job. It carries out the effects of the state machine
+//! [`Asking`](kcl_proto::lease::request::Asking) and returns their outcomes to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::sync::Arc;
 
 use kcl_proto::fleet::balance::Ask;
 use kcl_proto::fleet::cooldown::Cooldowns;
-use kcl_proto::lease::request::AskEnd;
-use kcl_proto::model::{Lease, LeaseKey, Moment};
+use kcl_proto::lease::request::{AskEnd, Asking, AskingEffect, AskingInput};
+use kcl_proto::lease::write::LeaseWrite;
+use kcl_proto::model::{LeaseKey, Moment, WorkerId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::lease_side::asker;
-use crate::lease_side::holder::FromHolder;
-use crate::lease_side::shared::Side;
+use crate::backend::LeaseStoreError;
+use crate::lease_side::holder::ToMainLoop;
+use crate::lease_side::shared::Shared;
 use crate::report::event::Event;
-
-/// An open request for another worker's lease.
-#[derive(Clone, Debug, Default)]
-struct Request {
-    /// Leave nothing of it behind, then end.
-    stop: CancellationToken,
-    /// End at once.
-    abandon: CancellationToken,
-}
+use crate::tasks::sleep::sleep_until;
 
 /// The requests of this worker.
 #[derive(Debug)]
-pub(super) struct Requests {
-    side: Arc<Side>,
-    scanner: mpsc::Sender<FromHolder>,
-    open: BTreeMap<LeaseKey, Request>,
+pub(super) struct HandoverRequests {
+    shared: Arc<Shared>,
+    main_loop: mpsc::Sender<ToMainLoop>,
+    open: BTreeMap<LeaseKey, Cancel>,
     refused: Cooldowns,
 }
 
-impl Requests {
-    /// No request yet. `scanner` gets each row that is read.
-    pub(super) fn new(side: Arc<Side>, scanner: mpsc::Sender<FromHolder>) -> Self {
-        Self { side, scanner, open: BTreeMap::new(), refused: Cooldowns::default() }
+/// The two ways to end an open request early.
+#[derive(Clone, Debug, Default)]
+struct Cancel {
+    /// Removes the request from the row first.
+    withdraw: CancellationToken,
+    /// Leaves the row as it is.
+    abandon: CancellationToken,
+}
+
+impl HandoverRequests {
+    /// An empty set of requests. `main_loop` receives each row that a request reads.
+    pub(super) fn new(shared: Arc<Shared>, main_loop: mpsc::Sender<ToMainLoop>) -> Self {
+        Self { shared, main_loop, open: BTreeMap::new(), refused: Cooldowns::default() }
     }
 
-    /// Asks for a lease, unless that is under way. Its end is to be [told](Self::ended).
-    pub(super) fn ask(
+    /// Returns the job of a new request, or `None` if one for that lease is open. Pass the job's
+    /// outcome to [`ended`](Self::ended).
+    pub(super) fn begin(
         &mut self,
         Ask { key, owner }: Ask,
     ) -> Option<impl Future<Output = (LeaseKey, AskEnd)> + Send + 'static> {
-        let request = Request::default();
-        let Request { stop, abandon } = request.clone();
-        if self.open.insert(key.clone(), request).is_some() {
+        let cancel = Cancel::default();
+        let Cancel { withdraw, abandon } = cancel.clone();
+        if self.open.insert(key.clone(), cancel).is_some() {
             return None;
         }
-        let (side, scanner) = (Arc::clone(&self.side), self.scanner.clone());
+        let (shared, main_loop) = (Arc::clone(&self.shared), self.main_loop.clone());
         Some(async move {
-            let saw = |row: &Lease| {
-                // A row that finds no room is read again soon.
-                drop(scanner.try_send(FromHolder::Saw { row: Box::new(row.clone()) }));
-            };
-            let asking = asker::run(side, (key.clone(), owner), stop, saw);
+            let now = shared.clock.now();
+            let target = (key.clone(), owner.clone());
+            let (asking, first) =
+                Asking::new(shared.me.clone(), target, shared.write_numbers(), now);
+            let request = Request { shared, main_loop, asking, owner, withdraw, failure: None };
             tokio::select! {
                 biased;
                 () = abandon.cancelled() => (key, AskEnd::Withdrawn),
-                end = asking => (key, end),
+                end = request.run(first) => (key, end),
             }
         })
     }
 
-    /// A request has ended. One that came to nothing is not made again for an expiry; should the lease
-    /// become free, it may be taken.
+    /// Notes that a request has ended. A refused one is not repeated for an expiry; the lease may
+    /// still be taken if it becomes free.
     pub(super) fn ended(&mut self, key: &LeaseKey, end: &AskEnd, now: Moment) {
         self.open.remove(key);
         if let AskEnd::Refused(reason) = end {
-            self.refused.begin(key.clone(), now + self.side.config.lease.expiry);
-            self.side.events.emit(&Event::HandOverEnded { key: key.clone(), reason });
+            self.refused.begin(key.clone(), now + self.shared.config.lease.expiry);
+            self.shared.events.emit(&Event::HandOverEnded { key: key.clone(), reason });
         }
     }
 
-    /// Ends a request for a lease whose owner died: from here on the take alone counts.
+    /// Ends the request for a lease whose owner died: the take replaces it.
     pub(super) fn abandon(&self, key: &LeaseKey) {
-        if let Some(request) = self.open.get(key) {
-            request.abandon.cancel();
+        if let Some(cancel) = self.open.get(key) {
+            cancel.abandon.cancel();
         }
     }
 
-    /// Ends all requests, and leaves nothing of them behind.
-    pub(super) fn stop(&self) {
-        for request in self.open.values() {
-            request.stop.cancel();
+    /// Withdraws every request.
+    pub(super) fn withdraw_all(&self) {
+        for cancel in self.open.values() {
+            cancel.withdraw.cancel();
         }
     }
 
-    /// What is asked for.
+    /// The leases of open requests.
     pub(super) fn open(&self) -> BTreeSet<LeaseKey> {
         self.open.keys().cloned().collect()
     }
 
-    /// What was asked for in vain, and is not asked for now.
+    /// The leases whose owners refused, for as long as no new request is due.
     pub(super) fn refused(&self, now: Moment) -> BTreeSet<LeaseKey> {
         self.refused.keys(now)
     }
 
-    /// When something may be asked for again.
+    /// When a refused lease may be requested again.
     pub(super) fn next_chance(&self, now: Moment) -> Option<Moment> {
         self.refused.next_end(now)
     }
 
-    /// Forgets what was long ago.
+    /// Drops refusals that have expired.
     pub(super) fn prune(&mut self, now: Moment) {
         self.refused.prune(now);
     }
@@ -112,5 +117,85 @@ impl Requests {
     /// Whether no request is open.
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+}
+
+/// The job of one request.
+struct Request {
+    shared: Arc<Shared>,
+    main_loop: mpsc::Sender<ToMainLoop>,
+    asking: Asking,
+    owner: WorkerId,
+    withdraw: CancellationToken,
+    /// The call that failed last, until it is reported.
+    failure: Option<CallFailure>,
+}
+
+struct CallFailure {
+    doing: &'static str,
+    error: LeaseStoreError,
+}
+
+impl Request {
+    /// Runs the request until it ends.
+    async fn run(mut self, first: AskingEffect) -> AskEnd {
+        let mut next = Some(first);
+        let mut is_stopping = false;
+        loop {
+            let input = match next.take() {
+                Some(AskingEffect::Ended(end)) => return end,
+                Some(AskingEffect::Begun) => {
+                    let (key, owner) = (self.asking.key().clone(), self.owner.clone());
+                    self.shared.events.emit(&Event::HandOverBegun { key, owner });
+                    continue;
+                }
+                Some(AskingEffect::Read) => self.read().await,
+                Some(AskingEffect::Write(write)) => self.write(&write).await,
+                None => tokio::select! {
+                    biased;
+                    () = self.withdraw.cancelled(), if !is_stopping => {
+                        is_stopping = true;
+                        AskingInput::Stop
+                    }
+                    () = sleep_until(&*self.shared.clock, self.asking.wake_at()) => AskingInput::Tick,
+                },
+            };
+            let now = self.shared.clock.now();
+            if !is_stopping && self.withdraw.is_cancelled() {
+                is_stopping = true;
+                drop(self.asking.on(AskingInput::Stop, now));
+            }
+            next = self.asking.on(input, now);
+            if let Some(CallFailure { doing, error }) = self.failure.take() {
+                let retry_in = next.is_none().then(|| self.asking.wake_at() - now);
+                self.shared.events.call_failed(doing, &error, retry_in);
+            }
+        }
+    }
+
+    async fn write(&mut self, write: &LeaseWrite) -> AskingInput {
+        match self.shared.store.write(write).await {
+            Ok(outcome) => AskingInput::Answered(outcome),
+            Err(error) => {
+                self.failure = Some(CallFailure { doing: "ask for a lease", error });
+                AskingInput::Unanswered
+            }
+        }
+    }
+
+    async fn read(&mut self) -> AskingInput {
+        match self.shared.store.get(self.asking.key()).await {
+            Ok(row) => {
+                if let Some(row) = row.clone() {
+                    // A row that finds no room is read again soon.
+                    drop(self.main_loop.try_send(ToMainLoop::RowRead { row: Box::new(row) }));
+                }
+                AskingInput::Read(row)
+            }
+            Err(error) => {
+                self.failure = Some(CallFailure { doing: "read a lease", error });
+                AskingInput::Unread
+            }
+        }
     }
 }

@@ -1,110 +1,87 @@
-//! The holders of this worker's leases, as the scanner knows them.
+//! The leases that this worker holds, and those whose consumers still exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::future::BoxFuture;
-use kcl_proto::consumer::retention_warning::{Lag, RiskWatch};
-use kcl_proto::consumer::slow_call::SlowWatch;
 use kcl_proto::lease::holding::{Holding, HoldingTimes, StoreEvery};
-use kcl_proto::model::{Lease, LeaseKey, Moment, StreamStart, WorkerId};
+use kcl_proto::model::{Lease, LeaseKey, Moment, WorkerId};
 use tokio::sync::{mpsc, watch};
 
-use crate::lease_side::fleet_view::View;
-use crate::lease_side::holder::{FromHolder, Holder, HolderParts, TO_HOLDER_MAX, ToHolder};
-use crate::lease_side::shared::Side;
-use crate::messages::{Calling, Grant, Vitals};
-use crate::report::event::Event;
-use crate::report::event::{HeldShard, SlowCall};
+use crate::lease_side::consumer_watch::{ConsumerHealth, ConsumerWatch};
+use crate::lease_side::fleet_view::FleetView;
+use crate::lease_side::holder::{HINTS_MAX, Hint, Holder, HolderChannels, ToMainLoop};
+use crate::lease_side::shared::Shared;
+use crate::lease_side::startup_checks::StreamFacts;
+use crate::messages::Grant;
+use crate::report::event::HeldShard;
 use crate::report::log::shard_span;
 use crate::tasks::supervisor::{TaskEnd, Tasks};
 
-/// How long a shard that came to be held may take until its first read tells how far it is behind.
-const FIRST_READ_TIME: Duration = Duration::from_mins(1);
-
-/// A lease that this worker holds, or whose consumer is still here.
+/// A lease that this worker holds, or whose consumer still exists.
 #[derive(Debug)]
 struct Held {
-    to_holder: mpsc::Sender<ToHolder>,
+    hints: mpsc::Sender<Hint>,
+    /// When batches in hand are cancelled, once the worker stops. A channel of its own: the receivers
+    /// of one channel would wake in random order, and a run could not be replayed.
+    stop: watch::Sender<Option<Moment>>,
+    /// The worker that asks for the lease.
     next: Option<WorkerId>,
-    vitals: watch::Receiver<Vitals>,
-    slow: SlowWatch,
-    risk: RiskWatch,
-    /// When it came to be held.
-    since: Moment,
-    /// How far the shard may be behind if it is never read: as long as nobody was at its end.
-    unread: Option<Lag>,
+    consumer: ConsumerWatch,
     has_ended: bool,
 }
 
-/// The holders of this worker's leases.
+/// The leases of this worker, and the tasks of their holders.
 #[derive(Debug)]
-pub(super) struct Holders {
-    side: Arc<Side>,
-    start: Arc<StreamStart>,
-    retention: Duration,
-    scanner: mpsc::Sender<FromHolder>,
+pub(super) struct HeldLeases {
+    shared: Arc<Shared>,
+    stream: StreamFacts,
+    main_loop: mpsc::Sender<ToMainLoop>,
     held: BTreeMap<LeaseKey, Held>,
     tasks: Tasks,
 }
 
-impl Holders {
-    /// No holder yet. `scanner` is where they report.
+impl HeldLeases {
+    /// No lease yet. Holders report to `main_loop`.
     pub(super) fn new(
-        side: Arc<Side>,
-        (start, retention): (StreamStart, Duration),
-        scanner: mpsc::Sender<FromHolder>,
+        shared: Arc<Shared>,
+        stream: StreamFacts,
+        main_loop: mpsc::Sender<ToMainLoop>,
     ) -> Self {
-        let (held, tasks) = (BTreeMap::new(), Tasks::default());
-        Self { side, start: Arc::new(start), retention, scanner, held, tasks }
+        Self { shared, stream, main_loop, held: BTreeMap::new(), tasks: Tasks::default() }
     }
 
-    /// Starts the holder of a lease whose take was first sent at `sent`. Without a consumer for the
-    /// grant, it releases the lease.
+    /// Starts the holder of a lease whose take was first sent at `sent`. The holder releases the lease
+    /// if the grant is dropped.
     pub(super) fn hold(&mut self, row: Lease, sent: Moment) -> Grant {
         let key = row.key.clone();
-        let lease = &self.side.config.lease;
+        let lease = &self.shared.config.lease;
         let times = HoldingTimes {
             expiry: lease.expiry,
             renew_every: lease.renewal(),
             hand_over: lease.hand_over,
-            store_every: StoreEvery::of(self.side.config.delivery.checkpoints),
+            store_every: StoreEvery::of(self.shared.config.delivery.checkpoints),
         };
-        let numbers = self.side.write_numbers();
-        let holding = Holding::new(self.side.me.clone(), times, numbers, (row, sent));
-        let (to_holder, inbox) = mpsc::channel(TO_HOLDER_MAX);
-        let parts = HolderParts {
-            me: self.side.me.clone(),
-            store: Arc::clone(&self.side.store),
-            clock: Arc::clone(&self.side.clock),
-            events: self.side.events.clone(),
-            scanner: self.scanner.clone(),
-            stream: self.start.stream.clone(),
-            start: Arc::clone(&self.start),
-            retention: self.retention,
-        };
-        let (holder, grant) = Holder::new(parts, holding, self.side.write_numbers(), inbox);
-        let span = shard_span(&self.start.stream, &key.shard());
+        let numbers = self.shared.write_numbers();
+        let holding = Holding::new(self.shared.me.clone(), times, numbers, (row, sent));
+        let (hints, inbox) = mpsc::channel(HINTS_MAX);
+        let (stop, stops) = watch::channel(None);
+        let main_loop = self.main_loop.clone();
+        let channels = HolderChannels { hints: inbox, stop: stops, main_loop };
+        let (holder, grant) =
+            Holder::new(Arc::clone(&self.shared), channels, holding, &self.stream);
+        let span = shard_span(&grant.stream, &key.shard());
         self.tasks.spawn("holder", span, holder.run());
-        let vitals = grant.vitals.subscribe();
-        let (slow, risk) = (SlowWatch::default(), RiskWatch::default());
-        let since = self.side.clock.now();
-        let time_of_day = self.side.clock.time_of_day();
-        let behind = grant.lease.caught_up_at.map(|at| time_of_day.since(at));
-        let unread = behind.map(|behind| Lag { behind, seen: since });
-        let next = None;
-        let held = Held { to_holder, next, vitals, slow, risk, since, unread, has_ended: false };
-        self.held.insert(key, held);
+        let consumer = ConsumerWatch::new(&grant, &self.shared);
+        self.held.insert(key, Held { hints, stop, next: None, consumer, has_ended: false });
         grant
     }
 
-    /// Whether the lease is held, or its consumer is still here.
+    /// Whether the lease is held, or its consumer still exists.
     pub(super) fn contains(&self, key: &LeaseKey) -> bool {
         self.held.contains_key(key)
     }
 
-    /// Whether nothing is held, and no consumer is here.
+    /// Whether no lease is held, and no consumer exists.
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
@@ -115,83 +92,62 @@ impl Holders {
         held.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Looks how the consumers of the held leases are doing, and tells of calls that do not end.
-    pub(super) fn look(&mut self, view: &View, now: Moment) -> Vec<HeldShard> {
-        let slow_after = self.side.config.delivery.slow_after;
-        let mut shards = Vec::new();
-        for (key, held) in self.held.iter_mut().filter(|(_, held)| !held.has_ended) {
-            let vitals = *held.vitals.borrow();
-            let call = vitals.longest();
-            let unread = held.unread.filter(|_| now.since(held.since) >= FIRST_READ_TIME);
-            let age = vitals.oldest().or(unread).map(|lag| lag.age(now));
-            if let Some(age) = held.risk.observe(age, self.retention, now) {
-                let (shard, retention) = (key.shard(), self.retention);
-                self.side.events.emit(&Event::DataAtRisk { shard, age, retention });
-            }
-            let taken = held.slow.observe(call.map(|call| call.since), slow_after, now);
-            if let (Some(taken), Some(Calling { name, .. })) = (taken, call) {
-                let shard = key.shard();
-                self.side.events.emit(&Event::ProcessorSlow { shard, call: name, taken });
-            }
-            let slow = held.slow.reported().zip(call);
-            shards.push(HeldShard {
-                key: key.clone(),
-                checkpoint: view.row(key).map(|row| row.checkpoint),
-                behind_latest: vitals.behind(now),
-                slow: slow.map(|(taken, call)| SlowCall { call: call.name, taken }),
-            });
-        }
-        shards
-    }
-
-    /// The leases that are held no longer, whose consumers are still here.
+    /// The leases that are no longer held, and whose consumers still exist.
     pub(super) fn lingering(&self) -> impl Iterator<Item = &LeaseKey> {
         self.held.iter().filter(|(_, held)| held.has_ended).map(|(key, _)| key)
     }
 
-    /// Somebody asks for a lease.
+    /// Returns how the consumers of the held leases are doing. Emits the events that are due.
+    pub(super) fn observe(&mut self, fleet: &FleetView, now: Moment) -> Vec<HeldShard> {
+        let held = self.held.iter_mut().filter(|(_, held)| !held.has_ended);
+        held.map(|(key, held)| {
+            let ConsumerHealth { behind_latest, slow } =
+                held.consumer.observe(key, &self.shared, now);
+            let checkpoint = fleet.row(key).map(|row| row.checkpoint);
+            HeldShard { key: key.clone(), checkpoint, behind_latest, slow }
+        })
+        .collect()
+    }
+
+    /// Notes that the worker `next` asks for a lease.
     pub(super) fn asked(&mut self, key: &LeaseKey, next: WorkerId, moved_at: Option<Moment>) {
         if let Some(held) = self.held.get_mut(key) {
             held.next = Some(next);
-            drop(held.to_holder.try_send(ToHolder::NextOwnerMoved(moved_at)));
+            drop(held.hints.try_send(Hint::NextOwnerMoved(moved_at)));
         }
     }
 
-    /// A lease is held no longer.
+    /// Notes that a lease is no longer held.
     pub(super) fn ended(&mut self, key: &LeaseKey) {
         if let Some(held) = self.held.get_mut(key) {
             held.has_ended = true;
         }
     }
 
-    /// A lease's consumer is gone too.
+    /// Notes that a lease's consumer is gone too.
     pub(super) fn gone(&mut self, key: &LeaseKey) {
         self.held.remove(key);
     }
 
-    /// Tells the holders what a scan showed. One that has no room for a hint gets the next one.
-    pub(super) fn hint(&self, view: &View) {
+    /// Passes on to the holders what a scan showed.
+    pub(super) fn hint(&self, fleet: &FleetView) {
         for (key, held) in &self.held {
-            let Some(row) = view.row(key) else { continue };
-            if row.checkpoint_owner.as_ref() == Some(&self.side.me) {
-                drop(held.to_holder.try_send(ToHolder::HandOverHinted));
+            let Some(row) = fleet.row(key) else { continue };
+            if row.checkpoint_owner.as_ref() == Some(&self.shared.me) {
+                drop(held.hints.try_send(Hint::HandOver));
             }
             if let Some(next) = &held.next {
-                let moved_at = view.last_moved(next);
-                drop(held.to_holder.try_send(ToHolder::NextOwnerMoved(moved_at)));
+                let moved_at = fleet.last_moved(next);
+                drop(held.hints.try_send(Hint::NextOwnerMoved(moved_at)));
             }
         }
     }
 
-    /// Tells every holder to let go until then.
-    pub(super) fn stop(&self, until: Moment) -> Vec<BoxFuture<'static, ()>> {
-        let tell = |held: &Held| -> BoxFuture<'static, ()> {
-            let to_holder = held.to_holder.clone();
-            Box::pin(async move {
-                drop(to_holder.send(ToHolder::Stop { until }).await); // Gone ones need no word.
-            })
-        };
-        self.held.values().map(tell).collect()
+    /// Has every holder drain its consumer until `until`, then release its lease.
+    pub(super) fn stop(&self, until: Moment) {
+        for held in self.held.values() {
+            held.stop.send_replace(Some(until));
+        }
     }
 
     /// Waits for a holder's task to end.

@@ -1,207 +1,132 @@
-//! Runs [`decide::holding`](kcl_proto::lease::holding) for one lease, on the lease side.
+//! Runs the state machine [`Holding`] for one lease.
 //!
-//! One task for each held lease: it carries out the effects, and feeds what came of them, what the
-//! consumer says and what the scanner knows back in. It ends when the lease is no longer held *and*
-//! the consumer is gone, so that nobody here takes a lease whose former consumer still exists.
+//! One task for each held lease: it carries out the effects of the machine, and returns their
+//! outcomes, the consumer's messages and the main loop's hints to it. It ends when the lease is no
+//! longer held *and* the consumer is gone, so that this worker takes no lease whose former consumer
+//! still exists.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt};
-use kcl_proto::consumer::progress::Done;
 use kcl_proto::lease::holding::{Holding, HoldingEffect, HoldingInput};
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
 use kcl_proto::lease::write_numbers::WriteNumbers;
 use kcl_proto::model::{
-    Checkpoint, ChildShard, Conditional, Lease, LeaseEnd, LeaseKey, Moment, NewLease, StreamName,
-    StreamStart, WorkerId,
+    ChildShard, Conditional, Lease, LeaseEnd, LeaseKey, Moment, NewLease, WorkerId,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use crate::backend::Clock;
-use crate::backend::{LeaseStore, LeaseStoreError};
-use crate::messages::{FROM_CONSUMER_MAX, FromConsumer, Grant, Order, Vitals};
-use crate::report::error::CheckpointError;
+use crate::lease_side::consumer_link::ConsumerLink;
+use crate::lease_side::jobs::Jobs;
+use crate::lease_side::shared::Shared;
+use crate::lease_side::startup_checks::StreamFacts;
+use crate::messages::Grant;
 use crate::report::event::Event;
-use crate::report::log::{Events, chain};
 use crate::tasks::sleep::sleep_until;
 
-/// How many messages the scanner leaves for a holder before it waits.
-pub(super) const TO_HOLDER_MAX: usize = 16;
+/// How many hints wait for a holder at most. One that finds no room is dropped: the next scan
+/// repeats it.
+pub(super) const HINTS_MAX: usize = 16;
 
-/// What the scanner tells a holder.
+/// The pause before a failed create is sent again. A stop or a hand-over ends the attempts.
+const CREATE_RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// What a scan shows about a held lease.
 #[derive(Debug)]
-pub(super) enum ToHolder {
-    /// A scan shows that somebody asks for the lease.
-    HandOverHinted,
+pub(super) enum Hint {
+    /// A worker asks for the lease.
+    HandOver,
     /// When the next owner's presence last moved.
     NextOwnerMoved(Option<Moment>),
-    /// The worker shuts down.
-    Stop {
-        /// When batches in hand are cancelled.
-        until: Moment,
-    },
 }
 
-/// What a holder tells the scanner.
+/// A message of a holder or a request to the main loop.
 #[derive(Debug)]
-pub(super) enum FromHolder {
-    /// Somebody asks for the lease.
-    Asked { key: LeaseKey, next: WorkerId },
-    /// The lease is held no longer. Its consumer may still be there.
-    Ended { key: LeaseKey, how: LeaseEnd, row: Box<Lease> },
+pub(super) enum ToMainLoop {
+    /// A worker asks for the lease.
+    HandOverAsked { key: LeaseKey, next: WorkerId },
+    /// The lease is no longer held. Its consumer may still exist.
+    LeaseEnded { key: LeaseKey, how: LeaseEnd, row: Box<Lease> },
     /// The consumer is gone too.
-    Gone { key: LeaseKey },
-    /// A row was read while asking for it.
-    Saw { row: Box<Lease> },
+    ConsumerGone { key: LeaseKey },
+    /// A request read this row.
+    RowRead { row: Box<Lease> },
 }
 
-/// What every holder of a worker needs.
-#[derive(Clone, Debug)]
-pub(super) struct HolderParts {
-    pub(super) me: WorkerId,
-    pub(super) store: Arc<dyn LeaseStore>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) events: Events,
-    pub(super) scanner: mpsc::Sender<FromHolder>,
-    pub(super) stream: StreamName,
-    pub(super) start: Arc<StreamStart>,
-    pub(super) retention: Duration,
+/// The channels between a holder and the main loop.
+#[derive(Debug)]
+pub(super) struct HolderChannels {
+    pub(super) hints: mpsc::Receiver<Hint>,
+    /// When batches in hand are cancelled, once the worker stops.
+    pub(super) stop: watch::Receiver<Option<Moment>>,
+    pub(super) main_loop: mpsc::Sender<ToMainLoop>,
 }
 
 /// The task of one held lease.
+#[derive(Debug)]
 pub(super) struct Holder {
-    parts: HolderParts,
+    shared: Arc<Shared>,
+    channels: HolderChannels,
     holding: Holding,
     child_numbers: WriteNumbers,
-    inbox: mpsc::Receiver<ToHolder>,
-    from_consumer: mpsc::Receiver<FromConsumer>,
-    progress: watch::Receiver<Done>,
-    deadline: watch::Sender<Moment>,
-    order: watch::Sender<Order>,
-    consumer_gone: oneshot::Receiver<()>,
-    waiting: Vec<(Checkpoint, oneshot::Sender<Result<(), CheckpointError>>)>,
-    preparing: Vec<oneshot::Sender<()>>,
-    calls: FuturesUnordered<BoxFuture<'static, HoldingInput>>,
-    ended: bool,
-    /// Whether the consumer said its last word, or is known to be gone.
-    is_quiet: bool,
+    consumer: ConsumerLink,
+    calls: Jobs<HoldingInput>,
+    has_ended: bool,
 }
 
 impl Holder {
-    /// The holder of a lease that was just taken, and what its consumer needs.
+    /// Returns the holder of a lease that was just taken, and the grant for its consumer.
     pub(super) fn new(
-        parts: HolderParts,
+        shared: Arc<Shared>,
+        channels: HolderChannels,
         holding: Holding,
-        child_numbers: WriteNumbers,
-        inbox: mpsc::Receiver<ToHolder>,
+        stream: &StreamFacts,
     ) -> (Self, Grant) {
-        let (to_holder, from_consumer) = mpsc::channel(FROM_CONSUMER_MAX);
-        let (progress, done) = watch::channel(Done::default());
-        let (deadline, deadline_seen) = watch::channel(holding.deadline());
-        let (order, orders) = watch::channel(Order::Run);
-        let (alive, consumer_gone) = oneshot::channel();
-        let grant = Grant {
-            stream: parts.stream.clone(),
-            start: Arc::clone(&parts.start),
-            retention: parts.retention,
-            lease: holding.row().clone(),
-            token: holding.row().counter,
-            deadline: deadline_seen,
-            order: orders,
-            progress,
-            vitals: watch::Sender::new(Vitals::default()),
-            holder: to_holder,
-            alive,
-        };
-        let holder = Self {
-            parts,
-            holding,
-            child_numbers,
-            inbox,
-            from_consumer,
-            progress: done,
-            deadline,
-            order,
-            consumer_gone,
-            waiting: Vec::new(),
-            preparing: Vec::new(),
-            calls: FuturesUnordered::new(),
-            ended: false,
-            is_quiet: false,
-        };
-        (holder, grant)
+        let child_numbers = shared.write_numbers();
+        let (consumer, grant) = ConsumerLink::new(&holding, stream);
+        let (calls, has_ended) = (Jobs::new(), false);
+        (Self { shared, channels, holding, child_numbers, consumer, calls, has_ended }, grant)
     }
 
-    /// Holds the lease until it ends, then waits for the consumer to be gone.
+    /// Holds the lease until it ends, then waits until the consumer is gone.
     pub(super) async fn run(mut self) {
-        while !self.ended {
+        while !self.has_ended {
             let input = self.next_input().await;
-            self.take_in(input).await;
+            self.handle(input).await;
         }
-        self.waiting.clear();
-        self.preparing.clear();
-        self.from_consumer.close();
-        if !self.is_quiet {
-            drop((&mut self.consumer_gone).await); // An error says the same: it is gone.
-        }
+        self.consumer.close().await;
         let key = self.holding.row().key.clone();
-        drop(self.parts.scanner.send(FromHolder::Gone { key }).await);
+        drop(self.channels.main_loop.send(ToMainLoop::ConsumerGone { key }).await);
     }
 
     async fn next_input(&mut self) -> HoldingInput {
-        let wake = sleep_until(&*self.parts.clock, self.holding.wake_at());
+        let wake = sleep_until(&*self.shared.clock, self.holding.wake_at());
         tokio::select! {
             biased;
-            Some(input) = self.calls.next(), if !self.calls.is_empty() => input,
-            Some(message) = self.inbox.recv() => match message {
-                ToHolder::HandOverHinted => HoldingInput::HandOverHinted,
-                ToHolder::NextOwnerMoved(moved_at) => HoldingInput::NextOwnerMoved(moved_at),
-                ToHolder::Stop { until } => HoldingInput::Stop { until },
+            input = self.calls.next() => input,
+            Some(hint) = self.channels.hints.recv() => match hint {
+                Hint::HandOver => HoldingInput::HandOverHinted,
+                Hint::NextOwnerMoved(moved_at) => HoldingInput::NextOwnerMoved(moved_at),
             },
-            Some(message) = self.from_consumer.recv() => self.heard(message),
-            Ok(()) = self.progress.changed() => self.newest_progress(),
-            _ = &mut self.consumer_gone, if !self.is_quiet => {
-                self.is_quiet = true;
-                HoldingInput::GaveUp
+            Ok(()) = self.channels.stop.changed() => {
+                let until = *self.channels.stop.borrow_and_update();
+                until.map_or(HoldingInput::Tick, |until| HoldingInput::Stop { until })
             }
+            input = self.consumer.next() => input,
             () = wake => HoldingInput::Tick,
         }
     }
 
-    fn heard(&mut self, message: FromConsumer) -> HoldingInput {
-        match message {
-            FromConsumer::Checkpoint { checkpoint, reply } => {
-                self.waiting.push((checkpoint, reply));
-                HoldingInput::Checkpoint(checkpoint)
-            }
-            FromConsumer::Prepare { pending, reply } => {
-                self.preparing.push(reply);
-                HoldingInput::Prepare(pending)
-            }
-            FromConsumer::ShardEnded { children } => HoldingInput::ShardEnded(children),
-            FromConsumer::Drained => HoldingInput::Drained,
-            FromConsumer::Failed => HoldingInput::GaveUp,
-        }
-    }
-
-    fn newest_progress(&mut self) -> HoldingInput {
-        let done = *self.progress.borrow_and_update();
-        HoldingInput::Progress(done)
-    }
-
-    async fn take_in(&mut self, input: HoldingInput) {
-        let now = self.parts.clock.now();
+    async fn handle(&mut self, input: HoldingInput) {
+        let now = self.shared.clock.now();
         let mut effects = Vec::new();
-        let says_it_is_done = matches!(
+        let is_last = matches!(
             input,
             HoldingInput::Drained | HoldingInput::GaveUp | HoldingInput::ShardEnded(_)
         );
-        if says_it_is_done {
-            // What it did last stands in the watch, and may not have been looked at yet.
-            let progress = self.newest_progress();
-            effects.extend(self.holding.on(progress, now));
+        if is_last {
+            // The consumer publishes its progress before it ends; the machine must know both.
+            effects.extend(self.holding.on(self.consumer.progress(), now));
         }
         effects.extend(self.holding.on(input, now));
         for effect in effects {
@@ -214,151 +139,97 @@ impl Holder {
         match effect {
             HoldingEffect::Write(write) => self.write(write),
             HoldingEffect::Read => self.read(),
-            HoldingEffect::Deadline(deadline) => {
-                self.deadline.send_replace(deadline);
-            }
-            HoldingEffect::Drain { until } => {
-                self.order.send_if_modified(|order| lower(order, Order::Drain { until }));
-            }
-            HoldingEffect::Cancel => {
-                self.order.send_modify(|order| *order = order.lost());
-            }
-            HoldingEffect::Stored(stored) => self.answer_up_to(stored),
-            HoldingEffect::Prepared => {
-                for reply in self.preparing.drain(..) {
-                    _ = reply.send(()); // Who asked may not wait any longer.
-                }
-            }
-            HoldingEffect::Refused(refused) => self.refuse(refused),
+            HoldingEffect::Deadline(deadline) => self.consumer.set_deadline(deadline),
+            HoldingEffect::Drain { until } => self.consumer.drain(until),
+            HoldingEffect::Cancel => self.consumer.cancel(),
+            HoldingEffect::Stored(stored) => self.consumer.stored(stored),
+            HoldingEffect::Prepared => self.consumer.prepared(),
+            HoldingEffect::Refused(refused) => self.consumer.refused(refused),
             HoldingEffect::CreateChildren(children) => self.create_children(&children),
             HoldingEffect::HandOverAsked(next) => {
                 let key = key();
-                self.parts
-                    .events
-                    .emit(&Event::HandOverAsked { key: key.clone(), next: next.clone() });
-                drop(self.parts.scanner.send(FromHolder::Asked { key, next }).await);
+                let event = Event::HandOverAsked { key: key.clone(), next: next.clone() };
+                self.shared.events.emit(&event);
+                let asked = ToMainLoop::HandOverAsked { key, next };
+                drop(self.channels.main_loop.send(asked).await);
             }
             HoldingEffect::HandOverEnded(reason) => {
-                self.parts.events.emit(&Event::HandOverEnded { key: key(), reason });
+                self.shared.events.emit(&Event::HandOverEnded { key: key(), reason });
             }
             HoldingEffect::Ended(how) => self.end(how).await,
         }
     }
 
     async fn end(&mut self, how: LeaseEnd) {
-        self.ended = true;
+        self.has_ended = true;
         let row = self.holding.row().clone();
         let (key, checkpoint) = (row.key.clone(), row.checkpoint);
-        self.parts.events.emit(&Event::LeaseEnded { key: key.clone(), how, checkpoint });
-        let news = FromHolder::Ended { key, how, row: Box::new(row) };
-        drop(self.parts.scanner.send(news).await);
+        self.shared.events.emit(&Event::LeaseEnded { key: key.clone(), how, checkpoint });
+        let ended = ToMainLoop::LeaseEnded { key, how, row: Box::new(row) };
+        drop(self.channels.main_loop.send(ended).await);
     }
 
     fn write(&self, write: LeaseWrite) {
-        let (store, events) = (Arc::clone(&self.parts.store), self.parts.events.clone());
-        self.calls.push(Box::pin(async move {
-            match store.write(&write).await {
+        let shared = Arc::clone(&self.shared);
+        self.calls.push(async move {
+            match shared.store.write(&write).await {
                 Ok(outcome) => HoldingInput::Answered(outcome),
                 Err(error) => {
-                    report(&events, "write a lease", &error);
+                    shared.events.call_failed("write a lease", &error, None);
                     HoldingInput::Unanswered
                 }
             }
-        }));
+        });
     }
 
     fn read(&self) {
-        let (store, events) = (Arc::clone(&self.parts.store), self.parts.events.clone());
+        let shared = Arc::clone(&self.shared);
         let key = self.holding.row().key.clone();
-        self.calls.push(Box::pin(async move {
-            match store.get(&key).await {
+        self.calls.push(async move {
+            match shared.store.get(&key).await {
                 Ok(row) => HoldingInput::Read(row),
                 Err(error) => {
-                    report(&events, "read a lease", &error);
+                    shared.events.call_failed("read a lease", &error, None);
                     HoldingInput::Tick // The machine asks again when it is time.
                 }
             }
-        }));
+        });
     }
 
-    /// Creates the children's leases, again and again until all exist or the lease has ended.
+    /// Creates the children's leases. Retries until all exist or the lease has ended.
     fn create_children(&mut self, children: &[ChildShard]) {
-        let (store, events) = (Arc::clone(&self.parts.store), self.parts.events.clone());
         let writes: Vec<_> = children
             .iter()
             .map(|child| LeaseWrite {
                 key: LeaseKey::from(&child.id),
-                worker: self.parts.me.clone(),
+                worker: self.shared.me.clone(),
                 number: self.child_numbers.draw(),
                 kind: WriteKind::Create(NewLease::of(child)),
             })
             .collect();
-        self.calls.push(Box::pin(async move {
+        let shared = Arc::clone(&self.shared);
+        self.calls.push(async move {
             for write in &writes {
-                create(&*store, &events, write).await;
+                create(&shared, write).await;
             }
             HoldingInput::ChildrenCreated
-        }));
-    }
-
-    fn answer_up_to(&mut self, stored: Checkpoint) {
-        let (answered, waiting) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(asked, _)| *asked <= stored);
-        self.waiting = waiting;
-        let answered: Vec<(_, oneshot::Sender<_>)> = answered;
-        for (_, reply) in answered {
-            drop(reply.send(Ok(())));
-        }
-    }
-
-    fn refuse(&mut self, refused: Checkpoint) {
-        let Some(index) = self.waiting.iter().rposition(|(asked, _)| *asked == refused) else {
-            return;
-        };
-        let (_, reply) = self.waiting.swap_remove(index);
-        drop(reply.send(Err(match refused.position() {
-            Some(position) => CheckpointError::OutOfRange { position },
-            None => CheckpointError::LeaseLost,
-        })));
+        });
     }
 }
 
-/// Lowers an order; says whether it changed.
-fn lower(order: &mut Order, to: Order) -> bool {
-    let is_lower = to > *order
-        || matches!((&*order, to), (Order::Drain { until }, Order::Drain { until: sooner }) if sooner < *until);
-    if is_lower {
-        *order = to;
-    }
-    is_lower
-}
-
-async fn create(store: &dyn LeaseStore, events: &Events, write: &LeaseWrite) {
+async fn create(shared: &Shared, write: &LeaseWrite) {
     loop {
-        match store.write(write).await {
+        match shared.store.write(write).await {
             Ok(Conditional::Applied(lease)) => {
-                events.emit(&Event::LeaseCreated { key: lease.key });
+                shared.events.emit(&Event::LeaseCreated { key: lease.key });
                 return;
             }
-            Ok(Conditional::Lost { .. }) => return, // It exists: that is all that matters.
+            Ok(Conditional::Lost { .. }) => return, // The lease exists.
             Err(error) => {
-                report(events, "create a child's lease", &error);
-                tokio::time::sleep(CREATE_AGAIN_AFTER).await;
+                let retry_in = Some(CREATE_RETRY_AFTER);
+                shared.events.call_failed("create a child's lease", &error, retry_in);
+                tokio::time::sleep(CREATE_RETRY_AFTER).await;
             }
         }
-    }
-}
-
-/// The pause before a failed create is sent again. A stop or a hand-over ends the attempts.
-const CREATE_AGAIN_AFTER: Duration = Duration::from_millis(500);
-
-fn report(events: &Events, doing: &'static str, error: &LeaseStoreError) {
-    let retry_in = Duration::ZERO;
-    events.emit(&Event::CallFailed { doing, error: chain(error), retry_in });
-}
-
-impl std::fmt::Debug for Holder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Holder").field("holding", &self.holding).finish_non_exhaustive()
     }
 }

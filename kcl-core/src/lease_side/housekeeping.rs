@@ -1,146 +1,179 @@
-//! One turn of housekeeping: list the shards, look at the table, create and delete leases.
+//! One turn of housekeeping: lists the shards, scans the table, creates and deletes leases.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
+use kcl_proto::lease::write_numbers::WriteNumbers;
 use kcl_proto::model::{
-    Conditional, HashKeyRange, Lease, LeaseKey, Shard, ShardFilter, StreamStart, StreamStatus,
-    WorkerId,
+    Conditional, HashKeyRange, Lease, LeaseKey, NewLease, Shard, ShardFilter, StreamDescription,
+    StreamStart, StreamStatus, WorkerId,
 };
 use kcl_proto::shards::{bootstrap, cleanup, sync};
 
-use crate::backend::SourceError;
-use crate::backend::{LeaseStoreError, Reading};
-use crate::lease_side::shared::Side;
-use crate::lease_side::{startup_checks, table_scan};
+use crate::BoxError;
+use crate::backend::{LeaseStoreError, Reading, SourceError};
+use crate::lease_side::lease_creation::{CreationError, LeaseCreation};
+use crate::lease_side::shared::Shared;
+use crate::lease_side::table_scan;
 use crate::report::error::RunError;
 use crate::report::event::Event;
-use crate::report::log::chain;
 
-/// How old what a lease is created from may be: well below [`cleanup::REST`], after which a lease
-/// that was finished meanwhile may be gone, and would come back.
-pub(super) const PLAN_AGE_MAX: Duration = Duration::from_secs(30);
+/// How many rows of absent workers one turn deletes.
+const WORKERS_MAX: usize = 50;
 
-/// How many rows of workers that are long gone one turn removes.
-const GONE_MAX: usize = 50;
-
-/// What nobody needs any more, as far as the scans of this worker tell.
+/// What this worker's scans found that the fleet no longer needs.
 #[derive(Debug)]
-pub(super) struct Litter {
-    /// Leases of finished shards that may be deleted, if nothing depends on them.
-    pub(super) rested: BTreeSet<LeaseKey>,
-    /// Workers that are long gone.
-    pub(super) gone: Vec<WorkerId>,
+pub(super) struct Obsolete {
+    /// Leases of finished shards. They are deleted if no other lease depends on them.
+    pub(super) leases: BTreeSet<LeaseKey>,
+    /// Workers that have been absent for long.
+    pub(super) workers: Vec<WorkerId>,
 }
 
-/// What a turn came to.
+/// How a turn ended.
 #[derive(Debug)]
-pub(super) enum Turn {
-    /// It was carried out, as far as that went.
-    Done(Synced),
-    /// It did not work; the next turn tries again.
-    Failed { error: String },
-    /// The worker cannot go on.
+pub(super) enum TurnEnd {
+    /// It was carried out, except for writes that failed.
+    Done(TurnReport),
+    /// It failed before its first write; the next turn tries again.
+    Failed(BoxError),
+    /// The worker has to stop.
     Fatal(RunError),
 }
 
-/// What a turn found out and did.
-#[derive(Debug)]
-pub(super) struct Synced {
-    /// These shards are listed.
+/// What a turn found and did.
+#[derive(Debug, Default)]
+pub(super) struct TurnReport {
+    /// The shards that the stream lists.
     pub(super) listed: Vec<Shard>,
-    /// These hash keys had no lease.
-    pub(super) holes: Vec<HashKeyRange>,
-    /// So many rows were created or deleted.
+    /// The hash keys that have no lease.
+    pub(super) uncovered: Vec<HashKeyRange>,
+    /// How many rows were created or deleted.
     pub(super) changes: usize,
-    /// What the first of the writes that failed said, if any did.
-    pub(super) error: Option<String>,
+    /// The first error of a write, or `None` if all succeeded.
+    pub(super) error: Option<BoxError>,
 }
 
-/// Takes a turn. Whoever does it at the same time does the same; every write is conditional.
-pub(super) async fn run(side: &Side, start: &StreamStart, litter: &Litter) -> Turn {
-    match turn(side, start, litter).await {
-        Ok(synced) => Turn::Done(synced),
-        Err(Failed::Fatal(error)) => Turn::Fatal(error),
-        Err(Failed::Store(error)) => Turn::Failed { error: chain(&error) },
-        Err(Failed::Source(error @ SourceError::StreamMissing { .. })) => {
-            Turn::Fatal(RunError::Stream(error))
+/// Takes a turn. Two workers may take one at the same time: every write is conditional.
+pub(super) async fn run(shared: &Shared, start: &StreamStart, obsolete: &Obsolete) -> TurnEnd {
+    match turn(shared, start, obsolete).await {
+        Ok(report) => TurnEnd::Done(report),
+        Err(Failure::Fatal(error)) => TurnEnd::Fatal(error),
+        Err(Failure::Store(error)) => TurnEnd::Failed(error.into()),
+        Err(Failure::Source(error @ SourceError::StreamMissing { .. })) => {
+            TurnEnd::Fatal(RunError::Stream(error))
         }
-        Err(Failed::Source(error)) => Turn::Failed { error: chain(&error) },
+        Err(Failure::Source(error)) => TurnEnd::Failed(error.into()),
     }
 }
 
-enum Failed {
+enum Failure {
     Fatal(RunError),
     Store(LeaseStoreError),
     Source(SourceError),
 }
 
-async fn turn(side: &Side, start: &StreamStart, litter: &Litter) -> Result<Synced, Failed> {
-    let description = side.source.describe().await.map_err(Failed::Source)?;
-    bootstrap::check(start, &description).map_err(|it| Failed::Fatal(it.into()))?;
-    if description.status == StreamStatus::Deleting {
-        let stream = description.name;
-        return Err(Failed::Fatal(RunError::StreamDeleted { stream }));
-    }
-    // First the shards, then the leases: a shard that is listed and has no lease had none later.
-    let shards = side.source.list_shards(ShardFilter::All).await.map_err(Failed::Source)?;
-    let seen_at = side.clock.now();
-    let mut leases = scan(side, Reading::Eventual).await?;
+async fn turn(
+    shared: &Shared,
+    start: &StreamStart,
+    obsolete: &Obsolete,
+) -> Result<TurnReport, Failure> {
+    let description = shared.source.describe().await.map_err(Failure::Source)?;
+    check(start, description)?;
+    // Shards before leases: a shard that is listed here and has no lease below never had one.
+    let shards = shared.source.list_shards(ShardFilter::All).await.map_err(Failure::Source)?;
+    let listed_at = shared.clock.now();
+    let mut leases = scan(shared, Reading::Eventual).await?;
     let mut plan = sync::plan(&shards, &leases, start);
     if !plan.create.is_empty() {
-        // What an eventual scan does not show may be there, and may have been for long: its children
-        // would start too early.
-        leases = scan(side, Reading::Consistent).await?;
+        // An eventual scan may miss a lease that has existed for long; creating it from that scan
+        // would start its children too early.
+        leases = scan(shared, Reading::Consistent).await?;
         plan = sync::plan(&shards, &leases, start);
     }
-    let mut synced = Synced { listed: shards, holes: plan.holes, changes: 0, error: None };
-    let mut numbers = side.write_numbers();
-    for new in plan.create {
-        // A lease that was finished and deleted since the scan must not come back.
-        if side.clock.now().since(seen_at) > PLAN_AGE_MAX {
-            synced.failed(format!("it took longer than {PLAN_AGE_MAX:?}"));
-            return Ok(synced);
-        }
-        match startup_checks::create(side, new, numbers.draw()).await {
-            Ok(()) => synced.changes += 1,
-            // One row that is in the way must not keep other shards from having theirs.
-            Err(error) => synced.failed(chain(&error)),
-        }
+    let report = TurnReport { listed: shards, uncovered: plan.holes, ..TurnReport::default() };
+    let mut writes = Writes { shared, numbers: shared.write_numbers(), report };
+    if writes.create(plan.create, LeaseCreation { shared, listed_at }).await.is_ok() {
+        let ended = cleanup::deletable(&leases)
+            .into_iter()
+            .filter(|(key, _)| obsolete.leases.contains(key))
+            .map(|(key, counter)| (key, WriteKind::DeleteEnded { counter }));
+        let untouched =
+            plan.delete_untouched.into_iter().map(|key| (key, WriteKind::DeleteUntouched));
+        writes.delete(ended.chain(untouched)).await;
+        writes.delete_workers(&obsolete.workers).await;
     }
-    let ended = cleanup::deletable(&leases)
-        .into_iter()
-        .filter(|(key, _)| litter.rested.contains(key))
-        .map(|(key, counter)| (key, WriteKind::DeleteEnded { counter }));
-    let untouched = plan.delete_untouched.into_iter().map(|key| (key, WriteKind::DeleteUntouched));
-    for (key, kind) in ended.chain(untouched) {
-        let (worker, number) = (side.me.clone(), numbers.draw());
-        let write = LeaseWrite { key, worker, number, kind };
-        match side.store.write(&write).await {
-            Ok(Conditional::Applied(lease)) => {
-                synced.changes += 1;
-                side.events.emit(&Event::LeaseDeleted { key: lease.key });
-            }
-            Ok(Conditional::Lost { .. }) => {} // Somebody else did it, or it changed meanwhile.
-            Err(error) => synced.failed(chain(&error)),
-        }
-    }
-    for worker in litter.gone.iter().take(GONE_MAX) {
-        if let Err(error) = side.store.delete_presence(worker).await {
-            synced.failed(chain(&error));
-        }
-    }
-    Ok(synced)
+    Ok(writes.report)
 }
 
-async fn scan(side: &Side, reading: Reading) -> Result<BTreeMap<LeaseKey, Lease>, Failed> {
-    let table = table_scan::run(side, reading).await.map_err(Failed::Store)?;
+/// Returns an error if the stream is another one of the same name, or is being deleted.
+fn check(start: &StreamStart, description: StreamDescription) -> Result<(), Failure> {
+    bootstrap::check(start, &description).map_err(|error| Failure::Fatal(error.into()))?;
+    if description.status == StreamStatus::Deleting {
+        let stream = description.name;
+        return Err(Failure::Fatal(RunError::StreamDeleted { stream }));
+    }
+    Ok(())
+}
+
+async fn scan(shared: &Shared, reading: Reading) -> Result<BTreeMap<LeaseKey, Lease>, Failure> {
+    let table = table_scan::run(shared, reading).await.map_err(Failure::Store)?;
     Ok(table.leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect())
 }
 
-impl Synced {
-    fn failed(&mut self, error: String) {
-        self.error.get_or_insert(error);
+/// The writes of one turn. One that fails does not keep the others from being made.
+struct Writes<'a> {
+    shared: &'a Shared,
+    numbers: WriteNumbers,
+    report: TurnReport,
+}
+
+/// The list of shards is too old to go by.
+struct ListTooOld;
+
+impl Writes<'_> {
+    async fn create(
+        &mut self,
+        leases: Vec<NewLease>,
+        creation: LeaseCreation<'_>,
+    ) -> Result<(), ListTooOld> {
+        for new in leases {
+            match creation.create(new, self.numbers.draw()).await {
+                Ok(()) => self.report.changes += 1,
+                Err(error @ CreationError::ListTooOld) => {
+                    self.failed(error);
+                    return Err(ListTooOld);
+                }
+                Err(CreationError::Store(error)) => self.failed(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, leases: impl Iterator<Item = (LeaseKey, WriteKind)>) {
+        for (key, kind) in leases {
+            let (worker, number) = (self.shared.me.clone(), self.numbers.draw());
+            let write = LeaseWrite { key, worker, number, kind };
+            match self.shared.store.write(&write).await {
+                Ok(Conditional::Applied(lease)) => {
+                    self.report.changes += 1;
+                    self.shared.events.emit(&Event::LeaseDeleted { key: lease.key });
+                }
+                Ok(Conditional::Lost { .. }) => {} // It was deleted or has changed since the scan.
+                Err(error) => self.failed(error),
+            }
+        }
+    }
+
+    async fn delete_workers(&mut self, workers: &[WorkerId]) {
+        for worker in workers.iter().take(WORKERS_MAX) {
+            if let Err(error) = self.shared.store.delete_presence(worker).await {
+                self.failed(error);
+            }
+        }
+    }
+
+    fn failed(&mut self, error: impl Into<BoxError>) {
+        self.report.error.get_or_insert_with(|| error.into());
     }
 }

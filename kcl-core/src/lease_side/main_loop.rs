@@ -1,485 +1,391 @@
-//! Scans the table, decides which leases to take or ask for, and keeps the holders.
+//! The main loop of the lease side: scans the table, decides which leases to take or ask for, and
+//! keeps the holders.
 //!
-//! The lease side's main loop. It never waits for a call: scans, takes and requests run as jobs
-//! beside it, so that nothing slow keeps it from noticing an expiry or a shutdown.
+//! It never waits for a call: scans, takes, requests and housekeeping run as jobs beside it, so that
+//! a slow call delays neither an expiry nor a shutdown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt};
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::future::FutureExt;
 use kcl_proto::fleet::balance::Take;
-use kcl_proto::fleet::cooldown::Cooldowns;
-use kcl_proto::fleet::housekeeping_turn;
 use kcl_proto::lease::request::AskEnd;
-use kcl_proto::lease::write::{LeaseWrite, WriteKind};
-use kcl_proto::model::{Lease, LeaseEnd, LeaseKey, Moment, StreamStart, TakeReason};
-use tokio::sync::{mpsc, oneshot, watch};
+use kcl_proto::model::{Lease, LeaseEnd, LeaseKey, Moment, TakeReason};
+use kcl_proto::worker::schedule::{SCAN_RETRY_AFTER, Schedule, TURN_EVERY};
+use kcl_proto::worker::shutdown::{Action, Event as ShutdownEvent, Shutdown};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{LeaseStoreError, Reading};
-use crate::lease_side::fleet_view::{Own, View};
-use crate::lease_side::handover_requests::Requests;
-use crate::lease_side::held_leases::Holders;
-use crate::lease_side::holder::FromHolder;
-use crate::lease_side::housekeeping::{self, Synced, Turn};
+use crate::lease_side::fleet_view::{FleetView, OwnLeases};
+use crate::lease_side::handover_requests::HandoverRequests;
+use crate::lease_side::held_leases::HeldLeases;
+use crate::lease_side::holder::ToMainLoop;
+use crate::lease_side::housekeeping::{self, TurnEnd, TurnReport};
+use crate::lease_side::jobs::Jobs;
 use crate::lease_side::presence;
-use crate::lease_side::shared::Side;
+use crate::lease_side::shared::Shared;
+use crate::lease_side::startup_checks::StreamFacts;
 use crate::lease_side::table_scan::{self, Table};
-use crate::lease_side::take::{self, Taken};
+use crate::lease_side::takes::{TakeEnd, Takes};
+use crate::lease_side::worker_report::WorkerReport;
 use crate::messages::Grant;
 use crate::report::error::RunError;
-use crate::report::event::Event;
-use crate::report::event::{ShardReport, WorkerState, WorkerStatus};
+use crate::report::event::{Event, ShardReport, WorkerState, WorkerStatus};
 use crate::report::log::chain;
 use crate::tasks::sleep::sleep_until;
 use crate::tasks::supervisor::Tasks;
 
-/// The pause before a failed scan is tried again.
-const SCAN_AGAIN_AFTER: Duration = Duration::from_millis(500);
-
-/// The shortest pause between a scan's reply and the next scan, whatever happens.
-const SCAN_GAP_MIN: Duration = Duration::from_millis(100);
-
-/// How often a turn of housekeeping comes, over the whole fleet.
-const TURN_EVERY: Duration = Duration::from_secs(10);
-
-/// What a turn does, for people.
+/// What a turn of housekeeping does, in events.
 const SYNC: &str = "sync shards and leases";
 
-/// How often a plan is made at least.
-const PLAN_EVERY: Duration = Duration::from_secs(5);
+/// How many messages wait for the main loop at most.
+const INBOX_MAX: usize = 256;
 
-/// How many messages of holders wait for the scanner at most.
-const FROM_HOLDERS_MAX: usize = 256;
-
-/// How long after the drain's end a stopping worker waits for writes to be settled.
-const STOP_GRACE: Duration = Duration::from_secs(5);
-
-/// Something that a job came to.
-enum Job {
+/// How a job ended.
+#[derive(Debug)]
+enum JobEnd {
     Scanned(Result<Table, LeaseStoreError>),
-    Took(Take, Taken),
+    Took(Take, TakeEnd),
     Asked(LeaseKey, AskEnd),
-    Turned(Turn),
-    PresenceRemoved,
-    Told,
+    Turned(TurnEnd),
 }
 
-/// The lease side's main loop.
-pub(super) struct Scanner {
-    side: Arc<Side>,
-    start: StreamStart,
+/// The main loop of the lease side.
+#[derive(Debug)]
+pub(super) struct MainLoop {
+    shared: Arc<Shared>,
+    stream: StreamFacts,
     grants: mpsc::Sender<Grant>,
-    status: watch::Sender<WorkerStatus>,
-    view: View,
-    holders: Holders,
-    taking: BTreeSet<LeaseKey>,
-    requests: Requests,
-    /// What others shall take first.
-    resting: Cooldowns,
-    spare: Vec<Take>,
-    jobs: FuturesUnordered<BoxFuture<'static, Job>>,
-    from_holders: mpsc::Receiver<FromHolder>,
-    scanning: bool,
-    turning: bool,
-    next_scan: Moment,
-    next_turn: Moment,
-    last_turn: Moment,
-    turn_chance: f64,
-    /// Whether something changed that the plan depends on.
-    plan_due: bool,
-    /// When the plan changes by itself.
-    plan_at: Moment,
-    stopping: Option<Moment>,
-    fatal: Option<RunError>,
-    presence_removed: Option<oneshot::Receiver<()>>,
-    reports: BTreeMap<LeaseKey, ShardReport>,
+    inbox: mpsc::Receiver<ToMainLoop>,
+    fleet: FleetView,
+    held: HeldLeases,
+    takes: Takes,
+    requests: HandoverRequests,
+    jobs: Jobs<JobEnd>,
+    schedule: Schedule,
+    shutdown: Shutdown,
+    report: WorkerReport,
 }
 
-impl Scanner {
+impl MainLoop {
     pub(super) fn new(
-        side: Arc<Side>,
-        (start, retention): (StreamStart, Duration),
+        shared: Arc<Shared>,
+        stream: StreamFacts,
         grants: mpsc::Sender<Grant>,
         status: watch::Sender<WorkerStatus>,
     ) -> Self {
-        let (to_scanner, from_holders) = mpsc::channel(FROM_HOLDERS_MAX);
-        let now = side.clock.now();
-        let view = View::new(Arc::clone(&side));
-        let stream = (start.clone(), retention);
-        let holders = Holders::new(Arc::clone(&side), stream, to_scanner.clone());
-        let requests = Requests::new(Arc::clone(&side), to_scanner);
+        let (to_main_loop, inbox) = mpsc::channel(INBOX_MAX);
         Self {
-            side,
-            start,
+            fleet: FleetView::new(Arc::clone(&shared)),
+            held: HeldLeases::new(Arc::clone(&shared), stream.clone(), to_main_loop.clone()),
+            takes: Takes::new(Arc::clone(&shared)),
+            requests: HandoverRequests::new(Arc::clone(&shared), to_main_loop),
+            jobs: Jobs::new(),
+            schedule: Schedule::new(shared.clock.now()),
+            shutdown: Shutdown::Running,
+            report: WorkerReport::new(status),
+            shared,
+            stream,
             grants,
-            status,
-            view,
-            holders,
-            taking: BTreeSet::new(),
-            requests,
-            resting: Cooldowns::default(),
-            spare: Vec::new(),
-            jobs: FuturesUnordered::new(),
-            from_holders,
-            scanning: false,
-            turning: false,
-            next_scan: now,
-            next_turn: now,
-            last_turn: now,
-            turn_chance: 0.0,
-            plan_due: false,
-            plan_at: now + PLAN_EVERY,
-            stopping: None,
-            fatal: None,
-            presence_removed: None,
-            reports: BTreeMap::new(),
+            inbox,
         }
     }
 
-    /// Works until `stop`, then lets go of everything. Returns what became of each shard.
+    /// Works until `stop`, then releases every lease. Returns how each lease ended.
     pub(super) async fn run(
         mut self,
         stop: CancellationToken,
     ) -> Result<Vec<ShardReport>, RunError> {
-        let mut tasks = Tasks::default();
-        let (removed, presence_removed) = oneshot::channel();
+        self.report.state(WorkerState::Running);
         let halt = stop.child_token();
-        let presence = presence::run(Arc::clone(&self.side), halt.clone(), removed);
-        tasks.spawn("presence", tracing::Span::current(), presence);
-        self.presence_removed = Some(presence_removed);
+        let mut presence = Tasks::default();
+        let span = tracing::Span::current();
+        presence.spawn("presence", span, presence::run(Arc::clone(&self.shared), halt.clone()));
+        let mut fatal = None;
         loop {
-            self.begin_what_is_due();
-            if self.is_finished() {
-                let reports = self.reports.into_values().collect();
-                return self.fatal.map_or(Ok(reports), Err);
+            self.begin_due();
+            if self.shutdown == Shutdown::Stopped {
+                return fatal.map_or_else(|| Ok(self.report.into_shards()), Err);
             }
-            let wake = sleep_until(&*self.side.clock, self.wake_at());
+            let wake = sleep_until(&*self.shared.clock, self.wake_at());
             tokio::select! {
                 biased;
-                () = halt.cancelled(), if self.stopping.is_none() => self.stop(),
-                Some(news) = self.from_holders.recv() => {
-                    self.plan_due = true;
-                    self.heard(news);
+                () = halt.cancelled(), if self.shutdown == Shutdown::Running => {
+                    let until = self.now() + self.shared.config.shutdown.drain;
+                    self.shut_down(ShutdownEvent::StopRequested { until });
                 }
-                Some(job) = self.jobs.next(), if !self.jobs.is_empty() => {
-                    self.plan_due = true;
-                    if let Some(error) = self.finish(job) {
-                        // Nobody can go on here, but others may: leases are released first.
-                        self.fatal.get_or_insert(error);
+                Some(message) = self.inbox.recv() => {
+                    self.schedule.plan_changed();
+                    self.received(message);
+                }
+                end = self.jobs.next() => {
+                    self.schedule.plan_changed();
+                    if let Err(error) = self.finish(end) {
+                        // This worker cannot continue, others may: leases are released first.
+                        fatal.get_or_insert(error);
                         halt.cancel();
                     }
                 }
-                end = self.holders.task_ended() => end.check()?,
-                end = tasks.ended() => end.check()?,
+                end = self.held.task_ended() => end.check()?,
+                end = presence.ended() => {
+                    end.check()?;
+                    self.shut_down(ShutdownEvent::PresenceRemoved);
+                }
                 () = wake => {}
             }
         }
     }
 
     fn now(&self) -> Moment {
-        self.side.clock.now()
+        self.shared.clock.now()
+    }
+
+    fn is_running(&self) -> bool {
+        self.shutdown == Shutdown::Running
     }
 
     fn wake_at(&self) -> Moment {
-        if let Some(until) = self.stopping {
-            return until + STOP_GRACE;
-        }
-        let scan = if self.scanning { None } else { Some(self.next_scan) };
-        let turn = if self.turning { None } else { Some(self.next_turn) };
-        [scan, turn].into_iter().flatten().fold(self.plan_at, Moment::min)
+        self.shutdown.wake_at().unwrap_or_else(|| self.schedule.wake_at())
     }
 
-    fn begin_what_is_due(&mut self) {
+    fn begin_due(&mut self) {
         let now = self.now();
-        if self.stopping.is_some() {
+        if !self.is_running() {
+            self.end_when_due(now);
             return;
         }
-        if !self.scanning && now >= self.next_scan {
-            self.scanning = true;
-            let side = Arc::clone(&self.side);
-            self.jobs.push(Box::pin(async move {
-                Job::Scanned(table_scan::run(&side, Reading::Eventual).await)
-            }));
+        if self.schedule.begin_scan(now) {
+            let shared = Arc::clone(&self.shared);
+            self.jobs.push(async move {
+                JobEnd::Scanned(table_scan::run(&shared, Reading::Eventual).await)
+            });
         }
-        if !self.turning && now >= self.next_turn {
-            self.turning = true;
-            let (side, start) = (Arc::clone(&self.side), self.start.clone());
-            let litter = self.view.litter(now);
-            self.jobs.push(Box::pin(async move {
-                Job::Turned(housekeeping::run(&side, &start, &litter).await)
-            }));
+        if self.schedule.begin_turn(now) {
+            let (shared, start) = (Arc::clone(&self.shared), Arc::clone(&self.stream.start));
+            let obsolete = self.fleet.obsolete(now);
+            self.jobs.push(async move {
+                JobEnd::Turned(housekeeping::run(&shared, &start, &obsolete).await)
+            });
         }
-        if self.plan_due || now >= self.plan_at {
+        if self.schedule.begin_plan(now) {
             self.balance(now);
         }
     }
 
-    fn finish(&mut self, job: Job) -> Option<RunError> {
-        let now = self.now();
-        match job {
-            Job::Scanned(Ok(table)) => self.saw_table(table, now),
-            Job::Scanned(Err(error)) => return self.scan_failed(error, now),
-            Job::Took(take, taken) => self.took(&take, taken, now),
-            Job::Asked(key, end) => self.ask_ended(&key, end, now),
-            Job::Turned(turn) => return self.turned(turn, now),
-            Job::PresenceRemoved => self.release_all(),
-            Job::Told => {}
-        }
-        None
-    }
-
-    fn scan_failed(&mut self, error: LeaseStoreError, now: Moment) -> Option<RunError> {
-        self.scanning = false;
-        self.next_scan = now + SCAN_AGAIN_AFTER;
-        if matches!(error, LeaseStoreError::TableMissing { .. } | LeaseStoreError::WrongKey { .. })
-        {
-            return Some(RunError::Leases(error));
-        }
-        let (doing, retry_in) = ("scan the lease table", SCAN_AGAIN_AFTER);
-        self.failed(doing, chain(&error), retry_in);
-        None
-    }
-
-    fn failed(&self, doing: &'static str, error: String, retry_in: Duration) {
-        self.status.send_modify(|status| status.last_error = Some(error.clone()));
-        self.side.events.emit(&Event::CallFailed { doing, error, retry_in });
-    }
-
-    fn saw_table(&mut self, table: Table, now: Moment) {
-        self.scanning = false;
-        self.view.saw_table(table, now);
-        self.resting.prune(now);
-        self.requests.prune(now);
-        self.holders.hint(&self.view);
-        if !self.turning {
-            self.plan_turn(now);
-        }
-        self.next_scan = now + self.view.scan_pause(now);
-    }
-
-    /// Decides what to take and whom to ask, and begins it.
+    /// Decides what to take and what to ask for, and begins it.
     fn balance(&mut self, now: Moment) {
-        let held = self.holders.keys();
-        let own = Own {
+        let held = self.held.keys();
+        let own = OwnLeases {
             held: &held,
-            blocked: &self.blocked_keys(now),
+            blocked: &self.blocked(now),
             refused: &self.requests.refused(now),
             asked: &self.requests.open(),
         };
-        let plan = self.view.plan(own, now);
-        self.plan_due = false;
-        let rested = [self.resting.next_end(now), self.requests.next_chance(now)];
-        let changes = rested.into_iter().chain([self.view.next_expiry(now)]).flatten();
-        self.plan_at = changes.fold(now + PLAN_EVERY, Moment::min);
-        self.spare = plan.spare;
+        let plan = self.fleet.plan(own, now);
+        let changes = [
+            self.takes.next_chance(now),
+            self.requests.next_chance(now),
+            self.fleet.next_expiry(now),
+        ];
+        self.schedule.planned(changes.into_iter().flatten().min(), now);
+        self.takes.set_alternatives(plan.spare);
         for take in plan.take {
             self.take(take);
         }
         for ask in plan.ask {
-            if let Some(asking) = self.requests.ask(ask) {
-                self.jobs.push(Box::pin(asking.map(|(key, end)| Job::Asked(key, end))));
+            if let Some(job) = self.requests.begin(ask) {
+                self.jobs.push(job.map(|(key, end)| JobEnd::Asked(key, end)));
             }
         }
-        let (held, leases) = (self.holders.look(&self.view, now), self.view.len());
-        let memory = self.side.memory.usage();
-        self.status.send_if_modified(|status| {
-            let differs = status.held != held || status.leases != leases || status.memory != memory;
-            status.held = held;
-            status.leases = leases;
-            status.memory = memory;
-            differs
-        });
+        let held = self.held.observe(&self.fleet, now);
+        self.report.holdings(held, self.fleet.len(), self.shared.memory.usage());
     }
 
-    /// What must not be taken: a former consumer is still here, a take is under way, or it rests.
-    fn blocked_keys(&self, now: Moment) -> BTreeSet<LeaseKey> {
-        let here = self.holders.lingering().chain(&self.taking).cloned();
-        here.chain(self.resting.keys(now)).chain(self.side.stopped.leases()).collect()
+    /// The leases that must not be taken: a former consumer still exists, a take is in flight, other
+    /// workers come first, or the shard is stopped.
+    fn blocked(&self, now: Moment) -> BTreeSet<LeaseKey> {
+        let mut blocked = self.takes.blocked(now);
+        blocked.extend(self.held.lingering().cloned());
+        blocked.extend(self.shared.stopped.leases());
+        blocked
     }
 
     fn take(&mut self, take: Take) {
-        if self.holders.contains(&take.key) || !self.taking.insert(take.key.clone()) {
+        if self.held.contains(&take.key) {
             return;
         }
-        self.requests.abandon(&take.key);
-        let write = LeaseWrite {
-            key: take.key.clone(),
-            worker: self.side.me.clone(),
-            number: self.side.write_numbers().draw(),
-            kind: WriteKind::Take {
-                counter: take.counter,
-                expiry: self.side.config.lease.expiry,
-                owner_switches: take.owner_switches,
-            },
-        };
-        let side = Arc::clone(&self.side);
-        self.jobs.push(Box::pin(async move {
-            let taken = take::run(&side, &write).await;
-            Job::Took(take, taken)
-        }));
+        let key = take.key.clone();
+        if let Some(job) = self.takes.begin(take) {
+            self.requests.abandon(&key);
+            self.jobs.push(job.map(|(take, end)| JobEnd::Took(take, end)));
+        }
     }
 
-    /// Takes a lease that is this worker's by its row.
-    fn take_mine(&mut self, key: LeaseKey) {
-        if let Some(row) = self.view.row(&key) {
+    /// Takes a lease whose row names this worker as its owner.
+    fn take_own(&mut self, key: LeaseKey) {
+        if let Some(row) = self.fleet.row(&key) {
             let (counter, owner_switches) = (row.counter, row.owner_switches);
             self.take(Take { key, counter, owner_switches, why: TakeReason::HandedOver });
         }
     }
 
-    fn took(&mut self, take: &Take, taken: Taken, now: Moment) {
-        self.taking.remove(&take.key);
-        match taken {
-            Taken::Held { row, sent } => self.hold(*row, sent, take.why),
-            Taken::Lost(Some(row)) => {
-                self.view.saw_row(*row, now);
-                if self.stopping.is_none() && !self.spare.is_empty() {
-                    let next = self.spare.remove(0);
+    /// Handles the end of a job. An error ends the worker.
+    fn finish(&mut self, end: JobEnd) -> Result<(), RunError> {
+        let now = self.now();
+        match end {
+            JobEnd::Scanned(Ok(table)) => self.scanned(table, now),
+            JobEnd::Scanned(Err(error)) => self.scan_failed(error, now)?,
+            JobEnd::Took(take, end) => self.took(&take, end, now),
+            JobEnd::Asked(key, end) => self.asked(key, end, now),
+            JobEnd::Turned(end) => self.turned(end, now)?,
+        }
+        Ok(())
+    }
+
+    fn scanned(&mut self, table: Table, now: Moment) {
+        self.fleet.saw_table(table, now);
+        self.takes.prune(now);
+        self.requests.prune(now);
+        self.held.hint(&self.fleet);
+        // A worker that was ahead in line may be gone.
+        self.schedule.line_up(&self.shared.me, &self.fleet.present(now));
+        self.schedule.scan_ended(self.fleet.scan_pause(now), now);
+    }
+
+    fn scan_failed(&mut self, error: LeaseStoreError, now: Moment) -> Result<(), RunError> {
+        self.schedule.scan_ended(SCAN_RETRY_AFTER, now);
+        if matches!(error, LeaseStoreError::TableMissing { .. } | LeaseStoreError::WrongKey { .. })
+        {
+            return Err(RunError::Leases(error));
+        }
+        self.failed("scan the lease table", &error, SCAN_RETRY_AFTER);
+        Ok(())
+    }
+
+    fn failed(&self, doing: &'static str, error: &dyn std::error::Error, retry_in: Duration) {
+        self.report.error(chain(error));
+        self.shared.events.call_failed(doing, error, Some(retry_in));
+    }
+
+    fn took(&mut self, take: &Take, end: TakeEnd, now: Moment) {
+        self.takes.ended(&take.key);
+        match end {
+            TakeEnd::Held { row, sent } => self.hold(*row, sent, take.why),
+            TakeEnd::Lost(Some(row)) => {
+                self.fleet.saw_row(*row, now);
+                if self.is_running()
+                    && let Some(next) = self.takes.next_alternative()
+                {
                     self.take(next);
                 }
             }
-            Taken::Lost(None) => {
-                self.view.forget(&take.key);
-            }
-            Taken::Unknown => self.next_scan = now,
+            TakeEnd::Lost(None) => self.fleet.forget(&take.key),
+            TakeEnd::Unknown => self.schedule.scan_now(now),
         }
     }
 
-    /// A lease was taken: starts its holder, and grants it to a consumer.
+    /// Starts the holder of a lease that was taken, and grants the lease to a consumer.
     fn hold(&mut self, row: Lease, sent: Moment, why: TakeReason) {
         let key = row.key.clone();
         let (token, checkpoint) = (row.counter.into(), row.checkpoint);
-        self.view.saw_row(row.clone(), sent);
-        let grant = self.holders.hold(row, sent);
-        self.side.events.emit(&Event::LeaseTaken { key, token, checkpoint, why });
-        // A worker that stops, or whose application hangs, drops the grant: the holder then sees
+        self.fleet.saw_row(row.clone(), sent);
+        let grant = self.held.hold(row, sent);
+        self.shared.events.emit(&Event::LeaseTaken { key, token, checkpoint, why });
+        // A worker that stops, or whose application hangs, drops the grant: the holder then finds
         // that there is no consumer, and releases the lease.
-        if self.stopping.is_none() {
+        if self.is_running() {
             drop(self.grants.try_send(grant));
         }
     }
 
-    fn ask_ended(&mut self, key: &LeaseKey, end: AskEnd, now: Moment) {
-        self.requests.ended(key, &end, now);
+    fn asked(&mut self, key: LeaseKey, end: AskEnd, now: Moment) {
+        self.requests.ended(&key, &end, now);
         if let AskEnd::Arrived(row) = end {
-            self.view.saw_row(*row, now);
-            if self.stopping.is_none() {
-                self.take_mine(key.clone());
+            self.fleet.saw_row(*row, now);
+            if self.is_running() {
+                self.take_own(key);
             }
         }
     }
 
-    fn heard(&mut self, news: FromHolder) {
-        let now = self.now();
-        match news {
-            FromHolder::Asked { key, next } => {
-                let moved_at = self.view.has_asked(&next, now);
-                self.holders.asked(&key, next, moved_at);
-            }
-            FromHolder::Ended { key, how, row } => self.lease_ended(&key, how, *row, now),
-            FromHolder::Gone { key } => {
-                self.holders.gone(&key);
-                if self.stopping.is_some() {
-                    self.let_go(key);
+    fn turned(&mut self, end: TurnEnd, now: Moment) -> Result<(), RunError> {
+        match end {
+            TurnEnd::Done(TurnReport { listed, uncovered, changes, error }) => {
+                self.fleet.saw_shards(listed, &uncovered);
+                if changes > 0 {
+                    self.schedule.scan_now(now);
+                }
+                if let Some(error) = error {
+                    self.failed(SYNC, &*error, TURN_EVERY);
                 }
             }
-            FromHolder::Saw { row } => {
-                self.view.saw_row(*row, now);
+            TurnEnd::Failed(error) => self.failed(SYNC, &*error, TURN_EVERY),
+            TurnEnd::Fatal(error) => return Err(error),
+        }
+        self.schedule.turn_ended(self.shared.chance.draw(), now);
+        self.schedule.line_up(&self.shared.me, &self.fleet.present(now));
+        Ok(())
+    }
+
+    fn received(&mut self, message: ToMainLoop) {
+        let now = self.now();
+        match message {
+            ToMainLoop::HandOverAsked { key, next } => {
+                let moved_at = self.fleet.has_asked(&next, now);
+                self.held.asked(&key, next, moved_at);
             }
+            ToMainLoop::LeaseEnded { key, how, row } => self.lease_ended(&key, how, *row, now),
+            ToMainLoop::ConsumerGone { key } => {
+                self.held.gone(&key);
+                // A stopping worker re-takes the leases it kept, because taking them lets it release
+                // them.
+                if !self.is_running() && self.report.end_of(&key) == Some(LeaseEnd::Kept) {
+                    self.take_own(key);
+                }
+            }
+            ToMainLoop::RowRead { row } => self.fleet.saw_row(*row, now),
         }
     }
 
     fn lease_ended(&mut self, key: &LeaseKey, how: LeaseEnd, row: Lease, now: Moment) {
-        self.holders.ended(key);
-        let report = ShardReport { key: key.clone(), how, checkpoint: row.checkpoint };
-        self.reports.insert(key.clone(), report);
-        let rest = match how {
-            // Others go first: here it did not work.
-            LeaseEnd::Released | LeaseEnd::Expired => self.side.config.lease.expiry / 3,
-            LeaseEnd::HandedOver | LeaseEnd::ShardEnded | LeaseEnd::Lost | LeaseEnd::Kept => {
-                Duration::ZERO
-            }
-        };
-        self.resting.begin(key.clone(), now + rest);
+        self.held.ended(key);
+        self.report.ended(key.clone(), how, row.checkpoint);
+        self.takes.cool_down(key.clone(), how, now);
         match how {
-            LeaseEnd::Lost => {
-                self.view.forget(key);
-            }
+            LeaseEnd::Lost => self.fleet.forget(key),
             LeaseEnd::Released
             | LeaseEnd::Expired
             | LeaseEnd::HandedOver
             | LeaseEnd::ShardEnded
-            | LeaseEnd::Kept => {
-                self.view.saw_row(row, now);
+            | LeaseEnd::Kept => self.fleet.saw_row(row, now),
+        }
+        // Children and released leases wait for an owner.
+        self.schedule.scan_soon(now);
+    }
+
+    fn shut_down(&mut self, event: ShutdownEvent) {
+        let (next, action) = self.shutdown.on(event);
+        self.shutdown = next;
+        match action {
+            Action::Nothing => {}
+            Action::LeaveFleet => {
+                // The presence task has the same token, and removes the row.
+                self.report.state(WorkerState::Stopping);
+                self.requests.withdraw_all();
             }
-        }
-        // The plan changed: look at once, so that children and free leases find somebody.
-        self.next_scan = self.next_scan.min(now + SCAN_GAP_MIN);
-    }
-
-    /// A worker that stops takes what it kept once more, since that releases it.
-    fn let_go(&mut self, key: LeaseKey) {
-        if self.reports.get(&key).is_some_and(|report| report.how == LeaseEnd::Kept) {
-            self.take_mine(key);
+            Action::ReleaseLeases { until } => self.held.stop(until),
         }
     }
 
-    fn turned(&mut self, turn: Turn, now: Moment) -> Option<RunError> {
-        match turn {
-            Turn::Done(Synced { listed, holes, changes, error }) => {
-                self.view.saw_shards(listed, &holes);
-                if changes > 0 {
-                    self.next_scan = now;
-                }
-                error.into_iter().for_each(|error| self.failed(SYNC, error, TURN_EVERY));
-            }
-            Turn::Failed { error } => self.failed(SYNC, error, TURN_EVERY),
-            Turn::Fatal(error) => return Some(error),
+    fn end_when_due(&mut self, now: Moment) {
+        if self.held.is_empty() && self.takes.is_empty() && self.requests.is_empty() {
+            self.shut_down(ShutdownEvent::AllReleased);
         }
-        self.turning = false;
-        self.last_turn = now;
-        self.turn_chance = self.side.chance.draw();
-        self.plan_turn(now);
-        None
-    }
-
-    /// Sets when the next turn is: again with each scan, since whoever was before may be gone.
-    fn plan_turn(&mut self, now: Moment) {
-        let present = self.view.present(now);
-        let pause = housekeeping_turn::delay(&self.side.me, &present, TURN_EVERY, self.turn_chance);
-        self.next_turn = self.last_turn + pause;
-    }
-
-    /// Begins to stop: first the presence goes, so that nobody counts on this worker, then leases.
-    fn stop(&mut self) {
-        self.stopping = Some(self.now() + self.side.config.shutdown.drain);
-        self.status.send_modify(|status| status.state = WorkerState::Stopping);
-        self.requests.stop();
-        if let Some(removed) = self.presence_removed.take() {
-            self.jobs.push(Box::pin(async move {
-                drop(removed.await); // Removed or given up: either way it goes on.
-                Job::PresenceRemoved
-            }));
+        // A machine that was suspended may have missed more than one end.
+        while self.shutdown.wake_at().is_some_and(|at| now >= at) {
+            self.shut_down(ShutdownEvent::TimeUp);
         }
-    }
-
-    fn release_all(&mut self) {
-        let Some(until) = self.stopping else { return };
-        for tell in self.holders.stop(until) {
-            self.jobs.push(Box::pin(async move {
-                tell.await;
-                Job::Told
-            }));
-        }
-    }
-
-    fn is_finished(&self) -> bool {
-        let Some(until) = self.stopping else { return false };
-        let is_empty =
-            self.holders.is_empty() && self.taking.is_empty() && self.requests.is_empty();
-        is_empty || self.now() >= until + STOP_GRACE
     }
 }

@@ -1,18 +1,36 @@
-//! The lease side: on a thread and a runtime of its own, so that a processor that blocks every
-//! thread of the application's runtime cannot stop a renewal.
+//! The lease side: takes and holds leases, on a thread and a runtime of its own, so that a processor
+//! that blocks every thread of the application's runtime cannot delay a renewal.
+//!
+//! ```text
+//!  lease side: own thread, own runtime               data side: the application's runtime
+//!
+//!  startup checks ─▶ main loop ─ scan ─▶ fleet::balance    consumer(shard) ── reader ──▶ RecordSource
+//!                      │  ├─ take ───▶ holder(lease) ─ grant ─▶     │
+//!                      │  ├─ request(lease)  │ deadline, order ─▶ guard ─ call ──▶ RecordProcessor
+//!                      │  ├─ housekeeping    │ ◀─ progress, checkpoint, ended, drained ─┘
+//!                      │  └─ presence        ▼
+//!                      ▼               lease::holding ── writes ──▶ LeaseStore
+//!               worker::{schedule, shutdown}
+//! ```
+//!
+//! Tasks share nothing that changes: each owns its state and sends messages. Every channel is bounded.
 
-mod asker;
+mod consumer_link;
+mod consumer_watch;
 mod fleet_view;
 mod handover_requests;
 mod held_leases;
 mod holder;
 mod housekeeping;
+mod jobs;
+mod lease_creation;
 mod main_loop;
 mod presence;
 pub(crate) mod shared;
 mod startup_checks;
 mod table_scan;
-mod take;
+mod takes;
+mod worker_report;
 
 use std::sync::Arc;
 use std::thread;
@@ -21,16 +39,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
-use crate::lease_side::main_loop::Scanner;
-use crate::lease_side::shared::Side;
+use crate::lease_side::main_loop::MainLoop;
+use crate::lease_side::shared::Shared;
 use crate::messages::Grant;
 use crate::report::error::RunError;
-use crate::report::event::{ShardReport, WorkerState, WorkerStatus};
+use crate::report::event::{ShardReport, WorkerStatus};
 
 /// How the lease side ended.
 pub(crate) type LeaseSideEnd = Result<Vec<ShardReport>, RunError>;
 
-/// What the lease side talks through.
+/// The channels of the lease side to the rest of the worker.
 #[derive(Debug)]
 pub(crate) struct Channels {
     pub(crate) grants: mpsc::Sender<Grant>,
@@ -38,19 +56,18 @@ pub(crate) struct Channels {
     pub(crate) stop: CancellationToken,
 }
 
-/// Runs the lease side where it is called.
-pub(crate) async fn run(side: Arc<Side>, channels: Channels) -> LeaseSideEnd {
+/// Runs the lease side on the caller's runtime.
+pub(crate) async fn run(shared: Arc<Shared>, channels: Channels) -> LeaseSideEnd {
     let Channels { grants, status, stop } = channels;
-    let Some((start, description)) = startup_checks::run(&side, &stop).await? else {
+    let Some(stream) = startup_checks::run(&shared, &stop).await? else {
         return Ok(Vec::new());
     };
-    status.send_modify(|status| status.state = WorkerState::Running);
-    Scanner::new(side, (start, description.retention), grants, status).run(stop).await
+    MainLoop::new(shared, stream, grants, status).run(stop).await
 }
 
 /// Runs the lease side on a thread of its own. The receiver gets how it ended.
 pub(crate) fn spawn(
-    side: Arc<Side>,
+    shared: Arc<Shared>,
     channels: Channels,
     span: Span,
 ) -> Result<oneshot::Receiver<LeaseSideEnd>, RunError> {
@@ -60,8 +77,8 @@ pub(crate) fn spawn(
         .build()
         .map_err(|error| RunError::Thread(error.into()))?;
     let work = move || {
-        let end = runtime.block_on(run(side, channels).instrument(span));
-        drop(report.send(end)); // Nobody waits any more if the worker was dropped.
+        let end = runtime.block_on(run(shared, channels).instrument(span));
+        drop(report.send(end)); // A dropped worker does not wait.
     };
     thread::Builder::new()
         .name("kcl-leases".to_owned())

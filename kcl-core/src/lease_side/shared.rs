@@ -1,4 +1,4 @@
-//! What every task of the lease side shares, all of it immutable.
+//! What every task of the lease side shares.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::tasks::stopped_shards::StoppedShards;
 
 /// What every task of the lease side shares.
 #[derive(Debug)]
-pub(crate) struct Side {
+pub(crate) struct Shared {
     pub(crate) me: WorkerId,
     pub(crate) store: Arc<dyn LeaseStore>,
     pub(crate) source: Arc<dyn RecordSource>,
@@ -31,21 +31,21 @@ pub(crate) struct Side {
     pub(crate) lanes: AtomicU32,
     pub(crate) chance: Chance,
     pub(crate) stopped: StoppedShards,
-    /// The unreadable rows that were told of: a cell that every scan writes.
-    pub(crate) told_rows: watch::Sender<BTreeSet<String>>,
+    /// The unreadable rows that were reported. Every scan adds to it.
+    pub(crate) reported_rows: watch::Sender<BTreeSet<String>>,
 }
 
-impl Side {
+impl Shared {
     /// Write numbers that no other part of this worker uses.
     pub(crate) fn write_numbers(&self) -> WriteNumbers {
         WriteNumbers::of_lane(self.lanes.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Tells of rows that could not be read, once for each problem.
-    pub(crate) fn tell_unreadable(&self, rows: &[UnreadableRow]) {
+    /// Reports unreadable rows, once for each problem.
+    pub(crate) fn report_unreadable(&self, rows: &[UnreadableRow]) {
         for UnreadableRow { key, problem, .. } in rows {
-            let told = format!("{key} {problem}");
-            if self.told_rows.send_if_modified(|known| known.insert(told)) {
+            let report = format!("{key} {problem}");
+            if self.reported_rows.send_if_modified(|known| known.insert(report)) {
                 let (key, problem) = (key.clone(), problem.clone());
                 self.events.emit(&Event::UnreadableRow { key, problem });
             }

@@ -1,5 +1,5 @@
 //! What comes before the first lease: the table, the stream, proof that no Java fleet is alive, this
-//! worker's presence, and the bootstrap.
+//! worker's presence, and the first leases.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,90 +7,100 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kcl_proto::consumer::backoff::Backoff;
 use kcl_proto::fleet::java_fleet::{Tenancy, TenancyWatch};
-use kcl_proto::lease::write::{LeaseWrite, WriteKind};
-use kcl_proto::model::{
-    Conditional, Moment, NewLease, StreamDescription, StreamStart, StreamStatus,
-};
+use kcl_proto::model::{StreamDescription, StreamStart, StreamStatus};
 use kcl_proto::shards::bootstrap;
+use kcl_proto::worker::shutdown::RELEASE_TIME;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::SourceError;
-use crate::backend::{LeaseStoreError, Reading};
-use crate::lease_side::housekeeping::PLAN_AGE_MAX;
-use crate::lease_side::shared::Side;
+use crate::BoxError;
+use crate::backend::{LeaseStoreError, Reading, SourceError};
+use crate::lease_side::lease_creation::{CreationError, LeaseCreation};
+use crate::lease_side::shared::Shared;
 use crate::lease_side::{presence, table_scan};
 use crate::report::error::RunError;
 use crate::report::event::Event;
-use crate::report::log::chain;
 
-/// How often the table is looked at while Java workers may be alive.
+/// How often the table is scanned while Java workers may be alive.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-
-/// How long a worker that is not to start after all may take to remove its presence.
-const REMOVAL_TIME: Duration = Duration::from_secs(5);
 
 /// How many first leases are created at once.
 const CREATES_MAX: usize = 16;
 
-/// Brings the application to where leases can be taken. Returns where its stream began, or none if
-/// it was stopped before. Unless it gets there, no presence of this worker is left.
+/// What a worker knows about its stream once it has started.
+#[derive(Clone, Debug)]
+pub(super) struct StreamFacts {
+    /// Which stream of that name, and where it begins for this application.
+    pub(super) start: Arc<StreamStart>,
+    /// How long the stream keeps records.
+    pub(super) retention: Duration,
+}
+
+/// Brings the application to where leases can be taken. Returns `None` if `stop` was cancelled before
+/// that; then, and on an error, this worker's presence is removed.
 pub(super) async fn run(
-    side: &Arc<Side>,
+    shared: &Shared,
     stop: &CancellationToken,
-) -> Result<Option<(StreamStart, StreamDescription)>, RunError> {
-    let Some(found) = stop.run_until_cancelled(look(side)).await else { return Ok(None) };
-    let (description, has_leases) = found?;
-    let begun = stop.run_until_cancelled(begin(side, &description, has_leases)).await;
+) -> Result<Option<StreamFacts>, RunError> {
+    let Some(found) = stop.run_until_cancelled(look(shared)).await else { return Ok(None) };
+    let Found { description, has_leases } = found?;
+    let begun = stop.run_until_cancelled(begin(shared, &description, has_leases)).await;
     if !matches!(begun, Some(Ok(_))) {
-        // A row that stays is only judged absent later.
-        drop(timeout(REMOVAL_TIME, presence::remove(side)).await);
+        // A row that stays counts as present until its heartbeat has stood still for an expiry.
+        drop(timeout(RELEASE_TIME, presence::remove(shared)).await);
     }
-    Ok(begun.transpose()?.map(|start| (start, description)))
+    let start = begun.transpose()?.map(Arc::new);
+    Ok(start.map(|start| StreamFacts { start, retention: description.retention }))
 }
 
-/// All that comes before the first write. Returns what the stream is, and whether there are leases.
-async fn look(side: &Side) -> Result<(StreamDescription, bool), RunError> {
-    prepare(side).await?;
-    let description = describe(side).await?;
-    let has_leases = watch_for_java(side, &description).await?;
-    Ok((description, has_leases))
+/// What a worker finds before its first write.
+struct Found {
+    description: StreamDescription,
+    has_leases: bool,
 }
 
-/// Writes this worker's presence, and what the first leases need.
+async fn look(shared: &Shared) -> Result<Found, RunError> {
+    retry(shared, "prepare the lease table", || async { Ok(shared.store.prepare().await?) })
+        .await?;
+    let description = retry(shared, "describe the stream", || describe(shared)).await?;
+    let has_leases = watch_for_java(shared, &description).await?;
+    Ok(Found { description, has_leases })
+}
+
+/// Writes this worker's presence, before anything else is written, then what the first leases need.
 async fn begin(
-    side: &Side,
+    shared: &Shared,
     description: &StreamDescription,
     has_leases: bool,
 ) -> Result<StreamStart, RunError> {
-    announce(side).await?;
-    side.events.emit(&Event::Started { worker: side.me.clone() });
-    let mut attempt = 0;
-    loop {
-        match bootstrap(side, description, has_leases).await {
-            Ok(start) => return Ok(start),
-            Err(Failure::Fatal(error)) => return Err(error),
-            Err(Failure::Again(error)) => {
-                pause(side, "create the first leases", error, &mut attempt).await;
-            }
-        }
-    }
+    retry(shared, presence::WRITE, || async { Ok(presence::write(shared, 1).await?) }).await?;
+    shared.events.emit(&Event::Started { worker: shared.me.clone() });
+    retry(shared, "create the first leases", || bootstrap(shared, description, has_leases)).await
 }
 
-/// A step that did not work.
+/// Why a step failed.
 enum Failure {
-    /// It never will.
+    /// It always will.
     Fatal(RunError),
-    /// It may work later.
-    Again(String),
+    /// It may succeed later.
+    Transient(BoxError),
 }
 
 impl From<LeaseStoreError> for Failure {
     fn from(error: LeaseStoreError) -> Self {
         if error.is_retryable() {
-            Self::Again(chain(&error))
+            Self::Transient(error.into())
         } else {
             Self::Fatal(RunError::Leases(error))
+        }
+    }
+}
+
+impl From<CreationError> for Failure {
+    fn from(error: CreationError) -> Self {
+        match error {
+            CreationError::ListTooOld => Self::Transient(error.into()),
+            CreationError::Store(error) => error.into(),
         }
     }
 }
@@ -98,81 +108,76 @@ impl From<LeaseStoreError> for Failure {
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
         if error.is_retryable() {
-            Self::Again(chain(&error))
+            Self::Transient(error.into())
         } else {
             Self::Fatal(RunError::Stream(error))
         }
     }
 }
 
-async fn pause(side: &Side, doing: &'static str, error: String, attempt: &mut u32) {
-    *attempt += 1;
-    let retry_in = Backoff::STARTUP.jittered(*attempt, side.chance.draw());
-    side.events.emit(&Event::CallFailed { doing, error, retry_in });
-    sleep(retry_in).await;
-}
-
-async fn prepare(side: &Side) -> Result<(), RunError> {
+/// Repeats a step until it succeeds or always will fail.
+async fn retry<T, F>(
+    shared: &Shared,
+    doing: &'static str,
+    step: impl Fn() -> F + Send,
+) -> Result<T, RunError>
+where
+    T: Send,
+    F: Future<Output = Result<T, Failure>> + Send,
+{
     let mut attempt = 0;
     loop {
-        match side.store.prepare().await.map_err(Failure::from) {
-            Ok(()) => return Ok(()),
+        let error = match step().await {
+            Ok(done) => return Ok(done),
             Err(Failure::Fatal(error)) => return Err(error),
-            Err(Failure::Again(error)) => {
-                pause(side, "prepare the lease table", error, &mut attempt).await;
-            }
+            Err(Failure::Transient(error)) => error,
+        };
+        attempt += 1;
+        let retry_in = Backoff::STARTUP.jittered(attempt, shared.chance.draw());
+        shared.events.call_failed(doing, &*error, Some(retry_in));
+        sleep(retry_in).await;
+    }
+}
+
+async fn describe(shared: &Shared) -> Result<StreamDescription, Failure> {
+    let description = shared.source.describe().await?;
+    match description.status {
+        StreamStatus::Active | StreamStatus::Updating => {
+            shared.events.set_stream(&description.name);
+            Ok(description)
+        }
+        StreamStatus::Deleting => {
+            Err(Failure::Fatal(RunError::StreamDeleted { stream: description.name }))
+        }
+        StreamStatus::Creating => {
+            Err(Failure::Transient(format!("stream {} is being created", description.name).into()))
         }
     }
 }
 
-async fn describe(side: &Side) -> Result<StreamDescription, RunError> {
-    let mut attempt = 0;
+/// Scans the table until no row of it can belong to a live Java fleet. Returns whether it has leases.
+async fn watch_for_java(
+    shared: &Shared,
+    description: &StreamDescription,
+) -> Result<bool, RunError> {
+    let mut watch = TenancyWatch::new(shared.config.lease.expiry);
+    let mut is_reported = false;
     loop {
-        let error = match side.source.describe().await.map_err(Failure::from) {
-            Ok(description) => match description.status {
-                StreamStatus::Active | StreamStatus::Updating => {
-                    side.events.set_stream(&description.name);
-                    return Ok(description);
-                }
-                StreamStatus::Deleting => {
-                    return Err(RunError::StreamDeleted { stream: description.name });
-                }
-                StreamStatus::Creating => format!("stream {} is being created", description.name),
-            },
-            Err(Failure::Fatal(error)) => return Err(error),
-            Err(Failure::Again(error)) => error,
-        };
-        pause(side, "describe the stream", error, &mut attempt).await;
-    }
-}
-
-/// Looks at the table until no row that is not ours can belong to a live Java fleet.
-async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<bool, RunError> {
-    let mut watch = TenancyWatch::new(side.config.lease.expiry);
-    let mut attempt = 0;
-    let mut told = false;
-    loop {
-        // A stale scan that misses fresh rows of Java's would clear the table.
-        let table = match table_scan::run(side, Reading::Consistent).await.map_err(Failure::from) {
-            Ok(table) => table,
-            Err(Failure::Fatal(error)) => return Err(error),
-            Err(Failure::Again(error)) => {
-                pause(side, "read the lease table", error, &mut attempt).await;
-                continue;
-            }
-        };
+        // An eventual scan that misses fresh rows of a Java fleet would clear the table.
+        let scan = || async { Ok(table_scan::run(shared, Reading::Consistent).await?) };
+        let table = retry(shared, "read the lease table", scan).await?;
         for start in &table.stream_starts {
             bootstrap::check(start, description)?;
         }
-        let now = side.clock.now();
+        let now = shared.clock.now();
         match watch.observe((&table.leases, &table.java, &table.unreadable), now) {
             Tenancy::Clear => return Ok(!table.leases.is_empty()),
             Tenancy::Alive { seen } => return Err(RunError::JavaFleetAlive { seen }),
             Tenancy::Wait { until, seen } => {
-                if !told {
-                    told = true;
+                if !is_reported {
+                    is_reported = true;
                     let at_least = until.since(now);
-                    side.events.emit(&Event::WaitingForJava { seen, at_least });
+                    shared.events.emit(&Event::WaitingForJava { seen, at_least });
                 }
                 sleep(WATCH_EVERY).await;
             }
@@ -180,67 +185,31 @@ async fn watch_for_java(side: &Side, description: &StreamDescription) -> Result<
     }
 }
 
-/// Writes this worker's presence, before anything else is written.
-async fn announce(side: &Side) -> Result<(), RunError> {
-    let mut attempt = 0;
-    loop {
-        match presence::write(side, 1).await.map_err(Failure::from) {
-            Ok(()) => return Ok(()),
-            Err(Failure::Fatal(error)) => return Err(error),
-            Err(Failure::Again(error)) => {
-                pause(side, "write this worker's presence", error, &mut attempt).await;
-            }
-        }
-    }
-}
-
-/// Stores where the stream begins, unless that is stored, and creates the first leases as of then.
+/// Stores where the stream begins, unless that is stored, and creates the first leases.
 async fn bootstrap(
-    side: &Side,
+    shared: &Shared,
     description: &StreamDescription,
     has_leases: bool,
 ) -> Result<StreamStart, Failure> {
     let start = if has_leases {
         bootstrap::taken_over(description)
     } else {
-        bootstrap::start(side.config.retrieval.initial_position, description)
+        bootstrap::start(shared.config.retrieval.initial_position, description)
     };
-    let asked_at = side.clock.now();
-    let mut start = side.store.create_stream_start(&start).await?;
-    bootstrap::check(&start, description).map_err(|it| Failure::Fatal(it.into()))?;
+    let creation = LeaseCreation { shared, listed_at: shared.clock.now() };
+    let mut start = shared.store.create_stream_start(&start).await?;
+    bootstrap::check(&start, description).map_err(|error| Failure::Fatal(error.into()))?;
     if start.bootstrapped {
         return Ok(start);
     }
-    let shards = side.source.list_shards(bootstrap::filter(&start)).await?;
-    let mut numbers = side.write_numbers();
+    let shards = shared.source.list_shards(bootstrap::filter(&start)).await?;
+    let mut numbers = shared.write_numbers();
     let writes = bootstrap::first_leases(&start, &shards)
         .into_iter()
-        .map(|new| first_lease(side, (new, asked_at), numbers.draw()))
+        .map(|new| creation.create(new, numbers.draw()))
         .collect::<Vec<_>>();
     stream::iter(writes).buffer_unordered(CREATES_MAX).try_collect::<Vec<()>>().await?;
-    side.store.mark_bootstrapped(&start.stream).await?;
+    shared.store.mark_bootstrapped(&start.stream).await?;
     start.bootstrapped = true;
     Ok(start)
-}
-
-/// Creates one of the first leases, unless the bootstrap may be long over.
-async fn first_lease(
-    side: &Side,
-    (new, asked_at): (NewLease, Moment),
-    number: u64,
-) -> Result<(), Failure> {
-    if side.clock.now().since(asked_at) > PLAN_AGE_MAX {
-        return Err(Failure::Again(format!("it took longer than {PLAN_AGE_MAX:?}")));
-    }
-    Ok(create(side, new, number).await?)
-}
-
-/// Creates a lease, unless it exists.
-pub(super) async fn create(side: &Side, new: NewLease, number: u64) -> Result<(), LeaseStoreError> {
-    let (key, worker) = (new.key.clone(), side.me.clone());
-    let write = LeaseWrite { key, worker, number, kind: WriteKind::Create(new) };
-    if let Conditional::Applied(lease) = side.store.write(&write).await? {
-        side.events.emit(&Event::LeaseCreated { key: lease.key });
-    }
-    Ok(())
 }

@@ -3,12 +3,12 @@
 use kcl_proto::model::{JavaRow, Lease, Presence, StreamStart, UnreadableRow};
 
 use crate::backend::{LeaseStoreError, Reading};
-use crate::lease_side::shared::Side;
+use crate::lease_side::shared::Shared;
 
 /// The most pages of one scan: 1 MiB each, so some millions of leases.
 const PAGES_MAX: usize = 10_000;
 
-/// The table as one scan saw it: no snapshot, since its pages are read one after the other.
+/// The table as one scan saw it. It is no snapshot, since pages are read one after another.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) leases: Vec<Lease>,
@@ -19,12 +19,12 @@ pub(super) struct Table {
     pub(super) read_units: f64,
 }
 
-/// Reads all pages, and tells of rows that could not be read.
-pub(super) async fn run(side: &Side, reading: Reading) -> Result<Table, LeaseStoreError> {
+/// Reads all pages, and reports rows that are unreadable.
+pub(super) async fn run(shared: &Shared, reading: Reading) -> Result<Table, LeaseStoreError> {
     let mut table = Table::default();
     let mut from = None;
     for _ in 0..PAGES_MAX {
-        let page = side.store.scan(from, reading).await?;
+        let page = shared.store.scan(from, reading).await?;
         table.leases.extend(page.leases);
         table.presence.extend(page.presence);
         table.stream_starts.extend(page.stream_starts);
@@ -36,6 +36,6 @@ pub(super) async fn run(side: &Side, reading: Reading) -> Result<Table, LeaseSto
             break;
         }
     }
-    side.tell_unreadable(&table.unreadable);
+    shared.report_unreadable(&table.unreadable);
     Ok(table)
 }

@@ -306,15 +306,15 @@ pub enum Event {
         /// The other worker.
         other: WorkerId,
     },
-    /// A call to the table or the stream failed, and is retried.
+    /// A call to the table or the stream failed.
     CallFailed {
         /// What the call was for.
         doing: &'static str,
         /// The error, causes included.
         error: String,
-        /// When it is retried.
+        /// When it is retried; `None` if it is not, or if that depends on what happens before.
         #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-        retry_in: Duration,
+        retry_in: Option<Duration>,
     },
     /// The worker waits until Java workers are proven gone before it writes to the table.
     WaitingForJava {

@@ -171,7 +171,7 @@ fn all() -> Vec<(Event, &'static str, &'static str)> {
             "another live worker has this worker's name: ann:1",
         ),
         (
-            Event::CallFailed { doing: "list shards", error: error(), retry_in },
+            Event::CallFailed { doing: "list shards", error: error(), retry_in: Some(retry_in) },
             "call_failed",
             "failed to list shards: full",
         ),

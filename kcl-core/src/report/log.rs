@@ -1,6 +1,7 @@
 //! Span constructors and field names, and the log line of each event.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use kcl_proto::model::{ShardId, StreamName, WorkerId};
 use tracing::field::{debug, display};
@@ -64,6 +65,16 @@ impl Events {
         for observer in &self.0.observers {
             observer.on_event(event, &context);
         }
+    }
+
+    /// Emits that a call to the table or the stream failed.
+    pub(crate) fn call_failed(
+        &self,
+        doing: &'static str,
+        error: &dyn std::error::Error,
+        retry_in: Option<Duration>,
+    ) {
+        self.emit(&Event::CallFailed { doing, error: chain(error), retry_in });
     }
 }
 

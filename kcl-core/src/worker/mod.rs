@@ -19,7 +19,7 @@ use crate::config::WorkerConfig;
 use crate::data_side::consumers;
 use crate::data_side::erased::ErasedFactory;
 use crate::data_side::parts::ConsumerParts;
-use crate::lease_side::shared::Side;
+use crate::lease_side::shared::Shared;
 use crate::lease_side::{self, Channels, LeaseSideEnd};
 use crate::memory::MemoryBudget;
 use crate::report::error::RunError;
@@ -29,7 +29,8 @@ use crate::tasks::chance::Chance;
 use crate::tasks::stopped_shards::StoppedShards;
 pub use crate::worker::builder::WorkerBuilder;
 
-/// How many grants wait for the application's runtime at most. One that finds no room is released.
+/// How many grants wait for the application's runtime at most. A lease whose grant finds no room is
+/// released.
 const GRANTS_MAX: usize = 4_096;
 
 /// Where the lease side runs.
@@ -113,18 +114,18 @@ impl Worker {
     /// process. Use [`run_until`](Self::run_until) where that is not wanted: in a program that handles
     /// signals itself, or on a runtime without I/O.
     ///
-    /// The drain takes `shutdown.drain` and 15 s at most, and `delivery.cancel_grace` on top of that. A
-    /// processor that blocks its thread for longer is left behind: its lease is released, and only the
-    /// process's exit ends the thread. A runtime waits for such threads when it is dropped: use
-    /// `Runtime::shutdown_timeout`, or exit.
+    /// It returns at most `shutdown.drain`, 15 s and `delivery.cancel_grace` after the request to
+    /// stop. A processor that blocks its thread for longer is left behind: its lease is released, and
+    /// only the process's exit ends the thread. A runtime waits for such threads when it is dropped:
+    /// use `Runtime::shutdown_timeout`, or exit.
     ///
     /// # Errors
     /// [`RunError`] if the worker cannot start or continue; [`RunError::kind`] says what to do. Failures
     /// that may pass are retried instead.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the worker like a crash: leases are not released, and others take
-    /// them after an expiry.
+    /// Dropping the future ends the worker like a crash: leases are not released, and other workers
+    /// take them after an expiry.
     pub async fn run(self) -> Result<ShutdownReport, RunError> {
         self.run_until(signal::interrupted_or_terminated()).await
     }
@@ -158,11 +159,11 @@ impl Worker {
         let Self { parts, id, status, stop } = self;
         let clock = Arc::clone(&parts.clock);
         let events = Events::new(parts.application, id.clone(), clock, parts.observers);
-        // Whatever way this future ends, the lease side hears of it.
+        // The lease side stops however this future ends.
         let stop = stop.drop_guard();
         let stopped = StoppedShards::new(stop.token().clone());
         let chance = Arc::new(Chance::seeded(parts.incarnation));
-        let side = Arc::new(Side {
+        let shared = Arc::new(Shared {
             me: id,
             store: parts.store,
             source: Arc::clone(&parts.source),
@@ -173,7 +174,7 @@ impl Worker {
             lanes: AtomicU32::new(0),
             chance: Chance::seeded(parts.incarnation.rotate_left(32)),
             stopped: stopped.clone(),
-            told_rows: watch::Sender::default(),
+            reported_rows: watch::Sender::default(),
         });
         let (grants, granted) = mpsc::channel(GRANTS_MAX);
         let consumers = ConsumerParts {
@@ -190,8 +191,8 @@ impl Worker {
         let channels = Channels { grants, status: status.clone(), stop: stop.token().clone() };
         let leases = async {
             match parts.placement {
-                Placement::OneRuntime => lease_side::run(side, channels).await,
-                Placement::OwnThread => on_own_thread(side, channels).await,
+                Placement::OneRuntime => lease_side::run(shared, channels).await,
+                Placement::OwnThread => on_own_thread(shared, channels).await,
             }
         };
         let (end, ()) = tokio::join!(biased; leases, consumers::run(granted, consumers));
@@ -204,11 +205,11 @@ impl Worker {
     }
 }
 
-async fn on_own_thread(side: Arc<Side>, channels: Channels) -> LeaseSideEnd {
+async fn on_own_thread(shared: Arc<Shared>, channels: Channels) -> LeaseSideEnd {
     let span = tracing::Span::current();
-    let ended = lease_side::spawn(side, channels, span)?;
+    let ended = lease_side::spawn(shared, channels, span)?;
     ended.await.unwrap_or_else(|_| {
-        let message = "the lease thread ended without a word".to_owned();
+        let message = "the lease thread ended without a report".to_owned();
         Err(RunError::TaskPanicked { task: "lease side", message })
     })
 }
@@ -233,13 +234,13 @@ impl WorkerHandle {
         self.status.borrow().clone()
     }
 
-    /// Waits until the status differs from the one that this handle saw last; returns the new one,
-    /// or the last one once the worker is gone.
+    /// Waits until the status differs from the one that this handle returned last. Returns the new
+    /// one, or the last one once the worker is gone.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> WorkerStatus {
-        _ = self.status.changed().await; // An error says that the worker is gone.
+        _ = self.status.changed().await; // An error means that the worker is gone.
         self.status.borrow_and_update().clone()
     }
 }

@@ -1,0 +1,58 @@
+//! What a worker publishes: its status, and in the end how each of its leases ended.
+
+use std::collections::BTreeMap;
+
+use kcl_proto::model::{Checkpoint, LeaseEnd, LeaseKey};
+use tokio::sync::watch;
+
+use crate::memory::MemoryUsage;
+use crate::report::event::{HeldShard, ShardReport, WorkerState, WorkerStatus};
+
+/// The status of a worker, and the ends of its leases.
+#[derive(Debug)]
+pub(super) struct WorkerReport {
+    status: watch::Sender<WorkerStatus>,
+    shards: BTreeMap<LeaseKey, ShardReport>,
+}
+
+impl WorkerReport {
+    pub(super) const fn new(status: watch::Sender<WorkerStatus>) -> Self {
+        Self { status, shards: BTreeMap::new() }
+    }
+
+    /// Publishes what the worker is doing.
+    pub(super) fn state(&self, state: WorkerState) {
+        self.status.send_modify(|status| status.state = state);
+    }
+
+    /// Publishes an error.
+    pub(super) fn error(&self, error: String) {
+        self.status.send_modify(|status| status.last_error = Some(error));
+    }
+
+    /// Publishes what the worker holds, if that has changed.
+    pub(super) fn holdings(&self, held: Vec<HeldShard>, leases: usize, memory: MemoryUsage) {
+        self.status.send_if_modified(|status| {
+            let differs = status.held != held || status.leases != leases || status.memory != memory;
+            status.held = held;
+            status.leases = leases;
+            status.memory = memory;
+            differs
+        });
+    }
+
+    /// Notes how a lease ended. Its last end counts.
+    pub(super) fn ended(&mut self, key: LeaseKey, how: LeaseEnd, checkpoint: Checkpoint) {
+        self.shards.insert(key.clone(), ShardReport { key, how, checkpoint });
+    }
+
+    /// How a lease ended, or `None` if this worker never held it.
+    pub(super) fn end_of(&self, key: &LeaseKey) -> Option<LeaseEnd> {
+        self.shards.get(key).map(|report| report.how)
+    }
+
+    /// Returns how each lease ended.
+    pub(super) fn into_shards(self) -> Vec<ShardReport> {
+        self.shards.into_values().collect()
+    }
+}
