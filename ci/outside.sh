@@ -26,6 +26,8 @@ edition = "2024"
 kinesis-consumer = { path = "$root/kinesis-consumer" }
 tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
 END
+# The profiles of the workspace, so that dependencies are built once.
+awk '/^\[/ { inside = /^\[profile/ } inside' Cargo.toml >>"$folder/Cargo.toml"
 awk '/^```/ { if (inside) exit; inside = /^```rust,no_run/; next } inside' README.md >"$folder/src/main.rs"
 grep -q 'async fn main' "$folder/src/main.rs" || { echo "README.md begins with no program" >&2; exit 1; }
 
