@@ -108,7 +108,7 @@ impl ShardClosed {
 #[non_exhaustive]
 pub enum SourceError {
     /// The service limits the rate of calls on this shard. Wait, then read again.
-    #[error("read is throttled: all readers of a shard share its limits")]
+    #[error("reading is throttled: the shard's limits are shared by all who read it")]
     Throttled {
         /// The service's error.
         #[source]
