@@ -9,16 +9,16 @@ use tokio::sync::oneshot;
 
 /// A limit of the bytes of records that workers hold. Clones share the same budget.
 ///
-/// By default a worker has its own budget of [`retrieval.memory_max`] bytes. To share one between the
-/// workers of a process, pass it to [`WorkerBuilder::memory`] of each.
+/// By default a worker has its own budget of [`retrieval.memory_max`] bytes. To share one between
+/// the workers of a process, pass it to [`WorkerBuilder::memory`] of each.
 ///
 /// A record counts from before its read until its batch is done, or until the last
-/// [acknowledgement](crate::RecordBatch::into_acks) of the batch. Copies that a processor keeps for longer
-/// do not count.
+/// [acknowledgement](crate::RecordBatch::into_acks) of the batch. Copies that a processor keeps for
+/// longer do not count.
 ///
-/// The budget can be exceeded by one record for each shard: a shard that holds nothing may always read
-/// one record, so that slow shards never block others. Records still held by a replaced processor count
-/// against the budget, but never block its successor.
+/// The budget can be exceeded by one record for each shard: a shard that holds nothing may always
+/// read one record, so that slow shards never block others. Records still held by a replaced
+/// processor count against the budget, but never block its successor.
 ///
 /// [`retrieval.memory_max`]: crate::config::RetrievalConfig::memory_max
 /// [`WorkerBuilder::memory`]: crate::WorkerBuilder::memory
@@ -49,7 +49,8 @@ struct State {
 pub struct MemoryUsage {
     /// The bytes held by records or reserved for reads.
     pub used: u64,
-    /// The size of the budget, in bytes. [`used`](Self::used) may exceed it by one record for each shard.
+    /// The size of the budget, in bytes. [`used`](Self::used) may exceed it by one record for each
+    /// shard.
     pub budget: u64,
 }
 

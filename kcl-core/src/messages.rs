@@ -98,7 +98,8 @@ impl Vitals {
         self.call.into_iter().chain(wait).min_by_key(|call| call.since)
     }
 
-    /// How far the shard is behind, for people: the age of the unfinished records, if there are any.
+    /// How far the shard is behind, for people: the age of the unfinished records, if there are
+    /// any.
     pub(crate) fn behind(&self, now: Moment) -> Option<Duration> {
         let unfinished = self.unfinished.map(|batch| batch.lag.age(now));
         unfinished.or_else(|| self.lag.map(|lag| lag.behind))

@@ -75,8 +75,8 @@ impl BatchInHand {
             self.batch.take().map(|batch| Batch { records: batch.records.after(done), ..batch });
     }
 
-    /// Drops the batch if no record is left. Returns when these were the last records of the shard, if
-    /// they were.
+    /// Drops the batch if no record is left. Returns when these were the last records of the shard,
+    /// if they were.
     pub(super) fn take_finished(&mut self) -> Option<Timestamp> {
         self.batch.take_if(|batch| batch.records.is_empty())?.caught_up_at
     }

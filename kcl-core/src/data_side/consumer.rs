@@ -1,7 +1,7 @@
 //! The consumer of one shard: one task for each held lease.
 //!
-//! [`lifecycle`](kcl_proto::consumer::lifecycle) decides what to do next. The consumer carries out one
-//! action after the other, and each ends with the next event.
+//! [`lifecycle`](kcl_proto::consumer::lifecycle) decides what to do next. The consumer carries out
+//! one action after the other, and each ends with the next event.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -410,7 +410,8 @@ impl Consumer {
         Happened::Succeeded
     }
 
-    /// The event after `initialize` or `shard_ended`, which is retried as often as the policy allows.
+    /// The event after `initialize` or `shard_ended`, which is retried as often as the policy
+    /// allows.
     fn retried(&mut self, outcome: Outcome, call: Call) -> Happened {
         let (Outcome::Failed(CallFailure { error, .. })
         | Outcome::Broken(CallFailure { error, .. })) = &outcome

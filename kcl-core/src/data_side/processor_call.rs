@@ -346,7 +346,8 @@ impl ProcessorCall {
         drop(catch_unwind(AssertUnwindSafe(|| drop(current))));
     }
 
-    /// Where to read again for the next processor, or `None` if everything that is not done is in hand.
+    /// Where to read again for the next processor, or `None` if everything that is not done is in
+    /// hand.
     pub(super) const fn take_restart(&mut self) -> Option<Checkpoint> {
         self.restart.take()
     }

@@ -43,8 +43,8 @@ impl ReadSchedule {
         Self { pace: Pace::new(poll_every), next: now, failing: None, throttled: 0 }
     }
 
-    /// The schedule of a reader that takes over. `is_reading` says whether a read is in flight: it may
-    /// have been sent, and Kinesis counts it.
+    /// The schedule of a reader that takes over. `is_reading` says whether a read is in flight: it
+    /// may have been sent, and Kinesis counts it.
     pub(super) fn restarted(&mut self, is_reading: bool, now: Moment) -> Self {
         if is_reading {
             self.next = self.pace.after_lost(now);

@@ -63,8 +63,8 @@ impl Retries {
         self.deliveries.max(self.initialize.count).max(self.shard_ended.count)
     }
 
-    /// Counts a failure of `initialize` or `shard_ended`. Returns how many there are in a row, and for
-    /// how long.
+    /// Counts a failure of `initialize` or `shard_ended`. Returns how many there are in a row, and
+    /// for how long.
     pub(super) fn count_failure(&mut self, call: Call, now: Moment) -> (u32, Duration) {
         let streak = self.streak(call);
         streak.count = streak.count.saturating_add(1);

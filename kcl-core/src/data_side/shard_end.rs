@@ -12,8 +12,8 @@ use crate::tasks::sleep::sleep_until;
 /// How many lists may lack the children before that is reported: lists lag behind.
 const UNREPORTED_TRIES: u32 = 3;
 
-/// Returns the shards that cover the hash keys of the lease's shard: those `reported` with its end, if
-/// they cover it, else those listed. `None` if neither covers it for a long time.
+/// Returns the shards that cover the hash keys of the lease's shard: those `reported` with its end,
+/// if they cover it, else those listed. `None` if neither covers it for a long time.
 pub(super) async fn children(
     parts: &ReadParts,
     reported: &[ChildShard],

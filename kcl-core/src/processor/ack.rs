@@ -12,8 +12,8 @@ use crate::report::log::chain;
 
 /// The acknowledgement of one record. It can move to other tasks and threads.
 ///
-/// Dropping it without [`done`](Self::done) counts as a failure of the record. Once the ownership of the
-/// shard has ended, it has no effect: the next owner receives the record again.
+/// Dropping it without [`done`](Self::done) counts as a failure of the record. Once the ownership
+/// of the shard has ended, it has no effect: the next owner receives the record again.
 ///
 /// # Examples
 /// ```
@@ -53,8 +53,8 @@ impl Ack {
         }
     }
 
-    /// Reports that the record failed. A new processor receives it and every record after it that is
-    /// not done, as often as the [policy](crate::config::FailurePolicy) allows.
+    /// Reports that the record failed. A new processor receives it and every record after it that
+    /// is not done, as often as the [policy](crate::config::FailurePolicy) allows.
     pub fn fail(mut self, error: impl Into<BoxError>) {
         let error: BoxError = error.into();
         self.failed(chain(&*error), false);

@@ -8,8 +8,8 @@ use kcl_proto::model::{Position, Record};
 
 use crate::processor::ack::{Ack, DeliveredBatch};
 
-/// The records of one [`process_records`](crate::RecordProcessor::process_records) call: records of one
-/// shard, in order. Never empty.
+/// The records of one [`process_records`](crate::RecordProcessor::process_records) call: records of
+/// one shard, in order. Never empty.
 ///
 /// Cloning shares the records. A batch dereferences to a slice of records, so `batch.len()`,
 /// `batch.iter()` and `for record in &batch` work.
@@ -40,15 +40,15 @@ impl RecordBatch {
         }
     }
 
-    /// The position of the last record: a checkpoint there marks the whole batch as done. `None` if the
-    /// batch is empty.
+    /// The position of the last record: a checkpoint there marks the whole batch as done. `None` if
+    /// the batch is empty.
     #[must_use]
     pub fn last_position(&self) -> Option<Position> {
         self.last().map(|record| record.position)
     }
 
-    /// How far the last record was behind the end of the shard when it was read, or `None` if that is
-    /// not known.
+    /// How far the last record was behind the end of the shard when it was read, or `None` if that
+    /// is not known.
     #[must_use]
     pub const fn behind_latest(&self) -> Option<Duration> {
         self.behind_latest
@@ -62,15 +62,16 @@ impl RecordBatch {
 
     /// Returns each record with an acknowledgement of its own.
     ///
-    /// The records are then *detached*: each is done once its [`Ack`] is given, in any order, and `Ok`
-    /// from `process_records` no longer counts for them. Checkpoints follow the oldest outstanding
-    /// record. A dropped acknowledgement is a failure: a new processor receives all records that are not
-    /// done. An error from `process_records` fails all of them.
+    /// The records are then *detached*: each is done once its [`Ack`] is given, in any order, and
+    /// `Ok` from `process_records` no longer counts for them. Checkpoints follow the oldest
+    /// outstanding record. A dropped acknowledgement is a failure: a new processor receives all
+    /// records that are not done. An error from `process_records` fails all of them.
     ///
-    /// The next batch waits once [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max) records
-    /// are in flight, or while they hold the shard's share of the [memory](crate::MemoryBudget). A batch
-    /// holds its memory until its last record is acknowledged, so a processor that collects records must
-    /// also flush them after some time, not only by number.
+    /// The next batch waits once [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max)
+    /// records are in flight, or while they hold the shard's share of the
+    /// [memory](crate::MemoryBudget). A batch holds its memory until its last record is
+    /// acknowledged, so a processor that collects records must also flush them after some time, not
+    /// only by number.
     ///
     /// Only the first of several clones of a batch returns acknowledgements that count.
     #[must_use = "dropping an acknowledgement counts as a failure"]
@@ -80,8 +81,9 @@ impl RecordBatch {
         self.iter().map(|record| (record.clone(), ack(record))).collect()
     }
 
-    /// Whether the records are [detached](Self::into_acks), in this batch or a clone, and not all done.
-    /// A wrapper of a processor needs it: `Ok` from `process_records` does not count for such records.
+    /// Whether the records are [detached](Self::into_acks), in this batch or a clone, and not all
+    /// done. A wrapper of a processor needs it: `Ok` from `process_records` does not count for such
+    /// records.
     #[must_use]
     pub fn is_detached(&self) -> bool {
         let last = self.last_position();

@@ -23,7 +23,8 @@ pub struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// The checkpointer of the first processor of an ownership, which resumes at the lease's checkpoint.
+    /// The checkpointer of the first processor of an ownership, which resumes at the lease's
+    /// checkpoint.
     pub(crate) fn new(
         policy: CheckpointPolicy,
         lease: &Lease,
@@ -76,7 +77,7 @@ impl Checkpointer {
     /// Returns once both are stored. [`Prepared::commit`] makes it the checkpoint.
     ///
     /// After a crash between the two, the next owner of the shard receives position and state as
-    /// [`ShardContext::pending`](crate::processor::context::ShardContext::pending). It resumes after the
+    /// [`ShardContext::pending`](crate::ShardContext::pending). It resumes after the
     /// last checkpoint, and can look up in its sink whether these records arrived.
     ///
     /// A shard has one prepared checkpoint: the next one replaces it. A checkpoint removes it if it

@@ -52,8 +52,8 @@ impl ShardContext {
         self.resume
     }
 
-    /// The checkpoint that a former owner, or this worker's previous processor, prepared and did not
-    /// commit.
+    /// The checkpoint that a former owner, or this worker's previous processor, prepared and did
+    /// not commit.
     ///
     /// If its records turn out to be done, checkpoint its position in
     /// [`initialize`](crate::RecordProcessor::initialize): then they are not delivered again.

@@ -18,11 +18,12 @@ const CONCURRENCY: usize = 64;
 /// Processes the records of each shard concurrently, in order within each partition key, with one
 /// call of `handler` for each record.
 ///
-/// A failed record is retried by the [policy](crate::config::FailurePolicy). Later records of its key
-/// wait, and records of other keys continue. Checkpoints follow the oldest record that is not done: after
-/// a crash, at most [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max) records and a batch
-/// are delivered again, in order. On shutdown the records in flight are finished within the time of the
-/// drain; keys that pause before a retry are left to the next owner.
+/// A failed record is retried by the [policy](crate::config::FailurePolicy). Later records of its
+/// key wait, and records of other keys continue. Checkpoints follow the oldest record that is not
+/// done: after a crash, at most [`in_flight_max`](crate::config::DeliveryConfig::in_flight_max)
+/// records and a batch are delivered again, in order. On shutdown the records in flight are
+/// finished within the time of the drain; keys that pause before a retry are left to the next
+/// owner.
 ///
 /// There is no checkpointer: `delivery.checkpoints` must not be
 /// [`Manual`](kcl_proto::model::CheckpointPolicy::Manual).

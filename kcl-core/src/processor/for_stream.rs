@@ -18,15 +18,15 @@ use crate::processor::context::ShardContext;
 use crate::processor::stream_feed::Feed;
 use crate::processor::{ProcessorFactory, RecordProcessor};
 
-/// Processes the records of each shard as a [`Stream`] of records and their acknowledgements, with one
-/// future for each shard.
+/// Processes the records of each shard as a [`Stream`] of records and their acknowledgements, with
+/// one future for each shard.
 ///
-/// The stream ends at the end of the shard, or before the shard goes to another worker. The future must
-/// then return. If it returns sooner, with `Ok` or an error, a new future receives all records that are
-/// not acknowledged, by the [policy](crate::config::FailurePolicy).
+/// The stream ends at the end of the shard, or before the shard goes to another worker. The future
+/// must then return. If it returns sooner, with `Ok` or an error, a new future receives all records
+/// that are not acknowledged, by the [policy](crate::config::FailurePolicy).
 ///
-/// The combinators decide about order: `then` keeps it, `for_each_concurrent` does not. To keep it within
-/// each partition key, use [`for_each`](crate::processor::for_each()).
+/// The combinators decide about order: `then` keeps it, `for_each_concurrent` does not. To keep it
+/// within each partition key, use [`for_each`](crate::processor::for_each()).
 ///
 /// There is no checkpointer: `delivery.checkpoints` must not be
 /// [`Manual`](kcl_proto::model::CheckpointPolicy::Manual).

@@ -28,9 +28,10 @@ pub use kcl_proto::model::ShardInfo;
 /// The worker creates a processor for each ownership of a shard. Calls never overlap.
 ///
 /// # Cancel safety
-/// The future of a call is dropped at an await point once the lease is lost or the time of a drain is
-/// up; `lease_lost` still follows. It is also dropped when an [acknowledgement](crate::Ack) fails: then
-/// the processor is dropped without another call, and a new one receives the records again.
+/// The future of a call is dropped at an await point once the lease is lost or the time of a drain
+/// is up; `lease_lost` still follows. It is also dropped when an [acknowledgement](crate::Ack)
+/// fails: then the processor is dropped without another call, and a new one receives the records
+/// again.
 ///
 /// # Examples
 /// ```
@@ -52,8 +53,9 @@ pub use kcl_proto::model::ShardInfo;
 /// }
 /// ```
 pub trait RecordProcessor: Send + 'static {
-    /// Called once, before any other method. After an error a new processor is created and initialized,
-    /// with the same pauses as after an error of [`process_records`](Self::process_records).
+    /// Called once, before any other method. After an error a new processor is created and
+    /// initialized, with the same pauses as after an error of
+    /// [`process_records`](Self::process_records).
     fn initialize(
         &mut self,
         shard: &ShardContext,
@@ -70,9 +72,10 @@ pub trait RecordProcessor: Send + 'static {
     ///
     /// After an error or a panic, the records that are not checkpointed are delivered again, with a
     /// higher [attempt](RecordBatch::attempt) and after a growing pause, until they succeed or the
-    /// [policy](crate::config::FailurePolicy) abandons them. [`PartialFailure`] names the records that
-    /// failed. After a panic, a new processor receives them. With manual checkpoints it receives all
-    /// records after the last stored checkpoint, because the state of the old processor is lost.
+    /// [policy](crate::config::FailurePolicy) abandons them. [`PartialFailure`] names the records
+    /// that failed. After a panic, a new processor receives them. With manual checkpoints it
+    /// receives all records after the last stored checkpoint, because the state of the old
+    /// processor is lost.
     fn process_records(
         &mut self,
         batch: RecordBatch,
@@ -81,10 +84,11 @@ pub trait RecordProcessor: Send + 'static {
 
     /// Drives the work on [detached](RecordBatch::into_acks) records between other calls.
     ///
-    /// The worker polls it while such records are in flight and no other method runs. An error fails
-    /// all records in flight. After `Ok` it is called again after the next batch.
+    /// The worker polls it while such records are in flight and no other method runs. An error
+    /// fails all records in flight. After `Ok` it is called again after the next batch.
     ///
-    /// Spawned tasks need no `background`, but the worker does not cancel them: they should select on
+    /// Spawned tasks need no `background`, but the worker does not cancel them: they should select
+    /// on
     /// [`ShardContext::cancelled`].
     ///
     /// # Cancel safety
@@ -100,10 +104,12 @@ pub trait RecordProcessor: Send + 'static {
 
     /// Called after the last record of a shard that was closed by a split or merge.
     ///
-    /// After `Ok` the worker waits for outstanding acknowledgements, stores the shard's end, and its
-    /// children start. An error is retried. With manual checkpoints, finish all pending work here.
+    /// After `Ok` the worker waits for outstanding acknowledgements, stores the shard's end, and
+    /// its children start. An error is retried. With manual checkpoints, finish all pending work
+    /// here.
     ///
-    /// Another call follows if a record in flight fails, or if the shard goes to another worker first.
+    /// Another call follows if a record in flight fails, or if the shard goes to another worker
+    /// first.
     fn shard_ended(
         &mut self,
         shard: &ShardContext,
@@ -112,8 +118,8 @@ pub trait RecordProcessor: Send + 'static {
         async { Ok(()) }
     }
 
-    /// Called before the worker releases the shard, on shutdown or to balance load. The lease is still
-    /// held: this is the last chance to checkpoint.
+    /// Called before the worker releases the shard, on shutdown or to balance load. The lease is
+    /// still held: this is the last chance to checkpoint.
     ///
     /// An error is reported and not retried. The worker then waits for outstanding acknowledgements
     /// until the time of the drain is up.
@@ -141,8 +147,8 @@ pub trait ProcessorFactory: Send + Sync + 'static {
     /// Creates the processor of one ownership of one shard.
     fn create(&self, shard: &ShardContext) -> Self::Processor;
 
-    /// Returns the settings that cannot work with these processors. [`WorkerBuilder::build`] reports
-    /// them with all other invalid settings.
+    /// Returns the settings that cannot work with these processors. [`WorkerBuilder::build`]
+    /// reports them with all other invalid settings.
     ///
     /// [`WorkerBuilder::build`]: crate::WorkerBuilder::build
     fn validate(&self, delivery: &DeliveryConfig) -> Vec<InvalidSetting> {

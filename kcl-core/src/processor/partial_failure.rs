@@ -5,8 +5,8 @@ use thiserror::Error;
 
 use crate::BoxError;
 
-/// An error of [`process_records`](crate::RecordProcessor::process_records) that names the records that
-/// failed.
+/// An error of [`process_records`](crate::RecordProcessor::process_records) that names the records
+/// that failed.
 ///
 /// **The records before the first named one are done.** That one and *all* records after it, named or
 /// not, are delivered again in order, because no record may be skipped. Where the

@@ -44,7 +44,8 @@ pub(crate) enum NextStep {
 }
 
 impl RecordFailures {
-    /// Decides what to do with a record after its `attempt`th failure. Emits an event if it is retried.
+    /// Decides what to do with a record after its `attempt`th failure. Emits an event if it is
+    /// retried.
     pub(crate) fn failed(
         &self,
         history: &mut FailureHistory,
@@ -71,8 +72,8 @@ impl RecordFailures {
         }
     }
 
-    /// Stores an abandoned record in the dead letter, if the policy says so. A panic of the dead letter
-    /// is an error.
+    /// Stores an abandoned record in the dead letter, if the policy says so. A panic of the dead
+    /// letter is an error.
     pub(crate) async fn store(&self, record: Record, exhausted: &Exhausted) -> Result<(), String> {
         if self.config.delivery.failure.then != OnExhausted::DeadLetter {
             return Ok(());

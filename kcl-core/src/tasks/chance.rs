@@ -1,8 +1,8 @@
-//! Chance that a seed decides.
+//! Random numbers from a seed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Numbers that look random, all drawn from one seed.
+/// A sequence of random numbers that a seed determines.
 #[derive(Debug)]
 pub(crate) struct Chance(AtomicU64);
 
@@ -11,7 +11,7 @@ impl Chance {
         Self(AtomicU64::new(seed))
     }
 
-    /// A number from 0 to below 1.
+    /// Returns a number from 0 to below 1.
     pub(crate) fn draw(&self) -> f64 {
         // SplitMix64 (Steele, Lea, Flood 2014): good enough to spread timers, and replayable.
         let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);

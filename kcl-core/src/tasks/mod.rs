@@ -1,4 +1,4 @@
-//! What tasks are made of: supervision, sleeping, chance.
+//! Supervised tasks, sleeping, chance, and the shards that consumers stopped.
 
 pub(crate) mod chance;
 pub(crate) mod sleep;

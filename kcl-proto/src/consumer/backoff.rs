@@ -51,8 +51,8 @@ impl Backoff {
         self.pauses().nth(usize::try_from(doublings).unwrap_or(0)).unwrap_or(self.max)
     }
 
-    /// The pause after `failures` failures in a row, spread over its upper half by `chance`, a number
-    /// from 0 to 1.
+    /// The pause after `failures` failures in a row, spread over its upper half by `chance`, a
+    /// number from 0 to 1.
     #[must_use]
     pub fn jittered(self, failures: u32, chance: f64) -> Duration {
         let chance = if chance.is_finite() { chance.clamp(0.0, 1.0) } else { 1.0 };
@@ -85,7 +85,8 @@ pub fn fits(pause: Duration, left: Duration) -> bool {
     pause.saturating_mul(2) <= left
 }
 
-/// How long reads may be refused before the lease is released: another worker may be allowed to read.
+/// How long reads may be refused before the lease is released: another worker may be allowed to
+/// read.
 const REFUSED_MAX: Duration = Duration::from_mins(1);
 
 /// How long reads may fail for a reason that may pass. An outage of Kinesis, which concerns every

@@ -1,5 +1,5 @@
-//! What to do about failed records: retry them, search the batch for the one at fault, abandon it, or
-//! stop.
+//! What to do about failed records: retry them, search the batch for the one at fault, abandon it,
+//! or stop.
 //!
 //! The history refers to records by position, so it outlives processors and repeated reads.
 
@@ -219,8 +219,8 @@ impl FailedRange {
     }
 }
 
-/// What to do after a call without records, such as `initialize`, failed `tries` times in a row. With
-/// no record to abandon, it is retried unless the policy is to stop.
+/// What to do after a call without records, such as `initialize`, failed `tries` times in a row.
+/// With no record to abandon, it is retried unless the policy is to stop.
 #[must_use]
 pub fn call_failed(tries: u32, failing_for: Duration, policy: &FailurePolicy) -> Verdict {
     match policy.then {

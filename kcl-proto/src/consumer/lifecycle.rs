@@ -1,7 +1,8 @@
 //! The lifecycle of one shard's consumer: a total function of state and event.
 //!
-//! There is no state of waiting for parents: a worker never takes a lease whose parents have not ended,
-//! so a consumer that exists may start. `docs/concepts/consumer-lifecycle.md` shows the same table.
+//! There is no state of waiting for parents: a worker never takes a lease whose parents have not
+//! ended, so a consumer that exists may start. `docs/concepts/consumer-lifecycle.md` shows the same
+//! table.
 
 /// The state of a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,8 @@ pub enum Event {
     Succeeded,
     /// The processor returned an error.
     Failed,
-    /// The processor panicked, or an acknowledgement failed: it was dropped, and a new one takes over.
+    /// The processor panicked, or an acknowledgement failed: it was dropped, and a new one takes
+    /// over.
     Panicked,
     /// The pause after a failure is over.
     PauseOver,

@@ -1,12 +1,12 @@
 //! How the shards of a process share a bounded amount of memory.
 //!
-//! A reservation leaves at least as much free as its shard then holds. A single busy shard gets half of
-//! the budget, many busy shards get equal shares, idle shards use nothing, and there is always room for
-//! one more shard.
+//! A reservation leaves at least as much free as its shard then holds. A single busy shard gets
+//! half of the budget, many busy shards get equal shares, idle shards use nothing, and there is
+//! always room for one more shard.
 //!
 //! A shard that holds nothing never waits: without room, it has a *turn*, one record without a
-//! reservation, which counts once it is read. So the bound is the budget and one record for each shard,
-//! and a processor that hangs never blocks other shards.
+//! reservation, which counts once it is read. So the bound is the budget and one record for each
+//! shard, and a processor that hangs never blocks other shards.
 
 use std::collections::{BTreeMap, VecDeque};
 

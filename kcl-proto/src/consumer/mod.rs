@@ -1,4 +1,5 @@
-//! The records of one shard: the consumer's lifecycle, its progress, failures and the pace of reading.
+//! The records of one shard: the consumer's lifecycle, its progress, failures and the pace of
+//! reading.
 
 pub mod backoff;
 pub mod failure_policy;

@@ -1,4 +1,5 @@
-//! When to read a shard again: the limits of Kinesis, and the polling interval of a caught-up shard.
+//! When to read a shard again: the limits of Kinesis, and the polling interval of a caught-up
+//! shard.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub(super) const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
 
 /// When one shard may be read again.
 ///
-/// All readers of a shard share its limits, so a reader that keeps within them may still be throttled.
+/// All readers of a shard share its limits, so a reader that keeps within them may still be
+/// throttled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pace {
     poll_every: Duration,
@@ -62,8 +64,8 @@ impl Pace {
         next.max(self.allowed())
     }
 
-    /// Records a read that was cancelled or failed `now`, perhaps after it was sent. Returns when the next
-    /// may start.
+    /// Records a read that was cancelled or failed `now`, perhaps after it was sent. Returns when
+    /// the next may start.
     pub fn after_lost(&mut self, now: Moment) -> Moment {
         self.count(now);
         self.allowed()

@@ -10,8 +10,8 @@ const REPLY_MAX: u64 = 10 * MIB;
 /// The assumed size of a record before the first read: the default limit of a stream.
 const SIZE_UNKNOWN: u64 = MIB;
 
-/// How many copies of a reply exist at once while it is read: its text, which is a third longer than the
-/// data, the decoded records, and for a moment a part of the text again.
+/// How many copies of a reply exist at once while it is read: its text, which is a third longer
+/// than the data, the decoded records, and for a moment a part of the text again.
 const COPIES: u64 = 3;
 
 const MIB: u64 = 1024 * 1024;
@@ -26,8 +26,8 @@ pub struct RecordSize {
 }
 
 impl RecordSize {
-    /// Records a reply of `records` records and `bytes` bytes, which need `expanded` bytes once they are
-    /// expanded.
+    /// Records a reply of `records` records and `bytes` bytes, which need `expanded` bytes once
+    /// they are expanded.
     pub fn observe(&mut self, records: usize, bytes: u64, expanded: u64) {
         self.is_full = bytes >= BYTES_PER_SECOND / 2;
         let mean = |bytes: u64| bytes.checked_div(count(records));
@@ -38,8 +38,8 @@ impl RecordSize {
 
     /// The request of the next read, of at most `records_max` records.
     ///
-    /// After a large reply it asks for at most one second of the shard's throughput: larger replies are
-    /// followed by longer pauses, and take memory from other shards.
+    /// After a large reply it asks for at most one second of the shard's throughput: larger replies
+    /// are followed by longer pauses, and take memory from other shards.
     #[must_use]
     pub fn request(self, records_max: usize) -> ReadRequest {
         let (size, expanded) = self.means.unwrap_or((SIZE_UNKNOWN, SIZE_UNKNOWN));

@@ -1,4 +1,5 @@
-//! When to warn that unprocessed records are about to be trimmed, and how often to repeat the warning.
+//! When to warn that unprocessed records are about to be trimmed, and how often to repeat the
+//! warning.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use crate::model::Moment;
 /// An upper bound of the age of a shard's oldest record that is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
-    /// How far the read of the batch in hand, or else the last read, was behind the end of the shard.
+    /// How far the read of the batch in hand, or else the last read, was behind the end of the
+    /// shard.
     pub behind: Duration,
     /// When that read took place. The records have grown older since.
     pub seen: Moment,
@@ -36,8 +38,8 @@ struct Warning {
 }
 
 impl RiskWatch {
-    /// Returns `age` if a warning is due: at half of the retention, then after growing pauses. An age
-    /// below a quarter resets the pauses. `age` is `None` if it is not known.
+    /// Returns `age` if a warning is due: at half of the retention, then after growing pauses. An
+    /// age below a quarter resets the pauses. `age` is `None` if it is not known.
     pub fn observe(
         &mut self,
         age: Option<Duration>,

@@ -22,8 +22,8 @@ struct Report {
 
 impl SlowWatch {
     /// Returns how long the call that began at `began` has been running if a report is due: at
-    /// `slow_after`, then whenever that has doubled, at least every hour. `began` is `None` while no call
-    /// runs.
+    /// `slow_after`, then whenever that has doubled, at least every hour. `began` is `None` while
+    /// no call runs.
     pub fn observe(
         &mut self,
         began: Option<Moment>,
@@ -58,8 +58,8 @@ mod tests {
         Moment::from_origin(Duration::from_secs(seconds))
     }
 
-    /// Observes calls that begin and end at these seconds, every second up to `until`; expects reports at
-    /// these seconds.
+    /// Observes calls that begin and end at these seconds, every second up to `until`; expects
+    /// reports at these seconds.
     #[track_caller]
     fn check(calls: &[(u64, u64)], until: u64, expected: &[u64]) {
         let mut watch = SlowWatch::default();

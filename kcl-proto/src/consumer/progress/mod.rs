@@ -13,8 +13,8 @@ pub use crate::consumer::progress::unfinished::UnfinishedBatch;
 
 /// How far one processor has come with its shard.
 ///
-/// Each processor has a progress of its own: a [successor](Self::successor) starts after what is done,
-/// and what its predecessor received and did not finish counts as never delivered.
+/// Each processor has a progress of its own: a [successor](Self::successor) starts after what is
+/// done, and what its predecessor received and did not finish counts as never delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     policy: CheckpointPolicy,
@@ -104,8 +104,8 @@ impl Progress {
     /// Returns what to store for the application's checkpoint at `position`.
     ///
     /// The same position may be stored again, because a caller that does not know the outcome of a
-    /// checkpoint must be able to repeat it. If the processor returned `Ok` for more, that is stored
-    /// instead: the stored checkpoint never goes back.
+    /// checkpoint must be able to repeat it. If the processor returned `Ok` for more, that is
+    /// stored instead: the stored checkpoint never goes back.
     ///
     /// # Errors
     /// [`CheckpointRefusal`] if the position is out of range, or the ownership has ended.
@@ -124,7 +124,8 @@ impl Progress {
     /// Returns the checkpoint that the application prepares at `position`.
     ///
     /// # Errors
-    /// [`CheckpointRefusal`] if the position was not delivered or is done, or the ownership has ended.
+    /// [`CheckpointRefusal`] if the position was not delivered or is done, or the ownership has
+    /// ended.
     pub fn check_prepared(&self, position: Position) -> Result<Checkpoint, CheckpointRefusal> {
         let checkpoint = Checkpoint::After(position);
         if self.is_closed {
@@ -241,8 +242,8 @@ impl Progress {
         self.is_closed = true;
     }
 
-    /// The checkpoint that the library stores by itself: the end of what the processor returned `Ok`
-    /// for or acknowledged.
+    /// The checkpoint that the library stores by itself: the end of what the processor returned
+    /// `Ok` for or acknowledged.
     #[must_use]
     pub fn automatic(&self) -> Option<Checkpoint> {
         self.processed.low().filter(|_| self.policy.is_automatic()).map(Checkpoint::After)
@@ -254,8 +255,8 @@ impl Progress {
         self.automatic().map_or(self.stored, |automatic| automatic.max(self.stored))
     }
 
-    /// The checkpoint after which the shard is read again for the successor, or `None` if everything
-    /// that is not done is in hand.
+    /// The checkpoint after which the shard is read again for the successor, or `None` if
+    /// everything that is not done is in hand.
     ///
     /// With manual checkpoints, what the processor returned `Ok` for may exist in its memory only,
     /// and so may records that it had not acknowledged.
