@@ -1,4 +1,4 @@
-//! How calls of the application's code end, and why a wait is interrupted.
+//! The calls of the application's code, how they end, and why a wait is interrupted.
 
 use kcl_proto::consumer::lifecycle::Event as Happened;
 use kcl_proto::model::Position;
@@ -6,6 +6,29 @@ use kcl_proto::model::Position;
 use crate::BoxError;
 use crate::processor::partial_failure;
 use crate::report::log::chain;
+
+/// A call of the application's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Initialize,
+    ProcessRecords,
+    ShardEnded,
+    ShutdownRequested,
+    /// The dead letter, with the record at this position.
+    DeadLetter(Position),
+}
+
+impl Call {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Initialize => "initialize",
+            Self::ProcessRecords => "process_records",
+            Self::ShardEnded => "shard_ended",
+            Self::ShutdownRequested => "shutdown_requested",
+            Self::DeadLetter(_) => "dead letter",
+        }
+    }
+}
 
 /// Why the application's code may not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,12 +14,12 @@ use kcl_proto::shards::start_position::resume;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::data_side::batch_in_hand::BatchInHand;
-use crate::data_side::call_outcome::{CallFailure, Interrupt, Outcome};
+use crate::data_side::call_outcome::{Call, CallFailure, Interrupt, Outcome};
 use crate::data_side::deadline_guard::Guard;
 use crate::data_side::parts::{ConsumerParts, ReadParts};
 use crate::data_side::processor_call::{ProcessorCall, Until};
 use crate::data_side::reader::{Batch, Next, Reader, Unrecoverable};
-use crate::data_side::retries::{Call, Retries};
+use crate::data_side::retries::Retries;
 use crate::data_side::shard_end;
 use crate::messages::{FromConsumer, Grant, Order, Reports};
 use crate::processor::RecordBatch;
@@ -290,7 +290,7 @@ impl Consumer {
         let position = record.position;
         if self.parts.config.delivery.failure.then == OnExhausted::DeadLetter {
             let store = self.records.store(record, &exhausted);
-            match self.calls.dead_letter(store).await {
+            match self.calls.dead_letter(position, store).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     let attempt = self.retries.deliveries.saturating_add(1);

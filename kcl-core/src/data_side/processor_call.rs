@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::BoxError;
 use crate::backend::Clock;
-use crate::data_side::call_outcome::{CallFailure, Interrupt, Outcome};
+use crate::data_side::call_outcome::{Call, CallFailure, Interrupt, Outcome};
 use crate::data_side::deadline_guard::{CallEnd, Guard};
 use crate::data_side::erased::{ErasedFactory, ErasedProcessor};
 use crate::data_side::progress_reports::ProgressReports;
@@ -103,7 +103,7 @@ impl ProcessorCall {
         if let Err(stop) = self.guard.standing() {
             return Outcome::Stopped(stop);
         }
-        let _call = self.begin("initialize");
+        let _call = self.begin(Call::Initialize.name());
         let context = self.context();
         let ended = context.cancelled.clone().drop_guard();
         let created = catch_unwind(AssertUnwindSafe(|| self.factory.create(&context)));
@@ -129,7 +129,7 @@ impl ProcessorCall {
         beside: impl Future<Output = ()> + Send,
     ) -> Outcome {
         let Delivery { records, lag, memory } = delivery;
-        let _call = self.begin("process_records");
+        let _call = self.begin(Call::ProcessRecords.name());
         let reports = self.progress_reports();
         let Some(Current { processor, context, .. }) = &mut self.current else {
             return Outcome::Failed("there is no processor".to_owned().into());
@@ -171,13 +171,13 @@ impl ProcessorCall {
 
     /// Calls `shard_ended`.
     pub(super) async fn end_shard(&mut self) -> Outcome {
-        let _call = self.begin("shard_ended");
+        let _call = self.begin(Call::ShardEnded.name());
         self.call(None, |processor, context| processor.shard_ended(context)).await
     }
 
     /// Calls `shutdown_requested`, which may run until `until`.
     pub(super) async fn request_shutdown(&mut self, until: Option<Moment>) -> Outcome {
-        let _call = self.begin("shutdown_requested");
+        let _call = self.begin(Call::ShutdownRequested.name());
         self.call(until, |processor, context| processor.shutdown_requested(context)).await
     }
 
@@ -252,12 +252,13 @@ impl ProcessorCall {
         self.attend(until, reports.room(records)).await
     }
 
-    /// Waits for the dead letter.
+    /// Waits for the dead letter to store the record at `position`.
     pub(super) async fn dead_letter<T: Send>(
         &mut self,
+        position: Position,
         store: impl Future<Output = T> + Send,
     ) -> Result<T, Interrupt> {
-        let _call = self.begin("dead letter");
+        let _call = self.begin(Call::DeadLetter(position).name());
         self.attend(Until::TimeUp(None), store).await
     }
 

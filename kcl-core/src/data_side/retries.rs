@@ -3,33 +3,11 @@
 use std::time::Duration;
 
 use kcl_proto::consumer::lifecycle::Event as Happened;
-use kcl_proto::model::{Moment, Position};
+use kcl_proto::model::Moment;
 
+use crate::data_side::call_outcome::Call;
 use crate::processor::record_failures::RecordFailures;
 use crate::report::event::Event;
-
-/// A call of the application's code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    Initialize,
-    ProcessRecords,
-    ShardEnded,
-    ShutdownRequested,
-    /// The dead letter, with the record at this position.
-    DeadLetter(Position),
-}
-
-impl Call {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Initialize => "initialize",
-            Self::ProcessRecords => "process_records",
-            Self::ShardEnded => "shard_ended",
-            Self::ShutdownRequested => "shutdown_requested",
-            Self::DeadLetter(_) => "dead letter",
-        }
-    }
-}
 
 /// A failed call.
 #[derive(Debug)]
