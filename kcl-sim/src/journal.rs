@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use kcl_core::event::{Event, EventContext, Observer};
 use kcl_core::model::{Checkpoint, PendingCheckpoint, Position, ShardId};
 use kcl_core::processor::ShardInfo;
@@ -43,11 +44,23 @@ pub(crate) enum Said {
         of: Ownership,
         /// Which records, in the order in which they came.
         records: Vec<Position>,
+        /// Their data.
+        data: Vec<Bytes>,
         /// How often they have been handed over, with this time.
         attempt: u32,
     },
     /// A processor's future was polled.
     Polled {
+        /// For which ownership.
+        of: Ownership,
+    },
+    /// A call of a processor returned.
+    Returned {
+        /// For which ownership.
+        of: Ownership,
+    },
+    /// The future of a processor's call was dropped before it returned.
+    Dropped {
         /// For which ownership.
         of: Ownership,
     },
@@ -107,6 +120,13 @@ impl fmt::Display for Ownership {
     }
 }
 
+impl Said {
+    /// Whether traces have a line for it.
+    pub(crate) const fn is_traced(&self) -> bool {
+        !matches!(self, Self::Polled { .. } | Self::Returned { .. } | Self::Dropped { .. })
+    }
+}
+
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -117,7 +137,7 @@ impl fmt::Display for Said {
             }
             Self::Asked { of, position } => write!(f, "asked {of} for {position}"),
             Self::Gone { of } => write!(f, "dropped {of}"),
-            Self::Delivered { of, records, attempt } => {
+            Self::Delivered { of, records, attempt, .. } => {
                 write!(f, "delivered {of} #{attempt}: {} records", records.len())?;
                 match (records.first(), records.last()) {
                     (Some(first), Some(last)) => write!(f, " {first} to {last}"),
@@ -125,6 +145,8 @@ impl fmt::Display for Said {
                 }
             }
             Self::Polled { of } => write!(f, "polled {of}"),
+            Self::Returned { of } => write!(f, "returned {of}"),
+            Self::Dropped { of } => write!(f, "dropped a call of {of}"),
             Self::Processed { of } => write!(f, "processed {of}"),
             Self::Detached { of } => write!(f, "detached {of}"),
             Self::Begun { of, record } => write!(f, "begun {of} {record}"),

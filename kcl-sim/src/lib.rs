@@ -9,6 +9,8 @@
 //! suspended machine, and a clock can run at another speed. After every step [oracles](Oracle) look
 //! for broken promises; when the faults have stopped, the fleet must heal.
 //!
+//! A [`story`] is a world for a test in which only what the test says goes wrong.
+//!
 //! Processors of your own run in a world as they are, as long as they do no I/O, block no thread and
 //! ask no real clock: their runtimes are paused, and have timers only. Pause with `tokio::time`, and
 //! let something in memory stand for a database. A world cannot run inside of another runtime: call
@@ -58,6 +60,7 @@ mod plan;
 mod processor;
 mod run;
 mod scenario;
+pub mod story;
 mod time;
 mod trace;
 mod world;

@@ -7,4 +7,3 @@ pub mod errors;
 pub mod fleet;
 pub mod fuzz;
 pub mod producer;
-pub mod world;

@@ -235,6 +235,11 @@ impl Facts {
         self.knows_processors = true;
     }
 
+    /// Some processors are not the simulator's own.
+    pub(crate) const fn processors_are_unknown(&mut self) {
+        self.knows_processors = false;
+    }
+
     /// The stream's shards as they are now.
     pub(crate) fn reshard(&mut self, shards: &[Shard]) {
         for shard in shards {
@@ -366,7 +371,8 @@ impl Facts {
             Said::Event(Event::Skipped { shard, position, .. }) => {
                 self.set_aside(at, (who, shard), *position, false);
             }
-            Said::Called { .. } | Said::Event(_) => {}
+            Said::Called { .. } | Said::Returned { .. } | Said::Dropped { .. } | Said::Event(_) => {
+            }
         }
     }
 

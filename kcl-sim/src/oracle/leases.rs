@@ -88,8 +88,13 @@ impl Facts {
         }
         let (place, done) = (facts.after(after.checkpoint, after.start_at), facts.done());
         let delivered = facts.owners.values().map(|owner| owner.next).max().unwrap_or(0);
-        let bound = if is_automatic || after.is_ended() {
+        // Records that are acknowledged one by one may be done before the world hears of it.
+        let detached = facts.owners.values().filter_map(|owner| owner.detached.last());
+        let detached = detached.map(|(_, place)| *place).max().unwrap_or(0);
+        let bound = if is_automatic {
             done
+        } else if after.is_ended() {
+            done.max(detached)
         } else if knows {
             facts.asked.max(facts.unasked())
         } else {

@@ -63,9 +63,9 @@ pub(crate) enum Style {
 }
 
 /// What a worker of a world works with.
-pub(crate) struct Equipment<F> {
+pub(crate) struct Equipment<F, D = Shelf> {
     pub(crate) factory: F,
-    pub(crate) dead_letter: Shelf,
+    pub(crate) dead_letter: D,
 }
 
 impl<F> Equipment<F> {

@@ -67,6 +67,35 @@ async fn watch<T>(journal: &Journal, of: &Ownership, work: impl Future<Output = 
     .await
 }
 
+/// Notes how a call ends: it returns, or its future is dropped.
+struct SaysEnd<'a> {
+    journal: &'a Journal,
+    of: &'a Ownership,
+    has_returned: bool,
+}
+
+impl<'a> SaysEnd<'a> {
+    const fn of(journal: &'a Journal, of: &'a Ownership) -> Self {
+        Self { journal, of, has_returned: false }
+    }
+}
+
+impl Drop for SaysEnd<'_> {
+    fn drop(&mut self) {
+        let of = self.of.clone();
+        let end = if self.has_returned { Said::Returned { of } } else { Said::Dropped { of } };
+        self.journal.say(end);
+    }
+}
+
+/// Notes each poll of a call's future, and how the call ends.
+async fn call<T>(journal: &Journal, of: &Ownership, work: impl Future<Output = T> + Send) -> T {
+    let mut end = SaysEnd::of(journal, of);
+    let output = watch(journal, of, work).await;
+    end.has_returned = true;
+    output
+}
+
 /// The records that an error says are done.
 fn before_the_failed(records: &[Position], error: &BoxError) -> Vec<Position> {
     let failed = error.downcast_ref::<PartialFailure>().map_or(&[][..], PartialFailure::failed);
@@ -83,7 +112,7 @@ impl<P: RecordProcessor> Watched<P> {
 impl<P: RecordProcessor> RecordProcessor for Watched<P> {
     async fn initialize(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
         self.called("initialize");
-        watch(&self.journal, &self.of, self.inner.initialize(shard)).await
+        call(&self.journal, &self.of, self.inner.initialize(shard)).await
     }
 
     async fn process_records(
@@ -92,10 +121,12 @@ impl<P: RecordProcessor> RecordProcessor for Watched<P> {
         shard: &ShardContext,
     ) -> Result<(), BoxError> {
         let records: Vec<_> = batch.iter().map(|record| record.position).collect();
+        let data = batch.iter().map(|record| record.data.clone()).collect();
         let (of, attempt) = (self.of.clone(), batch.attempt());
-        self.journal.say(Said::Delivered { of: of.clone(), records: records.clone(), attempt });
+        let delivered = Said::Delivered { of: of.clone(), records: records.clone(), data, attempt };
+        self.journal.say(delivered);
         let work = self.inner.process_records(batch.clone(), shard);
-        match watch(&self.journal, &self.of, work).await {
+        match call(&self.journal, &self.of, work).await {
             Ok(()) if batch.is_detached() => self.journal.say(Said::Detached { of }),
             Ok(()) => self.journal.say(Said::Processed { of }),
             Err(error) => {
@@ -114,16 +145,18 @@ impl<P: RecordProcessor> RecordProcessor for Watched<P> {
 
     async fn shard_ended(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
         self.called("shard_ended");
-        watch(&self.journal, &self.of, self.inner.shard_ended(shard)).await
+        call(&self.journal, &self.of, self.inner.shard_ended(shard)).await
     }
 
     async fn shutdown_requested(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
         self.called("shutdown_requested");
-        watch(&self.journal, &self.of, self.inner.shutdown_requested(shard)).await
+        call(&self.journal, &self.of, self.inner.shutdown_requested(shard)).await
     }
 
     async fn lease_lost(&mut self, shard: &ShardInfo) {
         self.called("lease_lost");
+        let mut end = SaysEnd::of(&self.journal, &self.of);
         self.inner.lease_lost(shard).await;
+        end.has_returned = true;
     }
 }

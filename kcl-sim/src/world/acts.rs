@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
-use kcl_core::model::{LeaseKey, Shard, ShardId};
+use futures::FutureExt;
+use kcl_core::backend::{Conditional, LeaseStore, LeaseWrite};
+use kcl_core::model::{LeaseKey, SequenceNumber, Shard, ShardId};
 
 use crate::error::SimError;
 use crate::memory::LatePage;
+use crate::oracle::Landing;
 use crate::time::Time;
 use crate::world::faults::{Fault, Weather};
 use crate::world::member::Member;
@@ -203,11 +206,16 @@ impl World {
             shard: shard.clone(),
             why: "there is nothing to trim: put records first",
         })?;
+        self.trim_before(shard, number);
+        Ok(())
+    }
+
+    /// Drops the records of a shard before this one.
+    pub(crate) fn trim_before(&mut self, shard: &ShardId, number: SequenceNumber) {
         self.services.stream.trim_before(shard, number);
         self.facts.trim(shard, number);
         self.tally.count(Fault::Trim);
         self.trace.line(self.now, "-", format_args!("trims {shard} before {number}"));
-        Ok(())
     }
 
     /// The closed shards whose ends are stored, as far as they are listed.
@@ -236,6 +244,27 @@ impl World {
         }
         self.tally.count(Fault::Recreated);
         self.trace.line(self.now, "-", "re-creates the stream");
+    }
+
+    /// Deletes the stream.
+    pub(crate) fn delete_stream(&mut self) {
+        self.send_no_more();
+        self.is_recreated = true;
+        self.facts.recreated();
+        self.services.stream.delete();
+        self.trace.line(self.now, "-", "deletes the stream");
+    }
+
+    /// Makes a write to the table as a worker that is not in this world.
+    pub(crate) fn write(&mut self, write: &LeaseWrite) -> Option<Conditional> {
+        let before = self.services.lease(&write.key);
+        let outcome = self.services.table.write(write).now_or_never().and_then(Result::ok);
+        let after = self.services.lease(&write.key);
+        if before != after {
+            let (before, after) = (before.as_ref(), after.as_ref());
+            self.facts.landed(&Landing { at: self.now, write, before, after });
+        }
+        outcome
     }
 
     /// Deletes a lease's row, as somebody at a console may.

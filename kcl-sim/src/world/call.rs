@@ -115,6 +115,7 @@ pub(crate) trait ClientError: fmt::Debug + Send + Sized + 'static {
     fn unavailable() -> Self;
     fn throttled() -> Self;
     fn expired() -> Self;
+    fn denied() -> Self;
 }
 
 impl ClientError for LeaseStoreError {
@@ -129,6 +130,14 @@ impl ClientError for LeaseStoreError {
     fn expired() -> Self {
         Self::unavailable()
     }
+
+    fn denied() -> Self {
+        Self::AccessDenied {
+            table: "simulated".to_owned(),
+            action: "dynamodb:UpdateItem",
+            source: "no permission".into(),
+        }
+    }
 }
 
 impl ClientError for SourceError {
@@ -142,6 +151,14 @@ impl ClientError for SourceError {
 
     fn expired() -> Self {
         Self::Expired
+    }
+
+    fn denied() -> Self {
+        Self::AccessDenied {
+            stream: "simulated".to_owned(),
+            action: "kinesis:GetRecords",
+            source: "no permission".into(),
+        }
     }
 }
 
@@ -188,6 +205,7 @@ impl<T: fmt::Debug + Send, E: ClientError> Call for TypedCall<T, E> {
             Answer::Unavailable => Err(E::unavailable()),
             Answer::Throttled => Err(E::throttled()),
             Answer::Expired => Err(E::expired()),
+            Answer::Denied => Err(E::denied()),
         };
         drop(reply.send(result)); // A caller that is gone does not want to know.
     }

@@ -41,6 +41,22 @@ impl World {
         self.ends.seen.pop_front().ok_or(SimError::NobodyEnds)
     }
 
+    /// Lets time pass until this worker ends, and returns how. Looks whether it has every so often.
+    pub(crate) fn end_of(&mut self, name: &str, every: Duration) -> Result<End, SimError> {
+        let until = self.now + END_MAX;
+        self.ends.is_awaited = true;
+        let mut passed = Ok(());
+        let mut end = None;
+        while passed.is_ok() && end.is_none() && self.now < until {
+            passed = self.run_for(every);
+            let nth = self.ends.seen.iter().position(|(who, _)| who == name);
+            end = nth.and_then(|nth| self.ends.seen.remove(nth)).map(|(_, end)| end);
+        }
+        self.ends.is_awaited = false;
+        passed?;
+        end.ok_or(SimError::NobodyEnds)
+    }
+
     /// Waits until every worker has ended by itself, because there is another stream.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ impl Ledger {
         if self.records.is_empty() {
             return;
         }
-        let Said::Delivered { of, records, attempt } = said else { return };
+        let Said::Delivered { of, records, attempt, .. } = said else { return };
         for position in records {
             let Some(record) = self.records.get(&(of.shard.clone(), position.sequence)) else {
                 continue;

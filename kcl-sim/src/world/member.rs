@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use kcl_core::backend::DeadLetter;
 use kcl_core::config::{OnExhausted, WorkerConfig};
 use kcl_core::error::RunError;
 use kcl_core::event::{ShutdownReport, WorkerStatus};
@@ -84,10 +85,10 @@ pub(crate) struct Step {
 
 impl Member {
     /// Starts a worker.
-    pub(crate) fn start<F: ProcessorFactory>(
+    pub(crate) fn start<F: ProcessorFactory, D: DeadLetter>(
         start: Start<'_>,
         config: WorkerConfig,
-        equip: impl FnOnce(&Journal) -> Equipment<F>,
+        equip: impl FnOnce(&Journal) -> Equipment<F, D>,
     ) -> Result<Self, crate::error::SimError> {
         let runtime = Builder::new_current_thread()
             .enable_time()
@@ -100,8 +101,10 @@ impl Member {
         let journal = Journal::new(port.clone());
         let wants_dead_letter = config.delivery.failure.then == OnExhausted::DeadLetter;
         let Equipment { factory, dead_letter } = equip(&journal);
+        // Members of one name differ in what follows a `#`.
+        let name = start.name.split('#').next().unwrap_or(start.name);
         let mut builder = Worker::builder("simulated")
-            .worker_name(start.name)
+            .worker_name(name)
             .records(port.clone())
             .leases(port.clone())
             .processor_factory(WatchedFactory::new(factory, journal.clone()))

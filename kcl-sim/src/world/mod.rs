@@ -2,6 +2,7 @@
 
 pub(crate) mod acts;
 pub(crate) mod call;
+pub(crate) mod call_faults;
 pub(crate) mod clock;
 pub(crate) mod ends;
 pub(crate) mod faults;
@@ -26,6 +27,7 @@ use kcl_core::event::{WorkerState, WorkerStatus};
 use kcl_core::model::{Lease, WorkerId};
 
 use self::call::{Call, What};
+use self::call_faults::CallFaults;
 use self::clock::ServiceClock;
 use self::ends::Ends;
 use self::faults::{Answer, Fate, Fault, Tally, Weather};
@@ -80,6 +82,14 @@ pub struct World {
     pub(crate) facts: Facts,
     pub(crate) tally: Tally,
     pub(crate) trace: Trace,
+    /// What workers said, if that is kept.
+    pub(crate) heard: Option<Vec<(Time, WorkerId, Said)>>,
+    /// Whether each call takes as little time as the world can tell.
+    pub(crate) is_quick: bool,
+    /// How many writes ago every eventual scan shows the table.
+    pub(crate) scan_lag: u64,
+    /// The faults of each worker's calls that a story asks for.
+    pub(crate) call_faults: BTreeMap<String, CallFaults>,
 }
 
 /// Something that is due.
@@ -147,6 +157,10 @@ impl World {
             facts,
             tally: Tally::default(),
             trace: Trace::default(),
+            heard: None,
+            is_quick: false,
+            scan_lag: 0,
+            call_faults: BTreeMap::new(),
         })
     }
 
@@ -294,18 +308,29 @@ impl World {
         let cut = self.cuts.get(&who).copied().unwrap_or_default();
         let expires = matches!(call.what(), What::Read(_));
         let is_throttled = at < self.throttled_until && member.chance.hits(0.7);
-        let fate = if is_of_records && at < cut.records {
+        let fault = self.call_faults.get_mut(&who).and_then(|faults| faults.fate(call.what()));
+        let fate = if let Some(fate) = fault {
+            fate
+        } else if is_of_records && at < cut.records {
             Fate::cut(Fault::RecordsCut)
         } else if !is_of_records && at < cut.leases {
             Fate::cut(Fault::LeasesCut)
         } else if is_throttled {
             Weather { throttled: 1.0, ..Weather::default() }.fate(&mut member.chance, expires)
+        } else if self.is_quick {
+            Fate::quick()
         } else {
             self.weather.fate(&mut member.chance, expires)
         };
         let is_scan = matches!(call.what(), What::Scan | What::ScanOn);
         let is_stale = is_scan && member.chance.hits(self.weather.stale_scan);
-        let stale = if is_stale { member.chance.between(1, STALE_MAX as u64) } else { 0 };
+        let stale = if is_stale {
+            member.chance.between(1, STALE_MAX as u64)
+        } else if is_scan {
+            self.scan_lag
+        } else {
+            0
+        };
         if let What::Write(write) = call.what() {
             self.facts.sent(at, &member.id, write.number);
             let is_stopping = member.status().state == WorkerState::Stopping;
@@ -412,7 +437,12 @@ impl World {
         while let Some((at, (who, said))) = self.said.pop(until) {
             self.facts.said(at, &who, &said);
             self.ledger.said(at, who.name(), &said);
-            if self.trace.is_on() && !matches!(said, Said::Polled { .. }) {
+            if let Some(heard) =
+                self.heard.as_mut().filter(|_| !matches!(said, Said::Polled { .. }))
+            {
+                heard.push((at, who.clone(), said.clone()));
+            }
+            if self.trace.is_on() && said.is_traced() {
                 self.trace.line(at, who.name(), &said);
             }
         }
@@ -427,6 +457,11 @@ impl World {
     /// The processors are the simulator's own.
     pub(crate) fn processors_are_known(&mut self) {
         self.facts.processors_are_known();
+    }
+
+    /// Some processors are not the simulator's own.
+    pub(crate) fn processors_are_unknown(&mut self) {
+        self.facts.processors_are_unknown();
     }
 
     /// Counts a fault that somebody else made.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kcl_core::backend::Clock;
+use kcl_core::backend::{Clock, DeadLetter};
 use kcl_core::config::WorkerConfig;
 use kcl_core::{ProcessorFactory, RecordProcessor, ShardContext};
 
@@ -39,10 +39,10 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    fn new<F: ProcessorFactory>(
+    fn new<F: ProcessorFactory, D: DeadLetter>(
         speed: u64,
         config: WorkerConfig,
-        equip: impl Fn(&Journal) -> Equipment<F> + Send + Sync + 'static,
+        equip: impl Fn(&Journal) -> Equipment<F, D> + Send + Sync + 'static,
     ) -> Self {
         let start = move |start: Start<'_>, config| Member::start(start, config, &equip);
         Self { speed, config, start: Arc::new(start) }
@@ -59,7 +59,7 @@ impl fmt::Debug for Role {
 }
 
 /// A factory that outlives the workers which use it.
-struct Lasting<F>(Arc<F>);
+pub(crate) struct Lasting<F>(pub(crate) Arc<F>);
 
 impl<F: ProcessorFactory> ProcessorFactory for Lasting<F> {
     type Processor = F::Processor;
@@ -107,12 +107,12 @@ impl World {
         self.start_exactly(name, speed, config, equip)
     }
 
-    pub(crate) fn start_exactly<F: ProcessorFactory>(
+    pub(crate) fn start_exactly<F: ProcessorFactory, D: DeadLetter>(
         &mut self,
         name: &str,
         speed: u64,
         config: WorkerConfig,
-        equip: impl Fn(&Journal) -> Equipment<F> + Send + Sync + 'static,
+        equip: impl Fn(&Journal) -> Equipment<F, D> + Send + Sync + 'static,
     ) -> Result<(), SimError> {
         self.roles.insert(name.to_owned(), Role::new(speed, config, equip));
         self.restart(name)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kcl_core::backend::Clock;
+use kcl_core::kpl::hash_key;
 use kcl_core::model::{Position, Record, SequenceNumber, ShardId};
 
 use crate::chance::Chance;
@@ -51,14 +52,52 @@ impl World {
         partition_key: &str,
         data: impl Into<Bytes>,
     ) -> Result<Position, SimError> {
-        let data = data.into();
-        let put = self.services.stream.put(partition_key, data.clone());
+        self.put_exactly(hash_key(partition_key), partition_key, data.into(), false)
+    }
+
+    /// Puts a record of a user at a hash key.
+    pub(crate) fn put_exactly(
+        &mut self,
+        hash_key: u128,
+        partition_key: &str,
+        data: Bytes,
+        is_poison: bool,
+    ) -> Result<Position, SimError> {
+        let put = self.services.stream.put_at(hash_key, partition_key, data.clone());
         let (shard, number) = put.map_err(SimError::Put)?;
         let position = Position::of(number);
         let arrived = self.clock.time_of_day();
         self.ledger.put(shard.clone(), Record::new(position, partition_key, data, Some(arrived)));
-        self.was_put(&shard, number);
+        let key = key_number(partition_key);
+        self.facts.put(&shard, Put { position, at: arrived, key, is_poison });
         Ok(position)
+    }
+
+    /// Puts an aggregate at a hash key, of whose user records consumers get those at these places.
+    pub(crate) fn put_aggregate(
+        &mut self,
+        hash_key: u128,
+        data: Bytes,
+        places: impl IntoIterator<Item = u64>,
+    ) -> Result<SequenceNumber, SimError> {
+        let put = self.services.stream.put_at(hash_key, "key", data);
+        let (shard, sequence) = put.map_err(SimError::Put)?;
+        self.expect_user_records(&shard, sequence, places);
+        Ok(sequence)
+    }
+
+    /// Expects that consumers get the user records of an aggregate at these places.
+    pub(crate) fn expect_user_records(
+        &mut self,
+        shard: &ShardId,
+        sequence: SequenceNumber,
+        places: impl IntoIterator<Item = u64>,
+    ) {
+        let at = self.clock.time_of_day();
+        for sub_sequence in places {
+            let position = Position { sequence, sub_sequence };
+            self.facts.put(shard, Put { position, at, key: 0, is_poison: false });
+        }
     }
 
     /// Puts a record of yours about every so often, from now on until the world
@@ -111,9 +150,10 @@ impl World {
             None => self.put_load(high << 64),
         }
     }
+}
 
-    fn was_put(&mut self, shard: &ShardId, number: SequenceNumber) {
-        let (position, at) = (Position::of(number), self.clock.time_of_day());
-        self.facts.put(shard, Put { position, at, key: 0, is_poison: false });
-    }
+/// A number for a partition key: the low half of its hash key.
+fn key_number(partition_key: &str) -> u64 {
+    let low = hash_key(partition_key) & u128::from(u64::MAX);
+    u64::try_from(low).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What a processor has under way goes on whatever else is waited for.
+//! What a processor has in flight proceeds while its shard waits for something else.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use kcl_core::config::{FailurePolicy, OnExhausted};
 use kcl_core::event::Event;
 use kcl_core::model::{Checkpoint, Position};
 use kcl_core::{Ack, BoxError, RecordBatch, RecordProcessor};
-use kcl_tests::world::World;
+use kcl_sim::story::Story;
 use tokio::time::{Instant, sleep_until};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,40 +48,40 @@ impl RecordProcessor for OneAtATime {
     }
 }
 
-fn world() -> World {
-    let mut world = World::new(1);
-    world.config.retrieval.records_max = 1;
-    world
+fn one_record_a_batch() -> Story {
+    let story = Story::new(1);
+    story.configure(|config| config.retrieval.records_max = 1);
+    story
 }
 
-fn is_done(world: &World, last: Position) -> bool {
-    world.find(0).is_some_and(|lease| lease.checkpoint >= Checkpoint::After(last))
+fn is_done(story: &Story, last: Position) -> bool {
+    story.find(0).is_some_and(|lease| lease.checkpoint >= Checkpoint::After(last))
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_processor_that_refuses_a_batch_goes_on_with_the_one_before_meanwhile() {
-    let world = world();
-    let last = Position::of(world.put(0, ["a", "b", "c"]));
-    let worker =
-        world.start_processor("w", world.stream.clone(), |_: &ShardContext| OneAtATime::default());
-    world.until("done", SECOND * 60, |world| is_done(world, last)).await;
+#[test]
+fn refused_batch_does_not_stop_the_one_before() {
+    let story = one_record_a_batch();
+    let last = Position::of(story.put(0, ["a", "b", "c"]));
+    let worker = story.start_with("w", |_: &ShardContext| OneAtATime::default());
+    story.until("done", SECOND * 60, |story| is_done(story, last));
     let busy = |event: &Event| matches!(event, Event::BatchFailed { .. }).then_some(());
-    assert!(world.journal.event(busy).is_some());
-    worker.stop().await.unwrap();
+    assert!(story.journal.event(busy).is_some());
+    worker.stop().unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_under_way_goes_on_while_a_dead_letter_fails() {
-    let mut world = world();
-    world.config.delivery.failure = FailurePolicy::attempts(1, OnExhausted::DeadLetter);
-    let first = Position::of(world.put(0, ["a"]));
-    let last = Position::of(world.put(0, ["poison", "b"]));
-    world.letters.fail_next(12);
-    let worker =
-        world.start_processor("w", world.stream.clone(), |_: &ShardContext| OneAtATime::default());
-    world.until("a is done", SECOND * 25, |world| is_done(world, first)).await;
-    assert_eq!(world.letters.stored(), [""; 0], "it fails still");
-    world.until("done", SECOND * 200, |world| is_done(world, last)).await;
-    assert_eq!(world.letters.stored(), ["poison"]);
-    worker.stop().await.unwrap();
+#[test]
+fn failing_dead_letter_does_not_stop_others_in_flight() {
+    let story = one_record_a_batch();
+    story.configure(|config| {
+        config.delivery.failure = FailurePolicy::attempts(1, OnExhausted::DeadLetter)
+    });
+    let first = Position::of(story.put(0, ["a"]));
+    let last = Position::of(story.put(0, ["poison", "b"]));
+    story.fail_dead_letters(12);
+    let worker = story.start_with("w", |_: &ShardContext| OneAtATime::default());
+    story.until("a is done", SECOND * 25, |story| is_done(story, first));
+    assert_eq!(story.dead_letters(), [""; 0], "it fails still");
+    story.until("done", SECOND * 200, |story| is_done(story, last));
+    assert_eq!(story.dead_letters(), ["poison"]);
+    worker.stop().unwrap();
 }

@@ -1,4 +1,4 @@
-//! Whole workers against a stream and a table in memory, in virtual time.
+//! Stories of whole fleets in virtual time, under every oracle.
 
 #[cfg(test)]
 mod aggregated;

@@ -10,9 +10,8 @@ use kcl_core::for_each;
 use kcl_core::kpl::Aggregator;
 use kcl_core::model::ShardId;
 use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor};
-use kcl_tests::world::{Member, World};
+use kcl_sim::story::{Member, Story};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MIB: usize = 1024 * 1024;
@@ -26,8 +25,8 @@ impl Counts {
         self.0.lock().unwrap()
     }
 
-    fn of(&self, world: &World, shard: usize) -> usize {
-        self.lock().get(&world.shard(shard)).copied().unwrap_or(0)
+    fn of(&self, story: &Story, shard: usize) -> usize {
+        self.lock().get(&story.shard(shard)).copied().unwrap_or(0)
     }
 }
 
@@ -48,74 +47,70 @@ impl RecordProcessor for Counting {
     }
 }
 
-fn start(world: &World, counts: &Counts, hang: usize) -> Member {
-    let (counts, hanging) = (counts.clone(), (0..hang).map(|it| world.shard(it)).collect());
+fn start(story: &Story, counts: &Counts, hang: usize) -> Member {
+    let (counts, hanging) = (counts.clone(), (0..hang).map(|it| story.shard(it)).collect());
     let hanging: Vec<ShardId> = hanging;
-    world.start_processor("w", world.stream.clone(), move |shard: &ShardContext| Counting {
+    story.start_with("w", move |shard: &ShardContext| Counting {
         counts: counts.clone(),
         hangs: hanging.contains(shard.shard_id()),
     })
 }
 
 /// A stream full of records of a quarter of a MiB.
-fn world(shards: usize, records: usize, memory_max: usize) -> World {
-    let mut world = World::new(shards);
-    world.config.retrieval.memory_max = memory_max;
+fn full(shards: usize, records: usize, memory_max: usize) -> Story {
+    let story = Story::new(shards);
+    story.configure(|config| config.retrieval.memory_max = memory_max);
     let record = "x".repeat(MIB / 4);
     for shard in 0..shards {
-        world.put(shard, std::iter::repeat_n(record.as_str(), records));
+        story.put(shard, std::iter::repeat_n(record.as_str(), records));
     }
-    world
+    story
 }
 
-#[tokio::test(start_paused = true)]
-async fn processors_that_hang_keep_no_other_shard_from_its_records() {
+#[test]
+fn hanging_processors_do_not_block_other_shards() {
     let (shards, hanging, records) = (16, 6, 40);
-    let world = world(shards, records, 8 * MIB);
+    let story = full(shards, records, 8 * MIB);
     let counts = Counts::default();
-    let worker = start(&world, &counts, hanging);
-    let most = async {
-        let mut most = 0;
-        while (hanging..shards).any(|shard| counts.of(&world, shard) < records) {
-            most = most.max(worker.handle.status().memory.used);
-            sleep(SECOND / 10).await;
-        }
-        most
-    };
-    let most =
-        tokio::time::timeout(SECOND * 600, most).await.expect("every shard comes to its end");
-    assert!((0..hanging).all(|shard| counts.of(&world, shard) > 0), "each had a turn");
+    let worker = start(&story, &counts, hanging);
+    let mut most = 0;
+    story.until("all of the other shards is processed", SECOND * 600, |story| {
+        most = most.max(worker.status().memory.used);
+        (hanging..shards).all(|shard| counts.of(story, shard) == records)
+    });
+    assert!((0..hanging).all(|shard| counts.of(&story, shard) > 0), "each had a turn");
     let turns = shards * (MIB / 4 + 1_000);
     assert!(most <= u64::try_from(8 * MIB + turns).unwrap(), "{most} bytes");
-    assert!(most >= u64::try_from(2 * MIB).unwrap(), "the status tells what is used: {most}");
+    assert!(most >= u64::try_from(2 * MIB).unwrap(), "the status shows what is used: {most}");
+    worker.crash();
 }
 
-#[tokio::test(start_paused = true)]
-async fn memory_is_given_back_when_batches_are_done() {
-    let world = world(4, 20, 64 * MIB);
+#[test]
+fn memory_is_returned_when_batches_are_done() {
+    let story = full(4, 20, 64 * MIB);
     let counts = Counts::default();
-    let worker = start(&world, &counts, 0);
-    let done = |_: &World| (0..4).all(|shard| counts.of(&world, shard) == 20);
-    world.until("processed", SECOND * 60, done).await;
-    let is_free = |_: &World| worker.handle.status().memory.used == 0;
-    world.until("free", SECOND * 30, is_free).await;
-    assert_eq!(worker.handle.status().memory.budget, u64::try_from(64 * MIB).unwrap());
-    worker.stop().await.unwrap();
+    let worker = start(&story, &counts, 0);
+    let done = |_: &Story| (0..4).all(|shard| counts.of(&story, shard) == 20);
+    story.until("processed", SECOND * 60, done);
+    let is_free = |_: &Story| worker.status().memory.used == 0;
+    story.until("free", SECOND * 30, is_free);
+    assert_eq!(worker.status().memory.budget, u64::try_from(64 * MIB).unwrap());
+    worker.stop().unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_smallest_budget_still_moves_every_shard() {
-    let world = world(3, 10, MIB);
+#[test]
+fn smallest_budget_moves_every_shard() {
+    let story = full(3, 10, MIB);
     let counts = Counts::default();
-    let _worker = start(&world, &counts, 0);
-    let done = |_: &World| (0..3).all(|shard| counts.of(&world, shard) == 10);
-    world.until("processed", SECOND * 60, done).await;
+    start(&story, &counts, 0);
+    let done = |_: &Story| (0..3).all(|shard| counts.of(&story, shard) == 10);
+    story.until("processed", SECOND * 60, done);
 }
 
-#[tokio::test(start_paused = true)]
-async fn user_records_count_for_what_they_take_once_they_are_expanded() {
-    let mut world = World::new(1);
-    world.config.retrieval.memory_max = 64 * MIB;
+#[test]
+fn user_records_count_with_their_expanded_size() {
+    let story = Story::new(1);
+    story.configure(|config| config.retrieval.memory_max = 64 * MIB);
     let mut aggregator = Aggregator::new(50_000);
     let user_records = 1_000;
     for _ in 0..user_records {
@@ -123,23 +118,24 @@ async fn user_records_count_for_what_they_take_once_they_are_expanded() {
     }
     let aggregate = aggregator.finish().unwrap().data;
     for _ in 0..20 {
-        world.stream.put_at(0, "key", aggregate.clone()).unwrap();
+        story.put_aggregate(0, aggregate.clone(), 0..1_000);
     }
     let counts = Counts::default();
-    let worker = start(&world, &counts, 1);
-    let in_hand = |_: &World| counts.of(&world, 0) > 0;
-    world.until("delivered", SECOND * 60, in_hand).await;
-    world.pass(SECOND).await; // The status is told now and then.
+    let worker = start(&story, &counts, 1);
+    let in_hand = |_: &Story| counts.of(&story, 0) > 0;
+    story.until("delivered", SECOND * 60, in_hand);
+    story.pass(SECOND); // The status is reported now and then.
     let each = size_of::<Record>() + aggregate.len() / user_records;
-    let taken = counts.of(&world, 0) * each;
-    let used = worker.handle.status().memory.used;
+    let taken = counts.of(&story, 0) * each;
+    let used = worker.status().memory.used;
     assert!(used >= u64::try_from(taken).unwrap(), "{used} bytes for {taken}");
+    worker.crash();
 }
 
-#[tokio::test(start_paused = true)]
-async fn records_under_way_keep_to_the_budget_until_they_are_done() {
+#[test]
+fn records_in_flight_keep_to_the_budget() {
     let (shards, records, budget) = (2, 40, 4 * MIB);
-    let world = world(shards, records, budget);
+    let story = full(shards, records, budget);
     let (gate, begun) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(0)));
     let (waits, counts) = (Arc::clone(&gate), Arc::clone(&begun));
     let processor = for_each(move |_record| {
@@ -150,20 +146,20 @@ async fn records_under_way_keep_to_the_budget_until_they_are_done() {
             Ok(())
         }
     });
-    let worker = world.start_processor("w", world.stream.clone(), processor);
+    let worker = story.start_with("w", processor);
     let turns = u64::try_from(budget + shards * (MIB / 4 + 1_000)).unwrap();
-    let used = || worker.handle.status().memory.used;
+    let used = || worker.status().memory.used;
     for _ in 0..300 {
-        world.pass(SECOND / 10).await;
+        story.pass(SECOND / 10);
         assert!(used() <= turns, "{} bytes", used());
     }
     assert!(used() >= u64::try_from(MIB / 2).unwrap(), "each shard has a record: {}", used());
     while *begun.lock().unwrap() < shards * records {
         gate.add_permits(1);
-        world.pass(SECOND / 10).await;
+        story.pass(SECOND / 10);
         assert!(used() <= turns, "{} bytes", used());
     }
     gate.add_permits(shards * records);
-    world.until("free", SECOND * 30, |_: &World| used() == 0).await;
-    worker.stop().await.unwrap();
+    story.until("free", SECOND * 30, |_: &Story| used() == 0);
+    worker.stop().unwrap();
 }

@@ -1,17 +1,16 @@
-//! Records of a shard under way at the same time, in order within each partition key.
+//! Records of a shard in flight at the same time, in order within each partition key.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kcl_core::ShardContext;
 use kcl_core::config::{FailurePolicy, OnExhausted};
 use kcl_core::event::{Event, LeaseEnd};
 use kcl_core::for_each;
-use kcl_core::processor::{ForEach, PerKey};
-use kcl_core::{BoxError, ProcessorFactory, Record};
-use kcl_tests::world::{Member, StoreFault, TestClock, World};
+use kcl_core::processor::PerKey;
+use kcl_core::{BoxError, ProcessorFactory, Record, ShardContext};
+use kcl_sim::story::{CallFault, Calls, Member, Notes, ShardNotes, Story};
 use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,63 +19,43 @@ const MILLI: Duration = Duration::from_millis(1);
 /// Long enough for anything that needs no expiry.
 const SOON: Duration = Duration::from_secs(30);
 
-/// What handlers did: when, in which worker's life, with which record, and whether it was done.
-#[derive(Clone, Debug)]
-struct Notes {
-    clock: TestClock,
-    notes: Arc<Mutex<Vec<Note>>>,
-}
-
+/// A note of a handler: the time, the processor, the record, and whether it is done or begun.
 #[derive(Clone, Debug)]
 struct Note {
     at: Duration,
-    who: usize,
+    who: (u64, usize),
     key: String,
     number: usize,
     is_done: bool,
 }
 
-impl Notes {
-    fn new(world: &World) -> Self {
-        Self { clock: world.clock, notes: Arc::default() }
-    }
-
-    fn note(&self, who: usize, record: &Record, is_done: bool) {
-        let (key, number) = parse(record);
-        self.notes.lock().unwrap().push(Note {
-            at: self.clock.elapsed(),
-            who,
-            key,
-            number,
-            is_done,
-        });
-    }
-
-    fn all(&self) -> Vec<Note> {
-        self.notes.lock().unwrap().clone()
-    }
-
-    fn len(&self) -> usize {
-        self.notes.lock().unwrap().len()
-    }
-
-    fn done(&self) -> BTreeSet<(String, usize)> {
-        self.all().into_iter().filter(|it| it.is_done).map(|it| (it.key, it.number)).collect()
-    }
+fn notes(story: &Story) -> Vec<Note> {
+    let all = story.journal.handled().into_iter();
+    all.map(|it| {
+        let (key, number) = parse(&it.record);
+        Note { at: it.at, who: it.processor, key, number, is_done: it.is_done }
+    })
+    .collect()
 }
 
-fn parse(record: &Record) -> (String, usize) {
-    let number = String::from_utf8_lossy(&record.data).parse().unwrap();
-    (record.partition_key.as_str().to_owned(), number)
+/// The records that are done.
+fn done(story: &Story) -> BTreeSet<(String, usize)> {
+    let all = notes(story).into_iter().filter(|it| it.is_done);
+    all.map(|it| (it.key, it.number)).collect()
 }
 
-/// Puts so many records for each of so many keys, in turn.
-fn put(world: &World, keys: usize, each: usize) {
-    let hash = world.hash_range(0).start;
+/// The partition key and the number of a record.
+fn parse(record: &str) -> (String, usize) {
+    let (key, number) = record.split_once(' ').unwrap();
+    (key.to_owned(), number.parse().unwrap())
+}
+
+/// Puts `each` records for each of `keys` keys, in turn.
+fn put(story: &Story, keys: usize, each: usize) {
     for number in 0..each {
         for key in 0..keys {
-            let data = number.to_string();
-            world.stream.put_at(hash, format!("k{key}").as_str(), data).unwrap();
+            let key = format!("k{key}");
+            story.put_as(0, &key, &format!("{key} {number}"));
         }
     }
 }
@@ -88,35 +67,40 @@ fn chance(seed: u64, salt: u64) -> u64 {
     z ^ (z >> 29)
 }
 
-/// Takes 5 ms for each record.
-fn steady(notes: &Notes) -> ForEach {
-    let notes = notes.clone();
-    for_each(move |record| {
-        let notes = notes.clone();
-        async move {
-            notes.note(0, &record, false);
-            sleep(MILLI * 5).await;
-            notes.note(0, &record, true);
-            Ok(())
-        }
-    })
+/// Makes the processors of one worker.
+type Factory = Box<dyn Fn(&ShardContext) -> PerKey + Send + Sync>;
+
+/// Makes processors that take this time for each record.
+fn steady(time: Duration, concurrency: usize) -> impl Fn(Notes) -> Factory + Send + Sync {
+    move |notes| {
+        Box::new(move |shard: &ShardContext| {
+            let notes = notes.of(shard);
+            let handle = move |record| take(notes.clone(), record, time);
+            for_each(handle).concurrency(concurrency).create(shard)
+        })
+    }
 }
 
-async fn time_of(concurrency: usize) -> Duration {
-    let world = World::new(1);
-    put(&world, 64, 40);
-    let notes = Notes::new(&world);
-    let worker =
-        world.start_processor("w", world.stream.clone(), steady(&notes).concurrency(concurrency));
-    world.until("done", SECOND * 100, |_| notes.done().len() == 64 * 40).await;
-    worker.stop().await.unwrap();
-    let all = notes.all();
+async fn take(notes: ShardNotes, record: Record, time: Duration) -> Result<(), BoxError> {
+    notes.begin(&record);
+    sleep(time).await;
+    notes.done(&record);
+    Ok(())
+}
+
+fn time_of(concurrency: usize) -> Duration {
+    let story = Story::new(1);
+    put(&story, 64, 40);
+    let worker = story.start_noting("w", steady(MILLI * 5, concurrency));
+    story.until("done", SECOND * 100, |story| done(story).len() == 64 * 40);
+    worker.stop().unwrap();
+    let all = notes(&story);
     all.last().unwrap().at - all[0].at
 }
 
-#[tokio::test(start_paused = true)]
-async fn sixty_four_keys_are_ten_times_as_fast_as_one_at_a_time() {
-    let (one, many) = (time_of(1).await, time_of(64).await);
+#[test]
+fn sixty_four_keys_are_ten_times_as_fast() {
+    let (one, many) = (time_of(1), time_of(64));
     assert!(many * 10 <= one, "{one:?} one at a time, {many:?} together");
 }
 
@@ -125,7 +109,7 @@ async fn sixty_four_keys_are_ten_times_as_fast_as_one_at_a_time() {
 #[track_caller]
 fn check_order(seed: u64, notes: &[Note], is_set_aside: impl Fn(&str, usize) -> bool) {
     let mut done: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
-    let mut running: BTreeMap<(usize, &str), usize> = BTreeMap::new();
+    let mut running: BTreeMap<((u64, usize), &str), usize> = BTreeMap::new();
     for note in notes {
         let before = done.entry(&note.key).or_default();
         if note.is_done {
@@ -142,217 +126,216 @@ fn check_order(seed: u64, notes: &[Note], is_set_aside: impl Fn(&str, usize) -> 
     }
 }
 
-/// Makes processors of which each knows which one it is.
-fn lives(notes: &Notes, seed: u64) -> impl ProcessorFactory<Processor = PerKey> + use<> {
-    let (notes, lives) = (notes.clone(), AtomicUsize::new(0));
-    move |shard: &ShardContext| {
-        let (notes, token) = (notes.clone(), shard.token().get());
-        let life = lives.fetch_add(1, Ordering::Relaxed);
-        let who = usize::try_from(token).unwrap() * 1_000 + life;
-        for_each(move |record| troubled(notes.clone(), who, record, seed))
-            .concurrency(5)
-            .create(shard)
-    }
-}
-
 /// Ends a worker by a crash or in good order, or takes its lease away.
-async fn strike(world: &World, workers: &mut Vec<Member>, kind: u64) {
+fn strike(story: &Story, workers: &mut Vec<Member>, kind: u64) {
     match kind {
         0 => workers.remove(0).crash(),
         1 => {
-            workers.remove(0).stop().await.unwrap();
+            workers.remove(0).stop().unwrap();
         }
-        _ if world.find(0).is_some_and(|lease| lease.owner.is_some()) => world.usurp(0, "thief"),
+        _ if story.find(0).is_some_and(|lease| lease.owner.is_some()) => story.usurp(0, "thief"),
         _ => {}
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_key_is_in_order_whatever_fails_and_whoever_owns_the_shard() {
+#[test]
+fn key_stays_in_order_through_failures_and_owners() {
     for seed in 0..12_u64 {
-        let mut world = World::new(1);
-        world.config.delivery.in_flight_max = 40;
-        world.config.retrieval.records_max = 17;
-        put(&world, 9, 40);
-        let notes = Notes::new(&world);
-        let start = |name| world.start_processor(name, world.stream.clone(), lives(&notes, seed));
-        let mut workers = vec![start("a")];
+        let story = Story::new(1);
+        story.configure(|config| config.delivery.in_flight_max = 40);
+        story.configure(|config| config.retrieval.records_max = 17);
+        put(&story, 9, 40);
+        let mut workers = vec![story.start_noting("a", troubled(seed))];
         for number in 0..4 {
             let pause = u32::try_from(chance(seed, number) % 4_000).unwrap();
-            world.pass(MILLI * (200 + pause)).await;
-            strike(&world, &mut workers, chance(seed, number + 100) % 3).await;
-            workers.push(start("b"));
+            story.pass(MILLI * (200 + pause));
+            strike(&story, &mut workers, chance(seed, number + 100) % 3);
+            workers.push(story.start_noting("b", troubled(seed)));
         }
-        world
-            .until("all done", SECOND * 600, |_| {
-                notes.len() >= 9 * 40 && notes.done().len() == 9 * 40
-            })
-            .await;
-        check_order(seed, &notes.all(), |_, _| false);
-        let lives: BTreeSet<_> = notes.all().into_iter().map(|note| note.who).collect();
-        assert!(lives.len() > 1, "seed {seed}: one life only");
+        story.until("all done", SECOND * 600, |story| done(story).len() == 9 * 40);
+        let notes = notes(&story);
+        check_order(seed, &notes, |_, _| false);
+        let processors: BTreeSet<_> = notes.into_iter().map(|note| note.who).collect();
+        assert!(processors.len() > 1, "seed {seed}: one processor only");
+        workers.iter().for_each(Member::crash); // their handlers fail now and then.
     }
 }
 
-/// Takes a while, and fails or panics now and then.
-async fn troubled(notes: Notes, who: usize, record: Record, seed: u64) -> Result<(), BoxError> {
-    notes.note(who, &record, false);
-    let salt = u64::try_from(notes.len()).unwrap();
-    sleep(MILLI * u32::try_from(chance(seed, salt) % 300).unwrap()).await;
-    match chance(seed, salt + 1_000) % 10 {
-        0 | 1 => Err("as told".into()),
-        2 => panic!("as told"),
+/// Makes processors that take a while, and fail or panic now and then.
+fn troubled(seed: u64) -> impl Fn(Notes) -> Factory + Send + Sync {
+    move |notes| {
+        Box::new(move |shard: &ShardContext| {
+            let (notes, handled) = (notes.of(shard), Arc::new(AtomicU64::new(0)));
+            let life = chance(seed, shard.token().get());
+            let handle = move |record| {
+                let nth = life.wrapping_add(handled.fetch_add(1, Ordering::Relaxed));
+                handle_or_fail(notes.clone(), record, (seed, nth))
+            };
+            for_each(handle).concurrency(5).create(shard)
+        })
+    }
+}
+
+async fn handle_or_fail(
+    notes: ShardNotes,
+    record: Record,
+    (seed, nth): (u64, u64),
+) -> Result<(), BoxError> {
+    notes.begin(&record);
+    sleep(MILLI * u32::try_from(chance(seed, nth) % 300).unwrap()).await;
+    match chance(seed, nth.wrapping_add(1_000)) % 10 {
+        0 | 1 => Err("scripted".into()),
+        2 => panic!("scripted"),
         _ => {
-            notes.note(who, &record, true);
+            notes.done(&record);
             Ok(())
         }
     }
 }
 
-fn failing(notes: &Notes, poison: (&'static str, usize)) -> ForEach {
-    let notes = notes.clone();
-    for_each(move |record| {
-        let notes = notes.clone();
-        async move {
-            notes.note(0, &record, false);
-            let (key, number) = parse(&record);
-            if (key.as_str(), number) == poison {
-                return Err("as told".into());
-            }
-            notes.note(0, &record, true);
-            Ok(())
-        }
-    })
+/// The record that no handler can process.
+const POISON: &str = "k1 2";
+
+/// Makes processors that fail with the poison record.
+fn failing(notes: Notes) -> impl ProcessorFactory {
+    move |shard: &ShardContext| {
+        let notes = notes.of(shard);
+        let handle = move |record| refuse_poison(notes.clone(), record);
+        for_each(handle).create(shard)
+    }
 }
 
-#[tokio::test(start_paused = true)]
-async fn other_keys_go_on_while_one_is_tried_again() {
-    let world = World::new(1);
-    put(&world, 4, 5);
-    let notes = Notes::new(&world);
-    let worker = world.start_processor("w", world.stream.clone(), failing(&notes, ("k1", 2)));
-    world.until("others done", SOON, |_| notes.done().len() == 17).await;
-    world.pass(SECOND * 30).await;
-    assert_eq!(notes.done().len(), 17);
+async fn refuse_poison(notes: ShardNotes, record: Record) -> Result<(), BoxError> {
+    notes.begin(&record);
+    if &*record.data == POISON.as_bytes() {
+        return Err("scripted".into());
+    }
+    notes.done(&record);
+    Ok(())
+}
+
+#[test]
+fn other_keys_proceed_while_one_is_retried() {
+    let story = Story::new(1);
+    story.poison(POISON);
+    put(&story, 4, 5);
+    let worker = story.start_noting("w", failing);
+    story.until("others done", SOON, |story| done(story).len() == 17);
+    story.pass(SECOND * 30);
+    assert_eq!(done(&story).len(), 17);
     let failed = |event: &Event| {
         if let Event::RecordFailed { attempt, .. } = event { Some(*attempt) } else { None }
     };
-    assert!(world.journal.events(failed).len() > 5);
+    assert!(story.journal.events(failed).len() > 5);
     // A key that keeps failing does not hold a clean stop up.
-    let began = world.clock.elapsed();
-    let report = worker.stop().await.unwrap();
-    assert!(world.clock.elapsed() - began < SECOND * 2);
+    let began = story.elapsed();
+    let report = worker.stop().unwrap();
+    assert!(story.elapsed() - began < SECOND * 2);
     assert_eq!(report.shards[0].how, LeaseEnd::Released);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_poison_record_of_a_key_is_set_aside_and_its_key_goes_on() {
-    let mut world = World::new(1);
-    world.config.delivery.failure = FailurePolicy::attempts(3, OnExhausted::DeadLetter);
-    put(&world, 4, 5);
-    world.letters.fail_next(2);
-    let notes = Notes::new(&world);
-    let worker = world.start_processor("w", world.stream.clone(), failing(&notes, ("k1", 2)));
-    world.until("done", SOON, |_| notes.done().len() == 19).await;
-    worker.stop().await.unwrap();
-    assert_eq!(world.letters.stored(), ["2"]);
-    assert!(world.lease(0).checkpoint.has_progressed());
-    check_order(0, &notes.all(), |key, number| (key, number) == ("k1", 2));
+#[test]
+fn poison_of_a_key_is_dead_lettered_and_it_proceeds() {
+    let story = Story::new(1);
+    story.configure(|config| {
+        config.delivery.failure = FailurePolicy::attempts(3, OnExhausted::DeadLetter)
+    });
+    story.poison(POISON);
+    put(&story, 4, 5);
+    story.fail_dead_letters(2);
+    let worker = story.start_noting("w", failing);
+    story.until("done", SOON, |story| done(story).len() == 19);
+    worker.stop().unwrap();
+    assert_eq!(story.dead_letters(), [POISON]);
+    assert!(story.lease(0).checkpoint.has_progressed());
+    check_order(0, &notes(&story), |key, number| (key, number) == ("k1", 2));
     let tries =
-        notes.all().into_iter().filter(|it| (it.key.as_str(), it.number) == ("k1", 2)).count();
+        notes(&story).into_iter().filter(|it| (it.key.as_str(), it.number) == ("k1", 2)).count();
     assert_eq!(tries, 3);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_key_that_exhausts_its_attempts_stops_the_shard() {
-    let mut world = World::new(1);
-    world.config.delivery.failure = FailurePolicy::attempts(3, OnExhausted::StopShard);
-    put(&world, 4, 5);
-    let notes = Notes::new(&world);
-    let _worker = world.start_processor("w", world.stream.clone(), failing(&notes, ("k1", 2)));
+#[test]
+fn exhausted_key_stops_the_shard() {
+    let story = Story::new(1);
+    story.configure(|config| {
+        config.delivery.failure = FailurePolicy::attempts(3, OnExhausted::StopShard)
+    });
+    story.poison(POISON);
+    put(&story, 4, 5);
+    let worker = story.start_noting("w", failing);
     let stopped = |event: &Event| matches!(event, Event::ShardStopped { .. }).then_some(());
-    world.until("stopped", SOON, |world| !world.journal.events(stopped).is_empty()).await;
-    world.pass(SECOND * 60).await;
-    assert_eq!(world.journal.events(stopped).len(), 1);
-    let checkpoint = world.lease(0).checkpoint.position().unwrap();
-    let record = world.journal.events(|event| {
+    story.until("stopped", SOON, |story| !story.journal.events(stopped).is_empty());
+    story.pass(SECOND * 60);
+    assert_eq!(story.journal.events(stopped).len(), 1);
+    let checkpoint = story.lease(0).checkpoint.position().unwrap();
+    let record = story.journal.events(|event| {
         if let Event::ShardStopped { position, .. } = event { *position } else { None }
     });
     assert!(checkpoint < record[0].2);
+    worker.crash();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_clean_stop_finishes_what_is_under_way_and_repeats_nothing() {
-    let world = World::new(1);
-    put(&world, 8, 30);
-    let notes = Notes::new(&world);
-    let worker = world.start_processor("w", world.stream.clone(), steady(&notes).concurrency(3));
-    world.until("begun", SOON, |_| notes.done().len() > 20).await;
-    worker.stop().await.unwrap();
-    let before = notes.done().len();
-    let next = world.start_processor("next", world.stream.clone(), steady(&notes));
-    world.until("done", SOON, |_| notes.done().len() == 240).await;
-    next.stop().await.unwrap();
-    let done = notes.all().into_iter().filter(|note| note.is_done).count();
+#[test]
+fn stop_finishes_what_is_in_flight_without_repeats() {
+    let story = Story::new(1);
+    put(&story, 8, 30);
+    let worker = story.start_noting("w", steady(MILLI * 5, 3));
+    story.until("begun", SOON, |story| done(story).len() > 20);
+    worker.stop().unwrap();
+    let before = done(&story).len();
+    let next = story.start_noting("next", steady(MILLI * 5, 64));
+    story.until("done", SOON, |story| done(story).len() == 240);
+    next.stop().unwrap();
+    let done = notes(&story).into_iter().filter(|note| note.is_done).count();
     assert_eq!((done, before), (240, before));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_dead_letter_that_keeps_failing_does_not_hold_a_clean_stop_up() {
-    let mut world = World::new(1);
-    world.config.delivery.failure = FailurePolicy::attempts(1, OnExhausted::DeadLetter);
-    put(&world, 4, 5);
-    world.letters.fail_next(usize::MAX);
-    let notes = Notes::new(&world);
-    let worker = world.start_processor("w", world.stream.clone(), failing(&notes, ("k1", 2)));
-    world.until("others done", SOON, |_| notes.done().len() == 17).await;
-    world.pass(SECOND * 30).await;
-    let began = world.clock.elapsed();
-    worker.stop().await.unwrap();
-    assert!(world.clock.elapsed() - began < SECOND * 2);
-    assert_eq!(world.letters.stored(), [""; 0]);
+#[test]
+fn failing_dead_letter_does_not_delay_a_stop() {
+    let story = Story::new(1);
+    story.configure(|config| {
+        config.delivery.failure = FailurePolicy::attempts(1, OnExhausted::DeadLetter)
+    });
+    story.poison(POISON);
+    put(&story, 4, 5);
+    story.fail_dead_letters(usize::MAX);
+    let worker = story.start_noting("w", failing);
+    story.until("others done", SOON, |story| done(story).len() == 17);
+    story.pass(SECOND * 30);
+    let began = story.elapsed();
+    worker.stop().unwrap();
+    assert!(story.elapsed() - began < SECOND * 2);
+    assert_eq!(story.dead_letters(), [""; 0]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn no_handler_runs_after_the_deadline_and_none_begins_after_a_loss() {
-    let mut world = World::new(1);
+#[test]
+fn no_handler_runs_past_the_deadline_or_a_loss() {
+    let story = Story::new(1);
     // More work than there is time for.
-    put(&world, 64, 100);
-    world.config.delivery.cancel_grace = SECOND * 5;
-    let slow = |notes: &Notes| {
-        let notes = notes.clone();
-        for_each(move |record| {
-            let notes = notes.clone();
-            async move {
-                notes.note(0, &record, false);
-                sleep(MILLI * 500).await;
-                notes.note(0, &record, true);
-                Ok(())
-            }
-        })
-    };
-    let notes = Notes::new(&world);
-    let worker = world.start_processor("w", world.stream.clone(), slow(&notes).concurrency(8));
-    world.until("begun", SOON, |_| notes.len() > 20).await;
-    worker.faults.store(StoreFault::Silent);
-    let silent_at = world.clock.elapsed();
-    world.pass(SECOND * 30).await;
-    let last = notes.all().last().unwrap().at;
+    put(&story, 64, 100);
+    story.configure(|config| config.delivery.cancel_grace = SECOND * 5);
+    let worker = story.start_noting("w", steady(MILLI * 500, 8));
+    story.until("begun", SOON, |story| notes(story).len() > 20);
+    worker.fault(Calls::Table, CallFault::Silent);
+    let silent_at = story.elapsed();
+    story.pass(SECOND * 30);
+    let last = notes(&story).last().unwrap().at;
     assert!(last < silent_at + SECOND * 9, "{last:?} after {silent_at:?}");
     assert!(last > silent_at + SECOND * 4, "{last:?} after {silent_at:?}");
     worker.crash();
 
-    let notes = Notes::new(&world);
-    let _next = world.start_processor("next", world.stream.clone(), slow(&notes).concurrency(8));
-    world.until("begun", SECOND * 40, |_| notes.len() > 20).await;
-    world.usurp(0, "thief");
+    let before = notes(&story).len();
+    let next = story.start_noting("next", steady(MILLI * 500, 8));
+    story.until("begun", SECOND * 40, |story| notes(story).len() > before + 20);
+    story.usurp(0, "thief");
     let lost = |event: &Event| {
         let is_lost = matches!(event, Event::LeaseEnded { how: LeaseEnd::Lost, .. });
         is_lost.then_some(())
     };
-    world.until("lost", SOON, |world| world.journal.event(lost).is_some()).await;
-    let lost_at = world.journal.event(lost).unwrap().0;
-    world.pass(SECOND * 4).await;
-    let begun = notes.all().into_iter().filter(|note| !note.is_done && note.at > lost_at).count();
+    story.until("lost", SOON, |story| story.journal.event(lost).is_some());
+    let lost_at = story.journal.event(lost).unwrap().0;
+    story.pass(SECOND * 4);
+    let begun = notes(&story).into_iter().filter(|note| !note.is_done && note.at > lost_at).count();
     assert_eq!(begun, 0);
+    next.crash(); // There is more work than a fleet may take to heal.
 }

@@ -1,4 +1,4 @@
-//! Shards end, and their children go on.
+//! Shards end, and their children follow.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,180 +6,174 @@ use std::time::Duration;
 use kcl_core::backend::JavaRow;
 use kcl_core::event::{Event, LeaseEnd};
 use kcl_core::model::Checkpoint;
-use kcl_tests::world::{Act, Call, World};
+use kcl_sim::story::{Act, CallKind, Story};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Long enough for anything that needs no expiry.
 const SOON: Duration = Duration::from_secs(15);
 
-fn place(world: &World, record: &str) -> usize {
-    world.journal.delivered().iter().position(|got| got == record).unwrap()
+fn place(story: &Story, record: &str) -> usize {
+    story.journal.delivered().iter().position(|got| got == record).unwrap()
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_children_of_a_split_start_after_their_parent_ended() {
-    let world = World::new(1);
-    world.put(0, ["a", "b"]);
-    world.script(|asked| {
-        if matches!(asked.call, Call::Process { .. } if asked.shard == 0) {
-            Act::Take(SECOND * 3)
-        } else {
-            Act::Succeed
-        }
-    });
-    let worker = world.start("w");
-    let [low, high] = world.split(0);
-    world.put(low, ["c"]);
-    world.put(high, ["d"]);
-    world.until("ended", SOON, |world| world.find(0).is_some_and(|lease| lease.is_ended())).await;
-    assert_eq!(world.lease(0).children, BTreeSet::from([world.shard(low), world.shard(high)]));
-    assert_eq!(world.journal.delivered()[..2], ["a", "b"]);
-    let both = |world: &World| world.journal.has("c") && world.journal.has("d");
-    world.until("children delivered", SECOND, both).await;
-    assert_eq!(world.journal.delivered().len(), 4);
-    // The parent's row goes once both children have progressed.
-    world.until("deleted", SECOND * 160, |world| world.find(0).is_none()).await;
+#[test]
+fn children_of_a_split_wait_for_their_parent() {
+    let story = Story::new(1);
+    story.put(0, ["a", "b"]);
+    story.on(|call| call.is_batch() && call.shard == 0, Act::Take(SECOND * 3));
+    let worker = story.start("w");
+    let [low, high] = story.split(0);
+    story.put(low, ["c"]);
+    story.put(high, ["d"]);
+    story.until("ended", SOON, |story| story.find(0).is_some_and(|lease| lease.is_ended()));
+    assert_eq!(story.lease(0).children, BTreeSet::from([story.shard(low), story.shard(high)]));
+    assert_eq!(story.journal.delivered()[..2], ["a", "b"]);
+    let both = |story: &Story| story.journal.has("c") && story.journal.has("d");
+    story.until("children delivered", SECOND, both);
+    assert_eq!(story.journal.delivered().len(), 4);
+    // The parent's row is deleted once both children have progressed.
+    story.until("deleted", SECOND * 160, |story| story.find(0).is_none());
     for child in [low, high] {
-        assert!(world.lease(child).checkpoint.has_progressed());
-        assert_eq!(world.lease(child).parents, BTreeSet::from([world.shard(0)]));
+        assert!(story.lease(child).checkpoint.has_progressed());
+        assert_eq!(story.lease(child).parents, BTreeSet::from([story.shard(0)]));
     }
-    worker.stop().await.unwrap();
-    assert_eq!(world.journal.calls(0)[5..7], ["shard ended", "done"]);
+    worker.stop().unwrap();
+    assert_eq!(story.journal.calls(0)[5..7], ["shard ended", "done"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_parent_stays_until_all_its_children_have_progressed() {
-    let world = World::new(1);
-    let _worker = world.start("w");
-    world.until("held", SOON, |world| world.owned_by("w") == Some(1)).await;
-    let [low, high] = world.split(0);
-    world.put(low, ["a"]);
-    world.until("delivered", SOON, |world| world.journal.has("a")).await;
-    world.pass(SECOND * 60).await;
-    assert!(world.lease(0).is_ended());
-    world.put(high, ["b"]);
-    world.until("deleted", SECOND * 160, |world| world.find(0).is_none()).await;
+#[test]
+fn parent_stays_until_all_children_progress() {
+    let story = Story::new(1);
+    story.start("w");
+    story.until("held", SOON, |story| story.owned_by("w") == Some(1));
+    let [low, high] = story.split(0);
+    story.put(low, ["a"]);
+    story.until("delivered", SOON, |story| story.journal.has("a"));
+    story.pass(SECOND * 60);
+    assert!(story.lease(0).is_ended());
+    story.put(high, ["b"]);
+    story.until("deleted", SECOND * 160, |story| story.find(0).is_none());
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_child_of_a_merge_starts_after_both_parents() {
-    let world = World::new(2);
-    world.put(0, ["a"]);
-    world.put(1, ["b"]);
-    world.script(|asked| if asked.delivers("b") { Act::Take(SECOND * 8) } else { Act::Succeed });
-    let _worker = world.start("w");
-    let child = world.merge(0, 1);
-    world.put(child, ["c"]);
-    world.until("delivered", SECOND * 20, |world| world.journal.has("c")).await;
-    assert!(place(&world, "a") < place(&world, "c") && place(&world, "b") < place(&world, "c"));
-    assert!(world.clock.elapsed() > SECOND * 8);
+#[test]
+fn child_of_a_merge_waits_for_both_parents() {
+    let story = Story::new(2);
+    story.put(0, ["a"]);
+    story.put(1, ["b"]);
+    story.on(|call| call.delivers("b"), Act::Take(SECOND * 8));
+    story.start("w");
+    let child = story.merge(0);
+    story.put(child, ["c"]);
+    story.until("delivered", SECOND * 20, |story| story.journal.has("c"));
+    assert!(place(&story, "a") < place(&story, "c") && place(&story, "b") < place(&story, "c"));
+    assert!(story.elapsed() > SECOND * 8);
     for parent in [0, 1] {
-        let lease = world.lease(parent);
+        let lease = story.lease(parent);
         assert_eq!(lease.checkpoint, Checkpoint::ShardEnd);
-        assert_eq!(lease.children, BTreeSet::from([world.shard(child)]));
+        assert_eq!(lease.children, BTreeSet::from([story.shard(child)]));
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_tree_of_shards_that_ended_before_the_start_is_read_from_its_root() {
-    let world = World::new(1);
-    world.put(0, ["a"]);
-    let [low, high] = world.split(0);
-    world.put(low, ["b"]);
-    world.put(high, ["c"]);
-    let merged = world.merge(low, high);
-    world.put(merged, ["d"]);
-    let _worker = world.start("w");
-    world.until("delivered", SOON, |world| world.journal.has("d")).await;
-    let delivered = world.journal.delivered();
+#[test]
+fn tree_of_ended_shards_is_read_from_its_root() {
+    let story = Story::new(1);
+    story.put(0, ["a"]);
+    let [low, high] = story.split(0);
+    story.put(low, ["b"]);
+    story.put(high, ["c"]);
+    let merged = story.merge(low);
+    story.put(merged, ["d"]);
+    story.start("w");
+    story.until("delivered", SOON, |story| story.journal.has("d"));
+    let delivered = story.journal.delivered();
     assert_eq!(delivered.len(), 4);
-    assert_eq!((place(&world, "a"), place(&world, "d")), (0, 3));
+    assert_eq!((place(&story, "a"), place(&story, "d")), (0, 3));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_shard_end_that_fails_is_tried_again_and_the_children_wait() {
-    let world = World::new(1);
-    world.put(0, ["a"]);
-    world.script(
-        |asked| if matches!(asked.call, Call::ShardEnded) { Act::Fail } else { Act::Succeed },
-    );
-    let _worker = world.start("w");
-    let [low, _] = world.split(0);
-    world.put(low, ["b"]);
-    world.pass(SECOND * 60).await;
-    assert!(!world.journal.has("b"));
-    world.script(|_| Act::Succeed);
-    world.until("delivered", SOON, |world| world.journal.has("b")).await;
+#[test]
+fn failed_shard_end_is_retried_and_children_wait() {
+    let story = Story::new(1);
+    story.put(0, ["a"]);
+    story.on(|call| call.kind == CallKind::ShardEnded, Act::Fail);
+    story.start("w");
+    let [low, _] = story.split(0);
+    story.put(low, ["b"]);
+    story.pass(SECOND * 60);
+    assert!(!story.journal.has("b"));
+    story.all_succeed();
+    story.until("delivered", SOON, |story| story.journal.has("b"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_list_of_shards_that_lags_behind_delays_children_and_loses_none() {
-    let world = World::new(1);
-    world.stream.set_list_lag(SECOND * 20);
-    let _worker = world.start("w");
-    world.pass(SECOND * 30).await;
-    let [low, high] = world.split(0);
-    world.put(low, ["a"]);
-    world.put(high, ["b"]);
-    let both = |world: &World| world.journal.has("a") && world.journal.has("b");
-    world.until("delivered", SECOND * 40, both).await;
-    assert_eq!(world.journal.delivered().len(), 2);
+#[test]
+fn late_shard_list_delays_children_and_loses_none() {
+    let story = Story::new(1);
+    story.stream.set_list_lag(SECOND * 20);
+    story.start("w");
+    story.pass(SECOND * 30);
+    let [low, high] = story.split(0);
+    story.put(low, ["a"]);
+    story.put(high, ["b"]);
+    let both = |story: &Story| story.journal.has("a") && story.journal.has("b");
+    story.until("delivered", SECOND * 40, both);
+    assert_eq!(story.journal.delivered().len(), 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_row_in_a_leases_place_is_reported_as_a_hole_and_holds_up_no_other_shard() {
-    let world = World::new(3);
-    let _worker = world.start("w");
-    world.until("held", SOON, |world| world.owned_by("w") == Some(3)).await;
-    let (key, range) = (world.key(0).to_string(), world.hash_range(0));
-    world.store.remove(&key);
-    world.store.remove(world.key(2).as_str());
+#[test]
+fn row_in_a_leases_place_is_reported_as_a_hole() {
+    let story = Story::new(3);
+    story.start("w");
+    story.until("held", SOON, |story| story.owned_by("w") == Some(3));
+    let (key, range) = (story.key(0).to_string(), story.hash_range(0));
+    story.table.remove(&key);
+    story.delete_lease(2);
     let row = JavaRow::new(key.clone(), "ODD".to_owned(), String::new(), None);
-    world.store.insert_java_row(row);
-    let holes = |world: &World| {
-        world.journal.events(|event| {
+    story.table.insert_java_row(row);
+    let holes = |story: &Story| {
+        story.journal.events(|event| {
             if let Event::HashKeysUncovered { range } = event { Some(*range) } else { None }
         })
     };
-    world.until("healed", SECOND * 15, |world| world.find(2).is_some()).await;
-    assert_eq!(holes(&world), [], "one look may be torn");
-    world.put(0, ["a"]);
-    world.put(2, ["b"]);
-    world.until("delivered", SOON, |world| world.journal.has("b")).await;
-    world.pass(SECOND * 60).await;
-    let told: Vec<_> = holes(&world).into_iter().map(|(_, _, range)| range).collect();
-    assert_eq!(told, [range], "told once, and only what was not healed");
-    assert!(!world.journal.has("a"));
-    world.store.remove(&key);
-    world.until("healed", SECOND * 20, |world| world.journal.has("a")).await;
+    let lost = |event: &Event| matches!(event, Event::LeaseEnded { .. }).then_some(());
+    story.until("lost", SOON, |story| story.journal.events(lost).len() == 2);
+    story.until("healed", SECOND * 15, |story| story.find(2).is_some());
+    assert_eq!(holes(&story), [], "one look may be torn");
+    story.put(0, ["a"]);
+    story.put(2, ["b"]);
+    story.until("delivered", SOON, |story| story.journal.has("b"));
+    story.pass(SECOND * 60);
+    let reported: Vec<_> = holes(&story).into_iter().map(|(_, _, range)| range).collect();
+    assert_eq!(reported, [range], "reported once, and only what was not healed");
+    assert!(!story.journal.has("a"));
+    story.table.remove(&key);
+    story.until("healed", SECOND * 20, |story| story.journal.has("a"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_worker_that_cannot_end_a_shard_says_so_and_stops_within_its_drain() {
-    let world = World::new(1);
-    let worker = world.start("w");
-    world.until("held", SOON, |world| world.owned_by("w") == Some(1)).await;
-    let [child, _] = world.split(0);
-    let in_the_way = JavaRow::new(world.key(child).to_string(), "LEADER".into(), "x".into(), None);
-    world.store.insert_java_row(in_the_way);
-    let key = world.key(child);
-    let told = |event: &Event| {
+#[test]
+fn unfinishable_shard_end_is_reported_and_released() {
+    let story = Story::new(1);
+    let worker = story.start("w");
+    story.until("held", SOON, |story| story.owned_by("w") == Some(1));
+    let [child, _] = story.split(0);
+    let in_the_way = JavaRow::new(story.key(child).to_string(), "LEADER".into(), "x".into(), None);
+    story.table.insert_java_row(in_the_way);
+    let key = story.key(child);
+    let reported = |event: &Event| {
         if let Event::CallFailed { doing: "create a child's lease", error, .. } = event {
             error.contains(key.as_str()).then_some(())
         } else {
             None
         }
     };
-    world.until("told", SOON, |world| world.journal.events(told).len() > 3).await;
-    let asked_at = world.clock.elapsed();
-    let report = worker.stop().await.unwrap();
-    let took = world.clock.elapsed() - asked_at;
-    assert!(took <= world.config.shutdown.drain + SECOND, "{took:?}");
+    story.until("reported", SOON, |story| story.journal.events(reported).len() > 3);
+    let asked_at = story.elapsed();
+    let report = worker.stop().unwrap();
+    let took = story.elapsed() - asked_at;
+    assert!(took <= story.config().shutdown.drain + SECOND, "{took:?}");
     let ends: Vec<_> = report.shards.iter().map(|shard| (shard.key.clone(), shard.how)).collect();
-    assert_eq!(ends, [(world.key(0), LeaseEnd::Released)]);
-    assert_eq!(world.lease(0).owner, None);
-    world.store.remove(key.as_str());
-    let _next = world.start("next");
-    world.until("ended", SOON, |world| world.lease(0).is_ended()).await;
+    assert_eq!(ends, [(story.key(0), LeaseEnd::Released)]);
+    assert_eq!(story.lease(0).owner, None);
+    story.table.remove(key.as_str());
+    story.start("next");
+    story.until("ended", SOON, |story| story.lease(0).is_ended());
 }

@@ -10,25 +10,25 @@ use kcl_core::error::CheckpointError;
 use kcl_core::model::{Checkpoint, Position};
 use kcl_core::processor::STATE_MAX;
 use kcl_core::{BoxError, RecordBatch, RecordProcessor};
-use kcl_tests::world::{Member, World};
+use kcl_sim::story::{Member, Story};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(10);
 
-/// Prepares each batch with its records as state, then does as told.
+/// Prepares each batch with its records as state, then does scripted.
 struct TwoPhase {
     then: Then,
-    told: Told,
+    reported: Reported,
 }
 
 /// What the processors said, in order.
-type Told = Arc<Mutex<Vec<String>>>;
+type Reported = Arc<Mutex<Vec<String>>>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
     Commit,
     Hang,
-    /// Panics, unless it was told of something prepared.
+    /// Panics, unless it wscripted of something prepared.
     Panic,
 }
 
@@ -41,7 +41,7 @@ impl RecordProcessor for TwoPhase {
     async fn initialize(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
         let state = shard.pending().and_then(|pending| pending.state.clone());
         let state = state.map(|state| String::from_utf8_lossy(&state).into_owned());
-        self.told
+        self.reported
             .lock()
             .unwrap()
             .push(format!("pending {}", state.unwrap_or_else(|| "nothing".into())));
@@ -58,41 +58,41 @@ impl RecordProcessor for TwoPhase {
     ) -> Result<(), BoxError> {
         let last = batch.last_position().ok_or("a batch is never empty")?;
         let prepared = shard.checkpointer().prepare(last, text(&batch)).await?;
-        self.told.lock().unwrap().push(format!("prepared {}", text(&batch)));
+        self.reported.lock().unwrap().push(format!("prepared {}", text(&batch)));
         match self.then {
             Then::Commit => prepared.commit().await?,
             Then::Hang => pending().await,
-            Then::Panic => panic!("as told"),
+            Then::Panic => panic!("scripted"),
         }
         Ok(())
     }
 }
 
-fn world() -> (World, Told) {
-    let mut world = World::new(1);
-    world.config.delivery.checkpoints = CheckpointPolicy::Manual;
-    (world, Told::default())
+fn with_manual_checkpoints() -> (Story, Reported) {
+    let story = Story::new(1);
+    story.configure(|config| config.delivery.checkpoints = CheckpointPolicy::Manual);
+    (story, Reported::default())
 }
 
-fn start(world: &World, name: &str, then: Then, told: &Told) -> Member {
-    let told = Arc::clone(told);
-    world.start_processor(name, world.stream.clone(), move |_: &ShardContext| TwoPhase {
+fn start(story: &Story, name: &str, then: Then, reported: &Reported) -> Member {
+    let reported = Arc::clone(reported);
+    story.start_with(name, move |_: &ShardContext| TwoPhase {
         then,
-        told: Arc::clone(&told),
+        reported: Arc::clone(&reported),
     })
 }
 
-fn has(told: &Told, wanted: &str) -> bool {
-    told.lock().unwrap().iter().any(|said| said == wanted)
+fn has(reported: &Reported, wanted: &str) -> bool {
+    reported.lock().unwrap().iter().any(|said| said == wanted)
 }
 
-fn has_progressed(world: &World) -> bool {
-    world.find(0).is_some_and(|lease| lease.checkpoint.has_progressed())
+fn has_progressed(story: &Story) -> bool {
+    story.find(0).is_some_and(|lease| lease.checkpoint.has_progressed())
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_next_owner_may_commit_what_it_finds_prepared_and_its_records_come_no_more() {
-    struct Committer(Told);
+#[test]
+fn next_owner_may_commit_what_is_prepared() {
+    struct Committer(Reported);
     impl RecordProcessor for Committer {
         async fn initialize(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
             let pending = shard.pending().ok_or("something is prepared")?;
@@ -109,69 +109,72 @@ async fn the_next_owner_may_commit_what_it_finds_prepared_and_its_records_come_n
             Ok(())
         }
     }
-    let (world, told) = world();
-    world.put(0, ["a", "b"]);
-    let one = start(&world, "one", Then::Hang, &told);
-    world.until("prepared", SOON, |_| has(&told, "prepared a b")).await;
+    let (story, reported) = with_manual_checkpoints();
+    story.put(0, ["a", "b"]);
+    let one = start(&story, "one", Then::Hang, &reported);
+    story.until("prepared", SOON, |_| has(&reported, "prepared a b"));
     one.crash();
-    world.put(0, ["c"]);
-    let told = Told::default();
-    let of = Arc::clone(&told);
+    story.put(0, ["c"]);
+    let reported = Reported::default();
+    let of = Arc::clone(&reported);
     let factory = move |_: &ShardContext| Committer(Arc::clone(&of));
-    let _two = world.start_processor("two", world.stream.clone(), factory);
-    world.until("committed", SECOND * 30, has_progressed).await;
-    assert_eq!(world.lease(0).pending, None);
-    world.until("delivered", SOON, |_| has(&told, "c")).await;
-    assert_eq!(*told.lock().unwrap(), ["c"]);
+    story.start_with("two", factory);
+    story.until("committed", SECOND * 30, has_progressed);
+    assert_eq!(story.lease(0).pending, None);
+    story.until("delivered", SOON, |_| has(&reported, "c"));
+    assert_eq!(*reported.lock().unwrap(), ["c"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_crash_between_prepare_and_commit_hands_the_state_to_the_next_owner() {
-    let (world, told) = world();
-    let first = world.put(0, ["a"]);
-    let one = start(&world, "one", Then::Hang, &told);
-    world.until("prepared", SOON, |_| has(&told, "prepared a")).await;
-    let row = world.lease(0);
+#[test]
+fn crash_hands_the_prepared_state_to_the_next_owner() {
+    let (story, reported) = with_manual_checkpoints();
+    let first = story.put(0, ["a"]);
+    let one = start(&story, "one", Then::Hang, &reported);
+    story.until("prepared", SOON, |_| has(&reported, "prepared a"));
+    let row = story.lease(0);
     assert_eq!(row.checkpoint, Checkpoint::TrimHorizon);
     let pending = row.pending.unwrap();
     assert_eq!(pending.checkpoint, Checkpoint::After(Position::of(first)));
-    world.pass(SECOND * 20).await; // Renewals leave it there.
+    story.pass(SECOND * 20); // Renewals leave it there.
     one.crash();
 
-    let _two = start(&world, "two", Then::Commit, &told);
-    world.until("told", SECOND * 30, |_| has(&told, "pending a")).await;
-    world.until("committed", SOON, |world| world.lease(0).pending.is_none()).await;
-    assert_eq!(world.lease(0).checkpoint, pending.checkpoint);
+    let _two = start(&story, "two", Then::Commit, &reported);
+    story.until("reported", SECOND * 30, |_| has(&reported, "pending a"));
+    story.until("committed", SOON, |story| story.lease(0).pending.is_none());
+    assert_eq!(story.lease(0).checkpoint, pending.checkpoint);
     let expected = ["pending nothing", "prepared a", "pending a", "prepared a"];
-    assert_eq!(*told.lock().unwrap(), expected, "the record comes again");
+    assert_eq!(*reported.lock().unwrap(), expected, "the record comes again");
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_was_committed_is_pending_no_more() {
-    let (world, told) = world();
-    world.put(0, ["a", "b"]);
-    let one = start(&world, "one", Then::Commit, &told);
-    world.until("committed", SOON, has_progressed).await;
-    one.stop().await.unwrap();
-    let last = world.put(0, ["c"]);
-    let _two = start(&world, "two", Then::Commit, &told);
+#[test]
+fn committed_state_is_no_longer_pending() {
+    let (story, reported) = with_manual_checkpoints();
+    story.put(0, ["a", "b"]);
+    let one = start(&story, "one", Then::Commit, &reported);
+    story.until("committed", SOON, has_progressed);
+    one.stop().unwrap();
+    let last = story.put(0, ["c"]);
+    let _two = start(&story, "two", Then::Commit, &reported);
     let stored = Checkpoint::After(Position::of(last));
-    world.until("committed", SOON, |world| world.lease(0).checkpoint == stored).await;
+    story.until("committed", SOON, |story| story.lease(0).checkpoint == stored);
     let expected = ["pending nothing", "prepared a b", "pending nothing", "prepared c"];
-    assert_eq!(*told.lock().unwrap(), expected);
+    assert_eq!(*reported.lock().unwrap(), expected);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_new_processor_after_a_panic_is_told_of_what_the_former_one_prepared() {
-    let (world, told) = world();
-    world.put(0, ["a"]);
-    let _one = start(&world, "one", Then::Panic, &told);
-    world.until("committed", SOON, has_progressed).await;
-    assert_eq!(*told.lock().unwrap(), ["pending nothing", "prepared a", "pending a", "prepared a"]);
+#[test]
+fn processor_after_a_panic_sees_what_is_prepared() {
+    let (story, reported) = with_manual_checkpoints();
+    story.put(0, ["a"]);
+    let _one = start(&story, "one", Then::Panic, &reported);
+    story.until("committed", SOON, has_progressed);
+    assert_eq!(
+        *reported.lock().unwrap(),
+        ["pending nothing", "prepared a", "pending a", "prepared a"]
+    );
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_cannot_be_prepared_is_refused_by_name() {
+#[test]
+fn invalid_preparations_are_refused_by_name() {
     struct Refused(Arc<Mutex<Vec<CheckpointError>>>);
     impl RecordProcessor for Refused {
         async fn process_records(
@@ -192,14 +195,14 @@ async fn what_cannot_be_prepared_is_refused_by_name() {
             Ok(())
         }
     }
-    let (world, _) = world();
-    world.put(0, ["a"]);
+    let (story, _) = with_manual_checkpoints();
+    story.put(0, ["a"]);
     let refused = Arc::new(Mutex::new(Vec::new()));
     let of = Arc::clone(&refused);
     let factory = move |_: &ShardContext| Refused(Arc::clone(&of));
-    let _one = world.start_processor("one", world.stream.clone(), factory);
-    world.until("committed", SOON, has_progressed).await;
-    world.pass(SECOND).await;
+    story.start_with("one", factory);
+    story.until("committed", SOON, has_progressed);
+    story.pass(SECOND);
     let said: Vec<_> = refused.lock().unwrap().iter().map(ToString::to_string).collect();
     assert!(said[0].contains("outside what was delivered"), "{said:?}");
     assert_eq!(
@@ -211,18 +214,19 @@ async fn what_cannot_be_prepared_is_refused_by_name() {
     assert_eq!(said.len(), 3);
 }
 
-#[tokio::test(start_paused = true)]
-async fn progress_is_stored_sooner_than_the_renewal_where_the_policy_says_so() {
-    let mut world = World::new(1);
-    world.config.delivery.checkpoints =
-        CheckpointPolicy::Every { records: 1_000, time: SECOND / 2 };
-    let _one = world.start("one");
-    world.until("held", SOON, |world| world.owned_by("one") == Some(1)).await;
+#[test]
+fn policy_stores_progress_before_the_renewal() {
+    let story = Story::new(1);
+    story.configure(|config| {
+        config.delivery.checkpoints = CheckpointPolicy::Every { records: 1_000, time: SECOND / 2 };
+    });
+    story.start("one");
+    story.until("held", SOON, |story| story.owned_by("one") == Some(1));
     for number in 0..8 {
-        let last = world.put(0, [number.to_string().as_str()]);
+        let last = story.put(0, [number.to_string().as_str()]);
         let stored = Checkpoint::After(Position::of(last));
         // At most a second until it is read, and half of one until it is stored.
-        let is_stored = |world: &World| world.lease(0).checkpoint == stored;
-        world.until("stored", SECOND * 8 / 5, is_stored).await;
+        let is_stored = |story: &Story| story.lease(0).checkpoint == stored;
+        story.until("stored", SECOND * 8 / 5, is_stored);
     }
 }
