@@ -128,7 +128,12 @@ impl Shared {
                     self.abandon(record, Exhausted { attempts: attempt, error }).await;
                     break;
                 }
-                NextStep::Stop => return ack.fail_finally(error),
+                NextStep::Stop => {
+                    ack.fail_finally(error);
+                    // The records of the key behind this one must not begin.
+                    self.pausing.fetch_add(1, Ordering::Relaxed);
+                    return pending().await;
+                }
             }
         }
         ack.done();
