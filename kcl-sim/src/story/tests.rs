@@ -130,9 +130,9 @@ fn frozen_and_suspended_workers_lose_their_leases() {
         story.start("ben");
         story.pass(SECOND);
         if suspends {
-            ann.suspend(SECOND * 30)
+            ann.suspend(SECOND * 30);
         } else {
-            ann.freeze(SECOND * 30)
+            ann.freeze(SECOND * 30);
         }
         story.until("taken over", SECOND * 13, |story| story.owned_by("ben") == Some(1));
     }
