@@ -73,7 +73,7 @@ fn refused_batch_does_not_stop_the_one_before() {
 fn failing_dead_letter_does_not_stop_others_in_flight() {
     let story = one_record_a_batch();
     story.configure(|config| {
-        config.delivery.failure = FailurePolicy::attempts(1, OnExhausted::DeadLetter)
+        config.delivery.failure = FailurePolicy::attempts(1, OnExhausted::DeadLetter);
     });
     let first = Position::of(story.put(0, ["a"]));
     let last = Position::of(story.put(0, ["poison", "b"]));

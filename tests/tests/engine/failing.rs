@@ -140,7 +140,7 @@ fn stopped_worker_releases_and_names_the_record() {
 fn passing_failure_skips_nothing() {
     let story = Story::new(1);
     story.configure(|config| {
-        config.delivery.failure = FailurePolicy::retry_for(SECOND * 60, OnExhausted::Skip)
+        config.delivery.failure = FailurePolicy::retry_for(SECOND * 60, OnExhausted::Skip);
     });
     story.put(0, ["a", "b"]);
     story.on(|call| call.delivers("a"), Act::Fail);

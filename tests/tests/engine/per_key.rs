@@ -1,6 +1,7 @@
 //! Records of a shard in flight at the same time, in order within each partition key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -200,17 +201,17 @@ const POISON: &str = "k1 2";
 fn failing(notes: Notes) -> impl ProcessorFactory {
     move |shard: &ShardContext| {
         let notes = notes.of(shard);
-        let handle = move |record| refuse_poison(notes.clone(), record);
+        let handle = move |record: Record| ready(refuse_poison(&notes, &record));
         for_each(handle).create(shard)
     }
 }
 
-async fn refuse_poison(notes: ShardNotes, record: Record) -> Result<(), BoxError> {
-    notes.begin(&record);
+fn refuse_poison(notes: &ShardNotes, record: &Record) -> Result<(), BoxError> {
+    notes.begin(record);
     if &*record.data == POISON.as_bytes() {
         return Err("scripted".into());
     }
-    notes.done(&record);
+    notes.done(record);
     Ok(())
 }
 
@@ -238,7 +239,7 @@ fn other_keys_proceed_while_one_is_retried() {
 fn poison_of_a_key_is_dead_lettered_and_it_proceeds() {
     let story = Story::new(1);
     story.configure(|config| {
-        config.delivery.failure = FailurePolicy::attempts(3, OnExhausted::DeadLetter)
+        config.delivery.failure = FailurePolicy::attempts(3, OnExhausted::DeadLetter);
     });
     story.poison(POISON);
     put(&story, 4, 5);
@@ -258,7 +259,7 @@ fn poison_of_a_key_is_dead_lettered_and_it_proceeds() {
 fn exhausted_key_stops_the_shard() {
     let story = Story::new(1);
     story.configure(|config| {
-        config.delivery.failure = FailurePolicy::attempts(3, OnExhausted::StopShard)
+        config.delivery.failure = FailurePolicy::attempts(3, OnExhausted::StopShard);
     });
     story.poison(POISON);
     put(&story, 4, 5);
@@ -294,7 +295,7 @@ fn stop_finishes_what_is_in_flight_without_repeats() {
 fn failing_dead_letter_does_not_delay_a_stop() {
     let story = Story::new(1);
     story.configure(|config| {
-        config.delivery.failure = FailurePolicy::attempts(1, OnExhausted::DeadLetter)
+        config.delivery.failure = FailurePolicy::attempts(1, OnExhausted::DeadLetter);
     });
     story.poison(POISON);
     put(&story, 4, 5);
