@@ -97,3 +97,66 @@ impl ReadSchedule {
         ReadFailure { retry_in: Some(retry_in), is_unreadable }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_origin(Duration::from_secs(seconds))
+    }
+
+    fn schedule() -> ReadSchedule {
+        ReadSchedule::new(SECOND, at(0))
+    }
+
+    fn denied() -> SourceError {
+        let (stream, action) = ("stream".into(), "kinesis:GetRecords");
+        SourceError::AccessDenied { stream, action, source: "no".into() }
+    }
+
+    #[test]
+    fn first_expired_iterator_is_not_reported() {
+        let mut schedule = schedule();
+        let failure = schedule.failed(&SourceError::Expired, || unreachable!(), at(60));
+        assert_eq!(failure, ReadFailure { retry_in: None, is_unreadable: false });
+        assert!(schedule.next() <= at(60), "a new one is opened at once");
+        let failure = schedule.failed(&SourceError::Expired, || 1.0, at(60));
+        assert_eq!(failure.retry_in, Some(Duration::from_millis(400)));
+    }
+
+    #[test]
+    fn every_tenth_throttled_read_is_reported() {
+        let mut schedule = schedule();
+        let reported: Vec<_> = (1..=30)
+            .filter(|read| schedule.throttled(1.0, at(60 * read)).retry_in.is_some())
+            .collect();
+        assert_eq!(reported, [10, 20, 30]);
+        let read = ReadDone { started: at(3_000), bytes: 0, is_caught_up: true };
+        schedule.succeeded(read, at(3_000));
+        assert_eq!(schedule.throttled(1.0, at(3_060)).retry_in, None);
+    }
+
+    #[test]
+    fn refused_reads_make_the_shard_unreadable() {
+        let mut schedule = schedule();
+        for (seconds, is_unreadable) in [(100, false), (159, false), (160, true)] {
+            let failure = schedule.failed(&denied(), || 1.0, at(seconds));
+            assert_eq!(failure.is_unreadable, is_unreadable, "at {seconds}");
+            assert_eq!(schedule.next(), at(seconds) + failure.retry_in.unwrap());
+        }
+    }
+
+    #[test]
+    fn restarted_schedule_counts_a_read_in_flight() {
+        let mut schedule = schedule();
+        for _ in 0..4 {
+            let read = ReadDone { started: at(10), bytes: 0, is_caught_up: false };
+            schedule.succeeded(read, at(10));
+        }
+        assert_eq!(schedule.restarted(false, at(10)).next(), at(10));
+        assert_eq!(schedule.restarted(true, at(10)).next(), at(11), "five reads in a second");
+    }
+}
