@@ -22,10 +22,16 @@ core_names_no_sdk() {
     ! cargo tree -p kcl-core --locked --edges normal --prefix none | grep -E '^(aws-|hyper|reqwest|rustls)'
 }
 
+# TLS and the loader of AWS configurations take half a minute to build.
+quickstart_builds_no_tls() {
+    ! cargo tree -p quickstart --locked --edges normal,build --prefix none | grep -E '^(aws-lc|aws-config|ring|rustls) '
+}
+
 step cargo test --workspace --locked # the README's test command, first
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 step core_names_no_sdk
+step quickstart_builds_no_tls
 tool typos
 step cargo doc --workspace --all-features --locked --no-deps --document-private-items
 [[ "${1:-}" == fast ]] && exit 0

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", conflicts_with = "aws")]
     pub(crate) endpoint: Option<String>,
     /// Use your AWS account, with the credentials of your environment. The run creates a stream and a
-    /// table, deletes them at the end, and costs a few cents
+    /// table, deletes them at the end, and costs a few cents. Needs a build with `--features aws`
     #[arg(long)]
     pub(crate) aws: bool,
     /// Write the screen after the reshard to this file, as an SVG image

@@ -9,6 +9,9 @@ const CELL: (usize, usize) = (10, 22);
 /// Where a row's letters stand, from its top.
 const BASELINE: usize = 16;
 
+/// The blanks between the columns of a table.
+const GAP: &str = "  ";
+
 /// Space around the screen.
 const MARGIN: usize = 10;
 
@@ -20,13 +23,13 @@ pub(crate) fn svg(screen: &Buffer) -> String {
     let mut image = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">
 <rect width="100%" height="100%" rx="12" fill="#16181d"/>
-<g font-family="ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="16.6" xml:space="preserve">
+<g font-family="ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="16.6">
 "##
     );
     for (row, cells) in rows.enumerate() {
         let mut column = 0;
         for run in cells.chunk_by(|one, other| one.style() == other.style()) {
-            image.push_str(&text(run, column, row));
+            image.push_str(&texts(run, column, row));
             column += run.len();
         }
     }
@@ -34,23 +37,29 @@ pub(crate) fn svg(screen: &Buffer) -> String {
     image
 }
 
-/// Returns the element for cells of one style; an empty string if they are blank.
-fn text(run: &[Cell], column: usize, row: usize) -> String {
-    let line: String = run.iter().map(Cell::symbol).collect();
-    let words = line.trim();
-    let Some(style) = run.first().filter(|_| !words.is_empty()) else { return String::new() };
-    let indent = line.chars().take_while(|letter| letter.is_whitespace()).count();
-    let x = MARGIN + (column + indent) * CELL.0;
-    let y = MARGIN + row * CELL.1 + BASELINE;
-    let length = words.chars().count() * CELL.0;
+/// Returns the elements for cells of one style, one for each column of the screen's tables.
+fn texts(run: &[Cell], column: usize, row: usize) -> String {
+    let Some(style) = run.first() else { return String::new() };
     let fill = colour(style.fg);
     let has = |modifier, attribute| if style.modifier.contains(modifier) { attribute } else { "" };
     let bold = has(Modifier::BOLD, r#" font-weight="bold""#);
     let dim = has(Modifier::DIM, r#" fill-opacity="0.6""#);
-    let words = escaped(words);
-    format!(
-        "<text x=\"{x}\" y=\"{y}\" textLength=\"{length}\" fill=\"{fill}\"{bold}{dim}>{words}</text>\n"
-    )
+    let y = MARGIN + row * CELL.1 + BASELINE;
+    let line: String = run.iter().map(Cell::symbol).collect();
+    let (mut texts, mut start) = (Vec::new(), column);
+    for part in line.split(GAP) {
+        let words = part.trim();
+        let indent = part.chars().take_while(|letter| letter.is_whitespace()).count();
+        let (x, length) = (MARGIN + (start + indent) * CELL.0, words.chars().count() * CELL.0);
+        start += part.chars().count() + GAP.len();
+        if !words.is_empty() {
+            let words = escaped(words);
+            texts.push(format!(
+                "<text x=\"{x}\" y=\"{y}\" textLength=\"{length}\" fill=\"{fill}\"{bold}{dim}>{words}</text>\n"
+            ));
+        }
+    }
+    texts.concat()
 }
 
 /// Returns a terminal's colour for a dark background; the default colour for those never drawn.
@@ -90,11 +99,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_of_one_style_are_one_text() {
+    fn runs_of_one_style_are_split_at_gaps() {
         let mut screen = Buffer::empty(Rect::new(0, 0, 12, 2));
         screen.set_string(1, 0, "plain", Style::new());
         screen.set_string(7, 0, "a<b", Style::new().red().bold());
-        screen.set_string(0, 1, "dim", Style::new().dim());
+        screen.set_string(0, 1, "dim    7", Style::new().dim());
         let image = svg(&screen);
         let texts: Vec<_> = image.lines().filter(|line| line.starts_with("<text")).collect();
         assert_eq!(
@@ -103,6 +112,7 @@ mod tests {
                 r##"<text x="20" y="26" textLength="50" fill="#d7dae0">plain</text>"##,
                 r##"<text x="80" y="26" textLength="30" fill="#ef6b73" font-weight="bold">a&lt;b</text>"##,
                 r##"<text x="10" y="48" textLength="30" fill="#d7dae0" fill-opacity="0.6">dim</text>"##,
+                r##"<text x="80" y="48" textLength="10" fill="#d7dae0" fill-opacity="0.6">7</text>"##,
             ]
         );
     }

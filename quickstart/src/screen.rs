@@ -36,7 +36,7 @@ const WIDTH_MAX: u16 = 96;
 const HEIGHT_FOR_LEGEND: u16 = 30;
 
 /// The height of a picture.
-const PICTURE_HEIGHT: u16 = 42;
+const PICTURE_HEIGHT: u16 = 40;
 
 /// The text around the board.
 #[derive(Clone, Debug)]

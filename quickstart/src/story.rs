@@ -66,8 +66,12 @@ impl Story<'_> {
         for _ in 0..workers {
             self.stage.fleet.start()?;
         }
-        let took = self.shared().await?;
-        self.note("start", format!("{workers} workers shared {shards} shards after"), &[took]);
+        let shared_after = self.shared().await?;
+        self.note(
+            "start",
+            format!("{workers} workers shared {shards} shards after"),
+            &[shared_after],
+        );
         self.stage.pause().await
     }
 
@@ -266,8 +270,8 @@ impl Story<'_> {
     }
 
     /// Reports the outcome of a chapter, now and in the verdict.
-    fn note(&mut self, what: &'static str, text: String, took: &[Duration]) {
-        let passage = Passage::new(what, text, took);
+    fn note(&mut self, what: &'static str, text: String, durations: &[Duration]) {
+        let passage = Passage::new(what, text, durations);
         self.stage.report(NewsKind::Outcome, format!("{}.", passage.text));
         self.passages.push(passage);
     }

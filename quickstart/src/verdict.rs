@@ -21,9 +21,9 @@ pub(crate) struct Passage {
 
 impl Passage {
     /// Creates an outcome of `text` and its durations: each of up to three, or the range.
-    pub(crate) fn new(what: &'static str, text: String, took: &[Duration]) -> Self {
-        let seconds = |took: &Duration| format!("{:.1}", took.as_secs_f64());
-        let text = match (took, took.iter().min(), took.iter().max()) {
+    pub(crate) fn new(what: &'static str, text: String, durations: &[Duration]) -> Self {
+        let seconds = |it: &Duration| format!("{:.1}", it.as_secs_f64());
+        let text = match (durations, durations.iter().min(), durations.iter().max()) {
             ([one], ..) => format!("{text} {} s", seconds(one)),
             ([one, other], ..) => format!("{text} {} and {} s", seconds(one), seconds(other)),
             ([one, two, three], ..) => {
