@@ -241,12 +241,12 @@ mod tests {
             "",
         );
         check(
-            WriteKind::CancelHandOver { counter: N },
+            WriteKind::CancelHandover { counter: N },
             "#leaseCounter = :is_leaseCounter AND #checkpointOwner = :is_checkpointOwner",
             &format!("{STAMP}, #leaseOwner = :leaseOwner REMOVE #checkpointOwner"),
         );
         check(
-            WriteKind::BeginHandOver { counter: N, victim: "you:1".into() },
+            WriteKind::BeginHandover { counter: N, victim: "you:1".into() },
             "#leaseCounter = :is_leaseCounter AND #leaseOwner = :is_leaseOwner \
              AND attribute_not_exists(#checkpointOwner)",
             "SET #leaseOwner = :leaseOwner, #checkpointOwner = :checkpointOwner",

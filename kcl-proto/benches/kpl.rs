@@ -1,6 +1,6 @@
-//! How fast aggregated records are expanded on one core, and what is allocated for it. Prints one JSON
-//! line for each figure; run by `ci/measure.sh kpl`.
-#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+//! The speed of expanding aggregated records on one core, and its allocations. Prints one JSON line
+//! per figure; run by `ci/measure.sh kpl`.
+#![expect(clippy::print_stdout, reason = "prints its results")]
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded")]
 
@@ -17,16 +17,16 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// How big frames are, about.
+/// The approximate size of a frame.
 const FRAME_BYTES: usize = 50_000;
 
-/// How big user records are.
+/// The size of a user record.
 const RECORD_BYTES: usize = 100;
 
-/// How many frames one batch has: more than the caches hold.
+/// The number of frames in a batch: more than the caches hold.
 const FRAMES: usize = 64;
 
-/// How many rounds are measured. The best one counts: others run on the same machine.
+/// The number of measured rounds. The best one counts, because other processes share the machine.
 const ROUNDS: usize = 200;
 
 fn frames() -> Vec<Record> {
@@ -45,7 +45,7 @@ fn frames() -> Vec<Record> {
     frames
 }
 
-/// The best time for one round of `work`, which returns how many things it made.
+/// Returns the best time of one round of `work`, and the count that it returned.
 fn best(mut work: impl FnMut() -> usize) -> (Duration, usize) {
     let round = |_| {
         let start = Instant::now();
@@ -107,7 +107,7 @@ fn main() {
     });
     print("kpl-digest", "the digest alone, MB/s", None, per_second(digest) / 1e6);
 
-    // A batch from nothing, as the engine makes it.
+    // A batch in a new vector, as in the engine.
     let region = Region::new(ALLOCATOR);
     let mut batch = Vec::with_capacity(frames.len());
     for frame in &frames {

@@ -1,9 +1,9 @@
-//! The protocol of the Kinesis consumer framework: plain data, and every rule as a pure function or a
-//! state machine over it.
+//! The protocol of the Kinesis consumer framework: plain data, and its rules as pure functions and
+//! state machines.
 //!
-//! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs I/O. Time
-//! comes in as `now`, chance as an argument, the world as a snapshot; what goes out is data. The
-//! manifest proves it: this crate depends on no runtime, no logger and no source of chance.
+//! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs I/O.
+//! Time is an argument `now`, chance is an argument, the world is a snapshot, and results are data.
+//! The manifest proves it: this crate depends on no runtime, no logger and no source of randomness.
 //!
 //! | Module | Decides about |
 //! |---|---|

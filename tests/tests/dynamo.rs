@@ -104,16 +104,16 @@ async fn unknown_attributes_are_kept(server: &DynamoDb) {
         set_attribute(&client, store.table(), key.as_str(), name, value.clone()).await;
     }
     let a = || WorkerId::from("a");
-    let begin = |counter| WriteKind::BeginHandOver { counter, victim: a() };
+    let begin = |counter| WriteKind::BeginHandover { counter, victim: a() };
     let steps: [(&str, &(dyn Fn(LeaseCounter) -> WriteKind + Sync)); 11] = [
         ("a", &|counter| take(counter, 1)),
         ("a", &|counter| WriteKind::Renew { counter, next: None, progress: Some(prepared(true)) }),
         ("b", &begin),
-        ("a", &|counter| WriteKind::CancelHandOver { counter }),
+        ("a", &|counter| WriteKind::CancelHandover { counter }),
         ("b", &begin),
         ("b", &|counter| WriteKind::Withdraw { counter, victim: a() }),
         ("b", &begin),
-        ("a", &|counter| WriteKind::CompleteHandOver { counter, next: "b".into(), progress: None }),
+        ("a", &|counter| WriteKind::CompleteHandover { counter, next: "b".into(), progress: None }),
         ("b", &|counter| WriteKind::Release { counter, progress: None }),
         ("b", &|counter| take(counter, 2)),
         ("b", &|counter| WriteKind::EndShard { counter, next: None, children: [].into() }),
@@ -258,9 +258,9 @@ impl Step {
             0 => WriteKind::Create(new_lease(&key)),
             1 => take(counter, number),
             2 | 3 => WriteKind::Renew { counter, next: other, progress },
-            4 => WriteKind::BeginHandOver { counter, victim },
-            5 => WriteKind::CompleteHandOver { counter, next: victim, progress },
-            6 => WriteKind::CancelHandOver { counter },
+            4 => WriteKind::BeginHandover { counter, victim },
+            5 => WriteKind::CompleteHandover { counter, next: victim, progress },
+            6 => WriteKind::CancelHandover { counter },
             7 => WriteKind::Withdraw { counter, victim },
             8 => WriteKind::Release { counter, progress },
             9 => {

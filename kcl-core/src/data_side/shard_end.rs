@@ -25,7 +25,7 @@ pub(super) async fn children(
         hash_range: parts.lease.hash_range,
         reached: done.position().map(|position| position.sequence),
     };
-    if let Some(successors) = successors::told(&ended, reported) {
+    if let Some(successors) = successors::announced(&ended, reported) {
         return Some(children_of(parts, successors));
     }
     let since = parts.clock.now();

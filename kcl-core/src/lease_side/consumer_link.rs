@@ -70,7 +70,7 @@ impl ConsumerLink {
             Ok(()) = self.progress.changed() => self.progress(),
             _ = &mut self.gone, if !self.is_gone => {
                 self.is_gone = true;
-                HoldingInput::GaveUp
+                HoldingInput::ConsumerFailed
             }
             else => std::future::pending().await,
         }
@@ -93,7 +93,7 @@ impl ConsumerLink {
             }
             FromConsumer::ShardEnded { children } => HoldingInput::ShardEnded(children),
             FromConsumer::Drained => HoldingInput::Drained,
-            FromConsumer::Failed => HoldingInput::GaveUp,
+            FromConsumer::Failed => HoldingInput::ConsumerFailed,
         }
     }
 

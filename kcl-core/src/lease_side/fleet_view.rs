@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kcl_proto::fleet::balance::{self, BalancePlan, Fleet, Limits};
+use kcl_proto::fleet::candidate::{Candidate, CandidateState, Part, Restriction};
 use kcl_proto::fleet::presence::PresenceWatch;
 use kcl_proto::fleet::scan_interval;
+use kcl_proto::fleet::workers::Workers;
 use kcl_proto::lease::expiry::{self, CounterWatch};
 use kcl_proto::model::{HashKeyRange, Lease, LeaseKey, Moment, Shard, WorkerId};
 use kcl_proto::shards::cleanup::CleanupWatch;
@@ -178,35 +180,51 @@ impl FleetView {
     }
 
     /// Plans what to take and what to ask for.
-    pub(super) fn plan(
-        &mut self,
-        OwnLeases { held, blocked, refused, asked }: OwnLeases<'_>,
-        now: Moment,
-    ) -> BalancePlan {
+    pub(super) fn plan(&mut self, own: OwnLeases<'_>, now: Moment) -> BalancePlan {
         let present = self.present(now);
-        let expired = self
-            .leases
-            .values()
-            .filter(|lease| self.watch.is_expired(lease, now))
-            .filter_map(|lease| Some((lease.key.clone(), self.watch.silent_for(&lease.key, now)?)))
+        let workable = lineage::workable(&self.leases, self.listed.as_deref());
+        let candidates: Vec<_> = workable
+            .iter()
+            .filter_map(|key| self.leases.get(key))
+            .map(|lease| Candidate { lease, state: self.state(lease, own, now) })
             .collect();
         let fleet = Fleet {
-            me: &self.shared.me,
-            leases: &self.leases,
-            workable: &lineage::workable(&self.leases, self.listed.as_deref()),
-            expired: &expired,
-            present: &present,
-            held,
-            blocked,
-            refused,
-            asked,
-            leftover: &self.leftover,
+            workers: Workers { me: &self.shared.me, present: &present },
+            candidates: &candidates,
+            held: own.held.len(),
+            requests: own.asked.len(),
         };
         let limits = Limits {
             leases_max: self.shared.config.lease.leases_max,
-            hand_overs_max: self.shared.config.lease.hand_overs_max,
+            requests_max: self.shared.config.lease.hand_overs_max,
         };
         balance::plan(&fleet, &limits)
+    }
+
+    /// Returns what this worker knows about a lease beyond its row.
+    fn state(&self, lease: &Lease, own: OwnLeases<'_>, now: Moment) -> CandidateState {
+        let key = &lease.key;
+        let part = if own.held.contains(key) {
+            Part::Holds
+        } else if own.asked.contains(key) {
+            Part::Requests
+        } else {
+            Part::None
+        };
+        let restriction = if own.blocked.contains(key) {
+            Restriction::TakeAndAsk
+        } else if own.refused.contains(key) {
+            Restriction::Ask
+        } else {
+            Restriction::None
+        };
+        let is_expired = self.watch.is_expired(lease, now);
+        CandidateState {
+            part,
+            restriction,
+            silent_for: self.watch.silent_for(key, now).filter(|_| is_expired),
+            is_leftover: self.leftover.contains(key),
+        }
     }
 
     /// How long the heartbeat of a present worker may stand still. Where scans are rarer than an expiry,

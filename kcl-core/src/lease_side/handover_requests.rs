@@ -1,14 +1,14 @@
 //! This worker's requests for leases of other workers.
 //!
 //! Each open request is one job. It carries out the effects of the state machine
-//! [`Asking`](kcl_proto::lease::request::Asking) and returns their outcomes to it.
+//! [`Asking`](kcl_proto::lease::request::HandoverRequest) and returns their outcomes to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kcl_proto::fleet::balance::Ask;
 use kcl_proto::fleet::cooldown::Cooldowns;
-use kcl_proto::lease::request::{AskEnd, Asking, AskingEffect, AskingInput};
+use kcl_proto::lease::request::{HandoverRequest, RequestEffect, RequestEnd, RequestInput, Target};
 use kcl_proto::lease::write::LeaseWrite;
 use kcl_proto::model::{LeaseKey, Moment, WorkerId};
 use tokio::sync::mpsc;
@@ -49,7 +49,7 @@ impl HandoverRequests {
     pub(super) fn begin(
         &mut self,
         Ask { key, owner }: Ask,
-    ) -> Option<impl Future<Output = (LeaseKey, AskEnd)> + Send + 'static> {
+    ) -> Option<impl Future<Output = (LeaseKey, RequestEnd)> + Send + 'static> {
         let cancel = Cancel::default();
         let Cancel { withdraw, abandon } = cancel.clone();
         if self.open.insert(key.clone(), cancel).is_some() {
@@ -58,13 +58,13 @@ impl HandoverRequests {
         let (shared, main_loop) = (Arc::clone(&self.shared), self.main_loop.clone());
         Some(async move {
             let now = shared.clock.now();
-            let target = (key.clone(), owner.clone());
+            let target = Target { key: key.clone(), owner: owner.clone() };
             let (asking, first) =
-                Asking::new(shared.me.clone(), target, shared.write_numbers(), now);
+                HandoverRequest::new(shared.me.clone(), target, shared.write_numbers(), now);
             let request = Request { shared, main_loop, asking, owner, withdraw, failure: None };
             tokio::select! {
                 biased;
-                () = abandon.cancelled() => (key, AskEnd::Withdrawn),
+                () = abandon.cancelled() => (key, RequestEnd::Withdrawn),
                 end = request.run(first) => (key, end),
             }
         })
@@ -72,9 +72,9 @@ impl HandoverRequests {
 
     /// Notes that a request has ended. A refused one is not repeated for an expiry; the lease may
     /// still be taken if it becomes free.
-    pub(super) fn ended(&mut self, key: &LeaseKey, end: &AskEnd, now: Moment) {
+    pub(super) fn ended(&mut self, key: &LeaseKey, end: &RequestEnd, now: Moment) {
         self.open.remove(key);
-        if let AskEnd::Refused(reason) = end {
+        if let RequestEnd::Refused(reason) = end {
             self.refused.begin(key.clone(), now + self.shared.config.lease.expiry);
             self.shared.events.emit(&Event::HandOverEnded { key: key.clone(), reason });
         }
@@ -124,7 +124,7 @@ impl HandoverRequests {
 struct Request {
     shared: Arc<Shared>,
     main_loop: mpsc::Sender<ToMainLoop>,
-    asking: Asking,
+    asking: HandoverRequest,
     owner: WorkerId,
     withdraw: CancellationToken,
     /// The call that failed last, until it is reported.
@@ -138,32 +138,32 @@ struct CallFailure {
 
 impl Request {
     /// Runs the request until it ends.
-    async fn run(mut self, first: AskingEffect) -> AskEnd {
+    async fn run(mut self, first: RequestEffect) -> RequestEnd {
         let mut next = Some(first);
         let mut is_stopping = false;
         loop {
             let input = match next.take() {
-                Some(AskingEffect::Ended(end)) => return end,
-                Some(AskingEffect::Begun) => {
+                Some(RequestEffect::Ended(end)) => return end,
+                Some(RequestEffect::Begun) => {
                     let (key, owner) = (self.asking.key().clone(), self.owner.clone());
                     self.shared.events.emit(&Event::HandOverBegun { key, owner });
                     continue;
                 }
-                Some(AskingEffect::Read) => self.read().await,
-                Some(AskingEffect::Write(write)) => self.write(&write).await,
+                Some(RequestEffect::Read) => self.read().await,
+                Some(RequestEffect::Write(write)) => self.write(&write).await,
                 None => tokio::select! {
                     biased;
                     () = self.withdraw.cancelled(), if !is_stopping => {
                         is_stopping = true;
-                        AskingInput::Stop
+                        RequestInput::Stop
                     }
-                    () = sleep_until(&*self.shared.clock, self.asking.wake_at()) => AskingInput::Tick,
+                    () = sleep_until(&*self.shared.clock, self.asking.wake_at()) => RequestInput::Tick,
                 },
             };
             let now = self.shared.clock.now();
             if !is_stopping && self.withdraw.is_cancelled() {
                 is_stopping = true;
-                drop(self.asking.on(AskingInput::Stop, now));
+                drop(self.asking.on(RequestInput::Stop, now));
             }
             next = self.asking.on(input, now);
             if let Some(CallFailure { doing, error }) = self.failure.take() {
@@ -173,28 +173,28 @@ impl Request {
         }
     }
 
-    async fn write(&mut self, write: &LeaseWrite) -> AskingInput {
+    async fn write(&mut self, write: &LeaseWrite) -> RequestInput {
         match self.shared.store.write(write).await {
-            Ok(outcome) => AskingInput::Answered(outcome),
+            Ok(outcome) => RequestInput::Answered(outcome),
             Err(error) => {
                 self.failure = Some(CallFailure { doing: "ask for a lease", error });
-                AskingInput::Unanswered
+                RequestInput::Unanswered
             }
         }
     }
 
-    async fn read(&mut self) -> AskingInput {
+    async fn read(&mut self) -> RequestInput {
         match self.shared.store.get(self.asking.key()).await {
             Ok(row) => {
                 if let Some(row) = row.clone() {
                     // A row that finds no room is read again soon.
                     drop(self.main_loop.try_send(ToMainLoop::RowRead { row: Box::new(row) }));
                 }
-                AskingInput::Read(row)
+                RequestInput::Read(row)
             }
             Err(error) => {
                 self.failure = Some(CallFailure { doing: "read a lease", error });
-                AskingInput::Unread
+                RequestInput::Unread
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kcl_proto::lease::holding::{Holding, HoldingTimes, StoreEvery};
+use kcl_proto::lease::holding::{Holding, HoldingTimes, StoreEvery, Taken};
 use kcl_proto::model::{Lease, LeaseKey, Moment, WorkerId};
 use tokio::sync::{mpsc, watch};
 
@@ -62,7 +62,7 @@ impl HeldLeases {
             store_every: StoreEvery::of(self.shared.config.delivery.checkpoints),
         };
         let numbers = self.shared.write_numbers();
-        let holding = Holding::new(self.shared.me.clone(), times, numbers, (row, sent));
+        let holding = Holding::new(self.shared.me.clone(), times, numbers, Taken { row, sent });
         let (hints, inbox) = mpsc::channel(HINTS_MAX);
         let (stop, stops) = watch::channel(None);
         let main_loop = self.main_loop.clone();

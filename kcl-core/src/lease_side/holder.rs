@@ -105,7 +105,7 @@ impl Holder {
             biased;
             input = self.calls.next() => input,
             Some(hint) = self.channels.hints.recv() => match hint {
-                Hint::HandOver => HoldingInput::HandOverHinted,
+                Hint::HandOver => HoldingInput::HandoverHinted,
                 Hint::NextOwnerMoved(moved_at) => HoldingInput::NextOwnerMoved(moved_at),
             },
             Ok(()) = self.channels.stop.changed() => {
@@ -122,7 +122,7 @@ impl Holder {
         let mut effects = Vec::new();
         let is_last = matches!(
             input,
-            HoldingInput::Drained | HoldingInput::GaveUp | HoldingInput::ShardEnded(_)
+            HoldingInput::Drained | HoldingInput::ConsumerFailed | HoldingInput::ShardEnded(_)
         );
         if is_last {
             // The consumer publishes its progress before it ends; the machine must know both.
@@ -146,14 +146,14 @@ impl Holder {
             HoldingEffect::Prepared => self.consumer.prepared(),
             HoldingEffect::Refused(refused) => self.consumer.refused(refused),
             HoldingEffect::CreateChildren(children) => self.create_children(&children),
-            HoldingEffect::HandOverAsked(next) => {
+            HoldingEffect::HandoverRequested(next) => {
                 let key = key();
                 let event = Event::HandOverAsked { key: key.clone(), next: next.clone() };
                 self.shared.events.emit(&event);
                 let asked = ToMainLoop::HandOverAsked { key, next };
                 drop(self.channels.main_loop.send(asked).await);
             }
-            HoldingEffect::HandOverEnded(reason) => {
+            HoldingEffect::HandoverEnded(reason) => {
                 self.shared.events.emit(&Event::HandOverEnded { key: key(), reason });
             }
             HoldingEffect::Ended(how) => self.end(how).await,

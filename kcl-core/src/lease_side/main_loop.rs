@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::FutureExt;
 use kcl_proto::fleet::balance::Take;
-use kcl_proto::lease::request::AskEnd;
+use kcl_proto::lease::request::RequestEnd;
 use kcl_proto::model::{Lease, LeaseEnd, LeaseKey, Moment, TakeReason};
 use kcl_proto::worker::schedule::{SCAN_RETRY_AFTER, Schedule, TURN_EVERY};
 use kcl_proto::worker::shutdown::{Action, Event as ShutdownEvent, Shutdown};
@@ -48,7 +48,7 @@ const INBOX_MAX: usize = 256;
 enum JobEnd {
     Scanned(Result<Table, LeaseStoreError>),
     Took(Take, TakeEnd),
-    Asked(LeaseKey, AskEnd),
+    Asked(LeaseKey, RequestEnd),
     Turned(TurnEnd),
 }
 
@@ -190,7 +190,7 @@ impl MainLoop {
             self.fleet.next_expiry(now),
         ];
         self.schedule.planned(changes.into_iter().flatten().min(), now);
-        self.takes.set_alternatives(plan.spare);
+        self.takes.set_alternatives(plan.alternatives);
         for take in plan.take {
             self.take(take);
         }
@@ -300,9 +300,9 @@ impl MainLoop {
         }
     }
 
-    fn asked(&mut self, key: LeaseKey, end: AskEnd, now: Moment) {
+    fn asked(&mut self, key: LeaseKey, end: RequestEnd, now: Moment) {
         self.requests.ended(&key, &end, now);
-        if let AskEnd::Arrived(row) = end {
+        if let RequestEnd::Arrived(row) = end {
             self.fleet.saw_row(*row, now);
             if self.is_running() {
                 self.take_own(key);

@@ -56,7 +56,7 @@ pub(super) fn states(key: &LeaseKey) -> Vec<State> {
         &a,
         WriteKind::Renew { counter: n(1), next: None, progress: Some(prepared(Some(b"state"))) },
     );
-    let begin = |counter| by(&b, WriteKind::BeginHandOver { counter, victim: a.clone() });
+    let begin = |counter| by(&b, WriteKind::BeginHandover { counter, victim: a.clone() });
     let end = |next| {
         by(
             &a,
@@ -82,7 +82,7 @@ pub(super) fn states(key: &LeaseKey) -> Vec<State> {
                 begin(n(1)),
                 by(
                     &a,
-                    WriteKind::CompleteHandOver {
+                    WriteKind::CompleteHandover {
                         counter: n(1),
                         next: b.clone(),
                         progress: Some(progress(5)),
@@ -133,7 +133,7 @@ fn kinds(counter: LeaseCounter) -> Vec<WriteKind> {
         WriteKind::Renew { counter, next: None, progress: None },
         WriteKind::Renew { counter, next: None, progress: Some(progress(u128::MAX)) },
         WriteKind::Renew { counter, next: None, progress: Some(prepared(None)) },
-        WriteKind::CancelHandOver { counter },
+        WriteKind::CancelHandover { counter },
         WriteKind::Release { counter, progress: None },
         WriteKind::Release { counter, progress: Some(progress(9)) },
         WriteKind::EndShard { counter, next: None, children: children() },
@@ -144,8 +144,8 @@ fn kinds(counter: LeaseCounter) -> Vec<WriteKind> {
         let next = other.clone();
         kinds.extend([
             WriteKind::Renew { counter, next: Some(next.clone()), progress: None },
-            WriteKind::BeginHandOver { counter, victim: other.clone() },
-            WriteKind::CompleteHandOver { counter, next, progress: Some(progress(6)) },
+            WriteKind::BeginHandover { counter, victim: other.clone() },
+            WriteKind::CompleteHandover { counter, next, progress: Some(progress(6)) },
             WriteKind::Withdraw { counter, victim: other },
         ]);
     }
@@ -210,9 +210,9 @@ mod tests {
             ("Create", &["allowed", "a row"][..]),
             ("Take", &["allowed", "no row", "counter"]),
             ("Renew", &owned),
-            ("BeginHandOver", &owned),
-            ("CompleteHandOver", &owned),
-            ("CancelHandOver", &["allowed", "no row", "counter", "checkpoint owner"]),
+            ("BeginHandover", &owned),
+            ("CompleteHandover", &owned),
+            ("CancelHandover", &["allowed", "no row", "counter", "checkpoint owner"]),
             ("Withdraw", &owned),
             ("Release", &owned),
             ("EndShard", &owned),

@@ -1,8 +1,9 @@
-//! Whole fleets that plan in rounds: from any start they come to rest, evenly.
+//! Whole fleets that plan in rounds: from any start they settle with equal counts.
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::Lease;
 
 /// A fleet that plans in rounds over one table. Hand-overs are completed between rounds.
 #[derive(Debug)]
@@ -10,26 +11,33 @@ struct World {
     rows: BTreeMap<LeaseKey, Lease>,
     live: Vec<WorkerId>,
     leases_max: Vec<Option<usize>>,
-    hand_overs_max: usize,
-    /// What each live worker holds and asks for, and what it saw free in its last round.
+    requests_max: usize,
+    /// What each live worker holds, what it asks for, and what it saw free in its last round.
     held: Vec<BTreeSet<LeaseKey>>,
     asked: Vec<BTreeSet<LeaseKey>>,
     free: Vec<BTreeSet<LeaseKey>>,
     round: usize,
 }
 
-/// When the leases of the dead expire.
+/// The round in which the leases of dead workers expire.
 const EXPIRY_ROUND: usize = 3;
 
 impl World {
-    /// Each row has an owner and an outgoing owner: 0 for none, then the live, then three dead.
-    fn new(leases_max: Vec<Option<usize>>, hand_overs_max: usize, rows: &[(usize, usize)]) -> Self {
+    /// Each row has an owner and an outgoing owner: 0 for none, then the live workers, then three
+    /// dead ones.
+    fn new(leases_max: Vec<Option<usize>>, requests_max: usize, rows: &[(usize, usize)]) -> Self {
         let size = leases_max.len();
         let worker = |number: usize| WorkerId::new(format!("worker-{number}"));
         let name = |choice: usize| Some(worker((choice % (size + 4)).checked_sub(1)?));
         let row = |(number, (owner, outgoing)): (usize, &(usize, usize))| {
-            let mut row = lease(&format!("shard-{number}"), None, None);
-            row.owner = name(*owner);
+            let key = LeaseKey::new(format!("shard-{number}"));
+            let mut row = Lease {
+                key,
+                counter: LeaseCounter(7),
+                owner_switches: 2,
+                owner: name(*owner),
+                ..Lease::sample()
+            };
             row.checkpoint_owner = name(*outgoing)
                 .filter(|outgoing| row.owner.as_ref().is_some_and(|owner| owner != outgoing));
             (row.key.clone(), row)
@@ -46,7 +54,7 @@ impl World {
             rows,
             live,
             leases_max,
-            hand_overs_max,
+            requests_max,
             held,
             asked: none.clone(),
             free: none,
@@ -70,30 +78,46 @@ impl World {
         let unowned = rows.values().filter(|row| row.owner.is_none()).map(|row| row.key.clone());
         let free: BTreeSet<_> = unowned.chain(expired.keys().cloned()).collect();
         let leftover = &free & &self.free[number];
-        let view = View {
-            me: self.live[number].clone(),
-            workable: rows.keys().cloned().collect(),
-            expired,
-            present: self.live.iter().cloned().collect(),
-            held: self.held[number].clone(),
-            blocked: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            asked: self.asked[number].clone(),
-            leftover,
-            leases: rows.clone(),
-        };
         self.free[number] = free;
-        view.plan(self.leases_max[number], self.hand_overs_max)
+        let present = self.live.iter().cloned().collect();
+        let part = |key: &LeaseKey| {
+            if self.held[number].contains(key) {
+                Part::Holds
+            } else if self.asked[number].contains(key) {
+                Part::Requests
+            } else {
+                Part::None
+            }
+        };
+        let state = |key: &LeaseKey| CandidateState {
+            part: part(key),
+            silent_for: expired.get(key).copied(),
+            is_leftover: leftover.contains(key),
+            ..CandidateState::default()
+        };
+        let candidates: Vec<_> =
+            rows.iter().map(|(key, lease)| Candidate { lease, state: state(key) }).collect();
+        let fleet = Fleet {
+            workers: Workers { me: &self.live[number], present: &present },
+            candidates: &candidates,
+            held: self.held[number].len(),
+            requests: self.asked[number].len(),
+        };
+        let (leases_max, requests_max) = (self.leases_max[number], self.requests_max);
+        plan(&fleet, &Limits { leases_max, requests_max })
     }
 
-    /// Returns how many of a plan's writes were made.
+    /// Carries out a plan. Returns how many of its writes were made.
     fn carry_out(&mut self, number: usize, plan: BalancePlan) -> usize {
         let me = self.live[number].clone();
-        let (wanted, mut made) = (plan.take.len(), 0);
-        for take in plan.take.into_iter().chain(plan.spare) {
+        let (planned, mut made) = (plan.take.len(), 0);
+        for take in plan.take.into_iter().chain(plan.alternatives) {
             let row = self.rows.get_mut(&take.key).unwrap();
-            if made < wanted && row.counter == take.counter {
-                assert!(!self.held.iter().any(|held| held.contains(&take.key)), "robbed");
+            if made < planned && row.counter == take.counter {
+                assert!(
+                    !self.held.iter().any(|held| held.contains(&take.key)),
+                    "a live holder lost its lease"
+                );
                 row.owner = Some(me.clone());
                 row.checkpoint_owner = None;
                 row.counter = row.counter.next();
@@ -113,7 +137,8 @@ impl World {
         made
     }
 
-    /// All plan, each on the table as it is or all on the one of before. Returns how many writes.
+    /// Lets all workers plan, each on the current table, or all at once on the same one. Returns
+    /// how many writes were made.
     fn round(&mut self, is_at_once: bool) -> usize {
         let before = self.rows.clone();
         let mut made = 0;
@@ -123,12 +148,12 @@ impl World {
             let plan = self.plan_of(number, &rows);
             made += self.carry_out(number, plan);
         }
-        self.hand_over();
+        self.complete_handovers();
         self.round += 1;
         made
     }
 
-    fn hand_over(&mut self) {
+    fn complete_handovers(&mut self) {
         let live = &self.live;
         let place = |worker: Option<&WorkerId>| live.iter().position(|live| Some(live) == worker);
         for row in self.rows.values_mut() {
@@ -140,19 +165,20 @@ impl World {
             row.checkpoint_owner = None;
             row.counter = row.counter.next();
         }
-        // A request has ended when its row no longer shows it: its owner may just have taken it.
+        // A request ends when its row no longer carries it, because the requester may have taken
+        // the lease.
         let rows = &self.rows;
         let is_open = |key: &LeaseKey| rows[key].checkpoint_owner.is_some();
         self.asked.iter_mut().for_each(|asked| asked.retain(is_open));
     }
 
-    /// How many leases each live worker holds, once nothing moves any more.
+    /// Runs rounds until no lease moves. Returns how many leases each live worker holds.
     #[track_caller]
     fn settle(&mut self, is_at_once: bool) -> Vec<usize> {
-        let rounds_max = EXPIRY_ROUND + 8 + 2 * self.rows.len() / self.hand_overs_max;
+        let rounds_max = EXPIRY_ROUND + 8 + 2 * self.rows.len() / self.requests_max;
         let mut still = 0;
         while still < 3 {
-            assert!(self.round < rounds_max, "not at rest: {self:?}");
+            assert!(self.round < rounds_max, "does not settle: {self:?}");
             let made = self.round(is_at_once);
             still = if made == 0 && self.round > EXPIRY_ROUND { still + 1 } else { 0 };
         }
@@ -166,41 +192,41 @@ fn rows() -> impl Strategy<Value = Vec<(usize, usize)>> {
     proptest::collection::vec((0_usize..12, outgoing), 0..40)
 }
 
-fn are_level(counts: &[usize]) -> bool {
+fn are_even(counts: &[usize]) -> bool {
     counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1
 }
 
 proptest! {
     #[test]
-    fn a_fleet_comes_to_rest_with_counts_that_differ_by_at_most_one(
-        (workers, hand_overs_max) in (1_usize..9, 1_usize..6),
+    fn fleet_settles_with_counts_that_differ_by_one(
+        (workers, requests_max) in (1_usize..9, 1_usize..6),
         rows in rows(),
         is_at_once: bool,
     ) {
-        let mut world = World::new(vec![None; workers], hand_overs_max, &rows);
+        let mut world = World::new(vec![None; workers], requests_max, &rows);
         let counts = world.settle(is_at_once);
         prop_assert_eq!(counts.iter().sum::<usize>(), rows.len());
-        prop_assert!(are_level(&counts), "{:?}", counts);
+        prop_assert!(are_even(&counts), "{:?}", counts);
     }
 
     #[test]
-    fn a_fleet_with_one_maximum_takes_what_it_may(
+    fn fleet_with_equal_maxima_takes_what_they_allow(
         (workers, leases_max) in (1_usize..9, 1_usize..9),
         (leases, is_at_once) in (0_usize..40, any::<bool>()),
     ) {
         let mut world = World::new(vec![Some(leases_max); workers], 3, &vec![(0, 0); leases]);
         let counts = world.settle(is_at_once);
         prop_assert_eq!(counts.iter().sum::<usize>(), leases.min(workers * leases_max));
-        prop_assert!(are_level(&counts), "{:?}", counts);
+        prop_assert!(are_even(&counts), "{:?}", counts);
     }
 
     #[test]
-    fn a_maximum_of_one_worker_leaves_nothing_untaken(
+    fn maxima_leave_no_lease_untaken(
         maxima in proptest::collection::vec(proptest::option::of(0_usize..6), 1..9),
         rows in rows(),
         is_at_once: bool,
     ) {
-        // All start with nothing; the last one has no maximum.
+        // All start with no lease; the last worker has no maximum.
         let dead = maxima.len() + 2;
         let rows: Vec<_> = rows.iter().map(|(owner, _)| (owner % 2 * dead, 0)).collect();
         let maxima: Vec<_> = maxima.into_iter().chain([None]).collect();

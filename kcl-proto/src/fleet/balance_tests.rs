@@ -1,302 +1,380 @@
-//! Plans for small fleets.
+//! Plans of the worker `a` in small fleets.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::*;
-use crate::model::{Checkpoint, WriteStamp};
+use crate::fleet::candidate::{CandidateState, Restriction};
+use crate::model::{Lease, WriteStamp};
 
 #[path = "balance_rounds_tests.rs"]
 mod rounds;
 
 const SILENT: Duration = Duration::from_secs(10);
 
-fn lease(key: &str, owner: Option<&str>, checkpoint_owner: Option<&str>) -> Lease {
-    Lease {
-        key: key.into(),
-        owner: owner.map(WorkerId::new),
-        checkpoint_owner: checkpoint_owner.map(WorkerId::new),
-        counter: LeaseCounter(7),
-        owner_switches: 2,
-        checkpoint: Checkpoint::TrimHorizon,
-        pending: None,
-        parents: BTreeSet::new(),
-        children: BTreeSet::new(),
-        hash_range: None,
-        start_at: None,
-        expiry: None,
-        caught_up_at: None,
-        last_write: None,
+/// A row, and what the worker `a` knows about it.
+#[derive(Clone)]
+struct Row {
+    lease: Lease,
+    state: CandidateState,
+    is_workable: bool,
+}
+
+/// A lease without an owner.
+fn free(key: u32) -> Row {
+    let key = LeaseKey::new(key.to_string());
+    let lease = Lease { key, counter: LeaseCounter(7), owner_switches: 2, ..Lease::sample() };
+    Row { lease, state: CandidateState::default(), is_workable: true }
+}
+
+/// A lease of `owner`. The worker `a` holds its own ones.
+fn owned(key: u32, owner: &str) -> Row {
+    let mut row = free(key);
+    row.lease.owner = Some(owner.into());
+    if owner == "a" {
+        row.state.part = Part::Holds;
+    }
+    row
+}
+
+impl Row {
+    /// The worker `by` has asked the owner for it.
+    fn asked_by(mut self, by: &str) -> Self {
+        self.lease.checkpoint_owner = self.lease.owner.replace(by.into());
+        self
+    }
+
+    /// It was handed over to `a`, which does not hold it yet.
+    fn handed_over(mut self) -> Self {
+        self.state.part = Part::None;
+        self
+    }
+
+    /// A request of `a` for it is open.
+    fn requested(mut self) -> Self {
+        self.state.part = Part::Requests;
+        self
+    }
+
+    fn expired(mut self) -> Self {
+        self.state.silent_for = Some(SILENT);
+        self
+    }
+
+    fn leftover(mut self) -> Self {
+        self.state.is_leftover = true;
+        self
+    }
+
+    /// `a` must not ask for it.
+    fn refused(mut self) -> Self {
+        self.state.restriction = Restriction::Ask;
+        self
+    }
+
+    /// `a` must neither take it nor ask for it.
+    fn blocked(mut self) -> Self {
+        self.state.restriction = Restriction::TakeAndAsk;
+        self
+    }
+
+    fn not_workable(mut self) -> Self {
+        self.is_workable = false;
+        self
     }
 }
 
 /// What one worker knows; owns what a [`Fleet`] borrows.
-struct View {
+struct Scene {
     me: WorkerId,
-    leases: BTreeMap<LeaseKey, Lease>,
-    workable: BTreeSet<LeaseKey>,
-    expired: BTreeMap<LeaseKey, Duration>,
     present: BTreeSet<WorkerId>,
-    held: BTreeSet<LeaseKey>,
-    blocked: BTreeSet<LeaseKey>,
-    refused: BTreeSet<LeaseKey>,
-    asked: BTreeSet<LeaseKey>,
-    leftover: BTreeSet<LeaseKey>,
+    rows: Vec<Row>,
+    limits: Limits,
 }
 
-impl View {
-    /// What `a` sees. `1=b` is b's, `1=b>c` goes from b to c, `1=-` is nobody's. Marks behind it: `!`
-    /// expired, `*` not held by a although the row says so, `x` blocked, `=` refused, `?` asked for by a,
-    /// `+` left over, `/` not workable.
-    fn of(present: &str, rows: &str) -> Self {
-        let me = WorkerId::new("a");
-        let present = present.split_whitespace().map(WorkerId::new).collect();
-        let mut view = Self {
-            me,
-            leases: BTreeMap::new(),
-            workable: BTreeSet::new(),
-            expired: BTreeMap::new(),
-            present,
-            held: BTreeSet::new(),
-            blocked: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            asked: BTreeSet::new(),
-            leftover: BTreeSet::new(),
-        };
-        for row in rows.split_whitespace() {
-            view.enter(row);
-        }
-        view
+/// What `a` sees while the workers in `present` are present.
+fn fleet<const N: usize>(present: [&str; N], rows: impl IntoIterator<Item = Row>) -> Scene {
+    Scene {
+        me: "a".into(),
+        present: present.map(WorkerId::new).into(),
+        rows: rows.into_iter().collect(),
+        limits: Limits { leases_max: None, requests_max: 9 },
+    }
+}
+
+impl Scene {
+    fn leases_max(mut self, leases_max: usize) -> Self {
+        self.limits.leases_max = Some(leases_max);
+        self
     }
 
-    fn enter(&mut self, row: &str) {
-        let (key, rest) = row.split_once('=').unwrap();
-        let marks = rest.trim_start_matches(|c: char| matches!(c, 'A' | 'a'..='w' | '>' | '-'));
-        let lease = match rest.trim_end_matches(marks).split_once('>') {
-            Some((victim, next)) => lease(key, Some(next), Some(victim)),
-            None if rest.starts_with('-') => lease(key, None, None),
-            None => lease(key, Some(rest.trim_end_matches(marks)), None),
-        };
-        let key = || lease.key.clone();
-        let is = |mark: char| marks.contains(mark);
-        self.held.extend((lease.holder() == Some(&self.me) && !is('*')).then(key));
-        self.workable.extend((!is('/')).then(key));
-        self.blocked.extend(is('x').then(key));
-        self.refused.extend(is('=').then(key));
-        self.asked.extend(is('?').then(key));
-        self.leftover.extend(is('+').then(key));
-        self.expired.extend(is('!').then(|| (key(), SILENT)));
-        self.leases.insert(lease.key.clone(), lease);
+    fn requests_max(mut self, requests_max: usize) -> Self {
+        self.limits.requests_max = requests_max;
+        self
     }
 
-    fn plan(&self, leases_max: Option<usize>, hand_overs_max: usize) -> BalancePlan {
+    fn plan(&self) -> BalancePlan {
+        let count = |part| self.rows.iter().filter(|row| row.state.part == part).count();
+        let workable = self.rows.iter().filter(|row| row.is_workable);
+        let candidates: Vec<_> =
+            workable.map(|row| Candidate { lease: &row.lease, state: row.state }).collect();
         let fleet = Fleet {
-            me: &self.me,
-            leases: &self.leases,
-            workable: &self.workable,
-            expired: &self.expired,
-            present: &self.present,
-            held: &self.held,
-            blocked: &self.blocked,
-            refused: &self.refused,
-            asked: &self.asked,
-            leftover: &self.leftover,
+            workers: Workers { me: &self.me, present: &self.present },
+            candidates: &candidates,
+            held: count(Part::Holds),
+            requests: count(Part::Requests),
         };
-        plan(&fleet, &Limits { leases_max, hand_overs_max })
+        plan(&fleet, &self.limits)
+    }
+
+    /// Checks the keys that `a` takes and asks for.
+    #[track_caller]
+    fn plans<const T: usize, const A: usize>(&self, take: [u32; T], ask: [u32; A]) {
+        let plan = self.plan();
+        let names = |keys: &[u32]| keys.iter().map(u32::to_string).collect::<BTreeSet<_>>();
+        let taken = plan.take.iter().map(|take| take.key.to_string());
+        let asked = plan.ask.iter().map(|ask| ask.key.to_string());
+        assert_eq!((taken.collect(), asked.collect()), (names(&take), names(&ask)), "{plan:?}");
+    }
+
+    /// Checks how many leases `a` takes and asks for, where the rows leave it a choice.
+    #[track_caller]
+    fn counts(&self, take: usize, ask: usize) {
+        let plan = self.plan();
+        assert_eq!((plan.take.len(), plan.ask.len()), (take, ask), "{plan:?}");
     }
 }
 
-/// What `a` takes and asks for, by key, or how many if the rows leave a choice (`#2`).
-#[track_caller]
-fn check(present: &str, rows: &str, take: &str, ask: &str) {
-    check_within((None, 9), present, rows, (take, ask));
-}
-
-#[track_caller]
-fn check_within(
-    (leases_max, hand_overs_max): (Option<usize>, usize),
-    present: &str,
-    rows: &str,
-    (take, ask): (&str, &str),
-) {
-    let plan = View::of(present, rows).plan(leases_max, hand_overs_max);
-    let same = |keys: Vec<&str>, expected: &str| {
-        if expected.starts_with('#') {
-            assert_eq!(format!("#{}", keys.len()), expected, "{plan:?}");
-        } else {
-            let keys: BTreeSet<_> = keys.into_iter().collect();
-            assert_eq!(keys, expected.split_whitespace().collect(), "{plan:?}");
-        }
-    };
-    same(plan.take.iter().map(|take| take.key.as_str()).collect(), take);
-    same(plan.ask.iter().map(|ask| ask.key.as_str()).collect(), ask);
+#[test]
+fn single_worker_takes_all_free_leases() {
+    fleet(["a"], [free(1), free(2), owned(3, "b").expired()]).plans([1, 2, 3], []);
+    fleet([], [free(1), free(2)]).plans([1, 2], []);
 }
 
 #[test]
-fn a_worker_alone_takes_whatever_is_free() {
-    check("a", "1=- 2=- 3=b!", "1 2 3", "");
-    check("", "1=- 2=-", "1 2", "");
+fn worker_takes_its_share_of_free_leases() {
+    fleet(["a", "b"], [free(1), free(2), free(3), free(4)]).counts(2, 0);
+    let rows = [free(1), free(2), owned(3, "b").expired(), owned(4, "a")];
+    fleet(["a", "b"], rows).counts(1, 0);
+    fleet(["a", "b", "c"], [free(1), owned(2, "b"), owned(3, "c")]).plans([1], []);
 }
 
 #[test]
-fn a_worker_takes_its_share_of_what_is_free() {
-    check("a b", "1=- 2=- 3=- 4=-", "#2", "");
-    check("a b", "1=- 2=- 3=b! 4=a", "#1", "");
-    check("a b c", "1=- 2=b 3=c", "1", "");
-}
-
-#[test]
-fn shares_add_up_so_that_nothing_stays_free() {
-    check("a b", "1=- 2=- 3=-", "#2", ""); // The first id gets the larger share,
-    check("A a", "1=- 2=- 3=-", "#1", "");
-    check("a b", "1=- 2=b 3=-", "#1", ""); // or who holds more.
+fn shares_add_up_to_the_total() {
+    // The first id gets the larger share,
+    fleet(["a", "b"], [free(1), free(2), free(3)]).counts(2, 0);
+    fleet(["A", "a"], [free(1), free(2), free(3)]).counts(1, 0);
+    // or the worker that holds more.
+    fleet(["a", "b"], [free(1), owned(2, "b"), free(3)]).counts(1, 0);
 }
 
 #[test]
 fn only_workable_leases_count() {
-    check("a b", "1=-/ 2=b 3=b/ 4=b/ 5=a", "", "");
+    let rows = [
+        free(1).not_workable(),
+        owned(2, "b"),
+        owned(3, "b").not_workable(),
+        owned(4, "b").not_workable(),
+        owned(5, "a"),
+    ];
+    fleet(["a", "b"], rows).plans([], []);
 }
 
 #[test]
-fn a_lease_that_was_handed_over_is_taken_at_once() {
-    check("a b", "1=a 2=a* 3=b", "2", "");
-    check("a b", "1=a 2=a*x 3=b", "", "");
-    check_within((Some(1), 9), "a b", "1=a 2=a* 3=b", ("2", ""));
+fn handed_over_lease_is_taken_at_once() {
+    let rows = || [owned(1, "a"), owned(2, "a").handed_over(), owned(3, "b")];
+    fleet(["a", "b"], rows()).plans([2], []);
+    fleet(["a", "b"], rows()).leases_max(1).plans([2], []);
+    let rows = [owned(1, "a"), owned(2, "a").handed_over().blocked(), owned(3, "b")];
+    fleet(["a", "b"], rows).plans([], []);
 }
 
 #[test]
-fn a_live_owner_is_asked_and_never_robbed() {
-    check("a b", "1=b 2=b 3=b 4=b", "", "#2");
-    check("a b", "1=b 2=b 3=b", "", "#1");
+fn live_owner_is_asked_and_keeps_its_share() {
+    fleet(["a", "b"], (1..=4).map(|key| owned(key, "b"))).counts(0, 2);
+    fleet(["a", "b"], (1..=3).map(|key| owned(key, "b"))).counts(0, 1);
 }
 
 #[test]
-fn nobody_asks_for_a_difference_of_one() {
-    check("a b", "1=b", "", "");
-    check("a b", "1=a 2=b 3=b", "", "");
-    check("a b c", "1=a 2=b 3=b 4=c 5=c", "", "");
+fn difference_of_one_moves_nothing() {
+    fleet(["a", "b"], [owned(1, "b")]).plans([], []);
+    fleet(["a", "b"], [owned(1, "a"), owned(2, "b"), owned(3, "b")]).plans([], []);
+    let rows = [owned(1, "a"), owned(2, "b"), owned(3, "b"), owned(4, "c"), owned(5, "c")];
+    fleet(["a", "b", "c"], rows).plans([], []);
 }
 
 #[test]
-fn a_worker_below_the_floor_asks_one_at_the_ceiling() {
-    check("a b c", "1=a 2=b 3=b 4=b 5=c 6=c 7=c", "", "#1");
+fn worker_below_the_floor_asks_one_at_the_ceiling() {
+    let rows = [
+        owned(1, "a"),
+        owned(2, "b"),
+        owned(3, "b"),
+        owned(4, "b"),
+        owned(5, "c"),
+        owned(6, "c"),
+        owned(7, "c"),
+    ];
+    fleet(["a", "b", "c"], rows).counts(0, 1);
 }
 
 #[test]
-fn those_who_are_short_divide_the_surplus() {
-    check("a b c", "1=b 2=b 3=b 4=b 5=b 6=b", "", "#2");
-    check("a b c", "1=a 2=c 3=b 4=b 5=b 6=b 7=b", "", "#1");
-    check("A a b", "1=A 2=a 3=b 4=b 5=b", "", ""); // It is for the first id.
+fn short_workers_divide_the_surplus() {
+    fleet(["a", "b", "c"], (1..=6).map(|key| owned(key, "b"))).counts(0, 2);
+    let surplus = (3..=7).map(|key| owned(key, "b"));
+    fleet(["a", "b", "c"], [owned(1, "a"), owned(2, "c")].into_iter().chain(surplus)).counts(0, 1);
+    // The surplus lease is for the first id.
+    let surplus = (3..=5).map(|key| owned(key, "b"));
+    fleet(["A", "a", "b"], [owned(1, "A"), owned(2, "a")].into_iter().chain(surplus)).plans([], []);
 }
 
 #[test]
-fn a_hand_over_that_was_begun_counts_for_its_target() {
-    check("a b c", "1=b 2=b>c 3=b 4=b>a 5=b 6=c", "", "#1");
-    check("a b", "1=b 2=b 3=b>a 4=b>a?", "", "");
-    check("a b", "1=a>b 2=a 3=b", "", "");
+fn open_handover_counts_for_its_target() {
+    let rows = [
+        owned(1, "b"),
+        owned(2, "b").asked_by("c"),
+        owned(3, "b"),
+        owned(4, "b").asked_by("a"),
+        owned(5, "b"),
+        owned(6, "c"),
+    ];
+    fleet(["a", "b", "c"], rows).counts(0, 1);
+    let rows = [
+        owned(1, "b"),
+        owned(2, "b"),
+        owned(3, "b").asked_by("a"),
+        owned(4, "b").asked_by("a").requested(),
+    ];
+    fleet(["a", "b"], rows).plans([], []);
+    fleet(["a", "b"], [owned(1, "a").asked_by("b"), owned(2, "a"), owned(3, "b")]).plans([], []);
 }
 
 #[test]
-fn a_hand_over_to_somebody_absent_counts_for_the_holder() {
-    check("a b", "1=b>c 2=b 3=a", "", "");
-    check("a b", "1=a>c 2=b 3=a", "", "");
+fn handover_to_an_absent_worker_counts_for_the_holder() {
+    fleet(["a", "b"], [owned(1, "b").asked_by("c"), owned(2, "b"), owned(3, "a")]).plans([], []);
+    fleet(["a", "b"], [owned(1, "a").asked_by("c"), owned(2, "b"), owned(3, "a")]).plans([], []);
 }
 
 #[test]
 fn open_requests_count_as_mine_and_are_capped() {
-    check("a b", "1=b? 2=b? 3=b 4=b", "", "");
-    check_within((None, 3), "a b", "1=b? 2=b? 3=b 4=b 5=b 6=b 7=b 8=b", ("", "#1"));
-    check_within((None, 2), "a b", "1=b? 2=b? 3=b 4=b 5=b 6=b 7=b 8=b", ("", ""));
+    let rows = |more| {
+        let open = [owned(1, "b").requested(), owned(2, "b").requested()];
+        open.into_iter().chain((3..=more).map(|key| owned(key, "b")))
+    };
+    fleet(["a", "b"], rows(4)).plans([], []);
+    fleet(["a", "b"], rows(8)).requests_max(3).counts(0, 1);
+    fleet(["a", "b"], rows(8)).requests_max(2).plans([], []);
 }
 
 #[test]
 fn free_leases_come_before_requests() {
-    check("a b", "1=- 2=b 3=b 4=b", "1", "#1");
-    check("a b", "1=- 2=- 3=b 4=b", "1 2", "");
+    let rows = [free(1), owned(2, "b"), owned(3, "b"), owned(4, "b")];
+    let plan = fleet(["a", "b"], rows).plan();
+    assert_eq!((plan.take[0].key.as_str(), plan.take.len(), plan.ask.len()), ("1", 1, 1));
+    fleet(["a", "b"], [free(1), free(2), owned(3, "b"), owned(4, "b")]).plans([1, 2], []);
 }
 
 #[test]
-fn what_an_absent_worker_owns_is_waited_for() {
-    check("a b", "1=c 2=c 3=b 4=b", "", "");
-    check("a b", "1=c! 2=c 3=b 4=b", "1", "");
+fn leases_of_an_absent_owner_wait_for_their_expiry() {
+    let rows = || [owned(1, "c"), owned(2, "c"), owned(3, "b"), owned(4, "b")];
+    fleet(["a", "b"], rows()).plans([], []);
+    let [first, second, third, fourth] = rows();
+    fleet(["a", "b"], [first.expired(), second, third, fourth]).plans([1], []);
 }
 
 #[test]
 fn blocked_leases_are_neither_taken_nor_asked_for() {
-    check("a", "1=-x 2=-", "2", "");
-    check("a b", "1=bx 2=b", "", "2");
+    fleet(["a"], [free(1).blocked(), free(2)]).plans([2], []);
+    fleet(["a", "b"], [owned(1, "b").blocked(), owned(2, "b")]).plans([], [2]);
 }
 
 #[test]
-fn what_was_refused_is_taken_once_it_is_free_and_not_asked_for() {
-    check("a b", "1=b= 2=b", "", "2");
-    check("a b", "1=-= 2=b", "1", "");
-    check("a b", "1=c!= 2=b", "1", "");
+fn refused_lease_may_be_taken_but_not_asked_for() {
+    fleet(["a", "b"], [owned(1, "b").refused(), owned(2, "b")]).plans([], [2]);
+    fleet(["a", "b"], [free(1).refused(), owned(2, "b")]).plans([1], []);
+    fleet(["a", "b"], [owned(1, "c").expired().refused(), owned(2, "b")]).plans([1], []);
 }
 
 #[test]
-fn a_hand_over_whose_holder_died_is_for_who_asked() {
-    check("a b", "1=c>a?!", "1", ""); // My own request: its victim died.
-    check("a b", "1=c>a!", "1", "");
-    check("a b", "1=c>b! 2=-", "2", "");
-    check("a b", "1=c>b!+ 2=b", "1", ""); // b lets it lie.
-    check("a b", "1=c>d! 2=b", "1", ""); // Both sides are dead.
+fn handover_of_a_dead_holder_goes_to_its_requester() {
+    // The victim of a's own request is dead.
+    fleet(["a", "b"], [owned(1, "c").asked_by("a").requested().expired()]).plans([1], []);
+    fleet(["a", "b"], [owned(1, "c").asked_by("a").expired()]).plans([1], []);
+    fleet(["a", "b"], [owned(1, "c").asked_by("b").expired(), free(2)]).plans([2], []);
+    // b does not take it.
+    let rows = [owned(1, "c").asked_by("b").expired().leftover(), owned(2, "b")];
+    fleet(["a", "b"], rows).plans([1], []);
+    // Both sides are dead.
+    fleet(["a", "b"], [owned(1, "c").asked_by("d").expired(), owned(2, "b")]).plans([1], []);
 }
 
 #[test]
-fn what_is_left_over_is_taken_above_the_share() {
-    check("a b", "1=a 2=a 3=b 4=-", "", "");
-    check("a b", "1=a 2=a 3=b 4=-+", "4", "");
-    check("a b c", "1=a 2=b 3=-+ 4=-+ 5=a 6=b", "#1", ""); // b takes the other one.
-    check_within((Some(2), 9), "a b", "1=a 2=a 3=b 4=-+", ("", ""));
+fn leftovers_are_taken_above_the_share() {
+    let rows = || [owned(1, "a"), owned(2, "a"), owned(3, "b")];
+    fleet(["a", "b"], rows().into_iter().chain([free(4)])).plans([], []);
+    fleet(["a", "b"], rows().into_iter().chain([free(4).leftover()])).plans([4], []);
+    fleet(["a", "b"], rows().into_iter().chain([free(4).leftover()])).leases_max(2).plans([], []);
+    // b takes the other one.
+    let rows = [
+        owned(1, "a"),
+        owned(2, "b"),
+        free(3).leftover(),
+        free(4).leftover(),
+        owned(5, "a"),
+        owned(6, "b"),
+    ];
+    fleet(["a", "b", "c"], rows).counts(1, 0);
 }
 
 #[test]
-fn nobody_goes_above_its_own_maximum() {
-    check_within((Some(2), 9), "a", "1=a 2=- 3=-", ("#1", ""));
-    check_within((Some(1), 9), "a b", "1=b 2=b 3=b 4=b", ("", "#1"));
-    check_within((Some(1), 9), "a b", "1=a>b 2=-", ("", "")); // It leaves, and is not gone yet.
+fn maximum_is_never_exceeded() {
+    fleet(["a"], [owned(1, "a"), free(2), free(3)]).leases_max(2).counts(1, 0);
+    fleet(["a", "b"], (1..=4).map(|key| owned(key, "b"))).leases_max(1).counts(0, 1);
+    // The lease is leaving but still held.
+    fleet(["a", "b"], [owned(1, "a").asked_by("b"), free(2)]).leases_max(1).plans([], []);
 }
 
 #[test]
-fn what_is_held_here_is_mine_whatever_the_scan_says() {
-    let mut view = View::of("a b", "1=b 2=-");
-    view.held.insert("1".into());
-    let plan = view.plan(None, 9);
+fn held_lease_is_mine_whatever_its_row_says() {
+    let mut held = owned(1, "b");
+    held.state.part = Part::Holds;
+    let plan = fleet(["a", "b"], [held, free(2)]).plan();
     assert_eq!((plan.mine, plan.fair_share, plan.take.len()), (1, (1, 1), 0));
 }
 
 #[test]
-fn other_free_leases_are_spare_for_takes_that_are_lost() {
-    let plan = View::of("a b", "1=- 2=- 3=- 4=- 5=a").plan(None, 9);
+fn other_free_leases_are_alternatives() {
+    let plan = fleet(["a", "b"], [free(1), free(2), free(3), free(4), owned(5, "a")]).plan();
     assert_eq!((plan.mine, plan.fair_share), (1, (2, 3)));
-    let keys: BTreeSet<_> = plan.take.iter().chain(&plan.spare).map(|take| &take.key).collect();
-    assert_eq!((plan.take.len(), plan.spare.len(), keys.len()), (2, 2, 4));
-    assert_eq!(View::of("a b", "1=a 2=-").plan(None, 9).spare, [], "has its share");
+    let all: BTreeSet<_> =
+        plan.take.iter().chain(&plan.alternatives).map(|take| &take.key).collect();
+    assert_eq!((plan.take.len(), plan.alternatives.len(), all.len()), (2, 2, 4));
+    let has_its_share = fleet(["a", "b"], [owned(1, "a"), free(2)]).plan();
+    assert_eq!(has_its_share.alternatives, []);
 }
 
 #[test]
-fn joiners_choose_differently() {
-    let rows: String = (0..100).map(|key| format!("{key}=- ")).collect();
-    let mut view = View::of("a b", &rows);
-    let first: BTreeSet<_> = view.plan(None, 9).take.into_iter().map(|take| take.key).collect();
-    view.me = "b".into();
-    let both = view.plan(None, 9).take.into_iter().filter(|take| first.contains(&take.key)).count();
+fn joining_workers_choose_different_leases() {
+    let mut scene = fleet(["a", "b"], (0..100).map(free));
+    let first: BTreeSet<_> = scene.plan().take.into_iter().map(|take| take.key).collect();
+    scene.me = "b".into();
+    let both = scene.plan().take.into_iter().filter(|take| first.contains(&take.key)).count();
     assert!((15..35).contains(&both), "{both} of 50 candidates are the same");
 }
 
 #[test]
-fn a_take_says_why_and_counts_changes_of_ownership() {
-    let taken = |row: &str, writer: &str| {
-        let mut view = View::of("a", row);
-        let (counter, worker) = (LeaseCounter(7), WorkerId::new(writer));
-        view.leases.get_mut("1").unwrap().last_write =
-            Some(WriteStamp { counter, worker, number: 0 });
-        let take = view.plan(None, 9).take.remove(0);
+fn take_has_a_reason_and_counts_owner_switches() {
+    let taken = |mut row: Row, writer: &str| {
+        let counter = row.lease.counter;
+        row.lease.last_write = Some(WriteStamp { counter, worker: writer.into(), number: 0 });
+        let take = fleet(["a"], [row]).plan().take.remove(0);
         assert_eq!(take.counter, counter);
         (take.why, take.owner_switches)
     };
     let expired = TakeReason::Expired { silent_for: SILENT };
-    assert_eq!(taken("1=-", "b"), (TakeReason::Unowned, 2));
-    assert_eq!(taken("1=b!", "b"), (expired, 3));
-    assert_eq!(taken("1=b>a!", "b"), (expired, 3));
-    assert_eq!(taken("1=a*", "b"), (TakeReason::HandedOver, 3));
-    assert_eq!(taken("1=a*", "a"), (TakeReason::HandedOver, 2)); // A hand-over that I cancelled.
+    assert_eq!(taken(free(1), "b"), (TakeReason::Unowned, 2));
+    assert_eq!(taken(owned(1, "b").expired(), "b"), (expired, 3));
+    assert_eq!(taken(owned(1, "b").asked_by("a").expired(), "b"), (expired, 3));
+    assert_eq!(taken(owned(1, "a").handed_over(), "b"), (TakeReason::HandedOver, 3));
+    // A hand-over that a itself cancelled.
+    assert_eq!(taken(owned(1, "a").handed_over(), "a"), (TakeReason::HandedOver, 2));
 }

@@ -1,10 +1,10 @@
-//! Leases that this worker leaves to others for a while.
+//! Leases that this worker leaves to others for some time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{LeaseKey, Moment};
 
-/// Leases that this worker does not take before a moment of its own clock.
+/// The leases that this worker does not take before a moment of its own clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cooldowns(BTreeMap<LeaseKey, Moment>);
 
@@ -14,20 +14,20 @@ impl Cooldowns {
         self.0.insert(key, until);
     }
 
-    /// The leases that are cooling down at `now`.
+    /// Returns the leases that are cooling down at `now`.
     #[must_use]
     pub fn keys(&self, now: Moment) -> BTreeSet<LeaseKey> {
         let cooling = self.0.iter().filter(|(_, until)| **until > now);
         cooling.map(|(key, _)| key.clone()).collect()
     }
 
-    /// When the next cooldown ends, or `None` if none is running.
+    /// Returns when the next cooldown ends, or `None` if no lease is cooling down.
     #[must_use]
     pub fn next_end(&self, now: Moment) -> Option<Moment> {
         self.0.values().copied().filter(|until| *until > now).min()
     }
 
-    /// Forgets cooldowns that have ended.
+    /// Removes cooldowns that have ended.
     pub fn prune(&mut self, now: Moment) {
         self.0.retain(|_, until| *until > now);
     }

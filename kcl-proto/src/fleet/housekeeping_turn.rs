@@ -1,25 +1,26 @@
-//! Whose turn housekeeping is: shard sync and cleanup, which one worker of a fleet is enough for.
+//! When a worker runs housekeeping, which is shard sync and cleanup: one worker of a fleet is
+//! enough.
 //!
-//! Nobody is elected. The present workers stand in line by their ids: the first one runs every
-//! period, and each further one half as often as the one before it. So a fleet of any size runs one to
-//! two times per period, a worker alone runs every period, and if the first is dead or stuck,
-//! the second has run within two, even before anybody noticed.
+//! There is no election. The present workers queue by their ids: the first one runs every period,
+//! and each further one half as often as the one before it. So a fleet of any size runs one to two
+//! times per period, and if the first worker is dead or stuck, the second one runs within two
+//! periods.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::WorkerId;
 
-/// How much of the delay chance may take away.
+/// The largest fraction of the delay that jitter takes away.
 const JITTER: f64 = 0.2;
 
-/// How many times the delay doubles, at most. A place so far behind runs when it has moved up.
+/// How many times the delay doubles at most. A worker further behind runs once it has moved up.
 const DOUBLINGS_MAX: usize = 16;
 
-/// How long after its last run, or its start, `me` runs again.
+/// Returns how long after its last run, or its start, `me` runs again.
 ///
-/// Draw `chance` from `0.0..1.0` once per run, and ask again with the same one whenever the
-/// present workers changed: who was before this one may be gone.
+/// Draw `chance` from `0.0..1.0` once per run, and call again with the same value whenever the
+/// present workers change: workers ahead of this one may be gone.
 #[must_use]
 pub fn delay(
     me: &WorkerId,
@@ -47,7 +48,8 @@ mod tests {
         (0..size).map(worker).collect()
     }
 
-    /// When worker `place` of `size` runs again, without jitter, in periods.
+    /// Checks after how many periods worker `place` of `size` runs again, without jitter and with
+    /// the most.
     #[track_caller]
     fn check(place: usize, size: usize, periods: u32) {
         assert_eq!(delay(&worker(place), &fleet(size), PERIOD, 0.0), PERIOD * periods);
@@ -55,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_in_line_runs_every_period() {
+    fn first_worker_runs_every_period() {
         check(0, 1, 1);
         check(0, 200, 1);
     }
@@ -68,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fleet_of_any_size_runs_at_most_about_twice_per_period() {
+    fn fleet_of_any_size_runs_about_twice_per_period() {
         for size in [1, 2, 3, 50, 500] {
             let rate = |place| {
                 let delay = delay(&worker(place), &fleet(size), PERIOD, 0.5);
@@ -80,21 +82,21 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_not_among_the_present_has_its_place_all_the_same() {
+    fn absent_worker_has_a_place() {
         assert_eq!(delay(&worker(7), &BTreeSet::new(), PERIOD, 0.0), PERIOD);
         let others = fleet(2);
         assert_eq!(delay(&worker(7), &others, PERIOD, 0.0), PERIOD * 4);
     }
 
     #[test]
-    fn a_place_moves_up_when_those_before_it_are_gone() {
+    fn place_moves_up_when_earlier_workers_are_gone() {
         let mut present = fleet(3);
         present.remove(&worker(0));
         assert_eq!(delay(&worker(1), &present, PERIOD, 0.0), PERIOD);
     }
 
     #[test]
-    fn nonsense_is_bounded() {
+    fn invalid_arguments_are_bounded() {
         assert_eq!(delay(&worker(1), &fleet(2), Duration::MAX, 0.0), Duration::MAX);
         assert_eq!(delay(&worker(0), &fleet(1), PERIOD, f64::NAN), PERIOD);
         assert_eq!(delay(&worker(0), &fleet(1), PERIOD, -3.0), PERIOD);

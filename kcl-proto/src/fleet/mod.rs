@@ -1,8 +1,12 @@
-//! All leases and all workers: who takes what, who is there, and how often to look.
+//! All leases and all workers: which worker takes which lease, which workers are present, and how
+//! often to scan.
 
 pub mod balance;
+pub mod candidate;
 pub mod cooldown;
+mod goals;
 pub mod housekeeping_turn;
 pub mod java_fleet;
 pub mod presence;
 pub mod scan_interval;
+pub mod workers;

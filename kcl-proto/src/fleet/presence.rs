@@ -1,32 +1,34 @@
-//! Which workers are there: their beat moved within an expiry, on this clock.
+//! Which workers are present: this worker saw their heartbeats move within an expiry, by its own
+//! clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{Moment, Presence, WorkerId};
 
-/// How long a beat stands still at least before somebody removes the row.
+/// How long a heartbeat must stand still at least before its row is deleted.
 const GONE_AFTER: Duration = Duration::from_mins(2);
 
-/// When each worker's beat was last seen to move.
+/// Remembers when each worker's heartbeat was last seen to move.
 #[derive(Clone, Debug, Default)]
 pub struct PresenceWatch {
     seen: BTreeMap<WorkerId, Sighting>,
 }
 
-/// A worker's row as it was seen last.
+/// A worker's row as it was last seen.
 #[derive(Clone, Copy, Debug)]
 struct Sighting {
     beat: u64,
-    /// The worker's own expiry, by which it paces its beat.
+    /// The worker's own expiry, which paces its heartbeat.
     expiry: Duration,
-    /// When the beat was first seen as it is.
+    /// When the current beat was first seen.
     since: Moment,
-    /// Whether the beat moved since the row was first seen: somebody is there, and not only a row.
+    /// Whether the beat moved since the row was first seen, which proves the worker alive.
     has_moved: bool,
-    /// Whether a lease of the worker was expired when it was last looked at.
+    /// Whether a lease of the worker was expired at the last call of `present`.
     is_silenced: bool,
-    /// The beat that the worker had when its first lease expired. It is absent until that moves.
+    /// The beat that the worker had when a lease of it expired. The worker is absent until it
+    /// moves.
     silenced_at: Option<u64>,
 }
 
@@ -61,7 +63,7 @@ impl Sighting {
 }
 
 impl PresenceWatch {
-    /// Takes in a whole scan. Workers that are not in it are gone.
+    /// Records a whole scan. Workers that are not in it are gone.
     pub fn observe_scan(&mut self, rows: &[Presence], now: Moment) {
         let earlier = std::mem::take(&mut self.seen);
         let sight =
@@ -69,11 +71,11 @@ impl PresenceWatch {
         self.seen = rows.iter().map(sight).collect();
     }
 
-    /// The workers whose beat moved, or was first seen, within `expiry` or their own, whichever is
-    /// longer.
+    /// Returns the workers whose heartbeat moved or was first seen within `expiry` or their own
+    /// expiry, whichever is longer.
     ///
-    /// `silenced` are those of whom a lease is expired now. Whoever gets in there is absent until
-    /// its beat moves, even if it gets out of there before.
+    /// `silenced` are the workers with a lease that is expired now. A worker in this set counts as
+    /// absent until its heartbeat moves.
     pub fn present(
         &mut self,
         expiry: Duration,
@@ -87,8 +89,8 @@ impl PresenceWatch {
         present.map(|(worker, _)| worker.clone()).collect()
     }
 
-    /// Takes in that leases of these workers were expired for others, who took them: they are absent
-    /// until their beats move.
+    /// Records that other workers took expired leases of these workers, which are absent until
+    /// their heartbeats move.
     pub fn dead_for_others<'a>(&mut self, workers: impl IntoIterator<Item = &'a WorkerId>) {
         for worker in workers {
             if let Some(sighting) = self.seen.get_mut(worker) {
@@ -97,10 +99,11 @@ impl PresenceWatch {
         }
     }
 
-    /// When a worker's beat last moved or was first seen; none if there is no row of it.
+    /// Returns when a worker's heartbeat last moved or was first seen, or `None` if it has no row.
     ///
-    /// Where a beat may stand still for longer than `expiry`, for `window` or the worker's own expiry,
-    /// it is later by the difference, so that who waits for `expiry` from then on waits for that.
+    /// If the heartbeat may stand still for longer than `expiry`, namely for `window` or the
+    /// worker's own expiry, the result is later by the difference: a caller that waits for `expiry`
+    /// from then on waits long enough.
     #[must_use]
     pub fn last_moved(
         &self,
@@ -112,9 +115,10 @@ impl PresenceWatch {
         Some(sighting.since + sighting.expiry.max(window).saturating_sub(expiry))
     }
 
-    /// The workers that have been silent for so long that their rows are only in the way: every
-    /// scan pays for them, and who starts counts them as present at first. One that is alive after
-    /// all writes its row again with its next beat.
+    /// Returns the workers whose rows are to be deleted, because their heartbeats stood still for
+    /// at least two minutes, two windows and two of their own expiries. Such rows make scans
+    /// expensive, and a worker that starts counts them as present at first. A live worker writes
+    /// its row again with its next heartbeat.
     #[must_use]
     pub fn long_gone(&self, window: Duration, now: Moment) -> Vec<WorkerId> {
         let is_gone = |sighting: &Sighting| {
@@ -124,13 +128,14 @@ impl PresenceWatch {
         gone.map(|(worker, _)| worker.clone()).collect()
     }
 
-    /// Whether a worker's beat was ever seen to move: a row alone may be what a dead one left.
+    /// Whether a worker's heartbeat was ever seen to move: a row alone may come from a dead worker.
     #[must_use]
     pub fn has_moved(&self, worker: &WorkerId) -> bool {
         self.seen.get(worker).is_some_and(|sighting| sighting.has_moved)
     }
 
-    /// Another live incarnation of the same stable name: its beat moves, so it is no leftover row.
+    /// Returns another live incarnation with the same stable name, or `None` if there is none. It
+    /// is alive if its heartbeat moves.
     #[must_use]
     pub fn same_name(&self, me: &WorkerId, expiry: Duration, now: Moment) -> Option<WorkerId> {
         self.seen
@@ -142,154 +147,5 @@ impl PresenceWatch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Timestamp;
-
-    const EXPIRY: Duration = Duration::from_secs(10);
-
-    fn at(seconds: u64) -> Moment {
-        Moment::from_origin(Duration::from_secs(seconds))
-    }
-
-    fn scan(watch: &mut PresenceWatch, rows: &[(&str, u64)], second: u64) {
-        let last_update = Timestamp::default();
-        let row = |(worker, beat): &(&str, u64)| Presence {
-            worker: WorkerId::new(*worker),
-            beat: *beat,
-            expiry: EXPIRY,
-            last_update,
-        };
-        watch.observe_scan(&rows.iter().map(row).collect::<Vec<_>>(), at(second));
-    }
-
-    /// Who is present at `second`, while leases of `silenced` are expired.
-    #[track_caller]
-    fn check(watch: &mut PresenceWatch, silenced: &[&str], second: u64, expected: &[&str]) {
-        let ids = |names: &[&str]| names.iter().map(|name| WorkerId::new(*name)).collect();
-        assert_eq!(watch.present(EXPIRY, &ids(silenced), at(second)), ids(expected));
-    }
-
-    #[test]
-    fn a_worker_is_present_for_an_expiry_after_it_was_first_seen() {
-        let mut watch = PresenceWatch::default();
-        scan(&mut watch, &[("a", 1)], 5);
-        scan(&mut watch, &[("a", 1)], 9);
-        check(&mut watch, &[], 14, &["a"]);
-        check(&mut watch, &[], 15, &[]);
-    }
-
-    #[test]
-    fn a_row_whose_beat_stood_still_for_long_is_in_the_way() {
-        let mut watch = PresenceWatch::default();
-        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
-        scan(&mut watch, &[("a", 1), ("b", 2)], 100);
-        assert_eq!(watch.long_gone(EXPIRY, at(124)), []);
-        assert_eq!(watch.long_gone(EXPIRY, at(125)), ["a".into()]);
-        assert_eq!(watch.long_gone(EXPIRY * 9, at(125)), [], "who scans rarely waits longer");
-    }
-
-    #[test]
-    fn a_beat_that_was_seen_once_has_not_moved() {
-        let mut watch = PresenceWatch::default();
-        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
-        scan(&mut watch, &[("a", 1), ("b", 2)], 6);
-        assert_eq!(
-            ["a", "b", "c"].map(|worker| watch.has_moved(&worker.into())),
-            [false, true, false]
-        );
-    }
-
-    #[test]
-    fn a_worker_with_a_longer_expiry_is_present_for_that_long() {
-        let mut watch = PresenceWatch::default();
-        let row = Presence {
-            worker: "a".into(),
-            beat: 1,
-            expiry: EXPIRY * 3,
-            last_update: Timestamp::default(),
-        };
-        watch.observe_scan(&[row], at(5));
-        check(&mut watch, &[], 34, &["a"]);
-        check(&mut watch, &[], 35, &[]);
-        assert_eq!(watch.last_moved(&"a".into(), EXPIRY, EXPIRY), Some(at(25)));
-        assert_eq!(watch.last_moved(&"a".into(), EXPIRY * 4, EXPIRY * 4), Some(at(5)));
-    }
-
-    #[test]
-    fn where_scans_are_rare_a_beat_may_stand_still_for_longer() {
-        let mut watch = PresenceWatch::default();
-        scan(&mut watch, &[("a", 1)], 5);
-        let (worker, window) = (WorkerId::new("a"), Duration::from_secs(84));
-        let sign = watch.last_moved(&worker, EXPIRY, window).unwrap();
-        assert_eq!(sign + EXPIRY, at(89), "whoever waits for an expiry waits for the window");
-        let ids = BTreeSet::new();
-        assert_eq!(watch.present(window, &ids, at(88)), BTreeSet::from([worker]));
-        assert_eq!(watch.present(window, &ids, at(89)), ids);
-    }
-
-    #[test]
-    fn a_beat_that_moves_keeps_a_worker_present() {
-        let mut watch = PresenceWatch::default();
-        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
-        scan(&mut watch, &[("a", 2), ("b", 1)], 9);
-        assert_eq!(watch.last_moved(&"a".into(), EXPIRY, EXPIRY), Some(at(9)));
-        assert_eq!(watch.last_moved(&"b".into(), EXPIRY, EXPIRY), Some(at(5)));
-        assert_eq!(watch.last_moved(&"c".into(), EXPIRY, EXPIRY), None);
-        check(&mut watch, &[], 18, &["a"]);
-    }
-
-    #[test]
-    fn a_worker_whose_row_is_gone_is_absent_at_once() {
-        let mut watch = PresenceWatch::default();
-        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
-        scan(&mut watch, &[("b", 2)], 6);
-        check(&mut watch, &[], 6, &["b"]);
-    }
-
-    #[test]
-    fn a_worker_of_whom_a_lease_expired_is_absent_until_its_beat_moves() {
-        let mut watch = PresenceWatch::default();
-        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
-        check(&mut watch, &["a"], 6, &["b"]);
-        check(&mut watch, &[], 7, &["b"]); // Its lease was taken; it is still silent.
-        scan(&mut watch, &[("a", 2), ("b", 1)], 8);
-        check(&mut watch, &[], 8, &["a", "b"]);
-    }
-
-    #[test]
-    fn a_beat_that_moves_counts_although_the_expired_lease_is_not_taken_yet() {
-        let mut watch = PresenceWatch::default();
-        scan(&mut watch, &[("a", 1)], 5);
-        check(&mut watch, &["a"], 6, &[]);
-        scan(&mut watch, &[("a", 2)], 8);
-        check(&mut watch, &["a"], 8, &["a"]);
-        scan(&mut watch, &[("a", 2)], 9);
-        check(&mut watch, &["a"], 9, &["a"]);
-        check(&mut watch, &[], 9, &["a"]);
-        check(&mut watch, &["a"], 10, &[]); // A later lease of it expired.
-    }
-
-    #[test]
-    fn a_worker_whose_lease_was_expired_for_others_is_absent_until_its_beat_moves() {
-        let mut watch = PresenceWatch::default();
-        scan(&mut watch, &[("a", 1), ("b", 1)], 5);
-        watch.dead_for_others(&["a".into(), "stranger".into()]);
-        check(&mut watch, &[], 5, &["b"]);
-        scan(&mut watch, &[("a", 1), ("b", 2)], 6);
-        check(&mut watch, &[], 6, &["b"]);
-        scan(&mut watch, &[("a", 2), ("b", 2)], 7);
-        check(&mut watch, &[], 7, &["a", "b"]);
-    }
-
-    #[test]
-    fn a_live_worker_of_the_same_name_is_noticed() {
-        let (me, other) = ("host:1", "host:2");
-        let mut watch = PresenceWatch::default();
-        scan(&mut watch, &[(me, 1), (other, 1), ("host2:3", 1)], 5);
-        assert_eq!(watch.same_name(&me.into(), EXPIRY, at(5)), None, "perhaps a leftover row");
-        scan(&mut watch, &[(me, 2), (other, 2), ("host2:3", 2)], 8);
-        assert_eq!(watch.same_name(&me.into(), EXPIRY, at(8)), Some(other.into()));
-        assert_eq!(watch.same_name(&me.into(), EXPIRY, at(18)), None, "it went silent");
-    }
-}
+#[path = "presence_tests.rs"]
+mod tests;

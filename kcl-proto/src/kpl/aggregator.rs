@@ -1,4 +1,4 @@
-//! User records → one record: the other direction, for tests and producers.
+//! Aggregation of user records into one record, for producers and tests.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,12 @@ use super::frame::{OVERHEAD_BYTES, seal};
 use super::wire::{put_bytes, put_number};
 use crate::model::PartitionKey;
 
-/// The most that an index of a table and its tag take.
+/// The maximum size of an index into a table with its tag.
 const INDEX_BYTES_MAX: usize = 11;
 
 /// Collects user records into frames of a bounded size.
 ///
-/// A frame goes into one shard. User records that belong to different shards need an aggregator for
-/// each of them.
+/// A frame goes into one shard: user records of different shards need an aggregator each.
 #[derive(Clone, Debug)]
 pub struct Aggregator {
     bytes_max: usize,
@@ -26,21 +25,21 @@ pub struct Aggregator {
     count: usize,
 }
 
-/// A frame, ready to be put into a stream.
+/// A frame to put into a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Aggregate {
     /// The frame.
     pub data: Bytes,
-    /// The partition key to put it under: that of its first user record.
+    /// The partition key to put the frame under: that of its first user record.
     pub partition_key: PartitionKey,
-    /// The explicit hash key to put it under, if its first user record has one.
+    /// The explicit hash key to put the frame under, or `None` if its first user record has none.
     pub explicit_hash_key: Option<u128>,
-    /// How many user records it has.
+    /// The number of its user records.
     pub user_records: usize,
 }
 
-/// A user record that does not fit into any frame. Put it into the stream as it is.
+/// A user record does not fit into any frame. Put it into the stream unaggregated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("user record makes an aggregate of {bytes} bytes, more than {bytes_max}")]
 pub struct TooLarge {
@@ -48,7 +47,7 @@ pub struct TooLarge {
     bytes_max: usize,
 }
 
-/// Keys, each once, and their encoding.
+/// The distinct keys and their encoding.
 #[derive(Clone, Debug)]
 struct Table<K> {
     places: BTreeMap<K, u64>,
@@ -56,8 +55,8 @@ struct Table<K> {
 }
 
 impl Aggregator {
-    /// Makes frames of at most `bytes_max` bytes. Kinesis takes up to 1 MiB, partition key included;
-    /// 50 KB are usual.
+    /// Creates an aggregator of frames of at most `bytes_max` bytes. Kinesis takes up to 1 MiB with
+    /// the partition key; 50 KB are usual.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
@@ -70,10 +69,11 @@ impl Aggregator {
         }
     }
 
-    /// Adds a user record. Returns the frame of those before it if it does not fit in with them.
+    /// Adds a user record. Returns the frame of the earlier ones if the record does not fit into
+    /// it, or `None`.
     ///
     /// # Errors
-    /// If it does not fit into a frame of its own either. Nothing has changed then.
+    /// If the record does not fit into a frame of its own. The aggregator is unchanged.
     pub fn add(
         &mut self,
         partition_key: &str,
@@ -81,7 +81,7 @@ impl Aggregator {
         data: &[u8],
     ) -> Result<Option<Aggregate>, TooLarge> {
         let key_bytes = explicit_hash_key.map_or(0, |key| key.to_string().len() + INDEX_BYTES_MAX);
-        // A little more than it can be: nobody counts the bytes of indexes.
+        // An upper bound: indexes count with their maximum size.
         let record_bytes = partition_key.len() + key_bytes + data.len() + 6 * INDEX_BYTES_MAX;
         let alone = OVERHEAD_BYTES + record_bytes;
         if alone > self.bytes_max {
@@ -93,7 +93,7 @@ impl Aggregator {
         Ok(finished)
     }
 
-    /// Ends the frame that is being filled; none if it is empty. The next one can be begun.
+    /// Returns the current frame and starts the next one, or returns `None` if the frame is empty.
     pub fn finish(&mut self) -> Option<Aggregate> {
         let (partition_key, explicit_hash_key) = self.first.take()?;
         let mut message = std::mem::take(&mut self.partition_keys).encoded;
@@ -116,7 +116,7 @@ impl Aggregator {
         self.count += 1;
     }
 
-    /// How long the frame is that is being filled.
+    /// Returns the size of the current frame in bytes.
     fn bytes(&self) -> usize {
         let tables = self.partition_keys.encoded.len() + self.explicit_hash_keys.encoded.len();
         OVERHEAD_BYTES + tables + self.records.len()
@@ -136,7 +136,7 @@ impl<K> Default for Table<K> {
 }
 
 impl<K: Ord> Table<K> {
-    /// The place of a key, which is new or not.
+    /// Returns the index of a key, which is added if it is new.
     fn place(&mut self, field: u8, key: K, encode: impl Fn(&K) -> String) -> u64 {
         if let Some(place) = self.places.get(&key) {
             return *place;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_come_again_are_stored_once() {
+    fn repeated_keys_are_stored_once() {
         let mut aggregator = Aggregator::new(50_000);
         let key = "k".repeat(200);
         for _ in 0..100 {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_put_under_the_keys_of_its_first_user_record() {
+    fn frame_has_the_keys_of_its_first_user_record() {
         let mut aggregator = Aggregator::new(1_000);
         assert_eq!(aggregator.add("a", Some(7), b"tea"), Ok(None));
         assert_eq!(aggregator.add("b", None, b"tea"), Ok(None));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_into_no_frame_is_refused_and_changes_nothing() {
+    fn too_large_user_record_changes_nothing() {
         let mut aggregator = Aggregator::new(1_000);
         assert_eq!(aggregator.add("a", None, b"tea"), Ok(None));
         let error = aggregator.add("a", None, &[0; 1_000]).unwrap_err();
@@ -197,7 +197,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_aggregated_comes_back_in_frames_of_a_bounded_size(
+        fn user_records_round_trip_in_bounded_frames(
             sent in prop::collection::vec(
                 (".{0,20}", prop::option::of(any::<u128>()), prop::collection::vec(any::<u8>(), 0..300)),
                 1..40,

@@ -1,4 +1,5 @@
-//! One record → its user records, with sub-sequence numbers and the hash-range policy.
+//! Expansion of one record into its user records, with sub-sequence numbers and the hash-range
+//! policy.
 
 use bytes::Bytes;
 
@@ -6,48 +7,49 @@ use super::frame::{Malformed, open};
 use super::user_records::UserRecords;
 use crate::model::{HashKeyRange, Position, Record};
 
-/// What to do with a user record whose hash key lies outside of its shard's range.
+/// What to do with a user record whose hash key is outside its shard's range.
 ///
-/// A producer that knew an older set of shards puts such records. The KPL itself notices and puts
-/// them again into the right shard; other producers do neither.
+/// Such records come from producers with outdated shard maps. The KPL notices and puts them again
+/// into the right shard; other producers do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum HashRangePolicy {
-    /// Deliver it like any other: with the KPL it may come twice, from two shards.
+    /// Deliver it. With the KPL it may be delivered twice, from two shards.
     #[default]
     Deliver,
-    /// Drop it, and count it: right if every producer is the KPL.
+    /// Drop it and count it. Use this only if every producer is the KPL.
     Drop,
 }
 
 /// Expands aggregated records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Deaggregator {
-    /// What is delivered; everything if none.
+    /// The hash keys that are delivered, or `None` for all.
     kept: Option<HashKeyRange>,
 }
 
-/// What a record turned out to be.
+/// The kind of a record, and the result of its expansion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "it is an aggregate, or it is not, or it is broken")]
+#[expect(clippy::exhaustive_enums, reason = "plain, aggregated or malformed")]
 pub enum Expansion {
     /// Not aggregated.
     Plain,
     /// An aggregate.
     Aggregate {
-        /// How many user records it was expanded to.
+        /// The number of user records that it was expanded to.
         user_records: usize,
-        /// How many more were dropped by [`HashRangePolicy::Drop`].
+        /// The number of further user records that [`HashRangePolicy::Drop`] dropped.
         out_of_range: usize,
     },
-    /// It begins like an aggregate and is none: it is there as it was.
+    /// It looks aggregated but does not decode. It is returned unchanged.
     Malformed(Malformed),
 }
 
 impl Deaggregator {
-    /// Expands records of a shard with this range of hash keys; without one nothing is dropped.
+    /// Creates a deaggregator for a shard with these hash keys. If `range` is `None`, no record is
+    /// dropped.
     #[must_use]
     pub const fn new(policy: HashRangePolicy, range: Option<HashKeyRange>) -> Self {
         match policy {
@@ -56,11 +58,11 @@ impl Deaggregator {
         }
     }
 
-    /// Appends the user records of `record` to `records`; or `record` itself, unless it is a valid
-    /// aggregate as a whole.
+    /// Appends the user records of `record` to `records`, or `record` itself if it is not a valid
+    /// aggregate.
     ///
-    /// The sub-sequence number of a user record is its place in the aggregate, whatever is dropped.
-    /// User records share the memory of `record`.
+    /// The sub-sequence number of a user record is its index in the aggregate, dropped ones
+    /// included. User records share the memory of `record`.
     pub fn expand(&self, record: Record, records: &mut Vec<Record>) -> Expansion {
         let message = match open(&record.data) {
             Ok(Some(message)) => message,
@@ -82,11 +84,11 @@ impl Deaggregator {
         }
     }
 
-    /// Appends the user records of `message`, the one in `outer`'s frame, to `records`; returns how
-    /// many these are, and how many were dropped.
+    /// Appends the user records of `message`, the message in the frame of `outer`, to `records`.
+    /// Returns how many were appended and how many were dropped.
     ///
     /// # Errors
-    /// If the message is malformed: nothing is appended then.
+    /// If the message is malformed. Then `records` is unchanged.
     pub fn expand_message(
         &self,
         message: &Bytes,
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_aggregate_becomes_its_user_records() {
+    fn aggregate_becomes_its_user_records() {
         let expected = vec![part(0, "a", "tea"), part(1, "b", ""), part(2, "a", "cake")];
         let expansion = Expansion::Aggregate { user_records: 3, out_of_range: 0 };
         assert_eq!(expand(Deaggregator::default(), aggregated()), (expected, expansion));
@@ -177,13 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_aggregate_stays_as_it_is() {
+    fn plain_record_is_unchanged() {
         let plain = outer("just text");
         assert_eq!(expand(Deaggregator::default(), plain.clone()), (vec![plain], Expansion::Plain));
     }
 
     #[test]
-    fn what_is_malformed_anywhere_stays_as_it_is() {
+    fn malformed_aggregate_is_unchanged() {
         let whole = open(&aggregated().data).unwrap().unwrap();
         for (message, malformed) in [
             (&whole[..whole.len() - 1], Malformed::Wire),
@@ -204,13 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn an_aggregate_of_no_user_records_is_nothing() {
+    fn empty_aggregate_disappears() {
         let none = Expansion::Aggregate { user_records: 0, out_of_range: 0 };
         assert_eq!(expand(Deaggregator::default(), outer(seal(b"\x0A\x01a"))), (vec![], none));
     }
 
     #[test]
-    fn what_lies_outside_of_the_shard_is_dropped_where_that_is_asked_for() {
+    fn records_out_of_range_are_dropped_on_request() {
         let middle = Some(HashKeyRange { start: 20, end: 29 });
         let expected = vec![part(1, "b", "")];
         let expansion = Expansion::Aggregate { user_records: 1, out_of_range: 2 };

@@ -1,13 +1,13 @@
 //! Aggregated records of the Kinesis Producer Library (KPL): many user records in one record.
 //!
-//! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs I/O; no
-//! input makes it panic, and user records share the memory of the record that they came in.
+//! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs I/O.
+//! No input makes it panic, and user records share the memory of their aggregated record.
 //!
-//! A worker expands aggregated records by itself. Alone it looks like this:
+//! A worker expands aggregated records by itself. Without a worker:
 //!
 //! ```
-//! use kcl_core::kpl::{Aggregator, Deaggregator, Expansion};
-//! use kcl_core::model::{Position, Record};
+//! use kcl_proto::kpl::{Aggregator, Deaggregator, Expansion};
+//! use kcl_proto::model::{Position, Record};
 //!
 //! let mut aggregator = Aggregator::new(50_000);
 //! aggregator.add("customer-7", None, b"a pound of tea")?;
@@ -21,7 +21,7 @@
 //! assert_eq!(expansion, Expansion::Aggregate { user_records: 2, out_of_range: 0 });
 //! assert_eq!(&records[1].data[..], b"a cake");
 //! assert_eq!(records[1].position, Position { sub_sequence: 1, ..position });
-//! # Ok::<(), kcl_core::kpl::TooLarge>(())
+//! # Ok::<(), kcl_proto::kpl::TooLarge>(())
 //! ```
 
 mod aggregator;

@@ -7,28 +7,28 @@ use super::frame::Malformed;
 use super::wire::Fields;
 use crate::model::PartitionKey;
 
-/// What a producer sent, before it was aggregated.
+/// A record as its producer sent it, before aggregation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UserRecord {
-    /// The key that its producer put it under.
+    /// The producer's partition key.
     pub partition_key: PartitionKey,
-    /// The hash key that its producer chose, if it chose one.
+    /// The hash key that the producer chose, or `None` if it chose none.
     pub explicit_hash_key: Option<u128>,
-    /// What its producer sent.
+    /// The producer's data.
     pub data: Bytes,
 }
 
 impl UserRecord {
-    /// The hash key that says which shard it belongs to: the explicit one, or the
-    /// [`hash_key`] of its partition key.
+    /// Returns the hash key that determines its shard: the explicit one, or the [`hash_key`] of its
+    /// partition key.
     #[must_use]
     pub fn hash_key(&self) -> u128 {
         self.explicit_hash_key.unwrap_or_else(|| hash_key(self.partition_key.as_str()))
     }
 }
 
-/// The hash key of a partition key: its MD5 as a number.
+/// Returns the hash key of a partition key: its MD5 as a number.
 ///
 /// Source: Kinesis Developer Guide, "Key concepts", partition key.
 #[must_use]
@@ -36,20 +36,20 @@ pub fn hash_key(partition_key: &str) -> u128 {
     u128::from_be_bytes(Md5::digest(partition_key.as_bytes()).into())
 }
 
-/// The user records of a message, as they are in it: their place is their sub-sequence number.
+/// An iterator over the user records of a message: their index is their sub-sequence number.
 ///
-/// They share the message's memory. After an error nothing comes any more.
+/// They share the message's memory. The iterator ends after an error.
 #[derive(Clone, Debug)]
 pub struct UserRecords<'a> {
     message: &'a Bytes,
     fields: Fields<'a>,
     partition_keys: Vec<PartitionKey>,
-    /// None for a text that is no hash key.
+    /// Contains `None` for a text that is not a hash key.
     explicit_hash_keys: Vec<Option<u128>>,
     left: usize,
 }
 
-/// One user record, its keys as places in the tables.
+/// One user record, with its keys as indexes into the tables.
 struct Entry<'a> {
     partition_key: u64,
     explicit_hash_key: Option<u64>,
@@ -57,14 +57,14 @@ struct Entry<'a> {
 }
 
 impl<'a> UserRecords<'a> {
-    /// The user records of a message that was [taken out of its frame](super::open).
+    /// Creates the iterator over a message that [`open`](super::open) returned.
     ///
     /// # Errors
-    /// If the message, its user records aside, is malformed.
+    /// If a part of the message other than its user records is malformed.
     pub fn of(message: &'a Bytes) -> Result<Self, Malformed> {
         let fields = Fields::of(message);
         let (mut partition_keys, mut explicit_hash_keys, mut left) = (Vec::new(), Vec::new(), 0);
-        // The tables may stand behind the user records that name their entries.
+        // The tables may come after the user records that refer to them.
         for field in fields.clone() {
             let field = field?;
             match field.number {
@@ -135,7 +135,7 @@ fn entry(message: &[u8]) -> Result<Entry<'_>, Malformed> {
     Ok(Entry { partition_key, explicit_hash_key, data })
 }
 
-/// Nobody uses tags. One that is wrong is a sign that the whole message is.
+/// Checks a tag. Tags are unused, but a malformed one means that the message is malformed.
 fn check_tag(message: &[u8]) -> Result<(), Malformed> {
     let mut has_key = false;
     for field in Fields::of(message) {
@@ -152,7 +152,7 @@ fn at<T>(table: &[T], index: u64) -> Result<&T, Malformed> {
     usize::try_from(index).ok().and_then(|index| table.get(index)).ok_or(Malformed::Index)
 }
 
-/// A hash key in decimal. A sign is no part of one.
+/// Parses a hash key in decimal, without a sign.
 fn number(text: &str) -> Option<u128> {
     text.parse().ok().filter(|_| !text.starts_with('+'))
 }
@@ -196,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn user_records_find_their_keys_in_the_tables_wherever_these_stand() {
+    fn keys_are_found_in_tables_anywhere() {
         check(&user_record(0, None, b"tea"), Ok(("a", None, b"tea")));
         check(&user_record(1, Some(0), b""), Ok(("b", Some(7), b"")));
     }
 
     #[test]
-    fn a_user_record_that_names_a_key_that_is_not_there_is_malformed() {
+    fn unknown_key_is_malformed() {
         check(&user_record(2, None, b"tea"), Err(Malformed::Index));
         check(&user_record(u64::MAX, None, b"tea"), Err(Malformed::Index));
         check(&user_record(0, Some(2), b"tea"), Err(Malformed::Index));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_record_without_a_partition_key_or_data_is_malformed() {
+    fn missing_key_or_data_is_malformed() {
         check(b"", Err(Malformed::Required));
         check(b"\x08\x00", Err(Malformed::Required));
         check(b"\x1A\x01a", Err(Malformed::Required));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_and_unknown_fields_are_passed_over_and_the_last_value_counts() {
+    fn tags_and_unknown_fields_are_ignored() {
         let tag = b"\x22\x06\x0A\x01k\x12\x01v";
         let record = [&user_record(0, None, b"tea")[..], tag, b"\x28\x01", b"\x08\x01"].concat();
         check(&record, Ok(("b", None, b"tea")));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_after_an_error() {
+    fn iterator_ends_after_an_error() {
         let mut message = message(b"").to_vec();
         put_bytes(&mut message, 3, &user_record(0, None, b"tea"));
         let message = message.into();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_key_is_the_explicit_one_or_the_md5_of_the_partition_key() {
+    fn hash_key_is_explicit_or_the_md5_of_the_partition_key() {
         let record = |explicit_hash_key| UserRecord {
             partition_key: "a".into(),
             explicit_hash_key,

@@ -1,10 +1,10 @@
-//! Protocol buffers, as far as the three messages of an aggregate need them.
+//! The subset of protocol buffers that the three messages of an aggregate use.
 //!
 //! Source: Protocol Buffers, "Encoding".
 
 use super::frame::Malformed;
 
-/// Groups may be nested so deep, as in other implementations.
+/// The maximum nesting of groups, as in other implementations.
 const DEPTH_MAX: u32 = 100;
 
 /// One field of a message.
@@ -14,12 +14,12 @@ pub(super) struct Field<'a> {
     pub(super) value: Value<'a>,
 }
 
-/// A field's value, as far as anybody asks for it.
+/// A field's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// Eight or four bytes, or a group: nothing that an aggregate has.
+    /// Eight or four bytes, or a group: aggregates have no such field.
     Other,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The fields of a message, in order. After an error nothing comes any more.
+/// An iterator over the fields of a message. It ends after an error.
 #[derive(Clone, Debug)]
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Passes over a group, up to its own end.
+    /// Skips a group up to its end.
     fn group(&mut self, number: u32, depth: u32) -> Result<Value<'a>, Malformed> {
         let depth = depth.checked_sub(1).ok_or(Malformed::Wire)?;
         loop {
@@ -95,7 +95,7 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
-        // Most are that short.
+        // Most numbers have one byte.
         if let [byte @ ..0x80, rest @ ..] = self.rest {
             self.rest = rest;
             return Ok(u64::from(*byte));
@@ -106,7 +106,7 @@ impl<'a> Fields<'a> {
     fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut number = 0;
         for (index, byte) in self.rest.iter().take(10).enumerate() {
-            // Of the tenth byte one bit is left.
+            // The tenth byte has one significant bit.
             if index == 9 && *byte > 1 {
                 return Err(Malformed::Wire);
             }
@@ -144,13 +144,13 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Appends a field that is a number.
+/// Appends a number field.
 pub(super) fn put_number(message: &mut Vec<u8>, field: u8, number: u64) {
     message.push(field << 3);
     put_varint(message, number);
 }
 
-/// Appends a field that is text, bytes or a message.
+/// Appends a field of text, bytes or a message.
 pub(super) fn put_bytes(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     message.push(field << 3 | 2);
     put_varint(message, bytes.len() as u64);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_every_kind_are_read_or_passed_over() {
+    fn fields_of_every_kind_are_read_or_skipped() {
         check(b"", &[]);
         check(b"\x08\x07\x12\x02ab", &[Ok((1, Value::Varint(7))), Ok((2, Value::Bytes(b"ab")))]);
         check(b"\x09eightbyt\x15four", &[Ok((1, Value::Other)), Ok((2, Value::Other))]);
@@ -190,11 +190,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_no_field_is_refused() {
+    fn malformed_fields_are_refused() {
         let wrong: [&[u8]; 10] = [
             b"\x08",                     // no value
             b"\x08\x80",                 // half a number
-            b"\x12\x03ab",               // less than was said
+            b"\x12\x03ab",               // fewer bytes than announced
             b"\x09short",                // less than eight bytes
             b"\x15abc",                  // less than four
             b"\x00\x00",                 // field 0
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_up_to_ten_bytes_and_no_more_than_64_bits() {
+    fn numbers_have_up_to_ten_bytes() {
         for number in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX] {
             let mut message = Vec::new();
             put_number(&mut message, 1, number);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_kind_is_refused() {
+    fn value_of_another_kind_is_refused() {
         assert_eq!(Value::Bytes(b"a").varint(), Err(Malformed::Wire));
         assert_eq!(Value::Varint(1).bytes(), Err(Malformed::Wire));
         assert_eq!(Value::Other.text(), Err(Malformed::Wire));

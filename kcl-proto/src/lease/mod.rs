@@ -1,4 +1,4 @@
-//! One lease: every write to it, the machine that holds it, the request for it, and its expiry.
+//! One lease: its writes, the machine of its holder, the request for it, and its expiry.
 
 pub mod expiry;
 pub mod holding;

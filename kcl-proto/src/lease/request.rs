@@ -1,31 +1,40 @@
-//! One request for another worker's lease, as a state machine: begin, wait, receive or withdraw.
+//! A request for another worker's lease, as a state machine: begin, wait, receive or withdraw.
 //!
-//! The other side of a hand-over is [`holding`](crate::lease::holding). A scan only hints that a
-//! lease should move: every write here rests on a consistent read. The rules are
+//! The owner's side of a hand-over is [`holding`](crate::lease::holding). A scan only hints that a
+//! lease should move: every write here follows a consistent read. The rules are
 //! `docs/internals/lease-protocol.md`, L5 and L6.
 
 use std::time::Duration;
 
-use crate::lease::holding::HAND_OVER_READ_EVERY;
+use crate::lease::holding::HANDOVER_READ_EVERY;
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{Conditional, Lease, LeaseKey, Moment, WorkerId};
 
-/// How often a request starts over when the owner's renewals win the race.
+/// How many times a request starts over because a renewal of the owner wins the race.
 const BEGINS_MAX: u32 = 4;
 
-/// How long a write of unknown outcome waits before it is sent again.
+/// The pause before a write of unknown outcome is sent again.
 const RESEND_AFTER: Duration = Duration::from_millis(250);
 
-/// Why a lease that arrived was not kept.
+/// Why a lease that arrived was passed on.
 const PASSED_ON: &str = "another worker asked for it on its way here";
 
-/// Something that happened to a request.
+/// The lease that a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AskingInput {
+pub struct Target {
+    /// The lease's key.
+    pub key: LeaseKey,
+    /// The owner that is asked.
+    pub owner: WorkerId,
+}
+
+/// An input of a [`HandoverRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestInput {
     /// Time passed.
     Tick,
-    /// The row was read, consistently.
+    /// A consistent read returned this row.
     Read(Option<Lease>),
     /// The read failed.
     Unread,
@@ -33,51 +42,51 @@ pub enum AskingInput {
     Answered(Conditional),
     /// The write in flight failed: its outcome is unknown.
     Unanswered,
-    /// The worker stops: leave no request behind.
+    /// The worker stops and must leave no request behind.
     Stop,
 }
 
-/// Something to do.
+/// An effect of a [`HandoverRequest`], for the caller to carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AskingEffect {
-    /// Read the row, consistently, and say what it is.
+pub enum RequestEffect {
+    /// Read the row consistently, and feed the result.
     Read,
-    /// Make this write, and say what came of it.
+    /// Send this write, and feed its outcome.
     Write(Box<LeaseWrite>),
-    /// The request is on the row.
+    /// The row now carries the request.
     Begun,
-    /// The request is over. Nothing follows.
-    Ended(AskEnd),
+    /// The request has ended. No effect follows.
+    Ended(RequestEnd),
 }
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AskEnd {
-    /// The owner handed the lease over: take it, with this row as sighted.
+pub enum RequestEnd {
+    /// The owner handed the lease over: take it, from this row.
     Arrived(Box<Lease>),
-    /// The owner kept it, or somebody else has it, or it is gone.
+    /// The request ended without moving the lease here, for this reason.
     Refused(&'static str),
-    /// Nothing of it is left on the row.
+    /// The request was withdrawn: no trace of it is left on the row.
     Withdrawn,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
-    /// Reading the row, to begin.
-    Looking,
-    /// The begin is on its way.
+    /// The row is being read, to begin.
+    Reading,
+    /// The begin is in flight.
     Beginning,
-    /// The request is on the row.
+    /// The row carries the request.
     Waiting,
-    /// The withdrawal, or the release of what has arrived, is on its way.
+    /// The withdrawal is in flight, or the release of a lease that arrived.
     Leaving,
-    /// What has arrived is on its way to the next who asked for it.
+    /// The hand-over of a lease that arrived to the next requester is in flight.
     Passing,
 }
 
-/// A request for one lease.
+/// A request of worker `me` for the lease of `victim`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Asking {
+pub struct HandoverRequest {
     me: WorkerId,
     key: LeaseKey,
     victim: WorkerId,
@@ -85,74 +94,76 @@ pub struct Asking {
     state: State,
     write: Option<LeaseWrite>,
     begins: u32,
-    stopping: bool,
+    is_stopping: bool,
     wake_at: Moment,
 }
 
-impl Asking {
-    /// A request for the lease `key` of `victim`. Its first effect is a read.
+impl HandoverRequest {
+    /// Creates a request for the lease `target`, and returns its first effect, a read.
     #[must_use]
     pub fn new(
         me: WorkerId,
-        (key, victim): (LeaseKey, WorkerId),
+        target: Target,
         numbers: WriteNumbers,
         now: Moment,
-    ) -> (Self, AskingEffect) {
-        let asking = Self {
+    ) -> (Self, RequestEffect) {
+        let Target { key, owner: victim } = target;
+        let request = Self {
             me,
             key,
             victim,
             numbers,
-            state: State::Looking,
+            state: State::Reading,
             write: None,
             begins: 0,
-            stopping: false,
+            is_stopping: false,
             wake_at: now,
         };
-        (asking, AskingEffect::Read)
+        (request, RequestEffect::Read)
     }
 
-    /// Takes in what happened, and returns what to do about it, if anything.
+    /// Feeds an input, and returns its effect.
     ///
-    /// Exactly one read or write is on its way at any time, or [`wake_at`](Self::wake_at) counts.
-    pub fn on(&mut self, input: AskingInput, now: Moment) -> Option<AskingEffect> {
+    /// At any time one read or write is in flight, or the request waits until
+    /// [`wake_at`](Self::wake_at).
+    pub fn on(&mut self, input: RequestInput, now: Moment) -> Option<RequestEffect> {
         match input {
-            AskingInput::Stop => {
-                self.stopping = true;
-                None // What is on its way is answered first; while waiting the next read is near.
+            RequestInput::Stop => {
+                self.is_stopping = true;
+                None // The answer in flight arrives first; a waiting request reads soon.
             }
-            AskingInput::Tick => Some(match &self.write {
-                Some(write) => AskingEffect::Write(Box::new(write.clone())),
-                None => AskingEffect::Read,
+            RequestInput::Tick => Some(match &self.write {
+                Some(write) => RequestEffect::Write(Box::new(write.clone())),
+                None => RequestEffect::Read,
             }),
-            AskingInput::Unread if self.stopping && self.begins == 0 => {
-                Some(AskingEffect::Ended(AskEnd::Withdrawn)) // Nothing was written.
+            RequestInput::Unread if self.is_stopping && self.begins == 0 => {
+                Some(RequestEffect::Ended(RequestEnd::Withdrawn)) // No write was sent.
             }
-            AskingInput::Unread => self.again(now, HAND_OVER_READ_EVERY),
-            AskingInput::Unanswered => self.again(now, RESEND_AFTER),
-            AskingInput::Read(row) => self.read(row, now),
-            AskingInput::Answered(outcome) => Some(self.answered(&outcome, now)),
+            RequestInput::Unread => self.retry(now, HANDOVER_READ_EVERY),
+            RequestInput::Unanswered => self.retry(now, RESEND_AFTER),
+            RequestInput::Read(row) => self.read(row, now),
+            RequestInput::Answered(outcome) => Some(self.answered(&outcome, now)),
         }
     }
 
-    /// When to call [`on`](Self::on) with a tick, if nothing is on its way.
+    /// Returns when to feed a tick if no read or write is in flight.
     #[must_use]
     pub const fn wake_at(&self) -> Moment {
         self.wake_at
     }
 
-    /// The lease.
+    /// Returns the lease's key.
     #[must_use]
     pub const fn key(&self) -> &LeaseKey {
         &self.key
     }
 
-    fn again(&mut self, now: Moment, pause: Duration) -> Option<AskingEffect> {
+    fn retry(&mut self, now: Moment, pause: Duration) -> Option<RequestEffect> {
         self.wake_at = now + pause;
         None
     }
 
-    fn read(&mut self, row: Option<Lease>, now: Moment) -> Option<AskingEffect> {
+    fn read(&mut self, row: Option<Lease>, now: Moment) -> Option<RequestEffect> {
         let Some(row) = row else { return Some(ended("the row is gone")) };
         if row.is_ended() {
             return Some(ended("the shard is finished"));
@@ -163,69 +174,71 @@ impl Asking {
             return Some(self.arrived(row));
         }
         if is_asked {
-            if self.stopping {
+            if self.is_stopping {
                 let (counter, victim) = (row.counter, self.victim.clone());
                 self.state = State::Leaving;
                 return Some(self.send(WriteKind::Withdraw { counter, victim }));
             }
-            let first = self.state != State::Waiting;
+            let is_first = self.state != State::Waiting;
             self.state = State::Waiting;
-            self.wake_at = now + HAND_OVER_READ_EVERY;
-            return first.then_some(AskingEffect::Begun);
+            self.wake_at = now + HANDOVER_READ_EVERY;
+            return is_first.then_some(RequestEffect::Begun);
         }
-        // It arrived, and somebody asked for it before this was seen. Nobody holds it.
+        // The lease arrived, and another worker asked for it before this read. No worker holds it.
         let is_outgoing = row.checkpoint_owner.as_ref() == Some(&self.me) && self.begins > 0;
         if let Some(next) = row.owner.clone().filter(|_| is_outgoing) {
             self.state = State::Passing;
-            let kind = WriteKind::CompleteHandOver { counter: row.counter, next, progress: None };
+            let kind = WriteKind::CompleteHandover { counter: row.counter, next, progress: None };
             return Some(self.send(kind));
         }
         let is_free_to_ask =
             row.owner.as_ref() == Some(&self.victim) && row.checkpoint_owner.is_none();
         match self.state {
-            State::Looking if self.stopping => Some(AskingEffect::Ended(AskEnd::Withdrawn)),
-            State::Looking if is_free_to_ask && self.begins < BEGINS_MAX => {
+            State::Reading if self.is_stopping => Some(RequestEffect::Ended(RequestEnd::Withdrawn)),
+            State::Reading if is_free_to_ask && self.begins < BEGINS_MAX => {
                 let (counter, victim) = (row.counter, self.victim.clone());
                 self.begins += 1;
                 self.state = State::Beginning;
-                Some(self.send(WriteKind::BeginHandOver { counter, victim }))
+                Some(self.send(WriteKind::BeginHandover { counter, victim }))
             }
-            State::Leaving => Some(AskingEffect::Ended(AskEnd::Withdrawn)),
-            State::Looking => Some(ended("the owner changed, or renewed too fast")),
+            State::Leaving => Some(RequestEffect::Ended(RequestEnd::Withdrawn)),
+            State::Reading => Some(ended("the owner changed, or renewed too fast")),
             State::Beginning | State::Waiting => Some(ended("the owner kept the lease")),
             State::Passing => Some(ended(PASSED_ON)),
         }
     }
 
-    fn arrived(&mut self, row: Lease) -> AskingEffect {
-        if !self.stopping {
-            return AskingEffect::Ended(AskEnd::Arrived(Box::new(row)));
+    fn arrived(&mut self, row: Lease) -> RequestEffect {
+        if !self.is_stopping {
+            return RequestEffect::Ended(RequestEnd::Arrived(Box::new(row)));
         }
         self.state = State::Leaving;
         self.send(WriteKind::Release { counter: row.counter, progress: None })
     }
 
-    fn answered(&mut self, outcome: &Conditional, now: Moment) -> AskingEffect {
+    fn answered(&mut self, outcome: &Conditional, now: Moment) -> RequestEffect {
         self.write = None;
         match (outcome, &self.state) {
-            (Conditional::Applied(_), State::Leaving) => AskingEffect::Ended(AskEnd::Withdrawn),
+            (Conditional::Applied(_), State::Leaving) => {
+                RequestEffect::Ended(RequestEnd::Withdrawn)
+            }
             (Conditional::Applied(_), State::Passing) => ended(PASSED_ON),
-            (Conditional::Applied(_), _) if self.stopping => AskingEffect::Read,
+            (Conditional::Applied(_), _) if self.is_stopping => RequestEffect::Read,
             (Conditional::Applied(_), _) => {
                 self.state = State::Waiting;
-                self.wake_at = now + HAND_OVER_READ_EVERY;
-                AskingEffect::Begun
+                self.wake_at = now + HANDOVER_READ_EVERY;
+                RequestEffect::Begun
             }
             (Conditional::Lost { .. }, State::Beginning) => {
-                // The owner renewed in between, or an earlier copy of this begin counted.
-                self.state = State::Looking;
-                AskingEffect::Read
+                // The owner renewed in between, or an earlier copy of this begin was applied.
+                self.state = State::Reading;
+                RequestEffect::Read
             }
-            (Conditional::Lost { .. }, _) => AskingEffect::Read,
+            (Conditional::Lost { .. }, _) => RequestEffect::Read,
         }
     }
 
-    fn send(&mut self, kind: WriteKind) -> AskingEffect {
+    fn send(&mut self, kind: WriteKind) -> RequestEffect {
         let write = LeaseWrite {
             key: self.key.clone(),
             worker: self.me.clone(),
@@ -233,12 +246,12 @@ impl Asking {
             kind,
         };
         self.write = Some(write.clone());
-        AskingEffect::Write(Box::new(write))
+        RequestEffect::Write(Box::new(write))
     }
 }
 
-const fn ended(reason: &'static str) -> AskingEffect {
-    AskingEffect::Ended(AskEnd::Refused(reason))
+const fn ended(reason: &'static str) -> RequestEffect {
+    RequestEffect::Ended(RequestEnd::Refused(reason))
 }
 
 #[cfg(test)]

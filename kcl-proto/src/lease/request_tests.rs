@@ -1,70 +1,64 @@
 //! Stories of one request: inputs, and the exact effect that each must have.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Checkpoint, HashKeyRange, LeaseCounter, NewLease};
-
-fn at(millis: u64) -> Moment {
-    Moment::from_origin(Duration::from_millis(millis))
-}
+use crate::model::{Checkpoint, LeaseCounter, NewLease};
 
 fn by(worker: &str, number: u64, kind: WriteKind) -> LeaseWrite {
-    LeaseWrite { key: LeaseKey::new("shardId-0"), worker: worker.into(), number, kind }
+    LeaseWrite { key: Lease::sample().key, worker: worker.into(), number, kind }
 }
 
-/// A lease of "owner" that "me" asks for, and the row as the table has it.
+/// A lease of "owner" that "me" asks for, and the row in the table.
 struct Story {
-    asking: Asking,
+    request: HandoverRequest,
     row: Option<Lease>,
     others: u64,
 }
 
 impl Story {
-    /// The request was just made, and reads.
+    /// The request has just been created and reads.
     fn begin() -> Self {
-        let new = NewLease {
-            key: LeaseKey::new("shardId-0"),
-            checkpoint: Checkpoint::TrimHorizon,
-            start_at: None,
-            parents: BTreeSet::new(),
-            hash_range: HashKeyRange::FULL,
-        };
-        let target = (new.key.clone(), "owner".into());
-        let (asking, first) = Asking::new("me".into(), target, WriteNumbers::of_lane(3), at(0));
-        assert_eq!(first, AskingEffect::Read);
-        let mut story = Self { asking, row: None, others: 0 };
+        let new = NewLease::sample();
+        let target = Target { key: new.key.clone(), owner: "owner".into() };
+        let (request, first) = HandoverRequest::new(
+            "me".into(),
+            target,
+            WriteNumbers::of_lane(3),
+            Moment::at_millis(0),
+        );
+        assert_eq!(first, RequestEffect::Read);
+        let mut story = Self { request, row: None, others: 0 };
         story.other("owner", WriteKind::Create(new));
         let (counter, expiry) = (LeaseCounter(0), Duration::from_secs(10));
         story.other("owner", WriteKind::Take { counter, expiry, owner_switches: 1 });
         story
     }
 
-    /// The request is on the row, and waits.
+    /// The row carries the request, which waits.
     fn waiting() -> Self {
         let mut story = Self::begin();
         let begin = story.writes_after_reading(0);
-        assert_eq!(story.land(&begin, 10), Some(AskingEffect::Begun));
+        assert_eq!(story.land(&begin, 10), Some(RequestEffect::Begun));
         story
     }
 
-    fn on(&mut self, millis: u64, input: AskingInput) -> Option<AskingEffect> {
-        self.asking.on(input, at(millis))
+    fn on(&mut self, millis: u64, input: RequestInput) -> Option<RequestEffect> {
+        self.request.on(input, Moment::at_millis(millis))
     }
 
-    /// A read is answered with the row as it is.
-    fn read(&mut self, millis: u64) -> Option<AskingEffect> {
+    /// Answers a read with the current row.
+    fn read(&mut self, millis: u64) -> Option<RequestEffect> {
         let row = self.row.clone();
-        self.on(millis, AskingInput::Read(row))
+        self.on(millis, RequestInput::Read(row))
     }
 
-    /// A read is answered, which must cause a write.
+    /// Answers a read, which must cause a write.
     #[track_caller]
     fn writes_after_reading(&mut self, millis: u64) -> LeaseWrite {
         match self.read(millis) {
-            Some(AskingEffect::Write(write)) => *write,
-            other => panic!("no write but {other:?}"),
+            Some(RequestEffect::Write(write)) => *write,
+            other => panic!("{other:?} instead of a write"),
         }
     }
 
@@ -79,10 +73,10 @@ impl Story {
         }
     }
 
-    /// A write reaches the row, and its answer arrives.
-    fn land(&mut self, write: &LeaseWrite, millis: u64) -> Option<AskingEffect> {
+    /// Applies a write to the row and feeds the answer.
+    fn land(&mut self, write: &LeaseWrite, millis: u64) -> Option<RequestEffect> {
         let outcome = self.apply(write);
-        self.on(millis, AskingInput::Answered(outcome))
+        self.on(millis, RequestInput::Answered(outcome))
     }
 
     /// Another worker writes to the row.
@@ -97,7 +91,7 @@ impl Story {
         self.row.as_ref().unwrap().counter
     }
 
-    /// The owner renews; `next` is who it knows to have asked.
+    /// The owner renews; `next` is the requester that it knows of.
     fn renew(&mut self, next: Option<&str>) {
         let (counter, next) = (self.counter(), next.map(WorkerId::from));
         self.other("owner", WriteKind::Renew { counter, next, progress: None });
@@ -105,12 +99,12 @@ impl Story {
 
     fn complete(&mut self) {
         let (counter, next) = (self.counter(), "me".into());
-        self.other("owner", WriteKind::CompleteHandOver { counter, next, progress: None });
+        self.other("owner", WriteKind::CompleteHandover { counter, next, progress: None });
     }
 
     fn cancel(&mut self) {
         let counter = self.counter();
-        self.other("owner", WriteKind::CancelHandOver { counter });
+        self.other("owner", WriteKind::CancelHandover { counter });
     }
 
     fn owner(&self) -> Option<&str> {
@@ -119,76 +113,76 @@ impl Story {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "stories compare what the machine returns")]
-fn ended(end: AskEnd) -> Option<AskingEffect> {
-    Some(AskingEffect::Ended(end))
+fn ended(end: RequestEnd) -> Option<RequestEffect> {
+    Some(RequestEffect::Ended(end))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "stories compare what the machine returns")]
-const fn refused(reason: &'static str) -> Option<AskingEffect> {
-    Some(AskingEffect::Ended(AskEnd::Refused(reason)))
+const fn refused(reason: &'static str) -> Option<RequestEffect> {
+    Some(RequestEffect::Ended(RequestEnd::Refused(reason)))
 }
 
 #[test]
-fn a_request_begins_waits_and_receives_the_lease() {
+fn request_begins_waits_and_receives_the_lease() {
     let mut story = Story::begin();
     let begin = story.writes_after_reading(0);
     let (counter, victim) = (LeaseCounter(1), "owner".into());
-    assert_eq!(begin.kind, WriteKind::BeginHandOver { counter, victim });
-    assert_eq!(story.land(&begin, 10), Some(AskingEffect::Begun));
-    assert_eq!(story.asking.wake_at(), at(260));
-    assert_eq!(story.on(260, AskingInput::Tick), Some(AskingEffect::Read));
+    assert_eq!(begin.kind, WriteKind::BeginHandover { counter, victim });
+    assert_eq!(story.land(&begin, 10), Some(RequestEffect::Begun));
+    assert_eq!(story.request.wake_at(), Moment::at_millis(260));
+    assert_eq!(story.on(260, RequestInput::Tick), Some(RequestEffect::Read));
     story.renew(Some("me"));
     assert_eq!(story.read(270), None);
-    assert_eq!(story.asking.wake_at(), at(520));
+    assert_eq!(story.request.wake_at(), Moment::at_millis(520));
     story.complete();
     let row = story.row.clone().unwrap();
-    assert_eq!(story.read(530), ended(AskEnd::Arrived(Box::new(row))));
+    assert_eq!(story.read(530), ended(RequestEnd::Arrived(Box::new(row))));
 }
 
 #[test]
-fn an_owner_that_renews_in_between_is_asked_again_four_times_at_most() {
+fn begin_is_retried_four_times_against_renewals() {
     let mut story = Story::begin();
     for round in 0..4 {
         let begin = story.writes_after_reading(round);
         story.renew(None);
-        assert_eq!(story.land(&begin, round), Some(AskingEffect::Read));
+        assert_eq!(story.land(&begin, round), Some(RequestEffect::Read));
     }
     assert_eq!(story.read(9), refused("the owner changed, or renewed too fast"));
     assert_eq!(story.owner(), Some("owner"));
 }
 
 #[test]
-fn a_begin_whose_answer_was_lost_is_sent_again_as_it_was() {
+fn begin_with_a_lost_answer_is_resent_unchanged() {
     let mut story = Story::begin();
     let begin = story.writes_after_reading(0);
     drop(story.apply(&begin));
-    assert_eq!(story.on(10, AskingInput::Unanswered), None);
-    assert_eq!(story.asking.wake_at(), at(260));
-    let again = story.on(260, AskingInput::Tick);
-    assert_eq!(again, Some(AskingEffect::Write(Box::new(begin.clone()))));
-    // The first copy counted: the row says so, and the request waits.
-    assert_eq!(story.land(&begin, 270), Some(AskingEffect::Read));
-    assert_eq!(story.read(280), Some(AskingEffect::Begun));
-    assert_eq!(story.asking.wake_at(), at(530));
+    assert_eq!(story.on(10, RequestInput::Unanswered), None);
+    assert_eq!(story.request.wake_at(), Moment::at_millis(260));
+    let again = story.on(260, RequestInput::Tick);
+    assert_eq!(again, Some(RequestEffect::Write(Box::new(begin.clone()))));
+    // The first copy was applied: the row proves it, and the request waits.
+    assert_eq!(story.land(&begin, 270), Some(RequestEffect::Read));
+    assert_eq!(story.read(280), Some(RequestEffect::Begun));
+    assert_eq!(story.request.wake_at(), Moment::at_millis(530));
 }
 
 #[test]
-fn a_read_that_failed_is_made_again() {
+fn failed_read_is_retried() {
     let mut story = Story::waiting();
-    assert_eq!(story.on(300, AskingInput::Unread), None);
-    assert_eq!(story.asking.wake_at(), at(550));
-    assert_eq!(story.on(550, AskingInput::Tick), Some(AskingEffect::Read));
+    assert_eq!(story.on(300, RequestInput::Unread), None);
+    assert_eq!(story.request.wake_at(), Moment::at_millis(550));
+    assert_eq!(story.on(550, RequestInput::Tick), Some(RequestEffect::Read));
 }
 
 #[test]
-fn an_owner_that_cancels_keeps_its_lease() {
+fn cancelling_owner_keeps_its_lease() {
     let mut story = Story::waiting();
     story.cancel();
     assert_eq!(story.read(300), refused("the owner kept the lease"));
 }
 
 #[test]
-fn a_row_that_is_gone_or_ended_or_another_workers_is_not_asked_for() {
+fn gone_ended_or_moved_lease_is_refused() {
     let mut story = Story::begin();
     story.row = None;
     assert_eq!(story.read(0), refused("the row is gone"));
@@ -212,22 +206,22 @@ fn a_row_that_is_gone_or_ended_or_another_workers_is_not_asked_for() {
 }
 
 #[test]
-fn a_lease_that_a_third_worker_asked_for_first_is_left_to_it() {
+fn earlier_request_of_a_third_worker_wins() {
     let mut story = Story::begin();
     let (counter, victim) = (story.counter(), "owner".into());
-    story.other("third", WriteKind::BeginHandOver { counter, victim });
+    story.other("third", WriteKind::BeginHandover { counter, victim });
     assert_eq!(story.read(0), refused("the owner changed, or renewed too fast"));
 }
 
 #[test]
-fn a_lease_that_was_asked_for_on_its_way_is_passed_on() {
+fn lease_requested_on_its_way_is_passed_on() {
     for is_stopping in [false, true] {
         let mut story = Story::waiting();
         story.complete();
         let (counter, victim) = (story.counter(), "me".into());
-        story.other("third", WriteKind::BeginHandOver { counter, victim });
+        story.other("third", WriteKind::BeginHandover { counter, victim });
         if is_stopping {
-            assert_eq!(story.on(290, AskingInput::Stop), None);
+            assert_eq!(story.on(290, RequestInput::Stop), None);
         }
         let pass = story.writes_after_reading(300);
         assert_eq!(story.land(&pass, 310), refused(PASSED_ON));
@@ -237,118 +231,118 @@ fn a_lease_that_was_asked_for_on_its_way_is_passed_on() {
 }
 
 #[test]
-fn a_lease_that_is_not_asked_for_any_more_is_not_passed_on() {
+fn lease_with_a_withdrawn_request_is_kept() {
     let mut story = Story::waiting();
     story.complete();
     let (counter, victim) = (story.counter(), WorkerId::from("me"));
-    story.other("third", WriteKind::BeginHandOver { counter, victim: victim.clone() });
+    story.other("third", WriteKind::BeginHandover { counter, victim: victim.clone() });
     let pass = story.writes_after_reading(300);
     story.other("third", WriteKind::Withdraw { counter, victim });
-    assert_eq!(story.land(&pass, 310), Some(AskingEffect::Read));
-    assert!(matches!(story.read(320), Some(AskingEffect::Ended(AskEnd::Arrived(_)))));
+    assert_eq!(story.land(&pass, 310), Some(RequestEffect::Read));
+    assert!(matches!(story.read(320), Some(RequestEffect::Ended(RequestEnd::Arrived(_)))));
 }
 
 #[test]
-fn a_stop_before_the_begin_leaves_nothing_behind() {
+fn stop_before_the_begin_leaves_no_trace() {
     let mut story = Story::begin();
-    assert_eq!(story.on(0, AskingInput::Stop), None);
+    assert_eq!(story.on(0, RequestInput::Stop), None);
     let before = story.row.clone();
-    assert_eq!(story.read(10), ended(AskEnd::Withdrawn));
+    assert_eq!(story.read(10), ended(RequestEnd::Withdrawn));
     assert_eq!(story.row, before);
 }
 
 #[test]
-fn a_stop_while_waiting_withdraws_and_gives_the_lease_back() {
+fn stop_while_waiting_withdraws() {
     let mut story = Story::waiting();
-    assert_eq!(story.on(100, AskingInput::Stop), None);
-    assert_eq!(story.on(260, AskingInput::Tick), Some(AskingEffect::Read));
+    assert_eq!(story.on(100, RequestInput::Stop), None);
+    assert_eq!(story.on(260, RequestInput::Tick), Some(RequestEffect::Read));
     let withdrawal = story.writes_after_reading(270);
     let (counter, victim) = (LeaseCounter(1), "owner".into());
     assert_eq!(withdrawal.kind, WriteKind::Withdraw { counter, victim });
-    assert_eq!(story.land(&withdrawal, 280), ended(AskEnd::Withdrawn));
+    assert_eq!(story.land(&withdrawal, 280), ended(RequestEnd::Withdrawn));
     assert_eq!(story.owner(), Some("owner"));
     assert_eq!(story.row.as_ref().unwrap().checkpoint_owner, None);
 }
 
 #[test]
-fn a_stop_while_the_begin_is_on_its_way_reads_and_then_withdraws() {
+fn stop_during_the_begin_reads_and_withdraws() {
     let mut story = Story::begin();
     let begin = story.writes_after_reading(0);
-    assert_eq!(story.on(5, AskingInput::Stop), None);
-    assert_eq!(story.land(&begin, 10), Some(AskingEffect::Read));
+    assert_eq!(story.on(5, RequestInput::Stop), None);
+    assert_eq!(story.land(&begin, 10), Some(RequestEffect::Read));
     let withdrawal = story.writes_after_reading(20);
-    assert_eq!(story.land(&withdrawal, 30), ended(AskEnd::Withdrawn));
+    assert_eq!(story.land(&withdrawal, 30), ended(RequestEnd::Withdrawn));
     assert_eq!(story.owner(), Some("owner"));
 }
 
 #[test]
-fn a_stop_after_the_lease_arrived_releases_it() {
+fn stop_after_arrival_releases() {
     let mut story = Story::waiting();
-    assert_eq!(story.on(100, AskingInput::Stop), None);
+    assert_eq!(story.on(100, RequestInput::Stop), None);
     story.complete();
     let release = story.writes_after_reading(270);
     let counter = story.counter();
     assert_eq!(release.kind, WriteKind::Release { counter, progress: None });
-    assert_eq!(story.land(&release, 280), ended(AskEnd::Withdrawn));
+    assert_eq!(story.land(&release, 280), ended(RequestEnd::Withdrawn));
     assert_eq!(story.owner(), None);
 }
 
 #[test]
-fn a_withdrawal_that_meets_a_renewal_is_made_anew() {
+fn withdrawal_that_meets_a_renewal_is_renewed() {
     let mut story = Story::waiting();
-    assert_eq!(story.on(100, AskingInput::Stop), None);
+    assert_eq!(story.on(100, RequestInput::Stop), None);
     let late = story.writes_after_reading(270);
     story.renew(Some("me"));
-    assert_eq!(story.land(&late, 280), Some(AskingEffect::Read));
+    assert_eq!(story.land(&late, 280), Some(RequestEffect::Read));
     let withdrawal = story.writes_after_reading(290);
     assert_ne!(withdrawal.number, late.number);
-    assert_eq!(story.land(&withdrawal, 300), ended(AskEnd::Withdrawn));
+    assert_eq!(story.land(&withdrawal, 300), ended(RequestEnd::Withdrawn));
     assert_eq!(story.owner(), Some("owner"));
 }
 
 #[test]
-fn a_withdrawal_that_meets_the_hand_over_releases_what_arrived() {
+fn withdrawal_that_meets_the_handover_releases() {
     let mut story = Story::waiting();
-    assert_eq!(story.on(100, AskingInput::Stop), None);
+    assert_eq!(story.on(100, RequestInput::Stop), None);
     let late = story.writes_after_reading(270);
     story.complete();
-    assert_eq!(story.land(&late, 280), Some(AskingEffect::Read));
+    assert_eq!(story.land(&late, 280), Some(RequestEffect::Read));
     let release = story.writes_after_reading(290);
-    assert_eq!(story.land(&release, 300), ended(AskEnd::Withdrawn));
+    assert_eq!(story.land(&release, 300), ended(RequestEnd::Withdrawn));
     assert_eq!(story.owner(), None);
 }
 
 #[test]
-fn a_withdrawal_whose_answer_was_lost_is_settled_by_reading() {
+fn withdrawal_with_a_lost_answer_is_settled_by_a_read() {
     let mut story = Story::waiting();
-    assert_eq!(story.on(100, AskingInput::Stop), None);
+    assert_eq!(story.on(100, RequestInput::Stop), None);
     let withdrawal = story.writes_after_reading(270);
     drop(story.apply(&withdrawal));
-    assert_eq!(story.on(280, AskingInput::Unanswered), None);
-    let again = story.on(530, AskingInput::Tick);
-    assert_eq!(again, Some(AskingEffect::Write(Box::new(withdrawal.clone()))));
-    assert_eq!(story.land(&withdrawal, 540), Some(AskingEffect::Read));
-    assert_eq!(story.read(550), ended(AskEnd::Withdrawn));
+    assert_eq!(story.on(280, RequestInput::Unanswered), None);
+    let again = story.on(530, RequestInput::Tick);
+    assert_eq!(again, Some(RequestEffect::Write(Box::new(withdrawal.clone()))));
+    assert_eq!(story.land(&withdrawal, 540), Some(RequestEffect::Read));
+    assert_eq!(story.read(550), ended(RequestEnd::Withdrawn));
 }
 
 #[test]
-fn a_request_that_stops_before_it_could_read_left_nothing() {
+fn stop_before_the_first_read_leaves_no_trace() {
     let mut story = Story::begin();
-    assert_eq!(story.on(10, AskingInput::Unread), None);
-    assert_eq!(story.on(20, AskingInput::Stop), None);
-    assert_eq!(story.on(260, AskingInput::Tick), Some(AskingEffect::Read));
-    let withdrawn = Some(AskingEffect::Ended(AskEnd::Withdrawn));
-    assert_eq!(story.on(270, AskingInput::Unread), withdrawn);
+    assert_eq!(story.on(10, RequestInput::Unread), None);
+    assert_eq!(story.on(20, RequestInput::Stop), None);
+    assert_eq!(story.on(260, RequestInput::Tick), Some(RequestEffect::Read));
+    let withdrawn = Some(RequestEffect::Ended(RequestEnd::Withdrawn));
+    assert_eq!(story.on(270, RequestInput::Unread), withdrawn);
 }
 
 #[test]
-fn a_request_that_may_stand_in_the_row_stops_only_once_it_has_read_it() {
+fn stop_of_a_sent_request_waits_for_a_read() {
     let mut story = Story::begin();
     let begin = story.writes_after_reading(0);
     story.renew(None);
-    assert_eq!(story.land(&begin, 10), Some(AskingEffect::Read));
-    assert_eq!(story.on(20, AskingInput::Stop), None);
-    assert_eq!(story.on(30, AskingInput::Unread), None);
-    assert_eq!(story.on(280, AskingInput::Tick), Some(AskingEffect::Read));
-    assert_eq!(story.read(290), Some(AskingEffect::Ended(AskEnd::Withdrawn)));
+    assert_eq!(story.land(&begin, 10), Some(RequestEffect::Read));
+    assert_eq!(story.on(20, RequestInput::Stop), None);
+    assert_eq!(story.on(30, RequestInput::Unread), None);
+    assert_eq!(story.on(280, RequestInput::Tick), Some(RequestEffect::Read));
+    assert_eq!(story.read(290), Some(RequestEffect::Ended(RequestEnd::Withdrawn)));
 }

@@ -1,8 +1,8 @@
-//! Every write that a worker can make to a lease: what it requires of the row, and what it does to it.
+//! The writes to a lease: what each requires of the row, and how it changes it.
 //!
 //! A write is a value. The memory store applies [`LeaseWrite::apply`]; a database store translates
-//! the same [`Precondition`] and [`Effect`] into its own language; a property test compares the two.
-//! The rules are `docs/internals/lease-protocol.md`, section "Writes".
+//! the same [`Precondition`] and [`Effect`] into its own language; a property test compares the
+//! two. The rules are `docs/internals/lease-protocol.md`, section "Writes".
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,139 +14,139 @@ use crate::model::{
 
 /// One conditional write to one lease.
 ///
-/// Sending the same value twice is harmless: once it counted, its precondition no longer holds, and
-/// the row found carries its stamp.
+/// Sending the same value twice is harmless: once it is applied, its precondition no longer holds,
+/// and the row carries its stamp.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseWrite {
-    /// The row.
+    /// The row's key.
     pub key: LeaseKey,
-    /// Who writes.
+    /// The writer.
     pub worker: WorkerId,
-    /// The writer's own write number: never used twice by one worker.
+    /// The writer's own write number. A worker uses each number once.
     pub number: u64,
-    /// What it does.
+    /// What the write does.
     pub kind: WriteKind,
 }
 
 /// The writes of the lease protocol.
 ///
-/// `counter` is always the row's counter as the writer last saw it.
+/// `counter` is the row's counter as the writer last saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the closed vocabulary of the lease protocol")]
 pub enum WriteKind {
-    /// Makes the row, unowned.
+    /// Creates the row without an owner.
     Create(NewLease),
-    /// Takes an unowned or expired lease, or one that was handed over: the holder's first write.
+    /// Takes a lease that is unowned, expired or handed over: the holder's first write.
     Take {
-        /// As sighted.
+        /// The counter as scanned or read.
         counter: LeaseCounter,
         /// How long others must see the counter unchanged before they may take the lease.
         expiry: Duration,
-        /// The row's ownership changes since its last checkpoint, with this one.
+        /// The number of ownership changes since the last checkpoint, including this one.
         owner_switches: u64,
     },
     /// Proves that the holder is alive, and stores its progress.
     Renew {
-        /// As last written.
+        /// The counter as last written.
         counter: LeaseCounter,
-        /// The next owner, once a hand-over is known.
+        /// The next owner, or `None` if no hand-over is open as far as the holder knows.
         next: Option<WorkerId>,
-        /// What moved since the last write.
+        /// The progress since the last write, or `None` if there is none.
         progress: Option<Progress>,
     },
-    /// Asks the owner to hand the lease over. The counter stays.
-    BeginHandOver {
-        /// As just read.
+    /// Asks the owner to hand the lease over. Leaves the counter unchanged.
+    BeginHandover {
+        /// The counter as just read.
         counter: LeaseCounter,
-        /// The owner.
+        /// The owner that is asked.
         victim: WorkerId,
     },
-    /// The outgoing owner gives the lease to the next one.
-    CompleteHandOver {
-        /// As last written.
+    /// Hands the lease to the next owner.
+    CompleteHandover {
+        /// The counter as last written.
         counter: LeaseCounter,
         /// The next owner.
         next: WorkerId,
-        /// What moved since the last write.
+        /// The progress since the last write, or `None` if there is none.
         progress: Option<Progress>,
     },
-    /// The owner keeps the lease: the other side went silent.
-    CancelHandOver {
-        /// As last written.
+    /// Keeps the lease, because the next owner's heartbeat stopped.
+    CancelHandover {
+        /// The counter as last written.
         counter: LeaseCounter,
     },
-    /// Whoever asked for the lease no longer wants it.
+    /// Takes a request for the lease back.
     Withdraw {
-        /// As just read.
+        /// The counter as just read.
         counter: LeaseCounter,
-        /// The owner, who keeps it.
+        /// The owner, which keeps the lease.
         victim: WorkerId,
     },
-    /// The holder gives the lease up, for anybody to take.
+    /// Releases the lease, so that any worker may take it.
     Release {
-        /// As last written.
+        /// The counter as last written.
         counter: LeaseCounter,
-        /// What moved since the last write.
+        /// The progress since the last write, or `None` if there is none.
         progress: Option<Progress>,
     },
-    /// The shard is finished, and all its children have leases.
+    /// Marks the shard as finished. All its children have leases.
     EndShard {
-        /// As last written.
+        /// The counter as last written.
         counter: LeaseCounter,
-        /// The next owner, once a hand-over is known.
+        /// The next owner, or `None` if no hand-over is open as far as the holder knows.
         next: Option<WorkerId>,
         /// The shard's children.
         children: BTreeSet<ShardId>,
     },
-    /// Removes the row of a finished shard.
+    /// Deletes the row of a finished shard.
     DeleteEnded {
-        /// As read.
+        /// The counter as read.
         counter: LeaseCounter,
     },
-    /// Removes a row that nobody ever took, a leftover of a late create: its counter is 0.
+    /// Deletes a row that no worker ever took, with counter 0: a leftover of a late create.
     DeleteUntouched,
 }
 
-/// What a holder stores about its shard, along with a write that it makes anyway.
+/// The progress of a shard, as part of a holder's write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Progress {
-    /// The new checkpoint; none leaves it as it is.
+    /// The new checkpoint, or `None` to keep the stored one.
     pub checkpoint: Option<Checkpoint>,
-    /// The prepared checkpoint. A new checkpoint removes it, unless another is set.
+    /// The change of the prepared checkpoint.
     pub pending: Change<PendingCheckpoint>,
-    /// When the consumer was last at the end of the shard.
+    /// When the consumer last reached the end of the shard, or `None` to keep the stored time.
     pub caught_up_at: Option<Timestamp>,
 }
 
 impl Progress {
-    /// A new checkpoint, which settles any prepared one.
+    /// Creates progress to a new checkpoint, which removes any prepared one.
     #[must_use]
     pub const fn to(checkpoint: Checkpoint, caught_up_at: Option<Timestamp>) -> Self {
         Self { checkpoint: Some(checkpoint), pending: Change::Remove, caught_up_at }
     }
 
-    /// A prepared checkpoint.
+    /// Creates progress that stores a prepared checkpoint.
     #[must_use]
     pub const fn prepare(pending: PendingCheckpoint) -> Self {
         Self { checkpoint: None, pending: Change::Set(pending), caught_up_at: None }
     }
 }
 
-/// What a row must look like for a write to be made.
+/// What a row must look like for a write to be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "stores translate every case")]
 pub enum Precondition {
     /// There is no row.
     NoRow,
-    /// There is a row, and it is like this.
+    /// There is a row with these attributes.
     Row {
-        /// Its counter.
+        /// The row's counter.
         counter: LeaseCounter,
-        /// Its owner.
+        /// The row's owner.
         owner: Field<WorkerId>,
-        /// Its outgoing owner.
+        /// The row's outgoing owner.
         checkpoint_owner: Field<WorkerId>,
-        /// Whether it must be a finished shard's.
+        /// Whether its shard must be finished.
         must_be_ended: bool,
     },
 }
@@ -155,36 +155,36 @@ pub enum Precondition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "stores translate every case")]
 pub enum Field<T> {
-    /// It does not matter.
+    /// Any value, or absent.
     Any,
-    /// It is not there.
+    /// Absent.
     Absent,
-    /// It is this.
+    /// This value.
     Is(T),
 }
 
 impl<T: PartialEq> Field<T> {
-    /// Whether a value is as required.
+    /// Whether `found` is as required.
     #[must_use]
     pub fn admits(&self, found: Option<&T>) -> bool {
         match self {
             Self::Any => true,
             Self::Absent => found.is_none(),
-            Self::Is(wanted) => found == Some(wanted),
+            Self::Is(required) => found == Some(required),
         }
     }
 }
 
-/// What becomes of an attribute.
+/// How an attribute changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 #[expect(clippy::exhaustive_enums, reason = "stores translate every case")]
 pub enum Change<T> {
-    /// It stays.
+    /// It keeps its value.
     #[default]
     Keep,
-    /// It becomes this.
+    /// It gets this value.
     Set(T),
-    /// It goes.
+    /// It is removed.
     Remove,
 }
 
@@ -198,15 +198,15 @@ impl<T: Clone> Change<T> {
     }
 }
 
-/// What a write makes of a row.
+/// How a write changes a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "stores translate every case")]
 pub enum Effect {
-    /// This row, whole.
+    /// The row becomes this one.
     Put(Box<Lease>),
-    /// These attributes change; all others stay, unknown ones too.
+    /// These attributes change. All others stay, including unknown ones.
     Update(Box<Update>),
-    /// The row goes.
+    /// The row is deleted.
     Delete,
 }
 
@@ -214,11 +214,11 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Update {
-    /// The new counter, with the stamp of the write that set it.
+    /// The stamp of the write with the new counter, or `None` to keep the counter.
     pub stamp: Option<WriteStamp>,
-    /// The owner.
+    /// The change of the owner.
     pub owner: Change<WorkerId>,
-    /// The outgoing owner.
+    /// The change of the outgoing owner.
     pub checkpoint_owner: Change<WorkerId>,
     /// The new checkpoint.
     pub checkpoint: Option<Checkpoint>,
@@ -245,7 +245,7 @@ impl Update {
         self
     }
 
-    /// The row with these attributes changed.
+    /// Returns `row` with these attributes changed.
     #[must_use]
     pub fn apply_to(&self, row: &Lease) -> Lease {
         let mut row = row.clone();
@@ -268,7 +268,7 @@ impl Update {
 }
 
 impl LeaseWrite {
-    /// What the row must look like.
+    /// Returns what the row must look like.
     #[must_use]
     pub fn precondition(&self) -> Precondition {
         use Field::{Absent, Any, Is};
@@ -288,13 +288,13 @@ impl LeaseWrite {
                     Some(next) => row(counter, Is(next.clone()), me()),
                 }
             }
-            WriteKind::BeginHandOver { counter, victim } => {
+            WriteKind::BeginHandover { counter, victim } => {
                 row(counter, Is(victim.clone()), Absent)
             }
-            WriteKind::CompleteHandOver { counter, next, .. } => {
+            WriteKind::CompleteHandover { counter, next, .. } => {
                 row(counter, Is(next.clone()), me())
             }
-            WriteKind::CancelHandOver { counter } => row(counter, Any, me()),
+            WriteKind::CancelHandover { counter } => row(counter, Any, me()),
             WriteKind::Withdraw { counter, victim } => row(counter, me(), Is(victim.clone())),
             WriteKind::Release { counter, .. } => row(counter, me(), Absent),
             WriteKind::DeleteEnded { counter } => Precondition::Row {
@@ -307,7 +307,7 @@ impl LeaseWrite {
         }
     }
 
-    /// What the write makes of a row that meets its precondition.
+    /// Returns how the write changes a row that meets its precondition.
     #[must_use]
     pub fn effect(&self) -> Effect {
         let me = || Change::Set(self.worker.clone());
@@ -323,16 +323,16 @@ impl LeaseWrite {
                 ..counted()
             },
             WriteKind::Renew { progress, .. } => counted().with_progress(progress.as_ref()),
-            WriteKind::BeginHandOver { victim, .. } => Update {
+            WriteKind::BeginHandover { victim, .. } => Update {
                 owner: me(),
                 checkpoint_owner: Change::Set(victim.clone()),
                 ..Update::default()
             },
-            WriteKind::CompleteHandOver { progress, .. } => {
+            WriteKind::CompleteHandover { progress, .. } => {
                 Update { checkpoint_owner: Change::Remove, ..counted() }
                     .with_progress(progress.as_ref())
             }
-            WriteKind::CancelHandOver { .. } => {
+            WriteKind::CancelHandover { .. } => {
                 Update { owner: me(), checkpoint_owner: Change::Remove, ..counted() }
             }
             WriteKind::Withdraw { victim, .. } => Update {
@@ -351,33 +351,34 @@ impl LeaseWrite {
         Effect::Update(Box::new(update))
     }
 
-    /// The stamp that the write leaves on the row; none if it leaves the counter, or the row goes.
+    /// Returns the stamp that the write leaves on the row, or `None` if it keeps the counter or
+    /// deletes the row.
     #[must_use]
     pub fn stamp(&self) -> Option<WriteStamp> {
         let counter = match &self.kind {
             WriteKind::Create(_) => LeaseCounter(0),
             WriteKind::Take { counter, .. }
             | WriteKind::Renew { counter, .. }
-            | WriteKind::CompleteHandOver { counter, .. }
-            | WriteKind::CancelHandOver { counter }
+            | WriteKind::CompleteHandover { counter, .. }
+            | WriteKind::CancelHandover { counter }
             | WriteKind::Withdraw { counter, .. }
             | WriteKind::Release { counter, .. }
             | WriteKind::EndShard { counter, .. } => counter.next(),
-            WriteKind::BeginHandOver { .. }
+            WriteKind::BeginHandover { .. }
             | WriteKind::DeleteEnded { .. }
             | WriteKind::DeleteUntouched => return None,
         };
         Some(WriteStamp { counter, worker: self.worker.clone(), number: self.number })
     }
 
-    /// Whether `row` shows that this very write counted.
+    /// Whether `row` proves that this write was applied.
     #[must_use]
     pub fn made(&self, row: &Lease) -> bool {
         let stamp = self.stamp();
         stamp.is_some() && stamp == row.last_write && row.is_ours()
     }
 
-    /// Whether the row is as the write requires.
+    /// Whether the row meets the precondition.
     #[must_use]
     pub fn is_allowed(&self, row: Option<&Lease>) -> bool {
         match (self.precondition(), row) {
@@ -392,7 +393,8 @@ impl LeaseWrite {
         }
     }
 
-    /// The row after the write, if it is allowed: `Some(None)` is no row.
+    /// Returns the row after the write, `Some(None)` if the write deletes it, or `None` if the
+    /// precondition does not hold.
     #[must_use]
     pub fn apply(&self, row: Option<&Lease>) -> Option<Option<Lease>> {
         if !self.is_allowed(row) {

@@ -1,12 +1,11 @@
-//! The table "Writes" of `docs/internals/lease-protocol.md`, condition by condition and attribute by attribute.
+//! The table "Writes" of `docs/internals/lease-protocol.md`, condition by condition and attribute
+//! by attribute.
 
 use super::*;
-use crate::model::HashKeyRange;
-
 const N: LeaseCounter = LeaseCounter(7);
 
 fn by_me(kind: WriteKind) -> LeaseWrite {
-    LeaseWrite { key: LeaseKey::new("shard"), worker: "me".into(), number: 3, kind }
+    LeaseWrite { key: Lease::sample().key, worker: "me".into(), number: 3, kind }
 }
 
 fn take() -> WriteKind {
@@ -23,7 +22,7 @@ fn end_shard(next: Option<&str>) -> WriteKind {
 }
 
 fn begin() -> WriteKind {
-    WriteKind::BeginHandOver { counter: N, victim: "other".into() }
+    WriteKind::BeginHandover { counter: N, victim: "other".into() }
 }
 
 fn withdraw() -> WriteKind {
@@ -31,54 +30,46 @@ fn withdraw() -> WriteKind {
 }
 
 fn complete() -> WriteKind {
-    WriteKind::CompleteHandOver { counter: N, next: "next".into(), progress: None }
+    WriteKind::CompleteHandover { counter: N, next: "next".into(), progress: None }
 }
 
 fn release() -> WriteKind {
     WriteKind::Release { counter: N, progress: None }
 }
 
-/// What a write requires, as words: `any` and `none` are what they say.
+fn is(worker: &str) -> Field<WorkerId> {
+    Field::Is(worker.into())
+}
+
+/// Checks the owner and the outgoing owner that a write requires.
 #[track_caller]
-fn check(kind: WriteKind, owner: &str, checkpoint_owner: &str) {
-    let field = |word| match word {
-        "any" => Field::Any,
-        "none" => Field::Absent,
-        worker => Field::Is(WorkerId::new(worker)),
-    };
+fn check(kind: WriteKind, owner: Field<WorkerId>, checkpoint_owner: Field<WorkerId>) {
     let must_be_ended = matches!(kind, WriteKind::DeleteEnded { .. });
     let counter = if matches!(kind, WriteKind::DeleteUntouched) { LeaseCounter(0) } else { N };
-    let (owner, checkpoint_owner) = (field(owner), field(checkpoint_owner));
     let expected = Precondition::Row { counter, owner, checkpoint_owner, must_be_ended };
     assert_eq!(by_me(kind).precondition(), expected);
 }
 
 #[test]
 fn each_write_requires_what_the_protocol_says() {
-    check(take(), "any", "any");
-    check(renew(None), "me", "none");
-    check(renew(Some("next")), "next", "me");
-    check(begin(), "other", "none");
-    check(complete(), "next", "me");
-    check(WriteKind::CancelHandOver { counter: N }, "any", "me");
-    check(withdraw(), "me", "other");
-    check(release(), "me", "none");
-    check(end_shard(None), "me", "none");
-    check(end_shard(Some("next")), "next", "me");
-    check(WriteKind::DeleteEnded { counter: N }, "any", "any");
-    check(WriteKind::DeleteUntouched, "none", "none");
+    use Field::{Absent, Any};
+    check(take(), Any, Any);
+    check(renew(None), is("me"), Absent);
+    check(renew(Some("next")), is("next"), is("me"));
+    check(begin(), is("other"), Absent);
+    check(complete(), is("next"), is("me"));
+    check(WriteKind::CancelHandover { counter: N }, Any, is("me"));
+    check(withdraw(), is("me"), is("other"));
+    check(release(), is("me"), Absent);
+    check(end_shard(None), is("me"), Absent);
+    check(end_shard(Some("next")), is("next"), is("me"));
+    check(WriteKind::DeleteEnded { counter: N }, Any, Any);
+    check(WriteKind::DeleteUntouched, Absent, Absent);
 }
 
 #[test]
-fn a_write_is_made_only_at_its_counter() {
-    let new = NewLease {
-        key: LeaseKey::new("shard"),
-        checkpoint: Checkpoint::TrimHorizon,
-        start_at: None,
-        parents: BTreeSet::new(),
-        hash_range: HashKeyRange::FULL,
-    };
-    let row = by_me(WriteKind::Create(new)).apply(None).flatten().unwrap();
+fn write_applies_only_at_its_counter() {
+    let row = by_me(WriteKind::Create(NewLease::sample())).apply(None).flatten().unwrap();
     let row = |counter, owner: &str, checkpoint_owner: Option<&str>| Lease {
         owner: Some(owner.into()),
         checkpoint_owner: checkpoint_owner.map(WorkerId::from),
@@ -105,7 +96,7 @@ fn a_write_is_made_only_at_its_counter() {
 }
 
 #[test]
-fn every_write_but_the_start_of_a_hand_over_moves_the_counter_and_stamps_it() {
+fn every_write_but_a_request_counts_and_stamps() {
     for kind in [
         take(),
         renew(None),

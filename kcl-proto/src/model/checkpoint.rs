@@ -1,4 +1,4 @@
-//! Positions in a shard, and what is stored of them.
+//! Positions in a shard, and the checkpoints that store them.
 
 use std::fmt;
 use std::iter::once;
@@ -10,18 +10,18 @@ use thiserror::Error;
 
 /// A record's sequence number: ordered as a number, printed in decimal.
 ///
-/// Kinesis hands out 56 digits today (about 186 bits); the API allows 129, which this holds.
+/// Kinesis uses 56 digits today (about 186 bits); the API allows 129, which this type holds.
 /// Source: Kinesis API reference, `SequenceNumber`, pattern `0|([1-9]\d{0,128})`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SequenceNumber(Uint<448, 7>);
 
-/// The most decimal digits a sequence number has.
+/// The maximum number of decimal digits of a sequence number.
 const SEQUENCE_NUMBER_DIGITS_MAX: usize = 129;
 
-/// How many decimal digits any word of 64 bits holds.
+/// The number of decimal digits that fit into any 64-bit word.
 const GROUP_DIGITS: usize = 19;
 
-/// The number after all that so many digits can say.
+/// The first number with more digits than that.
 const GROUP_BASE: u64 = 10_u64.pow(19);
 
 impl SequenceNumber {
@@ -39,7 +39,7 @@ impl FromStr for SequenceNumber {
     type Err = ParseSequenceNumberError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || ParseSequenceNumberError { text: text.chars().take(140).collect() };
+        let invalid = || ParseSequenceNumberError { text: text.chars().take(140).collect() };
         let digits = text.as_bytes();
         let canonical = match digits {
             [] => false,
@@ -49,15 +49,15 @@ impl FromStr for SequenceNumber {
             }
         };
         if !canonical {
-            return Err(wrong());
+            return Err(invalid());
         }
-        // Every record has one: groups of digits take a fraction of the time that single ones do.
+        // Every record has one: groups of digits are several times as fast as single digits.
         let (first, rest) = digits.split_at(digits.len() % GROUP_DIGITS);
         let groups = once(first).chain(rest.chunks_exact(GROUP_DIGITS));
         let value = |group: &[u8]| {
             group.iter().fold(0, |value, digit| 10 * value + u64::from(*digit - b'0'))
         };
-        Uint::from_base_be(GROUP_BASE, groups.map(value)).ok().map(Self).ok_or_else(wrong)
+        Uint::from_base_be(GROUP_BASE, groups.map(value)).ok().map(Self).ok_or_else(invalid)
     }
 }
 
@@ -73,24 +73,25 @@ impl fmt::Debug for SequenceNumber {
     }
 }
 
-/// A text that is no sequence number.
+/// A text is not a sequence number.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{text:?} is not a sequence number of at most 129 decimal digits")]
 pub struct ParseSequenceNumberError {
     text: String,
 }
 
-/// A place in a shard: a record, and which user record inside of it.
+/// A place in a shard: a record, and a user record inside it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The sequence number of the Kinesis record.
     pub sequence: SequenceNumber,
-    /// Which user record of an aggregated record, from 0; 0 for a record that is not aggregated.
+    /// The index of the user record in an aggregated record, from 0. It is 0 for a record that is
+    /// not aggregated.
     pub sub_sequence: u64,
 }
 
 impl Position {
-    /// The position of a record that is not aggregated.
+    /// Returns the position of a record that is not aggregated.
     #[must_use]
     pub const fn of(sequence: SequenceNumber) -> Self {
         Self { sequence, sub_sequence: 0 }
@@ -111,25 +112,24 @@ impl fmt::Display for Position {
 
 /// How far a shard has been processed, as its lease stores it.
 ///
-/// Ordered by progress: every start lies before every position, the shard's end after all.
+/// Ordered by progress: every start is before every position, and the shard's end is last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the closed vocabulary of the lease table")]
 pub enum Checkpoint {
-    /// Nothing yet: start with the oldest record.
+    /// No record is processed: start with the oldest one.
     TrimHorizon,
-    /// Nothing yet: start with what arrives from now on. Java writes it; this library never does.
+    /// No record is processed: start with the next record that arrives. Only Java writes this.
     Latest,
-    /// Nothing yet: start at the time that the lease's [`start_at`](crate::model::Lease::start_at)
-    /// names.
+    /// No record is processed: start at the lease's [`start_at`](crate::model::Lease::start_at).
     AtTimestamp,
-    /// Everything up to and including this position.
+    /// All records up to and including this position are processed.
     After(Position),
-    /// Everything: the shard is finished.
+    /// All records are processed: the shard is finished.
     ShardEnd,
 }
 
 impl Checkpoint {
-    /// The position up to which records are done, if any is.
+    /// Returns the position of [`After`](Self::After), or `None` otherwise.
     #[must_use]
     pub const fn position(self) -> Option<Position> {
         match self {
@@ -150,7 +150,7 @@ impl Checkpoint {
         matches!(self, Self::After(_) | Self::ShardEnd)
     }
 
-    /// The text of the table's `checkpoint` attribute.
+    /// Returns the value of the table's `checkpoint` attribute.
     ///
     /// Source: Java KCL `SentinelCheckpoint`.
     #[must_use]
@@ -164,7 +164,7 @@ impl Checkpoint {
         }
     }
 
-    /// Reads the table's `checkpoint` attribute and its sub-sequence number.
+    /// Parses the table's `checkpoint` attribute with its sub-sequence number.
     ///
     /// # Errors
     /// If the text is neither a sentinel nor a sequence number.
@@ -193,18 +193,28 @@ impl fmt::Display for Checkpoint {
     }
 }
 
-/// A text that is no checkpoint.
+/// A text is not a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("checkpoint is neither TRIM_HORIZON, LATEST, AT_TIMESTAMP, SHARD_END nor a position")]
 pub struct ParseCheckpointError(#[source] ParseSequenceNumberError);
 
-/// A checkpoint that was prepared and is not committed yet.
+/// A checkpoint that was prepared and is not committed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PendingCheckpoint {
-    /// Up to where.
+    /// The checkpoint to commit.
     pub checkpoint: Checkpoint,
-    /// What the application wants to be told of it.
+    /// The application's own state, returned with the pending checkpoint after a restart or
+    /// failover.
     pub state: Option<Bytes>,
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Checkpoint {
+    /// Returns the checkpoint after the record with the sequence number `sequence`, for tests.
+    #[must_use]
+    pub fn after(sequence: u128) -> Self {
+        Self::After(Position::of(sequence.into()))
+    }
 }
 
 #[cfg(test)]
@@ -223,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_of_any_length_are_printed_as_they_were_read() {
+    fn sequence_numbers_of_any_length_round_trip() {
         let digits = "10987654321000000000000000000".repeat(5);
         for length in 1..=129 {
             let text = &digits[..length];
@@ -232,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sequence_number_is_refused() {
+    fn invalid_sequence_numbers_are_refused() {
         for text in ["", "-1", "01", "1x", " 1", "1_000", &"1".repeat(130)] {
             assert!(text.parse::<SequenceNumber>().is_err(), "{text}");
         }
@@ -248,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn checkpoints_read_back_what_they_write() {
+    fn checkpoints_round_trip() {
         for text in ["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP", "SHARD_END", "495903382714902"] {
             assert_eq!(Checkpoint::parse(text, 0).unwrap().to_text(), text);
         }

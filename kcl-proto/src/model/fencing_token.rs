@@ -4,15 +4,15 @@ use std::fmt;
 
 use crate::model::LeaseCounter;
 
-/// A number that only grows over the owners of a shard: the counter that the owner's first write set.
+/// A number that grows with each owner of a shard: the counter that the owner's first write set.
 ///
-/// A sink that remembers the greatest token it saw, and refuses smaller ones, cannot be reached by a
-/// former owner any more.
+/// A sink that remembers the greatest token and refuses smaller ones rejects writes of former
+/// owners.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencingToken(u64);
 
 impl FencingToken {
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0

@@ -1,4 +1,4 @@
-//! A lease: one row of the table, which says who processes a shard and how far it has come.
+//! A lease: one row of the table, with the owner of a shard and its checkpoint.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,12 +10,12 @@ use crate::model::{
 };
 
 name! {
-    /// The key of a lease's row. For an application of one stream it is the shard's id.
+    /// The key of a lease's row: the shard's id.
     LeaseKey
 }
 
 impl LeaseKey {
-    /// The shard that the lease is for.
+    /// Returns the shard that the lease is for.
     #[must_use]
     pub fn shard(&self) -> ShardId {
         ShardId::new(self)
@@ -28,12 +28,12 @@ impl From<&ShardId> for LeaseKey {
     }
 }
 
-/// The heartbeat number of a lease: it grows with every write but the start of a hand-over.
+/// The heartbeat number of a lease. It grows with every write except the request for a hand-over.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LeaseCounter(pub u64);
 
 impl LeaseCounter {
-    /// The counter after one more write.
+    /// Returns the counter after one more write.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -52,22 +52,24 @@ impl fmt::Display for LeaseCounter {
     }
 }
 
-/// Which write made a row what it is: the counter it set, by whom, and that worker's own number.
+/// The identity of the last write to a row: the counter it set, the worker, and the worker's own
+/// number.
 ///
-/// Never the same twice. A writer that got no reply finds its own stamp, or learns that its write
-/// did not count.
+/// No two writes have the same stamp. A writer that got no reply finds its own stamp on the row, or
+/// learns that its write was not applied.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WriteStamp {
     /// The counter that the write set.
     pub counter: LeaseCounter,
-    /// Who wrote.
+    /// The writer.
     pub worker: WorkerId,
     /// The writer's own write number.
     pub number: u64,
 }
 
 impl WriteStamp {
-    /// Reads what [`Display`](fmt::Display) writes: `counter/worker/number`.
+    /// Parses the form that [`Display`](fmt::Display) writes, `counter/worker/number`. Returns
+    /// `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (counter, rest) = text.split_once('/')?;
@@ -86,44 +88,44 @@ impl fmt::Display for WriteStamp {
     }
 }
 
-/// A lease as it was read or written. Never edited in place: a write returns the new row.
+/// A lease as it was read or written. It is never edited in place: a write returns the new row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Lease {
     /// The row's key.
     pub key: LeaseKey,
-    /// Who is entitled to the lease; during a hand-over, who gets it next.
+    /// The owner; during a hand-over, the next owner. `None` if any worker may take the lease.
     pub owner: Option<WorkerId>,
-    /// During a hand-over only: who still processes the shard.
+    /// During a hand-over, the worker that still processes the shard. `None` otherwise.
     pub checkpoint_owner: Option<WorkerId>,
     /// The heartbeat number.
     pub counter: LeaseCounter,
-    /// How often the owner changed since the last checkpoint. Informative.
+    /// The number of ownership changes since the last checkpoint. Informative.
     pub owner_switches: u64,
-    /// How far the shard has been processed.
+    /// How far the shard is processed.
     pub checkpoint: Checkpoint,
-    /// A prepared checkpoint that is not committed yet.
+    /// The prepared checkpoint that is not committed, or `None`.
     pub pending: Option<PendingCheckpoint>,
     /// The shard's parents.
     pub parents: BTreeSet<ShardId>,
-    /// The shard's children, known once it ended.
+    /// The shard's children. Empty until the shard ended.
     pub children: BTreeSet<ShardId>,
-    /// The hash keys of the shard; absent on rows of old Java versions.
+    /// The hash keys of the shard, or `None` on rows of old Java versions.
     pub hash_range: Option<HashKeyRange>,
     /// For [`Checkpoint::AtTimestamp`]: the time to start at.
     pub start_at: Option<Timestamp>,
-    /// The owner's lease expiry. Counts only if the row [is ours](Self::is_ours).
+    /// The owner's lease expiry. Valid only if the row [is ours](Self::is_ours).
     pub expiry: Option<Duration>,
-    /// When the shard's consumer was last at the end of the shard. Counts only if the row
+    /// When the consumer last reached the end of the shard. Valid only if the row
     /// [is ours](Self::is_ours).
     pub caught_up_at: Option<Timestamp>,
-    /// The last write of this library that changed the counter.
+    /// The last write of this library that changed the counter, or `None` if there is none.
     pub last_write: Option<WriteStamp>,
 }
 
 impl Lease {
-    /// A row without an owner and everything that is optional. A store that decodes a row sets the
-    /// fields that the row has.
+    /// Creates a row without an owner and without optional values. A store that decodes a row sets
+    /// the fields that the row has.
     #[must_use]
     pub const fn new(key: LeaseKey, counter: LeaseCounter, checkpoint: Checkpoint) -> Self {
         Self {
@@ -144,13 +146,14 @@ impl Lease {
         }
     }
 
-    /// Whether this library wrote the row last: any Java write moves the counter on.
+    /// Whether this library wrote the row last. Any write of Java changes the counter but not the
+    /// stamp.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.last_write.as_ref().is_some_and(|stamp| stamp.counter == self.counter)
     }
 
-    /// Who processes the shard: the outgoing owner while a hand-over is open.
+    /// Returns the worker that processes the shard: the outgoing owner while a hand-over is open.
     #[must_use]
     pub fn holder(&self) -> Option<&WorkerId> {
         self.checkpoint_owner.as_ref().or(self.owner.as_ref())
@@ -163,13 +166,13 @@ impl Lease {
     }
 }
 
-/// What a new row starts with.
+/// The contents of a new row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct NewLease {
     /// The row's key.
     pub key: LeaseKey,
-    /// Where its first consumer starts: never [`Checkpoint::Latest`].
+    /// Where its first consumer starts. Never [`Checkpoint::Latest`].
     pub checkpoint: Checkpoint,
     /// For [`Checkpoint::AtTimestamp`]: the time to start at.
     pub start_at: Option<Timestamp>,
@@ -180,14 +183,15 @@ pub struct NewLease {
 }
 
 impl NewLease {
-    /// A row of a shard without parents. Set [`parents`](Self::parents) and
-    /// [`start_at`](Self::start_at) where it has them.
+    /// Creates the contents of a row of a shard without parents. Set [`parents`](Self::parents) and
+    /// [`start_at`](Self::start_at) if the row has them.
     #[must_use]
     pub const fn new(key: LeaseKey, checkpoint: Checkpoint, hash_range: HashKeyRange) -> Self {
         Self { key, checkpoint, start_at: None, parents: BTreeSet::new(), hash_range }
     }
 
-    /// The lease of a shard that is found after the first start: it begins with the oldest record.
+    /// Returns the lease of a shard that appeared after the application's first start: it starts
+    /// with the oldest record.
     #[must_use]
     pub fn of(shard: &ChildShard) -> Self {
         Self {
@@ -197,5 +201,49 @@ impl NewLease {
             parents: shard.parents.iter().cloned().collect(),
             hash_range: shard.hash_range,
         }
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Lease {
+    /// Returns a lease for tests: shard `shardId-000000000000` of all hash keys, without an owner,
+    /// at [`Checkpoint::TrimHorizon`], with counter 0 and no last write.
+    #[must_use]
+    pub fn sample() -> Self {
+        Self {
+            key: LeaseKey::from(&ShardId::sample()),
+            owner: None,
+            checkpoint_owner: None,
+            counter: LeaseCounter(0),
+            owner_switches: 0,
+            checkpoint: Checkpoint::TrimHorizon,
+            pending: None,
+            parents: BTreeSet::new(),
+            children: BTreeSet::new(),
+            hash_range: Some(HashKeyRange::FULL),
+            start_at: None,
+            expiry: None,
+            caught_up_at: None,
+            last_write: None,
+        }
+    }
+
+    /// Sets the last write to one of `worker` with the current counter, so that the row
+    /// [is ours](Self::is_ours).
+    #[must_use]
+    pub fn written_by(mut self, worker: &str) -> Self {
+        self.last_write =
+            Some(WriteStamp { counter: self.counter, worker: worker.into(), number: 1 });
+        self
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl NewLease {
+    /// Returns a new lease for tests: shard `shardId-000000000000` of all hash keys, from the
+    /// oldest record.
+    #[must_use]
+    pub fn sample() -> Self {
+        Self::of(&ChildShard::from(&crate::model::Shard::sample()))
     }
 }

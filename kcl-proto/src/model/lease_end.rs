@@ -1,4 +1,4 @@
-//! Why a worker could take a lease, and how it ended.
+//! Why a worker took a lease, and how its hold ended.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use std::time::Duration;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum TakeReason {
-    /// It had no owner.
+    /// The lease had no owner.
     Unowned,
-    /// Its owner did not renew it.
+    /// The owner's counter stood still for a whole expiry.
     Expired {
-        /// How long its counter did not change.
+        /// How long the counter stood still.
         #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         silent_for: Duration,
     },
-    /// Its owner handed it over.
+    /// The owner handed the lease over.
     HandedOver,
 }
 
@@ -27,17 +27,17 @@ pub enum TakeReason {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum LeaseEnd {
-    /// Released, for any worker to take.
+    /// Released, so that any worker may take the lease.
     Released,
     /// Handed to another worker.
     HandedOver,
     /// The shard is finished.
     ShardEnded,
-    /// Another worker took it, or the row is gone.
+    /// Another worker took the lease, or the row was deleted.
     Lost,
     /// Not renewed in time, by this worker's own clock.
     Expired,
-    /// A hand-over ended without moving the lease: this worker keeps it and starts its consumer again.
+    /// A hand-over ended without moving the lease: this worker keeps it and restarts its consumer.
     Kept,
 }
 

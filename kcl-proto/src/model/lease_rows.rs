@@ -1,40 +1,40 @@
-//! What the lease table answers beside leases: outcomes of conditional writes, and rows of others.
+//! Answers of the lease table besides leases: outcomes of conditional writes, and rows of the Java
+//! KCL.
 
 use std::time::Duration;
 
 use crate::model::Lease;
 
-/// What came of a conditional write.
+/// The outcome of a conditional write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[must_use = "a lost write means the lease is not as you believe"]
+#[must_use = "a lost write means that the lease has changed"]
 #[expect(clippy::exhaustive_enums, reason = "a condition holds or it does not")]
 pub enum Conditional {
-    /// The precondition held and the write was made. The row as it is now, or, for a delete, as it
-    /// was.
+    /// The precondition held and the write was applied. Contains the new row, or the deleted one.
     Applied(Lease),
-    /// The precondition did not hold and nothing changed. The row as it is; none if there is none.
+    /// The precondition did not hold, and the write changed nothing.
     Lost {
-        /// The row found.
+        /// The current row, or `None` if there is none.
         found: Option<Lease>,
     },
 }
 
-/// A row of the Java KCL that is no lease.
+/// A row of the Java KCL that is not a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JavaRow {
     /// The row's key.
     pub key: String,
-    /// Its `entityType`, such as `LEADER`.
+    /// The row's `entityType`, such as `LEADER`.
     pub entity: String,
-    /// A text that differs whenever the row does: a live Java worker changes its rows.
+    /// A text that changes whenever the row does, as rows of a live Java worker do.
     pub fingerprint: String,
-    /// For a leader's lock: for how long it holds after its last change.
+    /// How long a leader's lock holds after its last change, or `None` for other rows.
     pub holds_for: Option<Duration>,
 }
 
 impl JavaRow {
-    /// A row with its key, kind and content.
+    /// Creates a row from its key, kind and content.
     #[must_use]
     pub const fn new(
         key: String,
@@ -52,14 +52,14 @@ impl JavaRow {
 pub struct UnreadableRow {
     /// The row's key.
     pub key: String,
-    /// What is wrong with it: names the attribute.
+    /// What is wrong with the row, including the attribute's name.
     pub problem: String,
-    /// A text that differs whenever the row does: somebody at work changes its rows.
+    /// A text that changes whenever the row does, as rows of a live worker do.
     pub fingerprint: String,
 }
 
 impl UnreadableRow {
-    /// A row with its key, what is wrong with it, and its content.
+    /// Creates a row from its key, its problem and its content.
     #[must_use]
     pub const fn new(key: String, problem: String, fingerprint: String) -> Self {
         Self { key, problem, fingerprint }

@@ -1,4 +1,4 @@
-//! Plain data: every type is a value that can be cloned, compared and printed.
+//! Plain data: every type can be cloned, compared and printed.
 //!
 //! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs I/O.
 

@@ -1,4 +1,4 @@
-//! The shape that every textual id has: a cheap-to-clone, ordered, printable newtype.
+//! The macro that declares textual ids: ordered, printable newtypes that are cheap to clone.
 
 /// Declares a newtype over shared text.
 macro_rules! name {
@@ -8,13 +8,13 @@ macro_rules! name {
         pub struct $name(std::sync::Arc<str>);
 
         impl $name {
-            /// Wraps a text as it stands.
+            /// Creates an id from any text.
             #[must_use]
             pub fn new(text: impl Into<std::sync::Arc<str>>) -> Self {
                 Self(text.into())
             }
 
-            /// The text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -39,7 +39,7 @@ macro_rules! name {
             }
         }
 
-        /// Maps by name can be asked for a text.
+        /// Lets maps with this key be searched by text.
         impl std::borrow::Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0

@@ -1,31 +1,32 @@
-//! What the user chooses about checkpoints and about records that keep failing.
+//! Policies that users set: for checkpoints, and for records that fail.
 
 use std::time::Duration;
 
-/// Who stores how far a shard is done.
+/// Which side stores checkpoints, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case", deny_unknown_fields))]
 pub enum CheckpointPolicy {
-    /// The library: a batch that was processed is stored with the next renewal, at no extra cost.
+    /// The library stores the progress of processed batches with the next renewal, at no extra
+    /// cost.
     #[default]
     Automatic,
-    /// The library: as with [`Automatic`](Self::Automatic), and sooner than the next renewal once
-    /// about so many records are processed, or the first of them was processed so long ago. It makes
-    /// fewer records come twice after a crash, and costs a write each time.
+    /// The library stores progress as with [`Automatic`](Self::Automatic), and earlier once about
+    /// `records` records are processed or `time` has passed since the first of them. Fewer records
+    /// are delivered twice after a crash, at the cost of a write each time.
     Every {
-        /// So many records. At least 1.
+        /// The number of processed records. At least 1.
         records: usize,
-        /// So long. From 10 ms.
+        /// The time since the first processed record. At least 10 ms.
         #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         time: Duration,
     },
-    /// The application, with its `Checkpointer`.
+    /// The application stores checkpoints with its `Checkpointer`.
     Manual,
 }
 
 impl CheckpointPolicy {
-    /// Whether the library stores by itself what was processed.
+    /// Whether the library stores progress by itself.
     #[must_use]
     pub const fn is_automatic(self) -> bool {
         match self {
@@ -35,14 +36,16 @@ impl CheckpointPolicy {
     }
 }
 
-/// How often records that failed are delivered again, and what becomes of them then.
+/// How often failed records are redelivered, and what happens once the attempts are exhausted.
 ///
-/// By default they come again for ever, and each failure is told. With a limit they are given up once
-/// [`attempts_max`](Self::attempts_max) or [`retry_for`](Self::retry_for) is reached, whichever is
-/// first. Failures are counted in memory: the next owner of a shard starts from zero.
+/// By default failed records are redelivered indefinitely, and every failure emits an event. With a
+/// limit they are abandoned once [`attempts_max`](Self::attempts_max) or
+/// [`retry_for`](Self::retry_for) is reached, whichever comes first. Failures are counted in
+/// memory: the next owner of a shard starts from zero.
 ///
-/// The same limits hold for `initialize` and `shard_ended` where [`then`](Self::then) is to stop the
-/// shard or the worker. Otherwise they are called again for ever: there is no record to be set aside.
+/// The same limits apply to `initialize` and `shard_ended` if [`then`](Self::then) stops the shard
+/// or the worker. Otherwise these calls are retried indefinitely, because there is no record to
+/// abandon.
 ///
 /// # Examples
 /// ```
@@ -56,44 +59,44 @@ impl CheckpointPolicy {
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct FailurePolicy {
-    /// How often the same records may fail in a row.
+    /// How often the same records may fail in a row. At least 1.
     ///
-    /// Default: none, without limit. At least 1.
+    /// Default: `None`, no limit.
     pub attempts_max: Option<usize>,
-    /// For how long the same records may go on failing, from the first failure.
+    /// How long the same records may keep failing, from the first failure. At least 1 ms.
     ///
-    /// Default: none, without limit. At least 1 ms.
+    /// Default: `None`, no limit.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub retry_for: Option<Duration>,
-    /// Whether a batch that has used up its attempts is delivered in halves, first the first one,
-    /// then the second, until the records that fail are alone. A half gets one attempt; a single
-    /// record gets all attempts and all the time again. Otherwise the whole batch is given up.
+    /// Whether a batch with exhausted attempts is delivered in halves, the first half before the
+    /// second, until the failing records are isolated. A half gets one attempt; a single record
+    /// gets all attempts and all the time again. If `false`, the whole batch is abandoned.
     ///
-    /// Default: true.
+    /// Default: `true`.
     pub bisect: bool,
-    /// What becomes of records that are given up.
+    /// What happens to abandoned records.
     ///
-    /// Default: [`OnExhausted::StopShard`], which needs a limit to be reached at all.
+    /// Default: [`OnExhausted::StopShard`], which takes effect only with a limit.
     pub then: OnExhausted,
 }
 
-/// What becomes of records that have used up their attempts.
+/// What happens to records whose attempts are exhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum OnExhausted {
-    /// They are stored in the worker's dead letter, then the shard
-    /// goes on. A dead letter that fails is tried again until it works.
+    /// They are stored in the worker's dead letter, and the shard continues. A dead letter that
+    /// fails is retried until it succeeds.
     DeadLetter,
-    /// They are passed over. Each is counted and told as an event: **they are lost**.
+    /// They are skipped. Each is counted and emits an event: **these records are lost**.
     Skip,
-    /// The shard is given up before them. This worker does not take it again until it is started
-    /// anew. The next worker fails at the same records, and then does the same: in the end the
-    /// shard rests without an owner until a worker is started.
+    /// The shard is stopped before them. This worker does not take it again until it restarts.
+    /// Other workers fail at the same records and stop the shard too: in the end it has no owner
+    /// until a worker starts.
     #[default]
     StopShard,
-    /// The worker stops in good order, with `RunError::RecordsFailed`, or
-    /// `ProcessorFailed` if it was `initialize` or `shard_ended` that failed.
+    /// The worker shuts down gracefully with `RunError::RecordsFailed`, or with `ProcessorFailed`
+    /// if `initialize` or `shard_ended` failed.
     StopWorker,
 }
 
@@ -104,13 +107,13 @@ impl Default for FailurePolicy {
 }
 
 impl FailurePolicy {
-    /// At most so many attempts, then this.
+    /// Creates a policy of at most `attempts_max` attempts.
     #[must_use]
     pub const fn attempts(attempts_max: usize, then: OnExhausted) -> Self {
         Self { attempts_max: Some(attempts_max), retry_for: None, bisect: true, then }
     }
 
-    /// Attempts for so long, then this.
+    /// Creates a policy of attempts for `time`.
     #[must_use]
     pub const fn retry_for(time: Duration, then: OnExhausted) -> Self {
         Self { attempts_max: None, retry_for: Some(time), bisect: true, then }

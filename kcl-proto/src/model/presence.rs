@@ -1,29 +1,29 @@
-//! A worker's own row: the sign that it is there.
+//! A worker's own row: its heartbeat.
 
 use std::time::Duration;
 
 use crate::model::{Timestamp, WorkerId};
 
-/// A worker's own row, written every third of an expiry before it takes anything.
+/// A worker's own row, written before its first take and then every third of an expiry.
 ///
-/// Peers judge by `beat` alone: it moved, or it has stood still for so long. It is stored in the
-/// shape of a Java worker's metrics row, with `last_update` an hour in the past, so that a Java
+/// Peers judge by `beat` alone: it moved, or it has stood still for some time. The row has the
+/// format of a Java worker's metrics row with `last_update` an hour in the past, so that a Java
 /// leader never assigns leases to this worker and still deletes the row after a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Presence {
-    /// Whose row it is.
+    /// The worker that writes the row.
     pub worker: WorkerId,
-    /// Grows with each write.
+    /// A number that grows with each write.
     pub beat: u64,
-    /// The worker's lease expiry, by which it paces its beat: others must not be more impatient.
+    /// The worker's lease expiry, which paces its heartbeat: peers must wait at least that long.
     pub expiry: Duration,
-    /// Java's `lut`: a time of day an hour before the write.
+    /// Java's `lut`: the time of day an hour before the write.
     pub last_update: Timestamp,
 }
 
 impl Presence {
-    /// The row of `worker` with this beat, expiry and time of the last update.
+    /// Creates the row of `worker`.
     #[must_use]
     pub const fn new(
         worker: WorkerId,
@@ -32,5 +32,19 @@ impl Presence {
         last_update: Timestamp,
     ) -> Self {
         Self { worker, beat, expiry, last_update }
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Presence {
+    /// Returns the first heartbeat of `worker` for tests, with an expiry of 10 s.
+    #[must_use]
+    pub fn sample(worker: &str) -> Self {
+        Self {
+            worker: worker.into(),
+            beat: 1,
+            expiry: Duration::from_secs(10),
+            last_update: Timestamp::default(),
+        }
     }
 }

@@ -4,9 +4,9 @@ use crate::model::{SequenceNumber, Timestamp};
 
 /// Which shards to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "what the library asks for")]
+#[expect(clippy::exhaustive_enums, reason = "the filters that the library uses")]
 pub enum ShardFilter {
-    /// Every shard that still holds records or may get some.
+    /// Every shard that is open or still has records.
     All,
     /// The shards that were open at this time.
     OpenAt(Timestamp),
@@ -16,11 +16,11 @@ pub enum ShardFilter {
 
 /// Where to start reading a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "what Kinesis offers")]
+#[expect(clippy::exhaustive_enums, reason = "the iterator types of Kinesis")]
 pub enum ReadFrom {
     /// With the oldest record.
     TrimHorizon,
-    /// With what arrives from now on.
+    /// With the next record that arrives.
     Latest,
     /// With the first record that arrived at this time or later.
     AtTimestamp(Timestamp),

@@ -11,18 +11,18 @@ use crate::model::{Position, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
-    /// Where it stands in its shard.
+    /// The record's position in its shard.
     pub position: Position,
-    /// The key that its producer put it under.
+    /// The producer's partition key.
     pub partition_key: PartitionKey,
-    /// What its producer sent.
+    /// The producer's data.
     pub data: Bytes,
-    /// When the service received it, about.
+    /// About when the service received the record, or `None` if it does not report that.
     pub arrived: Option<Timestamp>,
 }
 
 impl Record {
-    /// A record that is not aggregated.
+    /// Creates a record.
     #[must_use]
     pub fn new(
         position: Position,
@@ -34,19 +34,19 @@ impl Record {
     }
 }
 
-/// The key that a producer put a record under; empty if it gave none.
+/// The partition key of a record; empty if its producer gave none.
 ///
-/// Cloning shares the text. It takes over a `String`, or a part of what the record was decoded from,
-/// without a copy.
+/// Cloning shares the text. Conversion from a `String`, or from a part of the decoded message,
+/// copies no text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PartitionKey(Bytes);
 
 impl PartitionKey {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "every constructor checks it")]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("a partition key is made of text only")
+        std::str::from_utf8(&self.0).expect("every constructor checks that it is text")
     }
 }
 
@@ -95,12 +95,22 @@ impl fmt::Debug for PartitionKey {
     }
 }
 
+#[cfg(any(test, feature = "test-util"))]
+impl Record {
+    /// Returns a record for tests, with the sequence number `sequence`, the partition key `key` and
+    /// the data `data`.
+    #[must_use]
+    pub fn sample(sequence: u128) -> Self {
+        Self::new(Position::of(sequence.into()), "key", "data", None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_key_is_text_and_takes_it_over() {
+    fn partition_key_takes_over_its_text() {
         let text = String::from("pressure/7");
         let at = text.as_ptr();
         let key = PartitionKey::from(text);

@@ -12,9 +12,9 @@ name! {
     ShardId
 }
 
-/// The hash keys that a shard takes: both bounds belong to it.
+/// The hash keys of a shard, both bounds included.
 ///
-/// Partition keys are hashed with MD5, so hash keys are the numbers from 0 to 2¹²⁸ − 1.
+/// A hash key is the MD5 of a partition key: a number from 0 to 2¹²⁸ − 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HashKeyRange {
     /// The smallest hash key of the shard.
@@ -30,19 +30,19 @@ impl fmt::Display for HashKeyRange {
 }
 
 impl HashKeyRange {
-    /// All hash keys: the range of a stream.
+    /// All hash keys: the range of a whole stream.
     pub const FULL: Self = Self { start: 0, end: u128::MAX };
 
-    /// Reads both bounds in decimal, as Kinesis and the lease table write them.
+    /// Parses both bounds in decimal, as Kinesis and the lease table write them.
     ///
     /// # Errors
     /// If a bound is not a number below 2¹²⁸, or the start lies after the end.
     pub fn parse(start: &str, end: &str) -> Result<Self, ParseHashKeyRangeError> {
-        let wrong = || ParseHashKeyRangeError { start: start.into(), end: end.into() };
+        let invalid = || ParseHashKeyRangeError { start: start.into(), end: end.into() };
         let bound = |text: &str| text.parse::<u128>().ok();
         match (bound(start), bound(end)) {
             (Some(first), Some(last)) if first <= last => Ok(Self { start: first, end: last }),
-            _ => Err(wrong()),
+            _ => Err(invalid()),
         }
     }
 
@@ -65,7 +65,7 @@ impl fmt::Debug for HashKeyRange {
     }
 }
 
-/// A hash key range that cannot be one.
+/// Two texts are not the bounds of a hash key range.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("hash key range {start:?} to {end:?} is not two numbers in order below 2^128")]
 pub struct ParseHashKeyRangeError {
@@ -79,19 +79,19 @@ pub struct ParseHashKeyRangeError {
 pub struct Shard {
     /// The shard's id.
     pub id: ShardId,
-    /// The shards it came from: none, one (split) or two (merge). A parent may be gone by now.
+    /// The shard's parents: none, one (split) or two (merge). A parent may be trimmed already.
     pub parents: Vec<ShardId>,
-    /// The hash keys it takes.
+    /// The shard's hash keys.
     pub hash_range: HashKeyRange,
-    /// Where the shard begins.
+    /// Where the shard starts.
     pub starting_sequence: SequenceNumber,
-    /// Where the shard ends; `None` while it is open.
+    /// Where the shard ends, or `None` while it is open.
     pub ending_sequence: Option<SequenceNumber>,
 }
 
 impl Shard {
-    /// An open shard without parents. Set [`parents`](Self::parents) and
-    /// [`ending_sequence`](Self::ending_sequence) where it has them.
+    /// Creates an open shard without parents. Set [`parents`](Self::parents) and
+    /// [`ending_sequence`](Self::ending_sequence) if it has them.
     #[must_use]
     pub const fn new(
         id: ShardId,
@@ -101,26 +101,51 @@ impl Shard {
         Self { id, parents: Vec::new(), hash_range, starting_sequence, ending_sequence: None }
     }
 
-    /// Whether the shard has ended, and takes no more records.
+    /// Whether the shard takes no more records.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.ending_sequence.is_some()
     }
 }
 
-/// A child as the end of its parent announces it.
+/// A child shard, as the end of its parent announces it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChildShard {
     /// The child's id.
     pub id: ShardId,
-    /// Its parents: one (split) or two (merge).
+    /// The child's parents: one (split) or two (merge).
     pub parents: Vec<ShardId>,
-    /// The hash keys it takes.
+    /// The child's hash keys.
     pub hash_range: HashKeyRange,
 }
 
 impl From<&Shard> for ChildShard {
     fn from(shard: &Shard) -> Self {
         Self { id: shard.id.clone(), parents: shard.parents.clone(), hash_range: shard.hash_range }
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl ShardId {
+    /// Returns the id `shardId-000000000000` for tests.
+    #[must_use]
+    pub fn sample() -> Self {
+        Self::new("shardId-000000000000")
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Shard {
+    /// Returns an open shard for tests: `shardId-000000000000`, without parents, of all hash keys,
+    /// from sequence number 0.
+    #[must_use]
+    pub fn sample() -> Self {
+        Self {
+            id: ShardId::sample(),
+            parents: Vec::new(),
+            hash_range: HashKeyRange::FULL,
+            starting_sequence: SequenceNumber::ZERO,
+            ending_sequence: None,
+        }
     }
 }

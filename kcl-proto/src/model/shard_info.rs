@@ -1,8 +1,8 @@
-//! Which ownership of which shard.
+//! One ownership of one shard.
 
 use crate::model::{FencingToken, ShardId, StreamName};
 
-/// Which ownership of which shard: all that is left of it once the lease is lost.
+/// One ownership of one shard. It remains valid after the lease is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShardInfo {
@@ -10,12 +10,12 @@ pub struct ShardInfo {
     pub stream: StreamName,
     /// The shard.
     pub shard_id: ShardId,
-    /// This ownership's fencing token.
+    /// The fencing token of this ownership.
     pub token: FencingToken,
 }
 
 impl ShardInfo {
-    /// The ownership of `shard_id` that `token` stands for.
+    /// Creates the ownership of `shard_id` with this token.
     #[must_use]
     pub const fn new(stream: StreamName, shard_id: ShardId, token: FencingToken) -> Self {
         Self { stream, shard_id, token }

@@ -1,7 +1,8 @@
-//! Streams: names, where consumption starts, what the service says about them.
+//! Streams: names, descriptions, and where consumption starts.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -20,21 +21,21 @@ name! {
 
 /// Where an application starts when it has no lease yet.
 ///
-/// It is resolved once per application and stream and then stored; later starts, failovers and
-/// resharding never ask again.
+/// It is resolved once per application and stream and then stored. Later starts, failovers and
+/// resharding ignore it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[expect(clippy::exhaustive_enums, reason = "the three positions that Kinesis knows")]
 pub enum InitialPosition {
-    /// With the oldest record that the stream still holds.
+    /// With the oldest record in the stream.
     TrimHorizon,
-    /// With what arrives after the application's first start. The default.
+    /// With the first record that arrives after the application's first start. The default.
     #[default]
     Latest,
     /// With the first record that arrived at this time or later.
     AtTimestamp(Timestamp),
 }
 
-/// The text that [`FromStr`] reads.
+/// Writes the form that [`FromStr`] parses.
 impl fmt::Display for InitialPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -45,9 +46,9 @@ impl fmt::Display for InitialPosition {
     }
 }
 
-/// Reads `latest`, `trim-horizon`, or a time as RFC 3339, such as `2026-01-31T12:00:00Z`.
+/// Parses `latest`, `trim-horizon`, or a time as RFC 3339, such as `2026-01-31T12:00:00Z`.
 ///
-/// The names that Kinesis gives the first two, `LATEST` and `TRIM_HORIZON`, are read as well.
+/// Kinesis' own names `LATEST` and `TRIM_HORIZON` are accepted as well.
 impl FromStr for InitialPosition {
     type Err = ParseInitialPositionError;
 
@@ -63,7 +64,7 @@ impl FromStr for InitialPosition {
     }
 }
 
-/// A text that is not an [`InitialPosition`].
+/// A text is not an [`InitialPosition`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "{text:?} is not a position to start from: use latest, trim-horizon, or a time such as \
@@ -73,29 +74,29 @@ pub struct ParseInitialPositionError {
     text: String,
 }
 
-/// What the service says about a stream.
+/// The service's description of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamDescription {
     /// The stream's name.
     pub name: StreamName,
-    /// Its ARN.
+    /// The stream's ARN.
     pub arn: StreamArn,
-    /// The service's own id of this very stream; `None` if it has none.
+    /// The service's id of this stream, or `None` if it returns none.
     pub id: Option<String>,
-    /// When it was created: differs for a stream that was deleted and created again.
+    /// When the stream was created. It differs for a stream that was deleted and created again.
     pub created: Timestamp,
     /// How long records are kept.
-    pub retention: std::time::Duration,
-    /// Whether it can be read.
+    pub retention: Duration,
+    /// Whether the stream can be read.
     pub status: StreamStatus,
     /// The service's clock when it answered, in whole seconds.
     pub now: Timestamp,
 }
 
 impl StreamDescription {
-    /// An active stream that was created at `created`, without an id of the service's and with a
-    /// retention of a day, as of `now` by the service's clock.
+    /// Creates the description of an active stream without an id, with a retention of 24 hours.
+    /// `now` is the service's clock.
     #[must_use]
     pub const fn new(name: StreamName, arn: StreamArn, created: Timestamp, now: Timestamp) -> Self {
         let (id, retention) = (None, std::time::Duration::from_hours(24));
@@ -107,13 +108,13 @@ impl StreamDescription {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the four states that Kinesis knows")]
 pub enum StreamStatus {
-    /// Being created: no shards yet.
+    /// The stream is being created and has no shards.
     Creating,
-    /// Being deleted: no longer readable.
+    /// The stream is being deleted and cannot be read.
     Deleting,
-    /// Readable.
+    /// The stream can be read.
     Active,
-    /// Readable, and being resharded or changed.
+    /// The stream can be read and is being resharded or changed.
     Updating,
 }
 
@@ -128,7 +129,7 @@ impl StreamStatus {
     }
 }
 
-/// Where an application began to consume a stream: one row, written once before the first lease.
+/// Where an application started to consume a stream: one row, written once before the first lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamStart {
@@ -136,9 +137,9 @@ pub struct StreamStart {
     pub stream: StreamName,
     /// The stream's ARN.
     pub arn: StreamArn,
-    /// The service's id of the stream; `None` if it has none.
+    /// The service's id of the stream, or `None` if it returns none.
     pub id: Option<String>,
-    /// When the stream was created, to distinguish it from a later stream of the same name.
+    /// When the stream was created, to distinguish it from another one of the same name.
     pub created: Timestamp,
     /// Where the first leases start, with [`InitialPosition::Latest`] resolved to a time.
     pub position: StartPosition,
@@ -147,7 +148,7 @@ pub struct StreamStart {
 }
 
 impl StreamStart {
-    /// The start of a stream without an id of the service's, before its first leases exist.
+    /// Creates the start of a stream without an id, before its first leases exist.
     #[must_use]
     pub const fn new(
         stream: StreamName,
@@ -167,6 +168,36 @@ pub enum StartPosition {
     TrimHorizon,
     /// With the first record that arrived at this time or later.
     AtTimestamp(Timestamp),
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl StreamDescription {
+    /// Returns an active stream `orders` for tests, with a retention of 24 hours, created at 0 s
+    /// and described at 500 s after the epoch.
+    #[must_use]
+    pub fn sample() -> Self {
+        Self {
+            name: StreamName::new("orders"),
+            arn: StreamArn::new("arn:aws:kinesis:us-east-1:000000000000:stream/orders"),
+            id: None,
+            created: Timestamp::from_epoch_seconds(0),
+            retention: Duration::from_hours(24),
+            status: StreamStatus::Active,
+            now: Timestamp::from_epoch_seconds(500),
+        }
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl StreamStart {
+    /// Returns the start of the stream of [`StreamDescription::sample`] for tests: at the oldest
+    /// record, with all first leases created.
+    #[must_use]
+    pub fn sample() -> Self {
+        let StreamDescription { name, arn, id, created, .. } = StreamDescription::sample();
+        let position = StartPosition::TrimHorizon;
+        Self { stream: name, arn, id, created, position, bootstrapped: true }
+    }
 }
 
 #[cfg(test)]

@@ -11,24 +11,24 @@ use time::format_description::well_known::Rfc3339;
 
 /// A moment on this process's fence clock, which also counts the time a machine is suspended.
 ///
-/// Only the difference of two moments of one process means anything.
+/// Only the difference of two moments of the same process is meaningful.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(Duration);
 
 impl Moment {
-    /// The moment `since` after the clock's arbitrary origin.
+    /// Creates the moment `since` after the clock's arbitrary origin.
     #[must_use]
     pub const fn from_origin(since: Duration) -> Self {
         Self(since)
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// This moment less `duration`, or the clock's origin if that lies further back.
+    /// Returns this moment minus `duration`, at least the clock's origin.
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(duration))
@@ -57,38 +57,39 @@ impl fmt::Debug for Moment {
     }
 }
 
-/// A time of day: milliseconds since the Unix epoch, by the clock of a service or of this machine.
+/// A time of day in milliseconds since the Unix epoch, by the clock of a service or of this
+/// machine.
 ///
-/// Whether a worker is alive is never judged by times of two machines.
+/// Times of two machines are never compared to judge whether a worker is alive.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The time `millis` milliseconds after the Unix epoch.
+    /// Creates the time `millis` milliseconds after the Unix epoch.
     #[must_use]
     pub const fn from_epoch_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     #[must_use]
     pub const fn epoch_millis(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch, rounded down.
+    /// Returns the whole seconds since the Unix epoch, rounded down.
     #[must_use]
     pub const fn epoch_seconds(self) -> i64 {
         self.0.div_euclid(1_000)
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// Returns the time from `earlier` to this time, or zero if `earlier` is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
     }
 
-    /// This time less `duration`.
+    /// Returns this time minus `duration`.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
@@ -116,7 +117,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Reads RFC 3339, such as `2026-01-31T13:00:00+01:00`; digits below milliseconds are cut off.
+/// Parses RFC 3339, such as `2026-01-31T13:00:00+01:00`; digits below milliseconds are cut off.
 impl FromStr for Timestamp {
     type Err = ParseTimestampError;
 
@@ -130,7 +131,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// A text that is not a time.
+/// A text is not a time.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{text:?} is not a time such as 2026-01-31T12:00:00Z")]
 pub struct ParseTimestampError {
@@ -171,5 +172,29 @@ mod tests {
             let error = text.parse::<Timestamp>().unwrap_err().to_string();
             assert_eq!(error, format!("{text:?} is not a time such as 2026-01-31T12:00:00Z"));
         }
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Moment {
+    /// Returns the moment `seconds` after the clock's origin, for tests.
+    #[must_use]
+    pub const fn at_secs(seconds: u64) -> Self {
+        Self::from_origin(Duration::from_secs(seconds))
+    }
+
+    /// Returns the moment `millis` milliseconds after the clock's origin, for tests.
+    #[must_use]
+    pub const fn at_millis(millis: u64) -> Self {
+        Self::from_origin(Duration::from_millis(millis))
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Timestamp {
+    /// Returns the time `seconds` after the Unix epoch, for tests.
+    #[must_use]
+    pub const fn from_epoch_seconds(seconds: i64) -> Self {
+        Self(seconds * 1_000)
     }
 }

@@ -1,8 +1,8 @@
-//! Do these hash key ranges cover that one, and if not, what is missing?
+//! Whether hash key ranges cover another one, and what they leave out.
 
 use crate::model::HashKeyRange;
 
-/// The parts of `of` that no range in `by` covers, in order.
+/// Returns the parts of `of` that no range in `by` covers, in order.
 #[must_use]
 pub fn gaps(of: HashKeyRange, by: impl IntoIterator<Item = HashKeyRange>) -> Vec<HashKeyRange> {
     let mut gaps = Vec::new();
@@ -33,7 +33,7 @@ pub fn covers(of: HashKeyRange, by: impl IntoIterator<Item = HashKeyRange>) -> b
     gaps(of, by).is_empty()
 }
 
-/// The same hash keys as disjoint ranges in order.
+/// Returns the same hash keys as disjoint ranges in order.
 #[must_use]
 pub fn union(ranges: impl IntoIterator<Item = HashKeyRange>) -> Vec<HashKeyRange> {
     let mut sorted: Vec<_> = ranges.into_iter().collect();
@@ -50,7 +50,7 @@ pub fn union(ranges: impl IntoIterator<Item = HashKeyRange>) -> Vec<HashKeyRange
     union
 }
 
-/// Whether a range shares a hash key with any of `union`, which is disjoint and in order.
+/// Whether `range` shares a hash key with any of `union`, which must be disjoint and in order.
 #[must_use]
 pub fn touches(range: HashKeyRange, union: &[HashKeyRange]) -> bool {
     let after = union.partition_point(|other| other.end < range.start);
@@ -79,7 +79,7 @@ mod tests {
     const MAX: u128 = u128::MAX;
 
     #[test]
-    fn what_no_range_covers_is_a_gap() {
+    fn uncovered_part_is_a_gap() {
         check((0, MAX), &[], &[(0, MAX)]);
         check((0, MAX), &[(0, MAX)], &[]);
         check((0, MAX), &[(5, 9)], &[(0, 4), (10, MAX)]);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_range_asked_for_counts() {
+    fn only_the_given_range_counts() {
         check((10, 19), &[(0, MAX)], &[]);
         check((10, 19), &[(0, 9), (20, 30)], &[(10, 19)]);
         check((10, 19), &[(0, 10), (19, 30)], &[(11, 18)]);
@@ -108,7 +108,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_is_in_a_gap_exactly_if_no_range_has_it(
+        fn key_is_in_a_gap_exactly_if_no_range_has_it(
             of in range(),
             by in prop::collection::vec(range(), 0..8),
         ) {

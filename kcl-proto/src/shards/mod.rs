@@ -3,6 +3,8 @@
 pub mod bootstrap;
 pub mod cleanup;
 pub mod coverage;
+#[cfg(test)]
+pub(crate) mod family;
 pub mod lineage;
 pub mod start_position;
 pub mod successors;

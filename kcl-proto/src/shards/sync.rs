@@ -1,21 +1,25 @@
-//! Which leases does the shard list call for, which ones must go, and is every hash key covered?
+//! Which leases to create and delete for the shards that the stream lists, and which hash keys have
+//! none.
 //!
-//! A lease must exist for every open shard, and for every closed one that a shard still has to wait
-//! for. It must not come back once its shard is finished: it would be processed again.
+//! Every open shard needs a lease, and so does every closed shard that another shard still waits
+//! for. The lease of a finished shard must not return, because the shard would be processed again.
 //!
-//! Four facts keep these apart, whatever is stale:
-//! - A shard's progress proves that all its ancestors are finished, so those are never created.
-//! - A finished lease is deleted only after all its children progressed. So a shard without progress
-//!   below it has not been processed: it is created, if a shard that has not progressed waits for it.
-//! - A first lease that starts at a time waits for no missing parent: that one ended before.
-//! - An unended lease that the list does not have is newer than the list, or its shard was trimmed.
-//!   In the first case shards that overlap it may be listed as open and be long finished; in the
-//!   second its consumer, at its end, creates what follows. In both nothing there is created here.
+//! Four facts tell these apart, even with stale data:
+//! - A shard's progress proves that all its ancestors are finished: these are never created.
+//! - A finished lease is deleted only after all its children progressed. So a shard without
+//!   progress below it has not been processed: it is created if a shard without progress waits for
+//!   it.
+//! - A first lease that starts at a time waits for no missing parent: the parent ended before that
+//!   time.
+//! - An unended lease of an unlisted shard is newer than the list, or its shard was trimmed. In the
+//!   first case the list may still have finished shards as open; in the second the consumer creates
+//!   the successors when it reaches the end. In both cases no lease is created for overlapping hash
+//!   keys.
 //!
-//! The leases must be at least as new as the list, and read consistently where one is created: where
-//! a first lease is not seen, shards that ended before the start look as if they were owed. And a plan
-//! must be carried out or dropped before cleanup can have come by twice: a row that is created after
-//! its own and its children's deletion looks like any other.
+//! The leases must be at least as new as the list, and read consistently if one is created: if a
+//! first lease is missed, shards that ended before the start look unprocessed. A plan must be
+//! carried out or dropped before cleanup can run twice: a row that is created after its own and its
+//! children's deletion is indistinguishable from a new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,23 +28,24 @@ use crate::shards::bootstrap::{first_lease, in_order};
 use crate::shards::coverage::{gaps, touches, union};
 use crate::shards::lineage::{Lineage, finished, is_bootstrap, is_leftover};
 
-/// What to do about the leases of a stream.
+/// Which leases of a stream to create and delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
 pub struct SyncPlan {
-    /// Leases to create, in this order: parents before children.
+    /// The leases to create, in this order: parents before children.
     pub create: Vec<NewLease>,
-    /// Leases that a late create left behind: to be deleted if nobody has taken them.
+    /// The leases that a late create left behind: to be deleted unless a worker has taken them.
     pub delete_untouched: Vec<LeaseKey>,
-    /// Hash keys that no lease stood for when the leases were read. What `create` heals is among
-    /// them. A scan is no snapshot: only a hole that is seen again is one.
+    /// The hash keys without a lease when the leases were read, including those that `create`
+    /// covers. A scan is not a snapshot: only a hole that is seen again is real.
     pub holes: Vec<HashKeyRange>,
 }
 
 /// Compares all shards that the stream lists with all leases.
 ///
-/// Nothing is planned before the bootstrap is complete: its leases would start too early.
+/// Returns an empty plan before the bootstrap is complete, because its leases would start too
+/// early.
 pub fn plan(listed: &[Shard], leases: &BTreeMap<LeaseKey, Lease>, start: &StreamStart) -> SyncPlan {
     if !start.bootstrapped {
         return SyncPlan::default();
@@ -50,7 +55,7 @@ pub fn plan(listed: &[Shard], leases: &BTreeMap<LeaseKey, Lease>, start: &Stream
     SyncPlan {
         create: sync.create(start),
         delete_untouched: leases.values().filter(is_left).map(|left| left.key.clone()).collect(),
-        holes: gaps(HashKeyRange::FULL, leases.values().filter_map(|lease| sync.stands_for(lease))),
+        holes: gaps(HashKeyRange::FULL, leases.values().filter_map(|lease| sync.covered_by(lease))),
     }
 }
 
@@ -62,7 +67,7 @@ struct Sync<'a> {
     children: Lineage<'a>,
     /// The shards that a descendant's progress proves to be finished.
     finished: BTreeSet<&'a str>,
-    /// The hash keys of unended leases that are not listed.
+    /// The hash keys of unended leases whose shards are not listed.
     beyond_list: Vec<HashKeyRange>,
 }
 
@@ -83,36 +88,37 @@ impl<'a> Sync<'a> {
 
     fn create(&self, start: &StreamStart) -> Vec<NewLease> {
         let open = self.listed.values().filter(|shard| !self.is_closed(shard));
-        let mut wanted: BTreeMap<&str, &Shard> = open
+        let mut missing: BTreeMap<&str, &Shard> = open
             .filter(|shard| self.may_be_created(shard))
             .map(|shard| (shard.id.as_str(), *shard))
             .collect();
-        self.add_ancestors(&mut wanted);
+        self.add_ancestors(&mut missing);
         let below_a_lease = self.children.reached(self.leases.keys().map(LeaseKey::as_str));
         let new_lease = |shard: &Shard| {
             if self.is_closed(shard) && !below_a_lease.contains(shard.id.as_str()) {
-                // It may be older than the application's start: it owes only what came after that.
+                // The shard may be older than the application's start: it owes only later records.
                 first_lease(start, shard)
             } else {
                 NewLease::of(&ChildShard::from(shard))
             }
         };
-        in_order(wanted.into_values().collect()).into_iter().map(new_lease).collect()
+        in_order(missing.into_values().collect()).into_iter().map(new_lease).collect()
     }
 
-    /// Adds what the wanted leases, and those that have not progressed, wait for and has no lease.
-    fn add_ancestors(&self, wanted: &mut BTreeMap<&'a str, &'a Shard>) {
+    /// Adds the shards without a lease for which the `missing` leases, and those without progress,
+    /// wait.
+    fn add_ancestors(&self, missing: &mut BTreeMap<&'a str, &'a Shard>) {
         let waits = |lease: &&Lease| {
             !lease.checkpoint.has_progressed()
                 && !is_bootstrap(lease)
                 && !is_leftover(lease, &self.finished)
         };
         let waiting = self.leases.values().filter(waits).map(|lease| lease.key.as_str());
-        let mut pending: Vec<&str> = waiting.chain(wanted.keys().copied()).collect();
+        let mut pending: Vec<&str> = waiting.chain(missing.keys().copied()).collect();
         while let Some(child) = pending.pop() {
             for parent in self.parents.next(child) {
                 let Some(shard) = self.listed.get(parent) else { continue };
-                if self.may_be_created(shard) && wanted.insert(parent, shard).is_none() {
+                if self.may_be_created(shard) && missing.insert(parent, shard).is_none() {
                     pending.push(parent);
                 }
             }
@@ -125,7 +131,8 @@ impl<'a> Sync<'a> {
             && !touches(shard.hash_range, &self.beyond_list)
     }
 
-    /// A list that is torn between two pages may show a shard as open, and its children.
+    /// Whether a shard is closed. A list that is torn between two pages may have a shard as open
+    /// together with its children.
     fn is_closed(&self, shard: &Shard) -> bool {
         shard.is_closed() || self.children.next(shard.id.as_str()).next().is_some()
     }
@@ -134,8 +141,9 @@ impl<'a> Sync<'a> {
         self.leases.contains_key(shard)
     }
 
-    /// The hash keys that a lease stands for: its shard's, until its children's leases do.
-    fn stands_for(&self, lease: &Lease) -> Option<HashKeyRange> {
+    /// Returns the hash keys that a lease covers: those of its shard until its children have
+    /// leases.
+    fn covered_by(&self, lease: &Lease) -> Option<HashKeyRange> {
         let shard = lease.key.as_str();
         let is_succeeded = || {
             let mut children = self.children.next(shard).peekable();
@@ -150,170 +158,5 @@ impl<'a> Sync<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Checkpoint, StartPosition, Timestamp};
-    use crate::shards::lineage::families::{leases, shards, sixteenths};
-
-    const AT: StartPosition = StartPosition::AtTimestamp(Timestamp::from_epoch_millis(1_000));
-    const OLDEST: StartPosition = StartPosition::TrimHorizon;
-
-    fn start(position: StartPosition) -> StreamStart {
-        StreamStart {
-            stream: "orders".into(),
-            arn: "arn:1".into(),
-            id: None,
-            created: Timestamp::default(),
-            position,
-            bootstrapped: true,
-        }
-    }
-
-    /// The plan as words: `+1` creates a lease at the oldest record, `@1` at the stream's start,
-    /// `-1` deletes a leftover, `?0-7` is a hole in sixteenths.
-    fn words(plan: &SyncPlan) -> String {
-        let create = plan.create.iter().map(|new| {
-            assert_eq!(new.start_at.is_some(), new.checkpoint == Checkpoint::AtTimestamp);
-            format!("{}{}", if new.start_at.is_some() { '@' } else { '+' }, new.key)
-        });
-        let delete = plan.delete_untouched.iter().map(|key| format!("-{key}"));
-        let holes = plan.holes.iter().map(|hole| {
-            let (first, last) =
-                (format!("{:x}", hole.start >> 124), format!("{:x}", hole.end >> 124));
-            assert_eq!(*hole, sixteenths(&first, &last));
-            format!("?{first}-{last}")
-        });
-        create.chain(delete).chain(holes).collect::<Vec<_>>().join(" ")
-    }
-
-    #[track_caller]
-    fn check_from(position: StartPosition, listed: &str, table: &str, expected: &str) {
-        let plan = plan(&shards(listed), &leases(table), &start(position));
-        assert_eq!(words(&plan), expected);
-    }
-
-    #[track_caller]
-    fn check(listed: &str, table: &str, expected: &str) {
-        check_from(OLDEST, listed, table, expected);
-        check_from(AT, listed, table, expected);
-    }
-
-    const SPLIT: &str = "0:closed 1<0#0-7 2<0#8-f";
-    const SPLIT_TWICE: &str = "0:closed 1<0#0-7:closed 2<0#8-f 3<1#0-3 4<1#4-7";
-
-    #[test]
-    fn nothing_to_do_is_an_empty_plan() {
-        check("0", "0#0-f:on", "");
-        check("0", "0:on", "");
-        check(SPLIT, "0>1+2#0-f:end 1<0#0-7:on 2<0#8-f:new", "");
-    }
-
-    #[test]
-    fn nothing_is_planned_before_the_bootstrap_is_complete() {
-        let start = StreamStart { bootstrapped: false, ..start(OLDEST) };
-        assert_eq!(plan(&shards("0"), &leases(""), &start), SyncPlan::default());
-    }
-
-    #[test]
-    fn an_open_shard_without_a_lease_gets_one() {
-        check(SPLIT, "0#0-f:on", "+1 +2");
-        check(SPLIT, "0>1+2#0-f:end 1<0#0-7:new", "+2");
-        check("0", "", "+0 ?0-f");
-    }
-
-    #[test]
-    fn closed_shards_between_a_lease_and_an_open_shard_get_leases() {
-        check(SPLIT_TWICE, "0#0-f:on", "+1 +2 +3 +4");
-        check(SPLIT_TWICE, "0#0-f:at", "+1 +2 +3 +4");
-        check(SPLIT_TWICE, "0#0-f:end", "+1 +2 +3 +4");
-        check(SPLIT_TWICE, "0#0-f:on 3<1#0-3:new", "+1 +2 +4");
-    }
-
-    #[test]
-    fn a_finished_lease_does_not_come_back() {
-        check(SPLIT, "1<0#0-7:on 2<0#8-f:on", "");
-        check(SPLIT_TWICE, "1<0#0-7:on 2<0#8-f:on", "+3 +4");
-        check(SPLIT_TWICE, "2<0#8-f:on 3<1#0-3:on 4<1#4-7:on", "");
-        check(SPLIT_TWICE, "2<0#8-f:on 3<1#0-3:on 4<1#4-7:new", "");
-    }
-
-    #[test]
-    fn the_progress_of_one_child_keeps_its_parent_from_coming_back() {
-        check(SPLIT, "1<0#0-7:on 2<0#8-f:new", "");
-        check(SPLIT, "1<0#0-7:on", "+2 ?8-f");
-    }
-
-    #[test]
-    fn a_missing_parent_of_untouched_children_is_created() {
-        check_from(OLDEST, SPLIT, "1<0#0-7:new 2<0#8-f:new", "+0");
-        check_from(OLDEST, SPLIT_TWICE, "2<0#8-f:held 3<1#0-3:new 4<1#4-7:new", "+0 +1");
-    }
-
-    #[test]
-    fn an_ancestor_that_may_be_older_than_the_start_begins_at_the_start() {
-        check_from(AT, SPLIT, "1<0#0-7:new 2<0#8-f:new", "@0");
-        check_from(AT, SPLIT_TWICE, "2<0#8-f:on 3<1#0-3:held 4<1#4-7:new", "@1");
-        check_from(AT, "0#0-7:closed 1<0#0-7 2#8-f", "2#8-f:on", "@0 +1 ?0-7");
-    }
-
-    #[test]
-    fn shards_that_ended_before_the_start_are_left_out() {
-        check_from(AT, SPLIT, "1<0#0-7:at 2<0#8-f:at", "");
-        check_from(AT, SPLIT_TWICE, "1<0#0-7:at 2<0#8-f:at", "+3 +4");
-        check_from(AT, SPLIT_TWICE, "2<0#8-f:at 3<1#0-3:at 4<1#4-7:at", "");
-    }
-
-    #[test]
-    fn a_merge_needs_both_parents() {
-        let merge = "0#0-7:closed 1#8-f:closed 2<0+1";
-        check(merge, "0#0-7:on 1#8-f:on", "+2");
-        check(merge, "0>2#0-7:end 1#8-f:on 2<0+1#0-f:new", "");
-        check_from(OLDEST, merge, "0#0-7:on 2<0+1#0-f:new", "+1");
-    }
-
-    #[test]
-    fn leftovers_are_deleted_and_do_not_count_as_cover() {
-        check(SPLIT, "0#0-f:new 1<0#0-7:on 2<0#8-f:on", "-0");
-        check(SPLIT_TWICE, "0#0-f:new 2<0#8-f:on 3<1#0-3:on 4<1#4-7:on", "-0");
-        check(SPLIT, "0#0-f:new 1<0#0-7:on", "+2 -0 ?8-f");
-    }
-
-    #[test]
-    fn a_stale_list_brings_nothing_back() {
-        check("0", "1<0#0-7:on 2<0#8-f:on", "");
-        check("0", "2<0#8-f:on 3<1#0-3:on 4<1#4-7:new", "");
-        check("0", "3#0-7:on 4#8-f:on", "");
-        check(SPLIT, "5<3+4#0-7:on 2<0#8-f:on", "");
-        check("", "0#0-f:on", "");
-    }
-
-    #[test]
-    fn a_shard_with_children_is_closed_whatever_the_list_says() {
-        let torn = "0 1<0#0-7 2<0#8-f";
-        check_from(AT, torn, "1<0#0-7:at 2<0#8-f:at", "");
-        check_from(OLDEST, torn, "1<0#0-7:on 2<0#8-f:new", "");
-        check_from(AT, torn, "", "@0 +1 +2 ?0-f");
-    }
-
-    #[test]
-    fn what_follows_a_trimmed_shard_is_left_to_its_consumer() {
-        check("3<2", "0#0-f:on", "");
-        check("3<2", "0#0-f:end", "+3");
-        check("3<2", "", "+3 ?0-f");
-    }
-
-    #[test]
-    fn holes_are_reported_and_healed() {
-        let two = "0#0-7 1#8-f";
-        check(two, "0#0-7:on", "+1 ?8-f");
-        check("0#0-7", "0#0-7:on", "?8-f");
-        check("", "", "?0-f");
-    }
-
-    #[test]
-    fn a_finished_shard_stands_for_its_children_until_they_have_leases() {
-        check(SPLIT, "0>1+2#0-f:end", "+1 +2");
-        check("0:closed", "0>1+2#0-f:end 1<0#0-7:new", "");
-        check("0:closed", "0>1+2#0-f:end 1<0#0-7:new 2<0:new", "?8-f");
-    }
-}
+#[path = "sync_tests.rs"]
+mod tests;

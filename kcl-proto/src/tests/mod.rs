@@ -1,4 +1,5 @@
-//! Tests that cross rooms: every interleaving of two workers and one lease, histories of resharding.
+//! Tests that cross folders: interleavings of two workers and one lease, and histories of
+//! resharding.
 
 mod histories;
 mod interleavings;

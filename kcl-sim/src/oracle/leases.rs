@@ -60,7 +60,7 @@ impl Facts {
     }
 
     fn counter(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
-        let begins = matches!(landing.write.kind, WriteKind::BeginHandOver { .. });
+        let begins = matches!(landing.write.kind, WriteKind::BeginHandover { .. });
         let rises = after.counter > before.counter || begins && after.counter == before.counter;
         self.check(landing.at, Oracle::CountersRise, rises, || {
             format!("{}: from {} to {}", after.key, before.counter, after.counter)
@@ -210,12 +210,12 @@ impl Facts {
         let is_told = is_automatic && !facts.is_disturbed;
         let Some(owner) = owner.filter(|_| is_told) else { return };
         let oracle = match write.kind {
-            WriteKind::Release { .. } | WriteKind::CompleteHandOver { .. } => Oracle::CleanEnds,
+            WriteKind::Release { .. } | WriteKind::CompleteHandover { .. } => Oracle::CleanEnds,
             WriteKind::Renew { .. } => Oracle::RepeatsBounded,
             WriteKind::Create(_)
             | WriteKind::Take { .. }
-            | WriteKind::BeginHandOver { .. }
-            | WriteKind::CancelHandOver { .. }
+            | WriteKind::BeginHandover { .. }
+            | WriteKind::CancelHandover { .. }
             | WriteKind::Withdraw { .. }
             | WriteKind::EndShard { .. }
             | WriteKind::DeleteEnded { .. }
@@ -242,9 +242,9 @@ impl Facts {
             WriteKind::Create(_)
             | WriteKind::Take { .. }
             | WriteKind::Renew { .. }
-            | WriteKind::BeginHandOver { .. }
-            | WriteKind::CompleteHandOver { .. }
-            | WriteKind::CancelHandOver { .. }
+            | WriteKind::BeginHandover { .. }
+            | WriteKind::CompleteHandover { .. }
+            | WriteKind::CancelHandover { .. }
             | WriteKind::Withdraw { .. }
             | WriteKind::Release { .. }
             | WriteKind::EndShard { .. }

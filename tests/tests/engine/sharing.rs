@@ -130,7 +130,7 @@ fn workers_of_one_name_share_and_report_it() {
 }
 
 fn begin(story: &Story, owner: &Member) -> WriteKind {
-    WriteKind::BeginHandOver { counter: story.lease(0).counter, victim: owner.id.clone() }
+    WriteKind::BeginHandover { counter: story.lease(0).counter, victim: owner.id.clone() }
 }
 
 /// Returns the owner of the only lease: it has a batch of 5 s in hand, and a request for the lease was

@@ -1,4 +1,4 @@
-//! What happens to a held lease, and what is to be done about it.
+//! The inputs and effects of the machine of a held lease, and its times.
 
 use std::time::Duration;
 
@@ -9,30 +9,30 @@ use crate::model::{
     PendingCheckpoint, WorkerId,
 };
 
-/// The times that a holder keeps.
+/// The times of a holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HoldingTimes {
     /// How long others must see the counter unchanged before they may take the lease.
     pub expiry: Duration,
-    /// How often the lease is renewed.
+    /// The time between renewals.
     pub renew_every: Duration,
-    /// How long a hand-over may take.
+    /// How long the consumer may drain during a hand-over.
     pub hand_over: Duration,
-    /// When progress is stored sooner than with the next renewal, if ever.
+    /// When to store progress before the next renewal, or `None` for never.
     pub store_every: Option<StoreEvery>,
 }
 
-/// When progress is stored.
+/// When to store progress before the next renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StoreEvery {
-    /// Once so many records are done,
+    /// Once this many records are done and not stored,
     pub records: u64,
-    /// or the first of them has been done for so long.
+    /// or once the first of them has been done for this long.
     pub time: Duration,
 }
 
 impl StoreEvery {
-    /// When `policy` stores progress sooner than with the next renewal, or `None` if it never does.
+    /// Returns when `policy` stores progress before the next renewal, or `None` if it never does.
     #[must_use]
     pub fn of(policy: CheckpointPolicy) -> Option<Self> {
         match policy {
@@ -45,77 +45,77 @@ impl StoreEvery {
 }
 
 impl HoldingTimes {
-    /// Until when a write sent at `sent` lets its worker process: nine tenths of an expiry, so that
-    /// clocks may differ by 5 % and nobody else has taken the lease yet.
+    /// Returns until when a write sent at `sent` lets its worker process: nine tenths of an expiry,
+    /// so that no other worker has taken the lease by then even if clock speeds differ by 5 %.
     pub(super) fn deadline(&self, sent: Moment) -> Moment {
         sent + self.expiry / 10 * 9
     }
 }
 
-/// Something that happened to a held lease.
+/// An input of [`Holding`](super::Holding).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HoldingInput {
     /// Time passed: at least until [`Holding::wake_at`](super::Holding::wake_at).
     Tick,
     /// The write in flight was answered.
     Answered(Conditional),
-    /// The write in flight failed: it may have been made or not, or may still be.
+    /// The write in flight failed: it may have been applied, or may still be.
     Unanswered,
-    /// The row was read, consistently.
+    /// A consistent read returned this row.
     Read(Option<Lease>),
-    /// A scan shows that somebody asks for the lease. Only a hint.
-    HandOverHinted,
-    /// The consumer did this: store it with the next renewal.
+    /// A scan hints that another worker asks for the lease.
+    HandoverHinted,
+    /// The consumer made progress, to be stored with the next renewal.
     Progress(Done),
-    /// The application wants this checkpoint stored now.
+    /// The application asks to store this checkpoint now.
     Checkpoint(Checkpoint),
-    /// The application wants this prepared now. It takes the place of anything prepared before.
+    /// The application asks to store this prepared checkpoint now. It replaces any earlier one.
     Prepare(PendingCheckpoint),
     /// All records of the shard are done.
     ShardEnded(Vec<ChildShard>),
     /// The leases of the children exist.
     ChildrenCreated,
-    /// The consumer finished what it had in hand, and is gone.
+    /// The consumer drained and ended.
     Drained,
-    /// The consumer cannot go on, and is gone.
-    GaveUp,
-    /// The worker shuts down: let go by then.
+    /// The consumer failed and ended.
+    ConsumerFailed,
+    /// The worker stops: drain, then release the lease.
     Stop {
-        /// When batches in hand are cancelled.
+        /// When calls of the processor that still run are cancelled.
         until: Moment,
     },
-    /// When the next owner's presence last moved, if it was ever seen.
+    /// The next owner's heartbeat last moved at this time; `None` if it was never seen.
     NextOwnerMoved(Option<Moment>),
 }
 
-/// Something to do.
+/// An effect of [`Holding`](super::Holding), for the caller to carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HoldingEffect {
-    /// Make this write, and say what came of it.
+    /// Send this write, and feed its outcome.
     Write(LeaseWrite),
-    /// Read the row, consistently, and say what it is.
+    /// Read the row consistently, and feed the result.
     Read,
-    /// The consumer may poll the application's futures until then.
+    /// Let the consumer poll the application's futures until this moment.
     Deadline(Moment),
-    /// The consumer shall finish what it has in hand, by then.
+    /// Let the consumer finish the batch in hand.
     Drain {
-        /// When the application's future is dropped.
+        /// When to drop the application's future.
         until: Moment,
     },
-    /// The consumer shall stop at once.
+    /// Stop the consumer at once.
     Cancel,
-    /// Checkpoints up to this one are stored: answer who asked for them.
+    /// Answer the requests for checkpoints up to this one: they are stored.
     Stored(Checkpoint),
-    /// What was to be prepared last is stored, or done already: answer all who asked so far.
+    /// Answer all requests to prepare so far: the last one is stored, or done already.
     Prepared,
-    /// This checkpoint lies before the stored one: answer who asked for it.
+    /// Answer the request for this checkpoint: it lies before the stored one.
     Refused(Checkpoint),
-    /// Create the leases of the children, then say so.
+    /// Create the leases of the children, then feed [`HoldingInput::ChildrenCreated`].
     CreateChildren(Vec<ChildShard>),
-    /// Somebody asked for the lease.
-    HandOverAsked(WorkerId),
-    /// The hand-over ended and the lease stays. The consumer is gone: take the lease anew.
-    HandOverEnded(&'static str),
-    /// The lease is held no longer. Nothing follows.
+    /// Another worker asked for the lease.
+    HandoverRequested(WorkerId),
+    /// The hand-over ended without moving the lease, for this reason.
+    HandoverEnded(&'static str),
+    /// The lease is no longer held. No effect follows.
     Ended(LeaseEnd),
 }

@@ -12,43 +12,59 @@ use crate::model::{
     Checkpoint, ChildShard, Conditional, Lease, LeaseCounter, LeaseEnd, Moment, WorkerId,
 };
 
-/// How often an open hand-over's row is read.
-pub const HAND_OVER_READ_EVERY: Duration = Duration::from_millis(250);
+/// The time between reads of a row with an open hand-over.
+pub const HANDOVER_READ_EVERY: Duration = Duration::from_millis(250);
 
-/// How long after its time a consumer may take to say that it drained. Then it counts as hung.
+/// How long after its deadline a consumer may report that it drained. Later it counts as hung.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
-/// A write whose outcome is not known yet.
+/// A write whose outcome is unknown so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct InFlight {
     write: LeaseWrite,
-    /// When its first copy was sent. Deadlines count from here.
+    /// When the first copy was sent. Deadlines count from here.
     first_sent: Moment,
-    /// When to send it again; none while an answer is awaited.
+    /// When to send it again, or `None` while it awaits an answer.
     resend_at: Option<Moment>,
     resend_pause: Duration,
+}
+
+/// When a write was sent and answered.
+#[derive(Clone, Copy)]
+struct Answered {
+    first_sent: Moment,
+    now: Moment,
 }
 
 /// An open hand-over of this lease to another worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct HandOver {
     next: WorkerId,
-    learnt_at: Moment,
+    noticed_at: Moment,
     next_moved_at: Option<Moment>,
     read_at: Moment,
 }
 
-/// What the holder is up to.
+/// The goal of the holder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Goal {
-    /// Hold the lease.
+    /// To hold the lease.
     Hold,
-    /// Give it to who asked for it.
+    /// To hand it to the worker that asked for it.
     HandOver,
-    /// Let anybody take it.
+    /// To release it.
     Release,
-    /// Store the shard's end.
+    /// To store the shard's end.
     EndShard { children: Vec<ChildShard>, created: bool },
+}
+
+/// A lease that was just taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The row as the take left it.
+    pub row: Lease,
+    /// When the first copy of the take was sent.
+    pub sent: Moment,
 }
 
 /// A lease that this worker holds.
@@ -64,20 +80,15 @@ pub struct Holding {
     hand_over: Option<HandOver>,
     goal: Goal,
     drain_until: Option<Moment>,
-    consumer_gone: bool,
-    ended: bool,
+    is_consumer_gone: bool,
+    has_ended: bool,
 }
 
 impl Holding {
-    /// A lease that was just taken: `row` is what the take made of it, `sent` when the take's first
-    /// copy was sent.
+    /// Creates the holding of a lease that was just taken.
     #[must_use]
-    pub fn new(
-        me: WorkerId,
-        times: HoldingTimes,
-        numbers: WriteNumbers,
-        (row, sent): (Lease, Moment),
-    ) -> Self {
+    pub fn new(me: WorkerId, times: HoldingTimes, numbers: WriteNumbers, taken: Taken) -> Self {
+        let Taken { row, sent } = taken;
         debug_assert_eq!(row.owner.as_ref(), Some(&me), "a held lease is owned by its holder");
         Self {
             me,
@@ -90,46 +101,46 @@ impl Holding {
             hand_over: None,
             goal: Goal::Hold,
             drain_until: None,
-            consumer_gone: false,
-            ended: false,
+            is_consumer_gone: false,
+            has_ended: false,
         }
     }
 
-    /// Takes in what happened, and returns what to do about it, in order.
+    /// Feeds an input, and returns its effects in order.
     pub fn on(&mut self, input: HoldingInput, now: Moment) -> Vec<HoldingEffect> {
         let mut effects = Vec::new();
-        if self.ended {
+        if self.has_ended {
             return effects;
         }
-        self.take_in(input, now, &mut effects);
-        if !self.ended && now >= self.deadline() {
+        self.handle(input, now, &mut effects);
+        if !self.has_ended && now >= self.deadline() {
             self.end(LeaseEnd::Expired, &mut effects);
         }
-        if !self.ended {
+        if !self.has_ended {
             self.act(now, &mut effects);
         }
         effects
     }
 
-    /// The row as this worker last knew it.
+    /// Returns the row as this worker last saw it.
     #[must_use]
     pub const fn row(&self) -> &Lease {
         &self.row
     }
 
-    /// Until when the consumer may poll the application's futures.
+    /// Returns until when the consumer may poll the application's futures.
     #[must_use]
     pub fn deadline(&self) -> Moment {
         self.times.deadline(self.renewed_at)
     }
 
-    /// Who asked for the lease.
+    /// Returns the worker that asked for the lease, or `None` if no hand-over is open.
     #[must_use]
     pub fn next_owner(&self) -> Option<&WorkerId> {
         self.hand_over.as_ref().map(|hand_over| &hand_over.next)
     }
 
-    /// When to call [`on`](Self::on) with a tick, if nothing happens before.
+    /// Returns when to feed a tick if there is no other input before.
     #[must_use]
     pub fn wake_at(&self) -> Moment {
         let write = match &self.in_flight {
@@ -145,7 +156,7 @@ impl Holding {
         [write, read, drained].into_iter().flatten().fold(self.deadline(), Moment::min)
     }
 
-    fn take_in(&mut self, input: HoldingInput, now: Moment, effects: &mut Vec<HoldingEffect>) {
+    fn handle(&mut self, input: HoldingInput, now: Moment, effects: &mut Vec<HoldingEffect>) {
         match input {
             HoldingInput::Tick => {}
             HoldingInput::Answered(outcome) => self.settle(outcome, now, effects),
@@ -156,7 +167,7 @@ impl Holding {
                 }
             }
             HoldingInput::Read(row) => self.look_at(row, now, effects),
-            HoldingInput::HandOverHinted => {
+            HoldingInput::HandoverHinted => {
                 if self.hand_over.is_none() && self.in_flight.is_none() {
                     effects.push(HoldingEffect::Read);
                 }
@@ -169,7 +180,7 @@ impl Holding {
                 }
             }
             HoldingInput::ShardEnded(children) => {
-                self.consumer_gone = true;
+                self.is_consumer_gone = true;
                 effects.push(HoldingEffect::CreateChildren(children.clone()));
                 self.goal = Goal::EndShard { children, created: false };
             }
@@ -178,11 +189,11 @@ impl Holding {
                     *created = true;
                 }
             }
-            HoldingInput::Drained => self.consumer_gone = true,
-            HoldingInput::GaveUp => {
-                // One that said its last word before is expected to be gone.
-                if !self.consumer_gone {
-                    self.consumer_gone = true;
+            HoldingInput::Drained => self.is_consumer_gone = true,
+            HoldingInput::ConsumerFailed => {
+                // A consumer that reported its end before is expected to be gone.
+                if !self.is_consumer_gone {
+                    self.is_consumer_gone = true;
                     self.goal = Goal::Release;
                 }
             }
@@ -204,23 +215,23 @@ impl Holding {
             Goal::Hold | Goal::HandOver => {
                 self.goal = Goal::Release;
                 let until = self.drain_by(until);
-                if !self.consumer_gone {
+                if !self.is_consumer_gone {
                     effects.push(HoldingEffect::Drain { until });
                 }
             }
         }
     }
 
-    /// Lets nothing be waited for any longer than `until`, or than was said before.
+    /// Moves the end of the drain to `until`, unless it is earlier already.
     fn drain_by(&mut self, until: Moment) -> Moment {
         let until = self.drain_until.map_or(until, |earlier| earlier.min(until));
         self.drain_until = Some(until);
         until
     }
 
-    /// Whether the consumer, or the children's leases, are still to come.
+    /// Whether the end of the consumer or the leases of the children are still missing.
     const fn is_awaiting(&self) -> bool {
-        !self.consumer_gone || matches!(self.goal, Goal::EndShard { created: false, .. })
+        !self.is_consumer_gone || matches!(self.goal, Goal::EndShard { created: false, .. })
     }
 
     fn ask_for(&mut self, checkpoint: Checkpoint, effects: &mut Vec<HoldingEffect>) {
@@ -233,13 +244,15 @@ impl Holding {
         }
     }
 
-    /// Takes in the answer to the write in flight.
+    /// Handles the answer to the write in flight.
     fn settle(&mut self, outcome: Conditional, now: Moment, effects: &mut Vec<HoldingEffect>) {
         let Some(InFlight { write, first_sent, .. }) = self.in_flight.take() else { return };
         match outcome {
-            Conditional::Applied(row) => self.written(&write, (first_sent, now), row, effects),
+            Conditional::Applied(row) => {
+                self.written(&write, Answered { first_sent, now }, row, effects);
+            }
             Conditional::Lost { found: Some(row) } if write.made(&row) => {
-                self.written(&write, (first_sent, now), row, effects);
+                self.written(&write, Answered { first_sent, now }, row, effects);
             }
             Conditional::Lost { found: None } => {
                 let ended = matches!(write.kind, WriteKind::EndShard { .. });
@@ -252,7 +265,7 @@ impl Holding {
     fn written(
         &mut self,
         write: &LeaseWrite,
-        (first_sent, now): (Moment, Moment),
+        Answered { first_sent, now }: Answered,
         row: Lease,
         effects: &mut Vec<HoldingEffect>,
     ) {
@@ -264,23 +277,23 @@ impl Holding {
             effects.push(HoldingEffect::Prepared);
         }
         match write.kind {
-            WriteKind::CompleteHandOver { .. } => self.end(LeaseEnd::HandedOver, effects),
+            WriteKind::CompleteHandover { .. } => self.end(LeaseEnd::HandedOver, effects),
             WriteKind::Release { .. } => self.end(LeaseEnd::Released, effects),
             WriteKind::EndShard { .. } => self.end(LeaseEnd::ShardEnded, effects),
-            WriteKind::CancelHandOver { .. } => {
+            WriteKind::CancelHandover { .. } => {
                 self.close_hand_over("the next owner went silent", effects);
             }
             WriteKind::Renew { .. }
             | WriteKind::Create(_)
             | WriteKind::Take { .. }
-            | WriteKind::BeginHandOver { .. }
+            | WriteKind::BeginHandover { .. }
             | WriteKind::Withdraw { .. }
             | WriteKind::DeleteEnded { .. }
             | WriteKind::DeleteUntouched => {}
         }
     }
 
-    /// Takes in a row that was read, consistently, while no write was in flight.
+    /// Handles a row that a consistent read returned.
     fn look_at(&mut self, row: Option<Lease>, now: Moment, effects: &mut Vec<HoldingEffect>) {
         if self.in_flight.is_some() {
             return; // The write's own answer is newer.
@@ -293,11 +306,11 @@ impl Holding {
         }
     }
 
-    /// Takes in a row that is not as this worker left it.
+    /// Handles a row that another worker changed.
     fn learn(&mut self, row: Lease, now: Moment, effects: &mut Vec<HoldingEffect>) {
-        // Only a request that finds me the owner makes me the checkpoint owner, and only its withdrawal
-        // makes me the owner again: I ask for nothing that I hold. However often others have asked and
-        // withdrawn meanwhile, nobody has taken the lease from me before it.
+        // Only a request to this worker as the owner makes it the checkpoint owner, and only a
+        // withdrawal makes it the owner again, because it never asks for a lease that it holds. So
+        // no worker took the lease in between, however many requests came and went.
         let asked = row.checkpoint_owner.as_ref() == Some(&self.me)
             && row.owner.as_ref() != Some(&self.me)
             && row.is_ours();
@@ -322,12 +335,12 @@ impl Holding {
     }
 
     fn open_hand_over(&mut self, next: WorkerId, now: Moment, effects: &mut Vec<HoldingEffect>) {
-        effects.push(HoldingEffect::HandOverAsked(next.clone()));
+        effects.push(HoldingEffect::HandoverRequested(next.clone()));
         self.hand_over = Some(HandOver {
             next,
-            learnt_at: now,
+            noticed_at: now,
             next_moved_at: None,
-            read_at: now + HAND_OVER_READ_EVERY,
+            read_at: now + HANDOVER_READ_EVERY,
         });
         let until = now + self.times.hand_over;
         match self.goal {
@@ -344,27 +357,27 @@ impl Holding {
     }
 
     fn close_hand_over(&mut self, reason: &'static str, effects: &mut Vec<HoldingEffect>) {
-        // Some come and go unnoticed.
+        // A request may come and go between two reads.
         if self.hand_over.take().is_some() {
-            effects.push(HoldingEffect::HandOverEnded(reason));
+            effects.push(HoldingEffect::HandoverEnded(reason));
         }
     }
 
     fn end(&mut self, how: LeaseEnd, effects: &mut Vec<HoldingEffect>) {
-        self.ended = true;
+        self.has_ended = true;
         effects.push(HoldingEffect::Cancel);
         effects.push(HoldingEffect::Ended(how));
     }
 
-    /// Does what is due now.
+    /// Does what is due at `now`.
     fn act(&mut self, now: Moment, effects: &mut Vec<HoldingEffect>) {
         if self.is_awaiting() && self.drain_until.is_some_and(|until| now >= until + DRAIN_GRACE) {
-            self.wait_no_longer(effects);
+            self.stop_waiting(effects);
         }
         if let Some(hand_over) = &mut self.hand_over
             && now >= hand_over.read_at
         {
-            hand_over.read_at = now + HAND_OVER_READ_EVERY;
+            hand_over.read_at = now + HANDOVER_READ_EVERY;
             if self.in_flight.is_none() {
                 effects.push(HoldingEffect::Read);
             }
@@ -385,26 +398,26 @@ impl Holding {
         }
     }
 
-    /// The drain took too long. Who holds the lease next ends the shard again.
-    fn wait_no_longer(&mut self, effects: &mut Vec<HoldingEffect>) {
-        if self.consumer_gone {
+    /// Ends the wait of a drain that took too long. The next holder ends the shard again.
+    fn stop_waiting(&mut self, effects: &mut Vec<HoldingEffect>) {
+        if self.is_consumer_gone {
             self.goal = Goal::Release;
         } else {
             effects.push(HoldingEffect::Cancel);
-            self.consumer_gone = true;
+            self.is_consumer_gone = true;
         }
     }
 
-    /// A hand-over came to nothing after its consumer was gone: the lease is taken anew.
+    /// Whether a hand-over ended without moving the lease after its consumer ended.
     fn is_over(&self) -> bool {
-        self.consumer_gone && self.goal == Goal::HandOver && self.hand_over.is_none()
+        self.is_consumer_gone && self.goal == Goal::HandOver && self.hand_over.is_none()
     }
 
-    /// The write that is due now, if any is.
+    /// Returns the write that is due at `now`.
     fn due(&self, now: Moment) -> Option<WriteKind> {
         let counter = self.row.counter;
         let next = self.next_owner().cloned();
-        if self.consumer_gone {
+        if self.is_consumer_gone {
             match (&self.goal, &self.hand_over) {
                 (Goal::EndShard { children, created: true }, _) => {
                     let children: BTreeSet<_> =
@@ -418,7 +431,8 @@ impl Holding {
                     return Some(WriteKind::Release { counter, progress: self.progress() });
                 }
                 (Goal::HandOver, None) => {
-                    // Kept after all: what the drain finished is stored before the lease restarts.
+                    // The lease is kept: the progress of the drain is stored before its consumer
+                    // restarts.
                     return self.progress().map(|progress| self.renewal(counter, Some(progress)));
                 }
                 (Goal::Hold | Goal::EndShard { created: false, .. }, _) => {}
@@ -433,15 +447,16 @@ impl Holding {
         WriteKind::Renew { counter, next: self.next_owner().cloned(), progress }
     }
 
-    /// How an open hand-over ends once the consumer is gone: towards a live worker, or not at all.
+    /// Returns the write that ends an open hand-over once the consumer is gone: it completes if the
+    /// next owner is alive.
     fn close(&self, hand_over: &HandOver, now: Moment) -> WriteKind {
         let counter = self.row.counter;
-        let last_sign = hand_over.next_moved_at.max(Some(hand_over.learnt_at));
-        if last_sign.is_some_and(|sign| now.since(sign) <= self.times.expiry) {
+        let last_moved = hand_over.next_moved_at.max(Some(hand_over.noticed_at));
+        if last_moved.is_some_and(|moved_at| now.since(moved_at) <= self.times.expiry) {
             let next = hand_over.next.clone();
-            WriteKind::CompleteHandOver { counter, next, progress: self.progress() }
+            WriteKind::CompleteHandover { counter, next, progress: self.progress() }
         } else {
-            WriteKind::CancelHandOver { counter }
+            WriteKind::CancelHandover { counter }
         }
     }
 

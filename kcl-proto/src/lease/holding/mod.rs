@@ -1,8 +1,8 @@
-//! One held lease, as a state machine: what to write, what to believe, when to let go.
+//! One held lease, as a state machine: what to write, which answers count, when the lease ends.
 //!
-//! [`Holding::on`] takes what happened and returns what to do. It owns the write in flight, the
-//! deadline, the merging of checkpoints into renewals, hand-over, the shard's end and release.
-//! `engine/holder.rs` only carries its effects out. The rules are `docs/internals/lease-protocol.md`, L1 to L9.
+//! [`Holding::on`] takes an input and returns effects. It owns the write in flight, the deadline,
+//! the merging of checkpoints into renewals, hand-overs, the shard's end and release. The engine
+//! only carries its effects out. The rules are `docs/internals/lease-protocol.md`, L1 to L9.
 
 mod input;
 mod machine;
@@ -13,4 +13,4 @@ mod prepared_tests;
 mod tests;
 
 pub use input::{HoldingEffect, HoldingInput, HoldingTimes, StoreEvery};
-pub use machine::{HAND_OVER_READ_EVERY, Holding};
+pub use machine::{HANDOVER_READ_EVERY, Holding, Taken};

@@ -1,26 +1,27 @@
-//! What a held lease's row does not say yet, and what of it the next write says.
+//! The progress that a held lease's row does not contain yet, and the part that the next write
+//! stores.
 
 use super::input::StoreEvery;
 use crate::consumer::progress::Done;
 use crate::lease::write::{Change, Progress};
 use crate::model::{Checkpoint, Lease, Moment, PendingCheckpoint};
 
-/// What the consumer did and the row does not say yet.
+/// The progress and requests that the row does not contain yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct PendingWrite {
     every: Option<StoreEvery>,
     done: Done,
-    /// The checkpoint that the application wants to be stored now.
-    asked: Option<Checkpoint>,
-    /// What the application wants to be prepared now.
+    /// The checkpoint that the application asks to store now.
+    requested: Option<Checkpoint>,
+    /// The prepared checkpoint that the application asks to store now.
     preparing: Option<PendingCheckpoint>,
-    /// What this owner prepared last.
+    /// The last checkpoint that this owner prepared.
     prepared: Option<Checkpoint>,
-    /// How many records were done when the write was made that the row shows.
+    /// How many records were done when the last applied write was sent.
     written_records: u64,
-    /// The same for the write in flight.
+    /// How many records were done when the write in flight was sent.
     sent_records: u64,
-    /// Since when something is done that no write was made for, if that matters.
+    /// When progress was first made that no write contains, if the times depend on it.
     since: Option<Moment>,
 }
 
@@ -29,21 +30,22 @@ impl PendingWrite {
         Self { every, ..Self::default() }
     }
 
-    /// The consumer did this.
+    /// Records progress of the consumer.
     pub(super) fn advance(&mut self, done: Done, row: &Lease, now: Moment) {
         self.done = self.done.max(done);
-        self.note_since(row, now);
+        self.start_clock(row, now);
     }
 
-    /// The application wants this checkpoint to be stored.
+    /// Records a request to store `checkpoint`.
     pub(super) fn ask(&mut self, checkpoint: Checkpoint) {
-        self.asked = self.asked.max(Some(checkpoint));
+        self.requested = self.requested.max(Some(checkpoint));
     }
 
-    /// The application wants this to be prepared. Returns whether a write has to be waited for.
+    /// Records a request to store a prepared checkpoint. Returns whether it has to wait for a
+    /// write.
     ///
-    /// While something else is being prepared, the row as it is answers nobody: it says nothing of
-    /// that, and is not what it will be afterwards.
+    /// While another one is being stored, the current row answers no request, because it is about
+    /// to change.
     pub(super) fn prepare(&mut self, pending: PendingCheckpoint, row: &Lease) -> bool {
         let is_settled = pending.checkpoint <= row.checkpoint;
         if self.preparing.is_none() && (is_settled || row.pending.as_ref() == Some(&pending)) {
@@ -56,31 +58,32 @@ impl PendingWrite {
         true
     }
 
-    /// Whether it has to be written at once, not with the next renewal.
+    /// Whether to write now instead of with the next renewal.
     pub(super) fn is_urgent(&self, row: &Lease, now: Moment) -> bool {
         let has_many = self.every.is_some_and(|every| {
             self.is_ahead_of(row) && self.done.records - self.written_records >= every.records
         });
         let is_old = self.due_at().is_some_and(|at| now >= at);
-        self.asked.is_some() || self.preparing.is_some() || has_many || is_old
+        self.requested.is_some() || self.preparing.is_some() || has_many || is_old
     }
 
-    /// From when on it has to be written.
+    /// Returns when to write at the latest, or `None` if the next renewal is soon enough.
     pub(super) fn due_at(&self) -> Option<Moment> {
         Some(self.since? + self.every?.time)
     }
 
-    /// A write is made with everything that there is.
+    /// Records that a write with all progress is sent.
     pub(super) fn send(&mut self) {
         self.sent_records = self.done.records;
         self.since = None;
     }
 
-    /// The write was made, and this is the row. Returns whether something was prepared.
+    /// Records that the write in flight was applied. Returns whether a prepared checkpoint is
+    /// stored.
     pub(super) fn written(&mut self, row: &Lease, now: Moment) -> bool {
         self.written_records = self.sent_records;
-        self.asked = self.asked.filter(|asked| *asked > row.checkpoint);
-        self.note_since(row, now);
+        self.requested = self.requested.filter(|requested| *requested > row.checkpoint);
+        self.start_clock(row, now);
         let prepared = self.preparing.take_if(|preparing| {
             row.pending.as_ref() == Some(preparing) || preparing.checkpoint <= row.checkpoint
         });
@@ -88,18 +91,18 @@ impl PendingWrite {
         prepared.is_some()
     }
 
-    /// What moved since the row was written.
+    /// Returns the progress since `row` was written, or `None` if there is none.
     pub(super) fn progress(&self, row: &Lease) -> Option<Progress> {
-        let newest = self.asked.max(self.done.checkpoint);
+        let newest = self.requested.max(self.done.checkpoint);
         let checkpoint = newest.filter(|newest| {
-            *newest > row.checkpoint || (self.asked.is_some() && row.pending.is_some())
+            *newest > row.checkpoint || (self.requested.is_some() && row.pending.is_some())
         });
         let caught_up_at = self.done.caught_up_at.filter(|at| Some(*at) > row.caught_up_at);
         let reached = checkpoint.unwrap_or(row.checkpoint);
         let preparing = self.preparing.clone().filter(|it| it.checkpoint > reached);
         let pending = match (preparing, checkpoint) {
             (Some(pending), _) => Change::Set(pending),
-            // What a former owner prepared is settled by whatever this one stores.
+            // Any checkpoint of this owner settles what a former owner prepared.
             (None, Some(checkpoint)) if self.prepared <= Some(checkpoint) => Change::Remove,
             (None, Some(_) | None) => Change::Keep,
         };
@@ -107,7 +110,7 @@ impl PendingWrite {
         moves.then_some(Progress { checkpoint, pending, caught_up_at })
     }
 
-    fn note_since(&mut self, row: &Lease, now: Moment) {
+    fn start_clock(&mut self, row: &Lease, now: Moment) {
         let counts = self.every.is_some() && self.is_ahead_of(row);
         self.since = counts.then(|| self.since.unwrap_or(now));
     }

@@ -1,16 +1,12 @@
-//! Stories of one held lease with prepared checkpoints, and with progress that is stored sooner.
+//! Stories of one held lease with prepared checkpoints, and with progress that is stored early.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
 use crate::consumer::progress::Done;
 use crate::lease::write::LeaseWrite;
 use crate::lease::write_numbers::WriteNumbers;
-use crate::model::{
-    Checkpoint, Conditional, Lease, LeaseCounter, LeaseKey, Moment, PendingCheckpoint, Position,
-    SequenceNumber, WriteStamp,
-};
+use crate::model::{Checkpoint, Conditional, Lease, LeaseCounter, Moment, PendingCheckpoint};
 
 const TIMES: HoldingTimes = HoldingTimes {
     expiry: Duration::from_secs(10),
@@ -19,12 +15,11 @@ const TIMES: HoldingTimes = HoldingTimes {
     store_every: None,
 };
 
-fn after(number: u128) -> Checkpoint {
-    Checkpoint::After(Position::of(SequenceNumber::from(number)))
-}
-
 fn pending(number: u128) -> PendingCheckpoint {
-    PendingCheckpoint { checkpoint: after(number), state: Some(format!("to {number}").into()) }
+    PendingCheckpoint {
+        checkpoint: Checkpoint::after(number),
+        state: Some(format!("to {number}").into()),
+    }
 }
 
 /// A lease that "me" took at 0 s with a checkpoint after 5, and a table that answers at once.
@@ -36,42 +31,33 @@ struct Story {
 
 impl Story {
     fn begin(inherited: Option<PendingCheckpoint>, times: HoldingTimes) -> Self {
-        let counter = LeaseCounter(1);
         let row = Lease {
-            key: LeaseKey::new("shardId-0"),
             owner: Some("me".into()),
-            checkpoint_owner: None,
-            counter,
-            owner_switches: 0,
-            checkpoint: after(5),
+            counter: LeaseCounter(1),
+            checkpoint: Checkpoint::after(5),
             pending: inherited,
-            parents: BTreeSet::new(),
-            children: BTreeSet::new(),
-            hash_range: None,
-            start_at: None,
-            expiry: None,
-            caught_up_at: None,
-            last_write: Some(WriteStamp { counter, worker: "me".into(), number: 1 }),
-        };
+            ..Lease::sample()
+        }
+        .written_by("me");
         let (numbers, sent) = (WriteNumbers::of_lane(8), Moment::default());
-        let holding = Holding::new("me".into(), times, numbers, (row.clone(), sent));
+        let holding = Holding::new("me".into(), times, numbers, Taken { row: row.clone(), sent });
         Self { holding, row, writes: 0 }
     }
 
-    /// Feeds an input, and answers each write that comes of it. Returns the other effects.
+    /// Feeds an input, and answers each write that follows. Returns the other effects.
     fn on(&mut self, millis: u64, input: HoldingInput) -> Vec<HoldingEffect> {
-        let now = Moment::from_origin(Duration::from_millis(millis));
-        let (mut inputs, mut told) = (vec![input], Vec::new());
+        let now = Moment::at_millis(millis);
+        let (mut inputs, mut effects) = (vec![input], Vec::new());
         while let Some(input) = inputs.pop() {
             for effect in self.holding.on(input, now) {
                 if let HoldingEffect::Write(write) = effect {
                     inputs.push(self.land(&write));
                 } else {
-                    told.push(effect);
+                    effects.push(effect);
                 }
             }
         }
-        told
+        effects
     }
 
     fn land(&mut self, write: &LeaseWrite) -> HoldingInput {
@@ -81,48 +67,49 @@ impl Story {
     }
 
     fn done(&mut self, millis: u64, number: u128, records: u64) {
-        let done = Done { checkpoint: Some(after(number)), records, caught_up_at: None };
+        let done =
+            Done { checkpoint: Some(Checkpoint::after(number)), records, caught_up_at: None };
         self.on(millis, HoldingInput::Progress(done));
     }
 
     #[track_caller]
     fn check(&self, checkpoint: u128, prepared: Option<u128>) {
-        let expected = (after(checkpoint), prepared.map(pending));
+        let expected = (Checkpoint::after(checkpoint), prepared.map(pending));
         assert_eq!((self.row.checkpoint, self.row.pending.clone()), expected);
     }
 }
 
 #[test]
-fn what_is_prepared_is_written_at_once_and_the_checkpoint_stays() {
+fn prepared_checkpoint_is_written_at_once() {
     let mut story = Story::begin(None, TIMES);
-    let told = story.on(100, HoldingInput::Prepare(pending(9)));
-    assert!(told.contains(&HoldingEffect::Prepared));
+    let effects = story.on(100, HoldingInput::Prepare(pending(9)));
+    assert!(effects.contains(&HoldingEffect::Prepared));
     story.check(5, Some(9));
     assert_eq!(story.row.counter, LeaseCounter(2), "it counts as a renewal");
     assert_eq!(story.on(200, HoldingInput::Prepare(pending(9))), [HoldingEffect::Prepared]);
-    assert_eq!(story.writes, 1, "nothing to write");
+    assert_eq!(story.writes, 1, "no further write");
     story.on(300, HoldingInput::Prepare(pending(7)));
     story.check(5, Some(7));
 }
 
 #[test]
-fn a_checkpoint_settles_what_is_prepared_up_to_it_and_no_more() {
+fn checkpoint_settles_earlier_prepared_ones() {
     let mut story = Story::begin(None, TIMES);
     story.on(100, HoldingInput::Prepare(pending(9)));
-    story.on(200, HoldingInput::Checkpoint(after(7)));
+    story.on(200, HoldingInput::Checkpoint(Checkpoint::after(7)));
     story.check(7, Some(9));
     story.done(300, 8, 3);
     story.on(3_400, HoldingInput::Tick);
     story.check(8, Some(9));
-    let told = story.on(3_500, HoldingInput::Checkpoint(after(9)));
-    assert!(told.contains(&HoldingEffect::Stored(after(9))));
+    let effects = story.on(3_500, HoldingInput::Checkpoint(Checkpoint::after(9)));
+    assert!(effects.contains(&HoldingEffect::Stored(Checkpoint::after(9))));
     story.check(9, None);
     assert_eq!(story.on(3_600, HoldingInput::Prepare(pending(9))), [HoldingEffect::Prepared]);
     story.check(9, None);
 }
 
 #[test]
-fn what_a_former_owner_prepared_stays_until_this_one_stores_anything() {
+fn inherited_prepared_checkpoint_lasts_until_a_write() {
     let mut story = Story::begin(Some(pending(9)), TIMES);
     story.on(3_000, HoldingInput::Tick);
     story.check(5, Some(9));
@@ -135,36 +122,37 @@ fn what_a_former_owner_prepared_stays_until_this_one_stores_anything() {
 }
 
 #[test]
-fn what_was_asked_for_while_a_write_is_in_flight_is_prepared_after_it() {
+fn request_during_a_write_is_prepared_after_it() {
     let mut story = Story::begin(None, TIMES);
-    let now = |millis| Moment::from_origin(Duration::from_millis(millis));
-    let first = story.holding.on(HoldingInput::Prepare(pending(9)), now(100));
+    let first = story.holding.on(HoldingInput::Prepare(pending(9)), Moment::at_millis(100));
     let [HoldingEffect::Write(first)] = &first[..] else { unreachable!("{first:?}") };
-    assert_eq!(story.holding.on(HoldingInput::Prepare(pending(8)), now(110)), []);
+    assert_eq!(story.holding.on(HoldingInput::Prepare(pending(8)), Moment::at_millis(110)), []);
     let answer = story.land(first);
-    let told = story.on(120, answer);
-    assert_eq!(told.iter().filter(|effect| **effect == HoldingEffect::Prepared).count(), 1);
+    let effects = story.on(120, answer);
+    assert_eq!(effects.iter().filter(|effect| **effect == HoldingEffect::Prepared).count(), 1);
     story.check(5, Some(8));
 }
 
 #[test]
-fn what_was_prepared_before_answers_nobody_whose_own_is_still_being_written() {
+fn earlier_prepared_checkpoint_answers_no_later_one() {
     for (asked, settled) in [(7, false), (5, true)] {
         let mut story = Story::begin(None, TIMES);
         story.on(100, HoldingInput::Prepare(pending(7)));
-        let now = |millis| Moment::from_origin(Duration::from_millis(millis));
-        let sent = story.holding.on(HoldingInput::Prepare(pending(9)), now(200));
+        let sent = story.holding.on(HoldingInput::Prepare(pending(9)), Moment::at_millis(200));
         let [HoldingEffect::Write(sent)] = &sent[..] else { unreachable!("{sent:?}") };
-        assert_eq!(story.holding.on(HoldingInput::Prepare(pending(asked)), now(210)), []);
+        assert_eq!(
+            story.holding.on(HoldingInput::Prepare(pending(asked)), Moment::at_millis(210)),
+            []
+        );
         let answer = story.land(sent);
-        let told = story.on(220, answer);
-        assert_eq!(told.iter().filter(|effect| **effect == HoldingEffect::Prepared).count(), 1);
+        let effects = story.on(220, answer);
+        assert_eq!(effects.iter().filter(|effect| **effect == HoldingEffect::Prepared).count(), 1);
         story.check(5, Some(if settled { 9 } else { asked }));
     }
 }
 
 #[test]
-fn progress_is_stored_after_so_many_records_or_so_long() {
+fn progress_is_stored_by_count_or_time() {
     let every = StoreEvery { records: 10, time: Duration::from_millis(500) };
     let mut story = Story::begin(None, HoldingTimes { store_every: Some(every), ..TIMES });
     story.done(100, 6, 9);
@@ -173,13 +161,13 @@ fn progress_is_stored_after_so_many_records_or_so_long() {
     story.check(7, None);
     story.done(200, 8, 12);
     let wake_at = story.holding.wake_at();
-    assert_eq!(wake_at, Moment::from_origin(Duration::from_millis(700)));
+    assert_eq!(wake_at, Moment::at_millis(700));
     story.on(699, HoldingInput::Tick);
     story.check(7, None);
     story.on(700, HoldingInput::Tick);
     story.check(8, None);
     story.on(1_500, HoldingInput::Tick);
-    assert_eq!(story.writes, 2, "nothing new");
+    assert_eq!(story.writes, 2, "no new progress");
     story.done(1_600, 9, 22);
     assert_eq!(story.writes, 3);
 }

@@ -1,6 +1,5 @@
 //! Stories of one held lease: inputs, and the exact effects that they must have.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
@@ -8,8 +7,8 @@ use crate::consumer::progress::Done;
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
-    Checkpoint, ChildShard, Conditional, HashKeyRange, Lease, LeaseCounter, LeaseEnd, LeaseKey,
-    Moment, NewLease, Position, SequenceNumber, WorkerId, WriteStamp,
+    Checkpoint, ChildShard, Conditional, HashKeyRange, Lease, LeaseCounter, LeaseEnd, Moment,
+    NewLease, WorkerId, WriteStamp,
 };
 
 const TIMES: HoldingTimes = HoldingTimes {
@@ -18,14 +17,6 @@ const TIMES: HoldingTimes = HoldingTimes {
     hand_over: Duration::from_secs(30),
     store_every: None,
 };
-
-fn at(millis: u64) -> Moment {
-    Moment::from_origin(Duration::from_millis(millis))
-}
-
-fn after(number: u128) -> Checkpoint {
-    Checkpoint::After(Position::of(SequenceNumber::from(number)))
-}
 
 /// A lease that "me" took at 0 s, and the row as the table has it.
 struct Story {
@@ -36,30 +27,28 @@ struct Story {
 impl Story {
     fn begin() -> Self {
         let mut numbers = WriteNumbers::of_lane(7);
-        let new = NewLease {
-            key: LeaseKey::new("shardId-0"),
-            checkpoint: Checkpoint::TrimHorizon,
-            start_at: None,
-            parents: BTreeSet::new(),
-            hash_range: HashKeyRange::FULL,
-        };
         let mut row = None;
         let take =
             WriteKind::Take { counter: LeaseCounter(0), expiry: TIMES.expiry, owner_switches: 1 };
-        for kind in [WriteKind::Create(new), take] {
+        for kind in [WriteKind::Create(NewLease::sample()), take] {
             let write = by("me", numbers.draw(), kind);
             row = write.apply(row.as_ref()).unwrap();
         }
         let lease = row.clone().unwrap();
         Self {
-            holding: Holding::new("me".into(), TIMES, WriteNumbers::of_lane(8), (lease, at(0))),
+            holding: Holding::new(
+                "me".into(),
+                TIMES,
+                WriteNumbers::of_lane(8),
+                Taken { row: lease, sent: Moment::at_millis(0) },
+            ),
             row,
         }
     }
 
     /// Feeds an input; returns the effects.
     fn on(&mut self, millis: u64, input: HoldingInput) -> Vec<HoldingEffect> {
-        self.holding.on(input, at(millis))
+        self.holding.on(input, Moment::at_millis(millis))
     }
 
     /// Feeds an input that must cause exactly one write, and returns it.
@@ -76,7 +65,7 @@ impl Story {
         writes.remove(0)
     }
 
-    /// Lets a write land on the row; says what the store answers.
+    /// Applies a write to the row. Returns the store's answer.
     fn land(&mut self, write: &LeaseWrite) -> Conditional {
         match write.apply(self.row.as_ref()) {
             Some(row) => {
@@ -88,7 +77,7 @@ impl Story {
         }
     }
 
-    /// Lets a write land and its answer arrive.
+    /// Applies a write and feeds the answer.
     fn answer(&mut self, millis: u64, write: &LeaseWrite) -> Vec<HoldingEffect> {
         let outcome = self.land(write);
         self.on(millis, HoldingInput::Answered(outcome))
@@ -112,7 +101,7 @@ impl Story {
         let (counter, victim) = (self.counter(), WorkerId::new("me"));
         self.other(WriteKind::Withdraw { counter, victim: victim.clone() });
         let counter = self.counter();
-        self.another("third", WriteKind::BeginHandOver { counter, victim });
+        self.another("third", WriteKind::BeginHandover { counter, victim });
     }
 
     fn counter(&self) -> LeaseCounter {
@@ -123,7 +112,7 @@ impl Story {
     #[track_caller]
     fn asked(&mut self) -> LeaseWrite {
         let (counter, victim) = (self.counter(), "me".into());
-        self.other(WriteKind::BeginHandOver { counter, victim });
+        self.other(WriteKind::BeginHandover { counter, victim });
         let renewal = self.writes(3_000, HoldingInput::Tick);
         let outcome = self.land(&renewal);
         self.writes(3_010, HoldingInput::Answered(outcome))
@@ -131,7 +120,7 @@ impl Story {
 }
 
 fn by(worker: &str, number: u64, kind: WriteKind) -> LeaseWrite {
-    LeaseWrite { key: LeaseKey::new("shardId-0"), worker: worker.into(), number, kind }
+    LeaseWrite { key: Lease::sample().key, worker: worker.into(), number, kind }
 }
 
 fn ended(effects: &[HoldingEffect]) -> Option<LeaseEnd> {
@@ -143,17 +132,17 @@ fn ended(effects: &[HoldingEffect]) -> Option<LeaseEnd> {
 }
 
 #[test]
-fn a_renewal_moves_the_deadline_from_when_it_was_sent() {
+fn renewal_extends_the_deadline_from_its_sending() {
     let mut story = Story::begin();
-    assert_eq!(story.holding.wake_at(), at(3_000));
+    assert_eq!(story.holding.wake_at(), Moment::at_millis(3_000));
     let renewal = story.writes(3_000, HoldingInput::Tick);
     let effects = story.answer(4_500, &renewal);
-    assert_eq!(effects[0], HoldingEffect::Deadline(at(12_000)));
-    assert_eq!(story.holding.wake_at(), at(6_000));
+    assert_eq!(effects[0], HoldingEffect::Deadline(Moment::at_millis(12_000)));
+    assert_eq!(story.holding.wake_at(), Moment::at_millis(6_000));
 }
 
 #[test]
-fn a_lease_that_is_not_renewed_ends_at_nine_tenths_of_an_expiry() {
+fn unrenewed_lease_ends_at_nine_tenths_of_expiry() {
     let mut story = Story::begin();
     drop(story.writes(3_000, HoldingInput::Tick));
     assert_eq!(ended(&story.on(8_999, HoldingInput::Tick)), None);
@@ -164,7 +153,7 @@ fn a_lease_that_is_not_renewed_ends_at_nine_tenths_of_an_expiry() {
 }
 
 #[test]
-fn an_answer_that_comes_after_its_own_deadline_is_not_believed() {
+fn answer_after_its_own_deadline_is_ignored() {
     let mut story = Story::begin();
     let renewal = story.writes(3_000, HoldingInput::Tick);
     let effects = story.answer(12_001, &renewal);
@@ -172,7 +161,7 @@ fn an_answer_that_comes_after_its_own_deadline_is_not_believed() {
 }
 
 #[test]
-fn a_write_of_unknown_outcome_is_sent_again_unchanged_and_counts_from_its_first_copy() {
+fn unknown_outcome_is_resent_unchanged() {
     let mut story = Story::begin();
     let renewal = story.writes(3_000, HoldingInput::Tick);
     drop(story.land(&renewal)); // It landed; the answer is lost.
@@ -180,12 +169,12 @@ fn a_write_of_unknown_outcome_is_sent_again_unchanged_and_counts_from_its_first_
     let again = story.writes(4_100, HoldingInput::Tick);
     assert_eq!(again, renewal);
     let effects = story.answer(4_200, &again);
-    assert_eq!(effects[0], HoldingEffect::Deadline(at(12_000)));
+    assert_eq!(effects[0], HoldingEffect::Deadline(Moment::at_millis(12_000)));
     assert_eq!(ended(&effects), None);
 }
 
 #[test]
-fn a_row_with_the_right_owner_and_counter_but_another_stamp_is_not_taken_for_ours() {
+fn row_with_another_stamp_is_not_ours() {
     let mut story = Story::begin();
     let renewal = story.writes(3_000, HoldingInput::Tick);
     let mut row = story.row.clone().unwrap();
@@ -197,32 +186,32 @@ fn a_row_with_the_right_owner_and_counter_but_another_stamp_is_not_taken_for_our
 }
 
 #[test]
-fn progress_waits_for_the_next_renewal_and_a_checkpoint_does_not() {
+fn progress_waits_for_a_renewal_but_a_checkpoint_not() {
     let mut story = Story::begin();
-    let done = Done { checkpoint: Some(after(5)), ..Done::default() };
+    let done = Done { checkpoint: Some(Checkpoint::after(5)), ..Done::default() };
     assert_eq!(story.on(100, HoldingInput::Progress(done)), []);
-    let write = story.writes(200, HoldingInput::Checkpoint(after(3)));
+    let write = story.writes(200, HoldingInput::Checkpoint(Checkpoint::after(3)));
     let WriteKind::Renew { progress: Some(progress), .. } = &write.kind else {
         panic!("{write:?}")
     };
-    assert_eq!(progress.checkpoint, Some(after(5)), "all that is done goes along");
+    assert_eq!(progress.checkpoint, Some(Checkpoint::after(5)), "all that is done goes along");
     let effects = story.answer(210, &write);
-    assert_eq!(effects[1], HoldingEffect::Stored(after(5)));
+    assert_eq!(effects[1], HoldingEffect::Stored(Checkpoint::after(5)));
 }
 
 #[test]
-fn a_checkpoint_before_the_stored_one_is_refused() {
+fn checkpoint_before_the_stored_one_is_refused() {
     let mut story = Story::begin();
-    let write = story.writes(100, HoldingInput::Checkpoint(after(5)));
+    let write = story.writes(100, HoldingInput::Checkpoint(Checkpoint::after(5)));
     story.answer(110, &write);
-    let effects = story.on(200, HoldingInput::Checkpoint(after(4)));
-    assert_eq!(effects, [HoldingEffect::Refused(after(4))]);
-    let effects = story.on(200, HoldingInput::Checkpoint(after(5)));
-    assert_eq!(effects, [HoldingEffect::Stored(after(5))]);
+    let effects = story.on(200, HoldingInput::Checkpoint(Checkpoint::after(4)));
+    assert_eq!(effects, [HoldingEffect::Refused(Checkpoint::after(4))]);
+    let effects = story.on(200, HoldingInput::Checkpoint(Checkpoint::after(5)));
+    assert_eq!(effects, [HoldingEffect::Stored(Checkpoint::after(5))]);
 }
 
 #[test]
-fn a_taken_lease_is_lost() {
+fn taken_lease_is_lost() {
     let mut story = Story::begin();
     let counter = story.counter();
     story.other(WriteKind::Take { counter, expiry: TIMES.expiry, owner_switches: 2 });
@@ -232,36 +221,39 @@ fn a_taken_lease_is_lost() {
 }
 
 #[test]
-fn an_owner_that_is_asked_drains_and_renews_until_it_hands_over() {
+fn asked_owner_drains_and_renews_until_handover() {
     let mut story = Story::begin();
     let renewal = story.asked();
     let next = Some(WorkerId::new("other"));
     assert!(matches!(&renewal.kind, WriteKind::Renew { next: asked, .. } if *asked == next));
     story.answer(3_020, &renewal);
-    let done = Done { checkpoint: Some(after(9)), ..Done::default() };
+    let done = Done { checkpoint: Some(Checkpoint::after(9)), ..Done::default() };
     story.on(3_100, HoldingInput::Progress(done));
     let complete = story.writes(3_200, HoldingInput::Drained);
-    assert!(matches!(complete.kind, WriteKind::CompleteHandOver { .. }));
+    assert!(matches!(complete.kind, WriteKind::CompleteHandover { .. }));
     let effects = story.answer(3_210, &complete);
     assert_eq!(ended(&effects), Some(LeaseEnd::HandedOver));
     let row = story.row.unwrap();
-    assert_eq!((row.owner, row.checkpoint_owner, row.checkpoint), (next, None, after(9)));
+    assert_eq!(
+        (row.owner, row.checkpoint_owner, row.checkpoint),
+        (next, None, Checkpoint::after(9))
+    );
 }
 
 #[test]
-fn a_renewal_amid_a_hand_over_stores_what_is_done() {
+fn renewal_amid_handover_stores_progress() {
     let mut story = Story::begin();
     let renewal = story.asked();
     story.answer(3_020, &renewal);
-    let done = Done { checkpoint: Some(after(9)), ..Done::default() };
+    let done = Done { checkpoint: Some(Checkpoint::after(9)), ..Done::default() };
     story.on(3_100, HoldingInput::Progress(done));
     let renewal = story.writes(6_100, HoldingInput::Tick);
     story.answer(6_110, &renewal);
-    assert_eq!(story.row.unwrap().checkpoint, after(9));
+    assert_eq!(story.row.unwrap().checkpoint, Checkpoint::after(9));
 }
 
 #[test]
-fn a_hand_over_to_a_silent_worker_is_cancelled_and_the_lease_kept() {
+fn handover_to_a_silent_worker_is_cancelled() {
     let mut story = Story::begin();
     let mut renewal = story.asked();
     for second in 1..=5 {
@@ -271,14 +263,14 @@ fn a_hand_over_to_a_silent_worker_is_cancelled_and_the_lease_kept() {
         }
     }
     let cancel = story.writes(15_200, HoldingInput::Drained);
-    assert!(matches!(cancel.kind, WriteKind::CancelHandOver { .. }), "{cancel:?}");
+    assert!(matches!(cancel.kind, WriteKind::CancelHandover { .. }), "{cancel:?}");
     let effects = story.answer(15_210, &cancel);
     assert_eq!(ended(&effects), Some(LeaseEnd::Kept));
     assert_eq!(story.row.unwrap().owner, Some("me".into()));
 }
 
 #[test]
-fn a_withdrawn_hand_over_keeps_the_lease() {
+fn withdrawn_handover_keeps_the_lease() {
     let mut story = Story::begin();
     let renewal = story.asked();
     story.answer(3_020, &renewal);
@@ -286,16 +278,16 @@ fn a_withdrawn_hand_over_keeps_the_lease() {
     story.other(WriteKind::Withdraw { counter, victim });
     let row = story.row.clone();
     let effects = story.on(3_300, HoldingInput::Read(row));
-    assert_eq!(effects, [HoldingEffect::HandOverEnded("it was withdrawn")]);
+    assert_eq!(effects, [HoldingEffect::HandoverEnded("it was withdrawn")]);
     assert_eq!(ended(&story.on(3_400, HoldingInput::Drained)), Some(LeaseEnd::Kept));
 }
 
 #[test]
-fn requests_that_come_and_go_unnoticed_leave_the_lease_where_it_is() {
+fn unnoticed_requests_change_nothing() {
     let mut story = Story::begin();
     for who in ["other", "third", "fourth"] {
         let (counter, victim) = (story.counter(), WorkerId::new("me"));
-        story.another(who, WriteKind::BeginHandOver { counter, victim: victim.clone() });
+        story.another(who, WriteKind::BeginHandover { counter, victim: victim.clone() });
         story.another(who, WriteKind::Withdraw { counter, victim });
     }
     let renewal = story.writes(3_000, HoldingInput::Tick);
@@ -303,11 +295,11 @@ fn requests_that_come_and_go_unnoticed_leave_the_lease_where_it_is() {
     let renewal = story.writes(3_010, HoldingInput::Answered(outcome));
     assert!(matches!(renewal.kind, WriteKind::Renew { next: None, .. }), "{renewal:?}");
     assert_eq!(ended(&story.answer(3_020, &renewal)), None);
-    assert_eq!(story.holding.deadline(), at(3_010 + 9_000));
+    assert_eq!(story.holding.deadline(), Moment::at_millis(3_010 + 9_000));
 }
 
 #[test]
-fn a_request_that_follows_a_withdrawn_one_is_heeded() {
+fn request_after_a_withdrawn_one_is_served() {
     let mut story = Story::begin();
     let renewal = story.asked();
     story.answer(3_020, &renewal);
@@ -316,8 +308,8 @@ fn a_request_that_follows_a_withdrawn_one_is_heeded() {
     assert_eq!(
         story.on(3_300, HoldingInput::Read(row)),
         [
-            HoldingEffect::HandOverEnded("it was withdrawn"),
-            HoldingEffect::HandOverAsked("third".into())
+            HoldingEffect::HandoverEnded("it was withdrawn"),
+            HoldingEffect::HandoverRequested("third".into())
         ]
     );
     let complete = story.writes(3_400, HoldingInput::Drained);
@@ -326,7 +318,7 @@ fn a_request_that_follows_a_withdrawn_one_is_heeded() {
 }
 
 #[test]
-fn a_request_that_follows_others_shows_in_the_answer_to_a_renewal_that_was_made() {
+fn answer_to_an_applied_renewal_carries_a_request() {
     let mut story = Story::begin();
     let renewal = story.asked();
     drop(story.land(&renewal)); // The answer is lost.
@@ -334,7 +326,7 @@ fn a_request_that_follows_others_shows_in_the_answer_to_a_renewal_that_was_made(
     let (counter, victim) = (story.counter(), WorkerId::new("me"));
     story.another("third", WriteKind::Withdraw { counter, victim: victim.clone() });
     let counter = story.counter();
-    story.another("fourth", WriteKind::BeginHandOver { counter, victim });
+    story.another("fourth", WriteKind::BeginHandover { counter, victim });
     story.on(3_100, HoldingInput::Unanswered);
     let again = story.writes(3_200, HoldingInput::Tick);
     let outcome = story.land(&again);
@@ -345,33 +337,33 @@ fn a_request_that_follows_others_shows_in_the_answer_to_a_renewal_that_was_made(
 }
 
 #[test]
-fn a_release_that_meets_a_hand_over_completes_it() {
+fn release_that_meets_a_request_completes_it() {
     let mut story = Story::begin();
-    let effects = story.on(100, HoldingInput::Stop { until: at(20_000) });
-    assert_eq!(effects, [HoldingEffect::Drain { until: at(20_000) }]);
+    let effects = story.on(100, HoldingInput::Stop { until: Moment::at_millis(20_000) });
+    assert_eq!(effects, [HoldingEffect::Drain { until: Moment::at_millis(20_000) }]);
     let (counter, victim) = (story.counter(), "me".into());
-    story.other(WriteKind::BeginHandOver { counter, victim });
+    story.other(WriteKind::BeginHandover { counter, victim });
     let release = story.writes(200, HoldingInput::Drained);
     assert!(matches!(release.kind, WriteKind::Release { .. }));
     let outcome = story.land(&release);
     let complete = story.writes(210, HoldingInput::Answered(outcome));
-    assert!(matches!(complete.kind, WriteKind::CompleteHandOver { .. }));
+    assert!(matches!(complete.kind, WriteKind::CompleteHandover { .. }));
 }
 
 #[test]
-fn a_release_stores_what_is_done() {
+fn release_stores_progress() {
     let mut story = Story::begin();
-    let done = Done { checkpoint: Some(after(9)), ..Done::default() };
+    let done = Done { checkpoint: Some(Checkpoint::after(9)), ..Done::default() };
     story.on(100, HoldingInput::Progress(done));
-    story.on(200, HoldingInput::Stop { until: at(5_000) });
+    story.on(200, HoldingInput::Stop { until: Moment::at_millis(5_000) });
     let release = story.writes(300, HoldingInput::Drained);
     let effects = story.answer(310, &release);
     assert_eq!(ended(&effects), Some(LeaseEnd::Released));
-    assert_eq!(story.row.unwrap().checkpoint, after(9));
+    assert_eq!(story.row.unwrap().checkpoint, Checkpoint::after(9));
 }
 
 #[test]
-fn a_shard_ends_only_after_its_children_have_leases() {
+fn shard_ends_after_its_children_have_leases() {
     let mut story = Story::begin();
     let child = |n: u8, start, end| ChildShard {
         id: format!("shardId-{n}").into(),
@@ -382,7 +374,7 @@ fn a_shard_ends_only_after_its_children_have_leases() {
     let effects = story.on(100, HoldingInput::ShardEnded(children.clone()));
     assert_eq!(effects, [HoldingEffect::CreateChildren(children)]);
     let renewal = story.writes(3_000, HoldingInput::Tick);
-    assert!(matches!(renewal.kind, WriteKind::Renew { .. }), "it is held while they are created");
+    assert!(matches!(renewal.kind, WriteKind::Renew { .. }), "held while they are created");
     story.answer(3_010, &renewal);
     let end = story.writes(3_100, HoldingInput::ChildrenCreated);
     let effects = story.answer(3_110, &end);
@@ -392,10 +384,10 @@ fn a_shard_ends_only_after_its_children_have_leases() {
 }
 
 #[test]
-fn a_consumer_that_hangs_past_its_time_is_cancelled_and_the_lease_released() {
+fn hung_consumer_is_cancelled_and_released() {
     let mut story = Story::begin();
-    story.on(100, HoldingInput::Stop { until: at(1_000) });
-    assert_eq!(story.holding.wake_at(), at(1_500));
+    story.on(100, HoldingInput::Stop { until: Moment::at_millis(1_000) });
+    assert_eq!(story.holding.wake_at(), Moment::at_millis(1_500));
     let effects = story.on(1_500, HoldingInput::Tick);
     assert_eq!(effects[0], HoldingEffect::Cancel);
     assert!(
@@ -404,7 +396,7 @@ fn a_consumer_that_hangs_past_its_time_is_cancelled_and_the_lease_released() {
 }
 
 #[test]
-fn an_old_read_is_not_believed() {
+fn outdated_read_is_ignored() {
     let mut story = Story::begin();
     let old = story.row.clone();
     let renewal = story.writes(3_000, HoldingInput::Tick);
@@ -413,27 +405,27 @@ fn an_old_read_is_not_believed() {
 }
 
 #[test]
-fn a_consumer_that_ended_its_shard_and_is_gone_does_not_give_the_lease_up() {
+fn consumer_that_ended_its_shard_does_not_release() {
     let mut story = Story::begin();
     story.on(100, HoldingInput::ShardEnded(Vec::new()));
-    assert_eq!(story.on(110, HoldingInput::GaveUp), []);
+    assert_eq!(story.on(110, HoldingInput::ConsumerFailed), []);
     let end = story.writes(120, HoldingInput::ChildrenCreated);
     assert!(matches!(end.kind, WriteKind::EndShard { .. }), "{end:?}");
 }
 
 #[test]
-fn a_request_that_the_answer_to_a_renewal_shows_is_heeded_when_it_is_read() {
+fn request_in_an_answer_is_served_once_read() {
     let mut story = Story::begin();
     let renewal = story.writes(3_000, HoldingInput::Tick);
     drop(story.land(&renewal)); // The answer is lost.
     story.on(3_010, HoldingInput::Unanswered);
     let (counter, victim) = (story.counter(), "me".into());
-    story.other(WriteKind::BeginHandOver { counter, victim });
+    story.other(WriteKind::BeginHandover { counter, victim });
     let again = story.writes(3_110, HoldingInput::Tick);
     story.answer(3_120, &again);
     let row = story.row.clone();
     let effects = story.on(3_130, HoldingInput::Read(row));
-    assert_eq!(effects[0], HoldingEffect::HandOverAsked("other".into()));
+    assert_eq!(effects[0], HoldingEffect::HandoverRequested("other".into()));
     assert!(matches!(effects[1], HoldingEffect::Drain { .. }), "{effects:?}");
 }
 
@@ -445,39 +437,44 @@ fn ending() -> Story {
 }
 
 #[test]
-fn a_stop_waits_for_the_children_until_the_drain_ends_and_then_releases() {
+fn stop_waits_for_children_until_the_drain_ends() {
     let mut story = ending();
-    assert_eq!(story.on(200, HoldingInput::Stop { until: at(1_000) }), []);
-    assert_eq!(story.holding.wake_at(), at(1_500));
+    assert_eq!(story.on(200, HoldingInput::Stop { until: Moment::at_millis(1_000) }), []);
+    assert_eq!(story.holding.wake_at(), Moment::at_millis(1_500));
     let release = story.writes(1_500, HoldingInput::Tick);
     assert!(matches!(release.kind, WriteKind::Release { .. }), "{release:?}");
     assert_eq!(story.on(1_505, HoldingInput::ChildrenCreated), [], "too late");
     assert_eq!(ended(&story.answer(1_510, &release)), Some(LeaseEnd::Released));
-    assert!(!story.row.unwrap().is_ended(), "whoever is next ends the shard");
+    assert!(!story.row.unwrap().is_ended(), "the next holder ends the shard");
 }
 
 #[test]
-fn a_shard_that_ends_amid_a_drain_waits_for_its_children_no_longer_than_that() {
+fn shard_end_amid_drain_waits_no_longer_than_drain() {
     let mut story = Story::begin();
-    story.on(50, HoldingInput::Stop { until: at(1_000) });
+    story.on(50, HoldingInput::Stop { until: Moment::at_millis(1_000) });
     story.on(100, HoldingInput::ShardEnded(Vec::new()));
     let release = story.writes(1_500, HoldingInput::Tick);
     assert!(matches!(release.kind, WriteKind::Release { .. }), "{release:?}");
 }
 
 #[test]
-fn a_hand_over_waits_for_the_children_until_its_deadline() {
+fn handover_waits_for_children_until_its_deadline() {
     let mut story = ending();
     let mut write = story.asked();
     let mut second = 3;
     while matches!(write.kind, WriteKind::Renew { .. }) {
         story.answer(1_000 * second + 20, &write);
-        story.on(1_000 * second + 20, HoldingInput::NextOwnerMoved(Some(at(1_000 * second))));
+        story.on(
+            1_000 * second + 20,
+            HoldingInput::NextOwnerMoved(Some(Moment::at_millis(1_000 * second))),
+        );
         second += 3;
         assert!(second <= 40, "it never ends");
-        let now = story.holding.wake_at().max(at(1_000 * second + 20));
-        write =
-            story.writes(u64::try_from(now.since(at(0)).as_millis()).unwrap(), HoldingInput::Tick);
+        let now = story.holding.wake_at().max(Moment::at_millis(1_000 * second + 20));
+        write = story.writes(
+            u64::try_from(now.since(Moment::at_millis(0)).as_millis()).unwrap(),
+            HoldingInput::Tick,
+        );
     }
-    assert!(matches!(write.kind, WriteKind::CompleteHandOver { .. }), "{write:?}");
+    assert!(matches!(write.kind, WriteKind::CompleteHandover { .. }), "{write:?}");
 }

@@ -1,8 +1,14 @@
 //! A world in one line, for traces.
+//!
+//! `[3 owner b from a at 2] a holds@1, runs, Renew ?; b asks@1; 1 in flight` is a row at counter 3
+//! that moves from `a` to `b`, with record 2 as its checkpoint. Worker `a` holds it, its clock
+//! stands at tick 1, the application's code may run, and a renewal is in flight (`?`; later `made`,
+//! `lost` or `failed`). Worker `b` runs a request. One copy of a write is in the network.
 
 use std::fmt;
 
-use super::worker::{Call, CallState, Role};
+use super::call::{Call, CallState};
+use super::worker::Role;
 use super::world::World;
 use crate::model::{Conditional, WorkerId};
 
@@ -49,6 +55,6 @@ impl fmt::Display for World {
             }
             write!(f, ";")?;
         }
-        write!(f, " {} under way", self.network.len())
+        write!(f, " {} in flight", self.network.len())
     }
 }

@@ -1,58 +1,51 @@
-//! Visits every state that can be reached, each once, depth first.
+//! A search that visits every reachable state once, depth first.
 
 use std::fmt::{self, Debug, Display};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
+use super::violation::Violation;
+
 /// The fingerprints of the states that were visited.
-#[expect(clippy::disallowed_types, reason = "only asked what it contains: its order is never seen")]
+#[expect(clippy::disallowed_types, reason = "its order is never observed")]
 type Seen = std::collections::HashSet<u64, BuildHasherDefault<Fingerprint>>;
 
-/// A world that can go on in several ways.
+/// A world that can continue in several ways.
 pub(super) trait Model: Clone + Hash + Display {
     /// One thing that can happen.
     type Step: Copy + Debug;
 
-    /// What can happen next.
+    /// Returns the possible steps.
     fn steps(&self) -> Vec<Self::Step>;
 
-    /// Lets it happen. False if this world goes on in no way that matters.
+    /// Carries out `step`. Fails if a rule is broken.
     fn go(&mut self, step: Self::Step) -> Result<(), Violation>;
 
-    /// What a check depends on, in short.
+    /// Returns the part of the state that [`check`](Self::check) depends on.
     fn essence(&self) -> impl Hash;
 
-    /// Checks a state whose essence is seen for the first time.
+    /// Checks a state. Called once per [essence](Self::essence).
     fn check(&self) -> Result<(), Violation>;
 }
 
-/// A rule that does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Violation {
-    /// The oracle that saw it: a name of `docs/internals/lease-protocol.md`.
-    pub(super) oracle: &'static str,
-    /// What it saw.
-    pub(super) what: String,
-}
-
-/// What was visited.
+/// The size of an exploration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Visited {
-    /// How many different states.
+    /// Number of different states.
     pub(super) states: usize,
-    /// How many steps were tried.
+    /// Number of steps that were tried.
     pub(super) steps: usize,
-    /// The longest way to a state.
+    /// Length of the longest path to a state.
     pub(super) depth: usize,
 }
 
-/// A way to a violation, as short as leaving out steps makes it.
+/// A path to a violation, shortened by leaving out steps.
 pub(super) struct Trace<M: Model> {
     start: M,
     pub(super) steps: Vec<M::Step>,
     pub(super) violation: Violation,
 }
 
-/// Visits all states that can be reached from `start`.
+/// Visits all states that are reachable from `start`.
 pub(super) fn explore<M: Model>(start: &M) -> Result<Visited, Trace<M>> {
     let mut seen = Seen::default();
     let mut checked = Seen::default();
@@ -126,7 +119,7 @@ fn fingerprint(state: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Leaves out what is not needed to break the same rule.
+/// Leaves out steps that are not needed to break the same rule.
 fn shortened<M: Model>(start: &M, steps: &[M::Step], violation: Violation) -> Trace<M> {
     let mut trace = Trace { start: start.clone(), steps: steps.to_vec(), violation };
     for width in [4, 2, 1, 1] {
@@ -147,7 +140,7 @@ fn shortened<M: Model>(start: &M, steps: &[M::Step], violation: Violation) -> Tr
     trace
 }
 
-/// Goes these steps; says what rule breaks, and after how many.
+/// Replays `steps`. Returns the first broken rule and the number of steps that led to it.
 fn replay<M: Model>(start: &M, steps: &[M::Step]) -> Option<(Violation, usize)> {
     let mut state = start.clone();
     for (index, step) in steps.iter().enumerate() {

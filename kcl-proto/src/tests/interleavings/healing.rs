@@ -1,23 +1,24 @@
-//! No dead end: left in peace, every state leads to a lease that somebody works on, or to its end.
+//! No dead end: without further faults, every state leads to a lease that one worker holds, or to
+//! its end.
 
-use super::explorer::{Model, Violation};
-use super::oracles::require;
-use super::steps::Step;
+use super::explorer::Model as _;
+use super::step::Step;
+use super::violation::{Violation, require};
 use super::worker::Role;
 use super::world::World;
 
-/// For how many ticks a state may need peace: an expiry, a hand-over and an expiry.
+/// How many ticks without faults a state may need: an expiry, a hand-over and an expiry.
 const TICKS_MAX: usize = 12;
 
-/// How often each worker does between two ticks all that it can: enough for a hand-over at once.
+/// How many rounds of steps are taken between two ticks: enough for a hand-over.
 const ROUNDS: usize = 8;
 
-/// Lets both workers do all they can, without faults and without new requests, until one works.
+/// Takes all fault-free steps until one worker delivers. Fails after [`TICKS_MAX`] ticks.
 pub(super) fn heals(world: &World) -> Result<(), Violation> {
     let mut world = world.clone();
     for worker in &mut world.workers {
         let is_gone = worker.is_stopping && matches!(worker.role, Role::Watching);
-        worker.is_stopping &= !is_gone; // It is started anew.
+        worker.is_stopping &= !is_gone; // It restarts.
     }
     for _ in 0..TICKS_MAX {
         for _ in 0..ROUNDS {
@@ -31,13 +32,13 @@ pub(super) fn heals(world: &World) -> Result<(), Violation> {
             return Ok(());
         }
         revive(&mut world)?;
-        world.left.ticks = world.left.ticks.saturating_add(1);
+        world.budget.ticks = world.budget.ticks.saturating_add(1);
         world.go(Step::Tick)?;
     }
     require(false, "NoDeadEnd", || format!("{world}"))
 }
 
-/// One worker delivers, or the shard is finished; nobody else is busy with the lease or waits for it.
+/// Whether one worker delivers or the shard is finished, and the other is idle.
 fn is_well(world: &World) -> bool {
     let workers = &world.workers;
     let delivering = workers.iter().filter(|worker| worker.may_run()).count();
@@ -50,7 +51,7 @@ fn is_well(world: &World) -> bool {
     }
 }
 
-/// Workers that have stopped are started anew; answers that will never come are given up.
+/// Restarts stopped workers, and fails writes whose answers never come.
 fn revive(world: &mut World) -> Result<(), Violation> {
     for who in 0..world.workers.len() {
         let worker = &mut world.workers[who];
@@ -60,21 +61,21 @@ fn revive(world: &mut World) -> Result<(), Violation> {
             .as_ref()
             .is_some_and(|call| call.is_waiting() && !world.network.contains(&call.write));
         if never {
-            world.left.failures = world.left.failures.saturating_add(1);
+            world.budget.failures = world.budget.failures.saturating_add(1);
             world.go(Step::Fail(who))?;
         }
     }
     Ok(())
 }
 
-/// The steps that bring things to rest.
+/// Returns the possible steps that are neither faults nor new work.
 fn peaceful(world: &World) -> Vec<Step> {
     let mut steps = world.steps();
     steps.retain(|step| match step {
         Step::Land(_)
         | Step::Answer(_)
         | Step::Read(_)
-        | Step::Hear(_)
+        | Step::ReadArrives(_)
         | Step::Scan(_)
         | Step::Take(_)
         | Step::Wake(_)
@@ -89,7 +90,7 @@ fn peaceful(world: &World) -> Vec<Step> {
         | Step::Process(_)
         | Step::Checkpoint(_)
         | Step::EndShard(_)
-        | Step::GiveUp(_)
+        | Step::ConsumerFailed(_)
         | Step::Beat(_)
         | Step::Stop(_)
         | Step::Crash(_)

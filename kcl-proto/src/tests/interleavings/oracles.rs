@@ -1,32 +1,25 @@
-//! What must hold in every state, whatever happens.
+//! The rules that must hold in every state, by their names in `docs/internals/lease-protocol.md`.
 
-use super::explorer::Violation;
-use super::worker::{Call, Consumer, Worker, position};
+use super::consumer::{Consumer, position};
+use super::violation::{Violation, require};
+use super::worker::Worker;
 use crate::lease::write::LeaseWrite;
 use crate::model::{Checkpoint, Lease, LeaseCounter, WorkerId};
 
-pub(super) fn require(
-    holds: bool,
-    oracle: &'static str,
-    what: impl FnOnce() -> String,
-) -> Result<(), Violation> {
-    if holds { Ok(()) } else { Err(Violation { oracle, what: what() }) }
-}
-
-/// What an onlooker who sees everything remembers.
+/// An onlooker that sees both workers and the table, and remembers what rules depend on.
 #[derive(Clone, Debug, Default, Hash)]
-pub(super) struct Told {
-    /// The newest token under which anybody was seen to run, and who.
+pub(super) struct Onlooker {
+    /// The newest token under which a worker ran, and that worker.
     newest: Option<(LeaseCounter, WorkerId)>,
-    /// Up to where records were processed, by anybody.
+    /// The last record that any worker processed.
     processed: u8,
-    /// A consumer came to the shard's end.
+    /// Whether a consumer reached the shard's end.
     pub(super) is_finished: bool,
 }
 
-impl Told {
-    /// Looks at both workers, and at the row that there is.
-    pub(super) fn looks(
+impl Onlooker {
+    /// Checks both workers against the row.
+    pub(super) fn see_workers(
         &mut self,
         workers: &[Worker; 2],
         row: Option<&Lease>,
@@ -54,8 +47,8 @@ impl Told {
         Ok(())
     }
 
-    /// Looks at a write that is made.
-    pub(super) fn lands(
+    /// Checks a write that the table applies.
+    pub(super) fn see_write(
         &self,
         write: &LeaseWrite,
         before: Option<&Lease>,
@@ -84,7 +77,7 @@ impl Told {
         })
     }
 
-    /// A consumer processes its next record; says which.
+    /// Lets a consumer process its next record. Returns its checkpoint after that.
     pub(super) fn process(&mut self, consumer: Option<&Consumer>) -> Result<Checkpoint, Violation> {
         let Some(consumer) = consumer else { return Ok(position(0)) };
         let next = (1..=u8::MAX).find(|number| position(*number) > consumer.processed);
@@ -97,14 +90,7 @@ impl Told {
     }
 }
 
-/// A worker counts on a write: it must have been made.
-pub(super) fn believed_writes_were_made(call: Option<&Call>) -> Result<(), Violation> {
-    require(call.is_some_and(|call| call.is_made), "SettledTruly", || {
-        format!("{:?}", call.map(|call| &call.write))
-    })
-}
-
-/// A write that was conditional on a counter that is no more.
+/// Checks that a write with an outdated counter is refused.
 pub(super) fn late_copies_do_not_count(
     write: &LeaseWrite,
     row: Option<&Lease>,

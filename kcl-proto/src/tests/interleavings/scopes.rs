@@ -1,30 +1,17 @@
-//! How much is explored, and the tests that do.
+//! The scopes that are explored, one test each.
 //!
-//! `cargo test` explores a part of each scope; `ci/exhaustive.sh` all of it, and prints how many states
-//! that are.
+//! `cargo test` explores a part of each scope. `ci/exhaustive.sh` explores all of it and prints how
+//! many states that are.
 
 use std::time::Duration;
 
-use super::explorer::{Visited, explore};
-use super::steps::Left;
-use super::worker::Times;
+use super::explorer::{Model as _, Visited, explore};
+use super::scope::{Scope, Times};
+use super::step::{Budget, Step, Tag};
 use super::world::World;
+use crate::lease::write_numbers::WriteNumbers;
 
-/// The bounds of one exploration.
-#[derive(Debug)]
-pub(super) struct Scope {
-    name: &'static str,
-    pub(super) times: Times,
-    /// One clock is up to a tick ahead of the other, so that each may be the faster one.
-    pub(super) is_drifting: bool,
-    /// A worker that was started anew has the id of its former self: a mistake.
-    pub(super) same_incarnation: bool,
-    /// The first worker holds the lease at the start.
-    is_held: bool,
-    pub(super) left: Left,
-}
-
-const NOTHING: Left = Left {
+const NOTHING: Budget = Budget {
     ticks: 0,
     copies: 0,
     failures: 0,
@@ -33,7 +20,7 @@ const NOTHING: Left = Left {
     batches: 0,
     checkpoints: 0,
     ends: 0,
-    surrenders: 0,
+    consumer_failures: 0,
     beats: 0,
     stops: 0,
     crashes: 0,
@@ -55,16 +42,27 @@ const HELD: Scope = Scope {
     is_drifting: false,
     same_incarnation: false,
     is_held: true,
-    left: NOTHING,
+    budget: NOTHING,
 };
 
-/// Explores a part, or everything if that is asked for. Prints how much it was.
+/// A world in which the first worker has just taken the lease.
+fn held(scope: &'static Scope) -> World {
+    let mut world = World::new(scope);
+    let take = Tag(0, 0, WriteNumbers::of_lane(1).draw());
+    for step in [Step::Scan(0), Step::Take(0), Step::Land(take), Step::Answer(0)] {
+        assert!(world.steps().contains(&step), "{step:?}");
+        world.go(step).expect("a take breaks no rule");
+    }
+    world
+}
+
+/// Explores `part`, or `all` if `KCL_EXHAUSTIVE` is set, and prints the number of states and steps.
 #[track_caller]
 fn check(part: &'static Scope, all: &'static Scope) {
-    #[expect(clippy::disallowed_methods, reason = "a test that is longer when asked for")]
-    let wants_all = std::env::var("KCL_EXHAUSTIVE").is_ok();
-    let scope = if wants_all { all } else { part };
-    let start = if scope.is_held { World::held(scope) } else { World::new(scope) };
+    #[expect(clippy::disallowed_methods, reason = "selects the size of a test")]
+    let is_exhaustive = std::env::var("KCL_EXHAUSTIVE").is_ok();
+    let scope = if is_exhaustive { all } else { part };
+    let start = if scope.is_held { held(scope) } else { World::new(scope) };
     match explore(&start) {
         Ok(Visited { states, steps, depth }) => {
             println!("{:28} {states:>9} states {steps:>10} steps, {depth} deep", scope.name);
@@ -79,24 +77,24 @@ fn race() {
     const PART: Scope = Scope {
         name: "race",
         is_held: false,
-        left: Left { ticks: 1, failures: 1, ..NOTHING },
+        budget: Budget { ticks: 1, failures: 1, ..NOTHING },
         ..HELD
     };
     const ALL: Scope =
-        Scope { left: Left { ticks: 3, failures: 1, batches: 1, ..NOTHING }, ..PART };
+        Scope { budget: Budget { ticks: 3, failures: 1, batches: 1, ..NOTHING }, ..PART };
     check(&PART, &ALL);
 }
 
-/// A holder is paused, cut off or dies, and the lease is taken; late writes land.
+/// A holder pauses, is cut off or crashes; the other takes the lease; late writes land.
 #[test]
 fn failover() {
     const PART: Scope = Scope {
         name: "failover",
-        left: Left { ticks: 3, failures: 1, batches: 1, crashes: 1, ..NOTHING },
+        budget: Budget { ticks: 3, failures: 1, batches: 1, crashes: 1, ..NOTHING },
         ..HELD
     };
     const ALL: Scope = Scope {
-        left: Left { ticks: 4, failures: 1, batches: 1, stale_scans: 1, crashes: 1, ..NOTHING },
+        budget: Budget { ticks: 4, failures: 1, batches: 1, stale_scans: 1, crashes: 1, ..NOTHING },
         ..PART
     };
     check(&PART, &ALL);
@@ -109,38 +107,46 @@ fn drift() {
         name: "drift",
         times: DRIFTING,
         is_drifting: true,
-        left: Left { ticks: 8, failures: 1, ..NOTHING },
+        budget: Budget { ticks: 8, failures: 1, ..NOTHING },
         ..HELD
     };
     const ALL: Scope = Scope {
-        left: Left { ticks: 9, failures: 1, batches: 1, stale_scans: 1, ..NOTHING },
+        budget: Budget { ticks: 9, failures: 1, batches: 1, stale_scans: 1, ..NOTHING },
         ..PART
     };
     check(&PART, &ALL);
 }
 
-/// Outcomes stay unknown again and again, and the client retries by itself.
+/// Outcomes stay unknown repeatedly, and the client retries by itself.
 #[test]
 fn ambiguity() {
     const PART: Scope = Scope {
         name: "ambiguity",
-        left: Left { ticks: 3, failures: 2, copies: 1, ..NOTHING },
+        budget: Budget { ticks: 3, failures: 2, copies: 1, ..NOTHING },
         ..HELD
     };
-    const ALL: Scope = Scope { left: Left { ticks: 4, failures: 2, copies: 1, ..NOTHING }, ..PART };
+    const ALL: Scope =
+        Scope { budget: Budget { ticks: 4, failures: 2, copies: 1, ..NOTHING }, ..PART };
     check(&PART, &ALL);
 }
 
-/// Checkpoints, with the renewals and on their own.
+/// Checkpoints are written with renewals and on their own.
 #[test]
 fn checkpoints() {
     const PART: Scope = Scope {
         name: "checkpoints",
-        left: Left { ticks: 2, failures: 1, batches: 2, checkpoints: 1, ..NOTHING },
+        budget: Budget { ticks: 2, failures: 1, batches: 2, checkpoints: 1, ..NOTHING },
         ..HELD
     };
     const ALL: Scope = Scope {
-        left: Left { ticks: 3, failures: 1, batches: 2, checkpoints: 1, surrenders: 1, ..NOTHING },
+        budget: Budget {
+            ticks: 3,
+            failures: 1,
+            batches: 2,
+            checkpoints: 1,
+            consumer_failures: 1,
+            ..NOTHING
+        },
         ..PART
     };
     check(&PART, &ALL);
@@ -148,39 +154,40 @@ fn checkpoints() {
 
 /// A worker asks for the lease, and gets it.
 #[test]
-fn hand_over() {
+fn handover() {
     const PART: Scope = Scope {
         name: "hand-over",
-        left: Left { ticks: 2, failures: 1, asks: 1, ..NOTHING },
+        budget: Budget { ticks: 2, failures: 1, asks: 1, ..NOTHING },
         ..HELD
     };
-    const ALL: Scope = Scope { left: Left { ticks: 3, failures: 1, asks: 1, ..NOTHING }, ..PART };
+    const ALL: Scope =
+        Scope { budget: Budget { ticks: 3, failures: 1, asks: 1, ..NOTHING }, ..PART };
     check(&PART, &ALL);
 }
 
-/// A worker asks for the lease and does not get it in time; its presence moves meanwhile, or not.
+/// A worker asks for the lease and does not get it in time, with or without a moving heartbeat.
 #[test]
 fn silent_requester() {
     const PART: Scope = Scope {
         name: "silent requester",
         times: PATIENT,
-        left: Left { ticks: 3, asks: 1, ..NOTHING },
+        budget: Budget { ticks: 3, asks: 1, ..NOTHING },
         ..HELD
     };
-    const ALL: Scope = Scope { left: Left { ticks: 4, asks: 1, beats: 1, ..NOTHING }, ..PART };
+    const ALL: Scope = Scope { budget: Budget { ticks: 4, asks: 1, beats: 1, ..NOTHING }, ..PART };
     check(&PART, &ALL);
 }
 
-/// Either side of a hand-over stops or dies.
+/// Either side of a hand-over stops or crashes.
 #[test]
-fn stop_amid_a_hand_over() {
+fn stop_amid_handover() {
     const PART: Scope = Scope {
         name: "stop amid a hand-over",
-        left: Left { ticks: 1, asks: 1, stops: 1, failures: 1, ..NOTHING },
+        budget: Budget { ticks: 1, asks: 1, stops: 1, failures: 1, ..NOTHING },
         ..HELD
     };
     const ALL: Scope =
-        Scope { left: Left { ticks: 2, asks: 1, stops: 2, crashes: 1, ..NOTHING }, ..PART };
+        Scope { budget: Budget { ticks: 2, asks: 1, stops: 2, crashes: 1, ..NOTHING }, ..PART };
     check(&PART, &ALL);
 }
 
@@ -189,11 +196,11 @@ fn stop_amid_a_hand_over() {
 fn shard_end() {
     const PART: Scope = Scope {
         name: "shard end",
-        left: Left { ticks: 1, failures: 1, asks: 1, ends: 1, cleanups: 1, ..NOTHING },
+        budget: Budget { ticks: 1, failures: 1, asks: 1, ends: 1, cleanups: 1, ..NOTHING },
         ..HELD
     };
     const ALL: Scope = Scope {
-        left: Left {
+        budget: Budget {
             ticks: 2,
             failures: 1,
             asks: 1,
@@ -207,14 +214,14 @@ fn shard_end() {
     check(&PART, &ALL);
 }
 
-/// The check has teeth: a worker that is started anew under its old id takes a late copy of its
-/// former self's write for its own.
+/// A worker that restarts under its old id mistakes a late copy of its former write for its own,
+/// and the explorer finds it.
 #[test]
-fn a_reused_incarnation_is_noticed() {
+fn reused_incarnation_is_found() {
     const REUSED: Scope = Scope {
         same_incarnation: true,
         is_held: false,
-        left: Left { ticks: 2, failures: 1, crashes: 1, ..NOTHING },
+        budget: Budget { ticks: 2, failures: 1, crashes: 1, ..NOTHING },
         ..HELD
     };
     let trace = explore(&World::new(&REUSED)).expect_err("two workers deliver, or one twice");

@@ -1,116 +1,33 @@
-//! One worker: the real machines of its one lease, and what the engine does around them.
+//! One worker: the real machines of its one lease, and the engine's part around them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::explorer::Violation;
-use super::oracles;
+use super::call::{Call, CallState, Read};
+use super::consumer::{Consumer, Order};
+use super::scope::Times;
+use super::violation::Violation;
 use crate::consumer::progress::Done;
 use crate::lease::expiry::CounterWatch;
-use crate::lease::holding::{Holding, HoldingEffect, HoldingInput, HoldingTimes};
-use crate::lease::request::{AskEnd, Asking, AskingEffect, AskingInput};
+use crate::lease::holding::{Holding, HoldingEffect, HoldingInput, HoldingTimes, Taken};
+use crate::lease::request::{HandoverRequest, RequestEffect, RequestEnd, RequestInput, Target};
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
-use crate::model::{
-    Checkpoint, Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, Moment, Position,
-    SequenceNumber, WorkerId,
-};
+use crate::model::{Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, Moment, WorkerId};
 
 /// The lease expiry of both workers.
 pub(super) const EXPIRY: Duration = Duration::from_secs(20);
 
-/// The times of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Times {
-    /// How long a tick is. A renewal is due after one.
-    pub(super) tick: Duration,
-    /// How long a hand-over may take.
-    pub(super) hand_over: Duration,
-}
-
-pub(super) fn position(number: u8) -> Checkpoint {
-    match number {
-        0 => Checkpoint::TrimHorizon,
-        _ => Checkpoint::After(Position::of(SequenceNumber::from(u128::from(number)))),
-    }
-}
-
-/// A write that a machine made and whose outcome it does not know.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct Call {
-    pub(super) write: LeaseWrite,
-    /// Whether it was made: what the worker cannot know.
-    pub(super) is_made: bool,
-    pub(super) state: CallState,
-}
-
-#[derive(Clone, Debug, Hash)]
-pub(super) enum CallState {
-    Waiting,
-    Answered(Box<Conditional>),
-    Failed,
-}
-
-impl Call {
-    fn new(write: LeaseWrite) -> Self {
-        Self { write, is_made: false, state: CallState::Waiting }
-    }
-
-    pub(super) const fn is_waiting(&self) -> bool {
-        matches!(self.state, CallState::Waiting)
-    }
-}
-
-/// A consistent read.
-#[derive(Clone, Debug, Hash)]
-pub(super) enum Read {
-    /// It is on its way to the store.
-    Sent,
-    /// The answer is on its way back.
-    Served(Option<Arc<Lease>>),
-}
-
-/// What a consumer shall do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Order {
-    Run,
-    Drain { until: Moment },
-    Lost { until: Option<Moment> },
-}
-
-/// The consumer of one ownership.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct Consumer {
-    pub(super) token: LeaseCounter,
-    pub(super) processed: Checkpoint,
-    pub(super) deadline: Moment,
-    pub(super) order: Order,
-    /// It has not said its last word.
-    pub(super) is_there: bool,
-}
-
-impl Consumer {
-    /// Whether the application's code may run: what `engine/guard.rs` allows.
-    pub(super) fn may_run(&self, now: Moment) -> bool {
-        let until = match self.order {
-            Order::Run | Order::Lost { until: None } => self.deadline,
-            // A loss leaves a grace.
-            Order::Drain { until } | Order::Lost { until: Some(until) } => until,
-        };
-        self.is_there && now < self.deadline.min(until)
-    }
-}
-
-/// What a worker does about the lease.
+/// What a worker is doing about the lease.
 #[derive(Clone, Debug, Hash)]
 pub(super) enum Role {
     Watching,
-    Asking(Box<Asking>),
+    Asking(Box<HandoverRequest>),
     Taking {
         sent: Moment,
     },
     Holding(Box<(Holding, Consumer)>),
-    /// The lease is held no longer, but its consumer is still here.
+    /// The lease is no longer held, but its consumer still runs.
     Losing(Consumer),
 }
 
@@ -132,7 +49,7 @@ pub(super) struct Worker {
     pub(super) creates_children: bool,
 }
 
-/// Writes that go out.
+/// The writes that a step sends.
 pub(super) type Sent = Vec<LeaseWrite>;
 
 impl Worker {
@@ -174,8 +91,8 @@ impl Worker {
         self.consumer().is_some_and(|consumer| consumer.may_run(self.now()))
     }
 
-    /// Takes in a row that a scan or a read showed.
-    pub(super) fn sees(&mut self, row: Option<Arc<Lease>>) {
+    /// Records a row that a scan or a read returned.
+    pub(super) fn observe(&mut self, row: Option<Arc<Lease>>) {
         let now = self.now();
         match &row {
             Some(row) => self.watch.observe(row, EXPIRY, now),
@@ -184,7 +101,7 @@ impl Worker {
         self.seen = row;
     }
 
-    /// The lease, if it can be taken as it was last seen.
+    /// Returns the lease as it was last seen if it can be taken.
     pub(super) fn takeable(&self) -> Option<&Lease> {
         if self.is_stopping || !matches!(self.role, Role::Watching | Role::Asking(_)) {
             return None;
@@ -195,7 +112,7 @@ impl Worker {
         (!row.is_ended() && (is_arrived || is_free)).then_some(row)
     }
 
-    /// Whom the worker could ask for the lease.
+    /// Returns the owner that the worker could ask for the lease.
     pub(super) fn victim(&self) -> Option<&WorkerId> {
         let row = self.seen.as_deref()?;
         let is_free_to_ask = matches!(self.role, Role::Watching)
@@ -205,7 +122,7 @@ impl Worker {
         row.owner.as_ref().filter(|owner| is_free_to_ask && **owner != self.me)
     }
 
-    /// Takes the lease as it was seen: `engine/take.rs`.
+    /// Sends a take, as `lease_side::take` does.
     pub(super) fn take(&mut self, counter: LeaseCounter, owner_switches: u64) -> Sent {
         let kind = WriteKind::Take { counter, expiry: EXPIRY, owner_switches };
         let number = self.numbers().draw();
@@ -219,52 +136,59 @@ impl Worker {
 
     pub(super) fn ask(&mut self, victim: WorkerId) {
         let (numbers, now) = (self.numbers(), self.now());
-        let (asking, _) =
-            Asking::new(self.me.clone(), (LeaseKey::new("shard"), victim), numbers, now);
+        let target = Target { key: LeaseKey::new("shard"), owner: victim };
+        let (asking, _) = HandoverRequest::new(self.me.clone(), target, numbers, now);
         self.role = Role::Asking(Box::new(asking));
         self.read = Some(Read::Sent);
     }
 
-    /// The write in flight is answered, or fails (none).
-    pub(super) fn hears(&mut self, answer: Option<Conditional>) -> Result<Sent, Violation> {
+    /// Delivers the answer to the write in flight, or `None` if it fails.
+    pub(super) fn write_answered(
+        &mut self,
+        answer: Option<Conditional>,
+    ) -> Result<Sent, Violation> {
         match &self.role {
-            Role::Holding(_) => self.holds(match answer {
+            Role::Holding(_) => self.feed_holding(match answer {
                 Some(outcome) => HoldingInput::Answered(outcome),
                 None => HoldingInput::Unanswered,
             }),
-            Role::Asking(_) => Ok(self.asks(match answer {
-                Some(outcome) => AskingInput::Answered(outcome),
-                None => AskingInput::Unanswered,
+            Role::Asking(_) => Ok(self.feed_request(match answer {
+                Some(outcome) => RequestInput::Answered(outcome),
+                None => RequestInput::Unanswered,
             })),
             Role::Taking { sent } => {
                 let sent = *sent;
-                self.takes(answer, sent)
+                self.take_answered(answer, sent)
             }
             Role::Watching | Role::Losing(_) => Ok(Sent::new()),
         }
     }
 
-    /// A row that was read arrives.
-    pub(super) fn reads(&mut self, row: Option<Arc<Lease>>) -> Result<Sent, Violation> {
+    /// Delivers the row that a consistent read returned.
+    pub(super) fn read_answered(&mut self, row: Option<Arc<Lease>>) -> Result<Sent, Violation> {
         let lease = row.as_deref().cloned();
         match &self.role {
-            Role::Holding(_) => self.holds(HoldingInput::Read(lease)),
+            Role::Holding(_) => self.feed_holding(HoldingInput::Read(lease)),
             Role::Asking(_) => {
                 if row.is_some() {
-                    self.sees(row);
+                    self.observe(row);
                 }
-                Ok(self.asks(AskingInput::Read(lease)))
+                Ok(self.feed_request(RequestInput::Read(lease)))
             }
             Role::Watching | Role::Taking { .. } | Role::Losing(_) => Ok(Sent::new()),
         }
     }
 
-    fn takes(&mut self, answer: Option<Conditional>, sent: Moment) -> Result<Sent, Violation> {
+    fn take_answered(
+        &mut self,
+        answer: Option<Conditional>,
+        sent: Moment,
+    ) -> Result<Sent, Violation> {
         let now = self.now();
         let Some(call) = &mut self.call else { return Ok(Sent::new()) };
         let row = match answer {
             None if now.since(sent) >= EXPIRY / 10 * 9 => {
-                self.rest();
+                self.become_idle();
                 return Ok(Sent::new());
             }
             None => {
@@ -276,8 +200,8 @@ impl Worker {
                 Lease { owner: Some(self.me.clone()), checkpoint_owner: None, ..row }
             }
             Some(Conditional::Lost { found }) => {
-                self.rest();
-                self.sees(found.map(Arc::new));
+                self.become_idle();
+                self.observe(found.map(Arc::new));
                 return Ok(Sent::new());
             }
         };
@@ -288,33 +212,37 @@ impl Worker {
             processed: row.checkpoint,
             deadline: sent + EXPIRY / 10 * 9,
             order: Order::Run,
-            is_there: !self.is_stopping,
+            is_active: !self.is_stopping,
         };
         let Times { tick, hand_over } = self.times;
         let times =
             HoldingTimes { expiry: EXPIRY, renew_every: tick, hand_over, store_every: None };
-        let holding = Holding::new(self.me.clone(), times, numbers, (row, sent));
-        (self.seen, self.watch) = (None, CounterWatch::default()); // Not asked before it ends.
+        let holding = Holding::new(self.me.clone(), times, numbers, Taken { row, sent });
+        (self.seen, self.watch) = (None, CounterWatch::default()); // Unused until the holding ends.
         self.role = Role::Holding(Box::new((holding, consumer)));
-        // A worker that stops has no consumer for it.
-        if self.is_stopping { self.holds(HoldingInput::GaveUp) } else { Ok(Sent::new()) }
+        // A stopping worker starts no consumer.
+        if self.is_stopping {
+            self.feed_holding(HoldingInput::ConsumerFailed)
+        } else {
+            Ok(Sent::new())
+        }
     }
 
-    /// Nothing is under way any more.
-    fn rest(&mut self) {
+    /// Drops everything in flight.
+    fn become_idle(&mut self) {
         self.role = Role::Watching;
         self.creates_children = false;
         self.call = None;
         self.read = None;
     }
 
-    /// Runs the request: `engine/asker.rs`.
-    pub(super) fn asks(&mut self, input: AskingInput) -> Sent {
+    /// Feeds the machine of the request, as `lease_side::handover_requests` does.
+    pub(super) fn feed_request(&mut self, input: RequestInput) -> Sent {
         let now = self.now();
         let Role::Asking(asking) = &mut self.role else { return Sent::new() };
         let (is_settled, is_read) = (
-            matches!(input, AskingInput::Answered(_)),
-            matches!(input, AskingInput::Read(_) | AskingInput::Unread),
+            matches!(input, RequestInput::Answered(_)),
+            matches!(input, RequestInput::Read(_) | RequestInput::Unread),
         );
         if is_settled {
             self.call = None;
@@ -323,21 +251,23 @@ impl Worker {
             self.read = None;
         }
         match asking.on(input, now) {
-            None | Some(AskingEffect::Begun) => Sent::new(),
-            Some(AskingEffect::Read) => {
+            None | Some(RequestEffect::Begun) => Sent::new(),
+            Some(RequestEffect::Read) => {
                 self.read = Some(Read::Sent);
                 Sent::new()
             }
-            Some(AskingEffect::Write(write)) => self.send(*write),
-            Some(AskingEffect::Ended(end)) => {
-                self.rest();
+            Some(RequestEffect::Write(write)) => self.send(*write),
+            Some(RequestEffect::Ended(end)) => {
+                self.become_idle();
                 match end {
-                    AskEnd::Arrived(row) if !self.is_stopping => {
+                    RequestEnd::Arrived(row) if !self.is_stopping => {
                         let (counter, switches) = (row.counter, row.owner_switches);
-                        self.sees(Some(Arc::from(row)));
+                        self.observe(Some(Arc::from(row)));
                         self.take(counter, switches)
                     }
-                    AskEnd::Arrived(_) | AskEnd::Refused(_) | AskEnd::Withdrawn => Sent::new(),
+                    RequestEnd::Arrived(_) | RequestEnd::Refused(_) | RequestEnd::Withdrawn => {
+                        Sent::new()
+                    }
                 }
             }
         }
@@ -351,8 +281,8 @@ impl Worker {
         vec![write]
     }
 
-    /// Runs the machine of the held lease: `engine/holder.rs`.
-    pub(super) fn holds(&mut self, input: HoldingInput) -> Result<Sent, Violation> {
+    /// Feeds the machine of the held lease, as `lease_side::holder` does.
+    pub(super) fn feed_holding(&mut self, input: HoldingInput) -> Result<Sent, Violation> {
         let now = self.now();
         let Role::Holding(held) = &mut self.role else { return Ok(Sent::new()) };
         let (holding, consumer) = &mut **held;
@@ -374,7 +304,7 @@ impl Worker {
                     self.read.get_or_insert(Read::Sent);
                 }
                 HoldingEffect::Deadline(deadline) => {
-                    oracles::believed_writes_were_made(settled.as_ref())?;
+                    Call::check_made(settled.as_ref())?;
                     consumer.deadline = deadline;
                 }
                 HoldingEffect::Drain { until } => consumer.drain(until),
@@ -384,14 +314,14 @@ impl Worker {
                 HoldingEffect::Stored(_)
                 | HoldingEffect::Prepared
                 | HoldingEffect::Refused(_)
-                | HoldingEffect::HandOverAsked(_)
-                | HoldingEffect::HandOverEnded(_) => {}
+                | HoldingEffect::HandoverRequested(_)
+                | HoldingEffect::HandoverEnded(_) => {}
             }
         }
         if let Some(how) = ended {
             let consumer = consumer.clone();
-            self.rest();
-            if consumer.is_there {
+            self.become_idle();
+            if consumer.is_active {
                 self.role = Role::Losing(consumer);
             }
             match how {
@@ -400,44 +330,24 @@ impl Worker {
                 | LeaseEnd::Expired
                 | LeaseEnd::HandedOver
                 | LeaseEnd::ShardEnded
-                | LeaseEnd::Kept => self.sees(Some(Arc::new(row))),
+                | LeaseEnd::Kept => self.observe(Some(Arc::new(row))),
             }
         }
         Ok(sent.into_iter().flat_map(|write| self.send(write)).collect())
     }
 
-    /// Feeds what the consumer has done, then what it says, if anything.
-    pub(super) fn consumer_says(&mut self, input: HoldingInput) -> Result<Sent, Violation> {
+    /// Feeds the consumer's progress, then `input` from it.
+    pub(super) fn consumer_reports(&mut self, input: HoldingInput) -> Result<Sent, Violation> {
         let Role::Holding(held) = &mut self.role else { return Ok(Sent::new()) };
         let checkpoint = Some(held.1.processed).filter(|it| it.has_progressed());
         let is_last = matches!(
             input,
-            HoldingInput::Drained | HoldingInput::GaveUp | HoldingInput::ShardEnded(_)
+            HoldingInput::Drained | HoldingInput::ConsumerFailed | HoldingInput::ShardEnded(_)
         );
-        held.1.is_there &= !is_last;
+        held.1.is_active &= !is_last;
         let done = Done { checkpoint, ..Done::default() };
-        let mut sent = self.holds(HoldingInput::Progress(done))?;
-        sent.extend(self.holds(input)?);
+        let mut sent = self.feed_holding(HoldingInput::Progress(done))?;
+        sent.extend(self.feed_holding(input)?);
         Ok(sent)
-    }
-}
-
-impl Consumer {
-    fn drain(&mut self, until: Moment) {
-        match self.order {
-            Order::Run => self.order = Order::Drain { until },
-            Order::Drain { until: earlier } if until < earlier => {
-                self.order = Order::Drain { until };
-            }
-            Order::Drain { .. } | Order::Lost { .. } => {}
-        }
-    }
-
-    fn lose(&mut self) {
-        self.order = match self.order {
-            Order::Run => Order::Lost { until: None },
-            Order::Drain { until } => Order::Lost { until: Some(until) },
-            lost @ Order::Lost { .. } => lost,
-        };
     }
 }

@@ -1,55 +1,52 @@
-//! The row, the network, the clocks and two workers: all that can happen to them.
+//! The world: one row, the network, the clocks and two workers.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::explorer::{Model, Violation};
-use super::oracles::{self, Told};
-use super::scopes::Scope;
-use super::steps::{Left, Step, Tag, Who};
-use super::worker::{CallState, Read, Role, Sent, Worker, position};
+use super::call::{CallState, Read};
+use super::consumer::position;
+use super::oracles::{self, Onlooker};
+use super::scope::Scope;
+use super::step::{Budget, Step, Tag, Who};
+use super::violation::Violation;
+use super::worker::{Role, Sent, Worker};
 use crate::lease::holding::HoldingInput;
-use crate::lease::request::AskingInput;
+use crate::lease::request::RequestInput;
 use crate::lease::write::{LeaseWrite, Precondition, WriteKind};
-use crate::lease::write_numbers::WriteNumbers;
-use crate::model::{Conditional, HashKeyRange, Lease, LeaseKey, NewLease};
+use crate::model::{Conditional, Lease, LeaseKey, NewLease};
 
-/// Two workers, one lease.
+/// Two workers and one lease.
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) scope: &'static Scope,
-    pub(super) left: Left,
+    pub(super) budget: Budget,
     pub(super) row: Option<Arc<Lease>>,
+    /// The row as it was before the last write, while a stale scan may still return it.
     pub(super) before: Option<Arc<Lease>>,
     /// Copies of writes that have not landed.
     pub(super) network: Vec<LeaseWrite>,
     pub(super) workers: [Worker; 2],
-    told: Told,
+    onlooker: Onlooker,
 }
 
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.left.hash(state);
+        self.budget.hash(state);
         self.row.hash(state);
         self.before.hash(state);
         self.network.hash(state);
         self.workers.hash(state);
-        self.told.hash(state);
+        self.onlooker.hash(state);
     }
 }
 
 const NAMES: [&str; 2] = ["a", "b"];
 
 impl World {
-    /// A lease that nobody ever took.
+    /// A lease that no worker ever took.
     pub(super) fn new(scope: &'static Scope) -> Self {
-        let new = NewLease {
-            key: LeaseKey::new("shard"),
-            checkpoint: position(0),
-            start_at: None,
-            parents: std::iter::empty().collect(),
-            hash_range: HashKeyRange::FULL,
-        };
+        let key = LeaseKey::new("shard");
+        let new = NewLease { key, checkpoint: position(0), ..NewLease::sample() };
         let kind = WriteKind::Create(new);
         let key = LeaseKey::new("shard");
         let create = LeaseWrite { key, worker: "first".into(), number: 0, kind };
@@ -57,24 +54,38 @@ impl World {
         let worker = |name| Worker::new(name, 0, 0, scope.times);
         Self {
             scope,
-            left: scope.left,
+            budget: scope.budget,
             before: row.clone(),
             row,
             network: Vec::new(),
             workers: NAMES.map(worker),
-            told: Told::default(),
+            onlooker: Onlooker::default(),
         }
     }
 
-    /// A lease that the first worker has just taken.
-    pub(super) fn held(scope: &'static Scope) -> Self {
-        let mut world = Self::new(scope);
-        let take = Tag(0, 0, WriteNumbers::of_lane(1).draw());
-        for step in [Step::Scan(0), Step::Take(0), Step::Land(take), Step::Answer(0)] {
-            assert!(world.steps().contains(&step), "{step:?}");
-            world.go(step).expect("a take breaks no rule");
+    /// Carries out one step and checks what must hold after it.
+    pub(super) fn advance(&mut self, step: Step) -> Result<(), Violation> {
+        self.budget.spend(step);
+        match step {
+            Step::Tick => self.tick(),
+            Step::Land(tag) => self.land(tag)?,
+            Step::Copy(tag) => {
+                if let Some(write) = self.network.iter().find(|it| Self::tag(it) == tag).cloned() {
+                    self.send(vec![write]);
+                }
+            }
+            Step::Crash(who) => self.crash(who),
+            Step::Clean => self.before = self.row.take(),
+            step => {
+                let sent = self.act(step)?;
+                self.send(sent);
+            }
         }
-        world
+        if self.budget.stale_scans == 0 {
+            self.before = None;
+        }
+        self.tidy()?;
+        self.onlooker.see_workers(&self.workers, self.row.as_deref())
     }
 
     pub(super) fn tag(write: &LeaseWrite) -> Tag {
@@ -93,7 +104,7 @@ impl World {
         self.network.iter().filter(|it| *it == write).count()
     }
 
-    /// Puts copies into the network. More than two of one write make no difference.
+    /// Puts copies into the network, at most two of each write: more make no difference.
     fn send(&mut self, sent: Sent) {
         for write in sent {
             if self.copies(&write) < 2 {
@@ -113,10 +124,10 @@ impl World {
         let answer = match applied {
             Some(after) => {
                 let after = after.map(Arc::new);
-                self.told.lands(&write, self.row.as_deref(), after.as_deref())?;
-                let told = after.clone().or_else(|| self.row.clone());
+                self.onlooker.see_write(&write, self.row.as_deref(), after.as_deref())?;
+                let answered = after.clone().or_else(|| self.row.clone());
                 self.before = std::mem::replace(&mut self.row, after);
-                Conditional::Applied(told.as_deref().cloned().expect("a row before or after"))
+                Conditional::Applied(answered.as_deref().cloned().expect("a row before or after"))
             }
             None => Conditional::Lost { found: self.row.as_deref().cloned() },
         };
@@ -132,7 +143,7 @@ impl World {
         Ok(())
     }
 
-    /// Forgets copies that can change nothing any more, and that nobody waits for.
+    /// Drops copies that can no longer change the row and that no worker waits for.
     fn tidy(&mut self) -> Result<(), Violation> {
         let network = std::mem::take(&mut self.network);
         for write in network {
@@ -164,22 +175,22 @@ impl World {
         self.workers[who] = Worker::new(NAMES[who], life, worker.ticks, worker.times);
     }
 
-    /// What the worker does, without the network's part.
-    pub(super) fn act(&mut self, step: Step) -> Result<Sent, Violation> {
+    /// Carries out a worker's step. Returns the writes that it sends.
+    fn act(&mut self, step: Step) -> Result<Sent, Violation> {
         let row = self.row.clone();
         match step {
             Step::Wake(who) => {
                 let worker = &mut self.workers[who];
                 match &worker.role {
-                    Role::Holding(_) => worker.holds(HoldingInput::Tick),
-                    Role::Asking(_) => Ok(worker.asks(AskingInput::Tick)),
+                    Role::Holding(_) => worker.feed_holding(HoldingInput::Tick),
+                    Role::Asking(_) => Ok(worker.feed_request(RequestInput::Tick)),
                     Role::Watching | Role::Taking { .. } | Role::Losing(_) => Ok(Sent::new()),
                 }
             }
             Step::Answer(who) => {
                 let worker = &mut self.workers[who];
                 match worker.call.as_ref().map(|call| call.state.clone()) {
-                    Some(CallState::Answered(answer)) => worker.hears(Some(*answer)),
+                    Some(CallState::Answered(answer)) => worker.write_answered(Some(*answer)),
                     Some(CallState::Waiting | CallState::Failed) | None => Ok(Sent::new()),
                 }
             }
@@ -188,7 +199,7 @@ impl World {
                 if let Some(call) = &mut worker.call {
                     call.state = CallState::Failed;
                 }
-                worker.hears(None)
+                worker.write_answered(None)
             }
             Step::Scan(who) => self.scan(who, row),
             Step::ScanStale(who) => self.scan(who, self.before.clone()),
@@ -209,115 +220,77 @@ impl World {
                 self.workers[who].read = Some(Read::Served(row));
                 Ok(Sent::new())
             }
-            Step::Hear(who) => {
+            Step::ReadArrives(who) => {
                 let worker = &mut self.workers[who];
                 match worker.read.clone() {
-                    Some(Read::Served(row)) => worker.reads(row),
+                    Some(Read::Served(row)) => worker.read_answered(row),
                     Some(Read::Sent) | None => Ok(Sent::new()),
                 }
             }
             Step::Beat(who) => {
                 let worker = &mut self.workers[who];
                 let now = worker.now();
-                worker.holds(HoldingInput::NextOwnerMoved(Some(now)))
+                worker.feed_holding(HoldingInput::NextOwnerMoved(Some(now)))
             }
             Step::Stop(who) => {
                 let worker = &mut self.workers[who];
                 worker.is_stopping = true;
                 let until = worker.now() + worker.times.tick;
                 match &worker.role {
-                    Role::Holding(_) => worker.holds(HoldingInput::Stop { until }),
-                    Role::Asking(_) => Ok(worker.asks(AskingInput::Stop)),
+                    Role::Holding(_) => worker.feed_holding(HoldingInput::Stop { until }),
+                    Role::Asking(_) => Ok(worker.feed_request(RequestInput::Stop)),
                     Role::Watching | Role::Taking { .. } | Role::Losing(_) => Ok(Sent::new()),
                 }
             }
-            other => self.consume(other),
+            step => self.consume(step),
         }
     }
 
     fn scan(&mut self, who: Who, row: Option<Arc<Lease>>) -> Result<Sent, Violation> {
         let worker = &mut self.workers[who];
         match &worker.role {
-            Role::Holding(_) => worker.holds(HoldingInput::HandOverHinted),
+            Role::Holding(_) => worker.feed_holding(HoldingInput::HandoverHinted),
             Role::Watching | Role::Asking(_) | Role::Taking { .. } | Role::Losing(_) => {
-                worker.sees(row);
+                worker.observe(row);
                 Ok(Sent::new())
             }
         }
     }
 
-    /// What a consumer does.
+    /// Carries out a consumer's step.
     fn consume(&mut self, step: Step) -> Result<Sent, Violation> {
         match step {
             Step::Process(who) => {
-                let next = self.told.process(self.workers[who].consumer())?;
+                let next = self.onlooker.process(self.workers[who].consumer())?;
                 let worker = &mut self.workers[who];
                 if let Role::Holding(held) = &mut worker.role {
                     held.1.processed = next;
                 }
-                worker.consumer_says(HoldingInput::Tick)
+                worker.consumer_reports(HoldingInput::Tick)
             }
             Step::Checkpoint(who) => {
                 let worker = &mut self.workers[who];
                 let Some(consumer) = worker.consumer() else { return Ok(Sent::new()) };
                 let checkpoint = consumer.processed;
-                worker.consumer_says(HoldingInput::Checkpoint(checkpoint))
+                worker.consumer_reports(HoldingInput::Checkpoint(checkpoint))
             }
             Step::EndShard(who) => {
-                self.told.is_finished = true;
-                self.workers[who].consumer_says(HoldingInput::ShardEnded(Vec::new()))
+                self.onlooker.is_finished = true;
+                self.workers[who].consumer_reports(HoldingInput::ShardEnded(Vec::new()))
             }
             Step::ChildrenCreated(who) => {
                 self.workers[who].creates_children = false;
-                self.workers[who].holds(HoldingInput::ChildrenCreated)
+                self.workers[who].feed_holding(HoldingInput::ChildrenCreated)
             }
-            Step::Drained(who) => self.workers[who].consumer_says(HoldingInput::Drained),
-            Step::GiveUp(who) => self.workers[who].consumer_says(HoldingInput::GaveUp),
+            Step::Drained(who) => self.workers[who].consumer_reports(HoldingInput::Drained),
+            Step::ConsumerFailed(who) => {
+                self.workers[who].consumer_reports(HoldingInput::ConsumerFailed)
+            }
             Step::Leave(who) => {
                 self.workers[who].role = Role::Watching;
                 Ok(Sent::new())
             }
             _ => Ok(Sent::new()),
         }
-    }
-}
-
-impl Model for World {
-    type Step = Step;
-
-    fn steps(&self) -> Vec<Step> {
-        self.possible()
-    }
-
-    fn go(&mut self, step: Step) -> Result<(), Violation> {
-        self.spend(step);
-        match step {
-            Step::Tick => self.tick(),
-            Step::Land(tag) => self.land(tag)?,
-            Step::Copy(tag) => {
-                if let Some(write) = self.network.iter().find(|it| Self::tag(it) == tag).cloned() {
-                    self.send(vec![write]);
-                }
-            }
-            Step::Crash(who) => self.crash(who),
-            Step::Clean => self.before = self.row.take(),
-            step => {
-                let sent = self.act(step)?;
-                self.send(sent);
-            }
-        }
-        if self.left.stale_scans == 0 {
-            self.before = None;
-        }
-        self.tidy()?;
-        self.told.looks(&self.workers, self.row.as_deref())
-    }
-
-    fn essence(&self) -> impl Hash {
-        (&self.row, &self.network, &self.workers)
-    }
-
-    fn check(&self) -> Result<(), Violation> {
-        super::healing::heals(self)
     }
 }
