@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kcl_proto::consumer::backoff::Backoff;
-use kcl_proto::fleet::java_fleet::{Found, Tenancy, TenancyWatch};
+use kcl_proto::fleet::java_fleet::{Rows, Tenancy, TenancyWatch};
 use kcl_proto::model::{StreamDescription, StreamStart, StreamStatus};
 use kcl_proto::shards::bootstrap;
 use kcl_proto::worker::shutdown::RELEASE_TIME;
@@ -171,7 +171,7 @@ async fn watch_for_java(
         }
         let now = shared.clock.now();
         let found =
-            Found { leases: &table.leases, java: &table.java, unreadable: &table.unreadable };
+            Rows { leases: &table.leases, java: &table.java, unreadable: &table.unreadable };
         match watch.observe(found, now) {
             Tenancy::Clear => return Ok(!table.leases.is_empty()),
             Tenancy::Alive { seen } => return Err(RunError::JavaFleetAlive { seen }),

@@ -69,7 +69,7 @@ enum Content {
 
 /// The rows of one scan.
 #[derive(Clone, Copy, Debug)]
-pub struct Found<'a> {
+pub struct Rows<'a> {
     /// The leases.
     pub leases: &'a [Lease],
     /// The rows of the Java KCL that are not leases.
@@ -95,7 +95,7 @@ impl TenancyWatch {
 
     /// Records one whole scan, which was complete at `now`, and returns what all scans so far
     /// prove.
-    pub fn observe(&mut self, found: Found<'_>, now: Moment) -> Tenancy {
+    pub fn observe(&mut self, found: Rows<'_>, now: Moment) -> Tenancy {
         let is_first = self.sightings.is_none();
         let mut sightings = self.sightings.take().unwrap_or_default();
         let mut present = BTreeSet::new();
@@ -170,7 +170,7 @@ impl TenancyWatch {
     }
 }
 
-fn foreign(found: Found<'_>) -> impl Iterator<Item = Content> {
+fn foreign(found: Rows<'_>) -> impl Iterator<Item = Content> {
     let leases = found.leases.iter().filter(|lease| !lease.is_ours());
     let leases = leases.map(|lease| Content::Lease(Box::new(lease.clone())));
     let unreadable = found.unreadable.iter().cloned().map(Content::Unreadable);

@@ -51,7 +51,7 @@ fn observe(watch: &mut TenancyWatch, rows: &[Row], second: u64) -> Tenancy {
             Row::Unreadable(row) => unreadable.push(row),
         }
     }
-    let found = Found { leases: &leases, java: &java, unreadable: &unreadable };
+    let found = Rows { leases: &leases, java: &java, unreadable: &unreadable };
     watch.observe(found, Moment::at_secs(second))
 }
 

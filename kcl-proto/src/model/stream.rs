@@ -99,7 +99,7 @@ impl StreamDescription {
     /// `now` is the service's clock.
     #[must_use]
     pub const fn new(name: StreamName, arn: StreamArn, created: Timestamp, now: Timestamp) -> Self {
-        let (id, retention) = (None, std::time::Duration::from_hours(24));
+        let (id, retention) = (None, Duration::from_hours(24));
         Self { name, arn, id, created, retention, status: StreamStatus::Active, now }
     }
 }

@@ -138,6 +138,30 @@ pub struct ParseTimestampError {
     text: String,
 }
 
+#[cfg(any(test, feature = "test-util"))]
+impl Moment {
+    /// Returns the moment `seconds` after the clock's origin, for tests.
+    #[must_use]
+    pub const fn at_secs(seconds: u64) -> Self {
+        Self::from_origin(Duration::from_secs(seconds))
+    }
+
+    /// Returns the moment `millis` milliseconds after the clock's origin, for tests.
+    #[must_use]
+    pub const fn at_millis(millis: u64) -> Self {
+        Self::from_origin(Duration::from_millis(millis))
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Timestamp {
+    /// Returns the time `seconds` after the Unix epoch, for tests.
+    #[must_use]
+    pub const fn from_epoch_seconds(seconds: i64) -> Self {
+        Self(seconds * 1_000)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,29 +196,5 @@ mod tests {
             let error = text.parse::<Timestamp>().unwrap_err().to_string();
             assert_eq!(error, format!("{text:?} is not a time such as 2026-01-31T12:00:00Z"));
         }
-    }
-}
-
-#[cfg(any(test, feature = "test-util"))]
-impl Moment {
-    /// Returns the moment `seconds` after the clock's origin, for tests.
-    #[must_use]
-    pub const fn at_secs(seconds: u64) -> Self {
-        Self::from_origin(Duration::from_secs(seconds))
-    }
-
-    /// Returns the moment `millis` milliseconds after the clock's origin, for tests.
-    #[must_use]
-    pub const fn at_millis(millis: u64) -> Self {
-        Self::from_origin(Duration::from_millis(millis))
-    }
-}
-
-#[cfg(any(test, feature = "test-util"))]
-impl Timestamp {
-    /// Returns the time `seconds` after the Unix epoch, for tests.
-    #[must_use]
-    pub const fn from_epoch_seconds(seconds: i64) -> Self {
-        Self(seconds * 1_000)
     }
 }
