@@ -2,4 +2,4 @@
 # Prints everything that happens in one simulated world: ci/replay.sh SCENARIO SEED.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo run --quiet --locked --profile test -p kcl-sim --bin simulate -- 1 "$2" --scenario "$1" --trace
+cargo run --quiet --locked --profile test -p kcl-sim --features cli --bin simulate -- 1 "$2" --scenario "$1" --trace

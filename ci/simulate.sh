@@ -6,4 +6,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seeds="${1:-5000}"
 base="${2:-$((RANDOM * 32768 * 32768 + RANDOM * 32768 + RANDOM))}"
-cargo run --quiet --locked --profile test -p kcl-sim --bin simulate -- "$seeds" "$base" "${@:3}"
+cargo run --quiet --locked --profile test -p kcl-sim --features cli --bin simulate -- "$seeds" "$base" "${@:3}"

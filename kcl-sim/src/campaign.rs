@@ -1,4 +1,4 @@
-//! Many worlds, on several threads, and what they came to.
+//! Campaigns: many worlds, on several threads.
 
 use std::error::Error;
 use std::fmt;
@@ -8,27 +8,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::fault::{Fault, Tally};
 use crate::scenario::{Outcome, Scenario};
-use crate::world::faults::{Fault, Tally};
 
-/// What many worlds came to.
+/// The outcome of many worlds.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Campaign {
-    /// How many worlds there were.
+    /// The number of worlds.
     pub worlds: u64,
     /// How much time passed in all of them.
     pub simulated: Duration,
-    /// How often each fault came to pass.
+    /// How often each fault occurred.
     pub tally: Tally,
-    /// The world that took longest to heal, and how long that was.
+    /// The world that took longest to heal, and how long it took.
     pub slowest: Option<(Scenario, u64, Duration)>,
-    /// What was wrong, and where.
+    /// The worlds that ended early, and why.
     pub broken: Vec<(Scenario, u64, String)>,
 }
 
 impl Campaign {
-    /// Runs the world of each seed, of this scenario or of all in turn, on so many threads.
+    /// Runs the world of each seed on `threads` threads. Without a `scenario`, the seeds take all
+    /// scenarios in turn.
     #[must_use]
     pub fn run(seeds: Range<u64>, scenario: Option<Scenario>, threads: NonZero<usize>) -> Self {
         let next = AtomicU64::new(seeds.start);
@@ -53,7 +54,7 @@ impl Campaign {
         total
     }
 
-    /// Adds a world.
+    /// Adds the outcome of a world.
     pub fn count(&mut self, outcome: &Outcome) {
         self.worlds += 1;
         self.simulated += outcome.simulated;
@@ -68,7 +69,7 @@ impl Campaign {
     }
 }
 
-/// An error and its causes in one line.
+/// Returns an error and its causes in one line.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -81,7 +82,7 @@ fn chain(error: &dyn Error) -> String {
 }
 
 impl fmt::Display for Campaign {
-    /// The table of faults, what broke, and how to see it again.
+    /// The counts of faults, and each broken promise with the command that replays its world.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for fault in Fault::ALL {
             writeln!(f, "{fault:<28} {:>10}", self.tally.of(fault))?;

@@ -1,4 +1,4 @@
-//! Why a simulation ended.
+//! Errors of a simulation.
 
 use kcl_core::backend::SourceError;
 use kcl_core::config::ConfigError;
@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::oracle::Violation;
 use crate::time::Time;
 
-/// A simulation ended.
+/// Why a simulation, or a step of it, failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SimError {
@@ -17,52 +17,54 @@ pub enum SimError {
     Broken {
         /// The seed.
         seed: u64,
-        /// What was broken.
+        /// The broken promise.
         violation: Violation,
     },
-    /// A worker's settings are out of range.
+    /// A setting of a worker is out of range.
     #[error("worker cannot start")]
     Config(#[source] ConfigError),
-    /// A runtime could not be made.
+    /// A runtime could not be created.
     #[error("runtime cannot start")]
     Runtime(#[source] std::io::Error),
-    /// Something was to be done to a worker that does not run: it ended, or crashed.
+    /// The worker does not run: it ended or crashed.
     #[error("worker {name:?} does not run: start it again first")]
     NotRunning {
         /// The worker's name.
         name: String,
     },
-    /// A worker that stands still was to stand still.
-    #[error("worker {name:?} stands still until {until} s: let that pass first")]
+    /// The worker stands still already.
+    #[error("worker {name:?} stands still until {until} s: let time pass until then")]
     StandsStill {
         /// The worker's name.
         name: String,
-        /// Until when.
+        /// Until when it stands still.
         until: Time,
     },
-    /// A worker was to end, and none did.
-    #[error("no worker ends: stop one, or give one cause to end by itself")]
-    NobodyEnds,
-    /// Something could not be done to a shard.
+    /// No worker ended within three minutes.
+    #[error(
+        "no worker ended within three minutes: stop one, or give one a reason to end by itself"
+    )]
+    NoWorkerEnds,
+    /// The shard does not allow this.
     #[error("{shard}: {why}")]
     Shard {
         /// The shard.
         shard: ShardId,
-        /// Why not, and what to do.
+        /// The reason, and what to do instead.
         why: &'static str,
     },
-    /// Something was to be done to a worker that was never started.
-    #[error("no worker {name:?} was ever started: start it, or mend the name")]
+    /// No worker of this name was ever started.
+    #[error("no worker {name:?} was ever started: start it, or correct the name")]
     NoSuchWorker {
         /// The name.
         name: String,
     },
-    /// A worker had nothing that could be delivered again.
+    /// The worker finished no records that its checkpoints did not cover.
     #[error(
-        "{name:?} finished no records in two minutes that its checkpoints do not cover: put records, \
-         let it hold a shard, and let its processor return without storing all that is done"
+        "worker {name:?} finished no records in two minutes that its checkpoints do not cover: put \
+         records, let it hold a shard, and let its processor return before its checkpoint is stored"
     )]
-    NothingAtStake {
+    NothingToRedeliver {
         /// The worker's name.
         name: String,
     },

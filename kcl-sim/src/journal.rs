@@ -1,7 +1,8 @@
-//! What a worker and its processors say while they run.
+//! What a worker and its processors do, as they do it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use kcl_core::event::{Event, EventContext, Observer};
@@ -9,102 +10,54 @@ use kcl_core::model::{Checkpoint, PendingCheckpoint, Position, ShardId};
 use kcl_core::processor::ShardInfo;
 use tokio::time::Instant;
 
-use crate::processor::ownership;
-use crate::world::port::Port;
-
-/// Something that happened within a worker.
+/// Something that happens within a worker. Those that name an ownership happen under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
-    /// The engine said so.
+pub(crate) enum Entry {
+    /// The engine emits an event.
     Event(Event),
-    /// A processor came to life.
+    /// A processor is created.
     Made {
-        /// For which ownership.
         of: Ownership,
-        /// Where the ownership began to read.
+        /// The checkpoint from which the ownership reads.
         resume: Checkpoint,
-        /// What it is told that somebody prepared.
+        /// The prepared checkpoint that the processor gets to see.
         pending: Option<PendingCheckpoint>,
     },
-    /// A processor asks for a checkpoint.
-    Asked {
-        /// For which ownership.
-        of: Ownership,
-        /// Up to and with which record.
-        position: Position,
-    },
-    /// A processor was dropped.
-    Gone {
-        /// For which ownership.
-        of: Ownership,
-    },
-    /// Records were handed over.
+    /// A processor asks for a checkpoint up to and including `position`.
+    Asked { of: Ownership, position: Position },
+    /// A processor is dropped.
+    Gone { of: Ownership },
+    /// A batch is delivered to a processor.
     Delivered {
-        /// For which ownership.
         of: Ownership,
-        /// Which records, in the order in which they came.
+        /// The records, in their order in the batch.
         records: Vec<Position>,
         /// Their data.
         data: Vec<Bytes>,
-        /// How often they have been handed over, with this time.
+        /// How often the batch has been delivered, this time included.
         attempt: u32,
     },
-    /// A processor's future was polled.
-    Polled {
-        /// For which ownership.
-        of: Ownership,
-    },
-    /// A call of a processor returned.
-    Returned {
-        /// For which ownership.
-        of: Ownership,
-    },
-    /// The future of a processor's call was dropped before it returned.
-    Dropped {
-        /// For which ownership.
-        of: Ownership,
-    },
-    /// A processor returned `Ok` for all that was handed over last.
-    Processed {
-        /// For which ownership.
-        of: Ownership,
-    },
-    /// A processor returned while acknowledgements were outstanding.
-    Detached {
-        /// For which ownership.
-        of: Ownership,
-    },
-    /// A single record is begun, by a processor that works on one at a time for each key.
-    Begun {
-        /// For which ownership.
-        of: Ownership,
-        /// Which record.
-        record: Position,
-    },
+    /// A processor's future is polled.
+    Polled { of: Ownership },
+    /// A call of a processor returns.
+    Returned { of: Ownership },
+    /// The future of a call is dropped before it returns.
+    Dropped { of: Ownership },
+    /// A processor returns `Ok` for the last batch.
+    Processed { of: Ownership },
+    /// A processor returns while acknowledgements are outstanding.
+    Detached { of: Ownership },
+    /// A processor that works on one record per key at a time begins a record.
+    Begun { of: Ownership, record: Position },
     /// A single record is done.
-    Done {
-        /// For which ownership.
-        of: Ownership,
-        /// Which record.
-        record: Position,
-    },
-    /// The dead letter stored a record.
-    Stored {
-        /// Of which shard.
-        shard: ShardId,
-        /// Which record.
-        record: Position,
-    },
-    /// Another call of the processor.
-    Called {
-        /// For which ownership.
-        of: Ownership,
-        /// Which call.
-        call: &'static str,
-    },
+    Done { of: Ownership, record: Position },
+    /// The dead letter store has stored a record.
+    Stored { shard: ShardId, record: Position },
+    /// Another method of the processor is called.
+    Called { of: Ownership, call: &'static str },
 }
 
-/// One ownership of one shard.
+/// A worker's ownership of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Ownership {
@@ -114,20 +67,27 @@ pub struct Ownership {
     pub token: u64,
 }
 
+impl Ownership {
+    /// The ownership under which a processor works on a shard.
+    pub(crate) fn of(shard: &ShardInfo) -> Self {
+        Self { shard: shard.shard_id.clone(), token: shard.token.get() }
+    }
+}
+
 impl fmt::Display for Ownership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} @{}", self.shard, self.token)
     }
 }
 
-impl Said {
-    /// Whether traces have a line for it.
+impl Entry {
+    /// Whether a trace has a line for it.
     pub(crate) const fn is_traced(&self) -> bool {
         !matches!(self, Self::Polled { .. } | Self::Returned { .. } | Self::Dropped { .. })
     }
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Event(event) => write!(f, "{event:?}"),
@@ -158,38 +118,47 @@ impl fmt::Display for Said {
 }
 
 /// One worker's journal. Clones are the same journal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Journal {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
     /// Filled by the worker, emptied by the world between two of its steps.
-    said: Arc<Mutex<Vec<(Instant, Said)>>>,
-    port: Port,
+    entries: Mutex<Vec<(Instant, Entry)>>,
+    is_closed: AtomicBool,
 }
 
 impl Journal {
-    pub(crate) fn new(port: Port) -> Self {
-        Self { said: Arc::default(), port }
-    }
-
-    pub(crate) fn say(&self, said: Said) {
-        if !self.port.is_cut() {
-            let entry = (Instant::now(), said);
-            self.said.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    pub(crate) fn log(&self, entry: Entry) {
+        if !self.shared.is_closed.load(Ordering::Relaxed) {
+            self.entries().push((Instant::now(), entry));
         }
     }
 
-    /// A processor asks for a checkpoint up to and with a record.
+    /// Logs that a processor asks for a checkpoint up to and including `position`.
     pub(crate) fn asked(&self, shard: &ShardInfo, position: Position) {
-        self.say(Said::Asked { of: ownership(shard), position });
+        self.log(Entry::Asked { of: Ownership::of(shard), position });
     }
 
-    /// Takes what was said, and when.
-    pub(crate) fn take(&self) -> Vec<(Instant, Said)> {
-        std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Removes and returns the entries, and when each was logged.
+    pub(crate) fn take(&self) -> Vec<(Instant, Entry)> {
+        std::mem::take(&mut self.entries())
+    }
+
+    /// Drops all further entries: a killed process logs none from its destructors.
+    pub(crate) fn close(&self) {
+        self.shared.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<(Instant, Entry)>> {
+        self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Observer for Journal {
     fn on_event(&self, event: &Event, _: &EventContext) {
-        self.say(Said::Event(event.clone()));
+        self.log(Entry::Event(event.clone()));
     }
 }

@@ -1,4 +1,4 @@
-//! What is in store for a world: drawn from its seed before it begins.
+//! The plan of a world, drawn from its seed before it begins.
 
 use std::time::Duration;
 
@@ -8,18 +8,17 @@ use kcl_core::config::{
 use kcl_core::model::InitialPosition;
 
 use crate::chance::Chance;
-use crate::processor::{Style, Temper};
-use crate::world::faults::Weather;
-use crate::world::load::Load;
+use crate::processor::{FailureRates, ProcessorKind};
+use crate::world::{Load, Weather};
 
-/// How many rows a page of a scan has in fine weather: all of them.
+/// The rows of a page of a scan in fair weather: all of them.
 const PAGE_ROWS: usize = 3_000;
 
-/// What is in store for a world.
+/// The plan of a world.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) workers: usize,
-    /// How many workers the fleet grows to at most.
+    /// The most workers to which the fleet grows.
     pub(crate) workers_max: usize,
     pub(crate) shards: usize,
     pub(crate) expiry: Duration,
@@ -27,34 +26,34 @@ pub(crate) struct Plan {
     pub(crate) checkpoints: CheckpointPolicy,
     /// The mean pause between two records.
     pub(crate) traffic: Duration,
-    /// For how long there are faults.
+    /// How long faults occur.
     pub(crate) storm: Duration,
     pub(crate) weather: Weather,
-    /// How many rows a page of a scan has.
+    /// The rows of a page of a scan.
     pub(crate) page_rows: usize,
-    pub(crate) temper: Temper,
-    pub(crate) style: Style,
+    pub(crate) failure_rates: FailureRates,
+    pub(crate) processors: ProcessorKind,
     pub(crate) load: Load,
-    /// How many records fill a batch.
+    /// The most records of a batch.
     pub(crate) records_max: usize,
     pub(crate) failure: FailurePolicy,
     /// The mean pause between two acts.
     pub(crate) pause: Duration,
-    /// What acts there are, by weight.
+    /// The acts, with their weights.
     pub(crate) acts: Vec<(Act, u64)>,
-    /// How far clocks drift, in thousandths.
+    /// How far clocks drift at most, in thousandths.
     pub(crate) drift: u64,
-    /// How long one that was stopped stays away at most, in milliseconds.
+    /// How long a stopped worker stays away at most, in milliseconds.
     pub(crate) away_max: u64,
-    /// For how long a record may wait at most, where nothing fails but what the acts do.
-    pub(crate) patience: Option<Duration>,
-    /// Whether the stream is another one in the end.
+    /// How long a record may wait at most. `None` for no limit.
+    pub(crate) wait_max: Option<Duration>,
+    /// Whether the stream is re-created at the end.
     pub(crate) ends_recreated: bool,
-    /// Whether all workers start within a second, or one after the other.
+    /// Whether all workers start within a second.
     pub(crate) starts_together: bool,
 }
 
-/// Something that the world does to the fleet.
+/// Something that happens to the fleet or the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     Crash,
@@ -75,7 +74,7 @@ pub(crate) enum Act {
 }
 
 impl Plan {
-    /// A fleet in fine weather.
+    /// A fleet in fair weather.
     pub(crate) fn fair(chance: &mut Chance) -> Self {
         let count = |number: u64| usize::try_from(number).unwrap_or(1);
         Self {
@@ -89,8 +88,8 @@ impl Plan {
             storm: Duration::from_secs(chance.between(240, 330)),
             weather: Weather::default(),
             page_rows: PAGE_ROWS,
-            temper: Temper::default(),
-            style: Style::Batches,
+            failure_rates: FailureRates::default(),
+            processors: ProcessorKind::Batches,
             load: Load::default(),
             records_max: RetrievalConfig::default().records_max,
             failure: FailurePolicy::default(),
@@ -98,24 +97,24 @@ impl Plan {
             acts: Vec::new(),
             drift: 0,
             away_max: 60_000,
-            patience: None,
+            wait_max: None,
             ends_recreated: false,
             starts_together: chance.hits(0.5),
         }
     }
 
-    /// A fleet in which no record waits for longer than that, however often workers come and go.
-    pub(crate) fn prompt(self, patience: Duration, chance: &mut Chance) -> Self {
+    /// A fleet in which no record waits longer than `wait_max`, however often workers come and go.
+    pub(crate) fn prompt(self, wait_max: Duration, chance: &mut Chance) -> Self {
         let (workers, workers_max) = *chance.pick(&[(1, 2), (2, 3), (3, 8)]).unwrap_or(&(1, 2));
-        let (away_max, patience) = (10_000, Some(patience));
-        Self { workers, workers_max, away_max, patience, starts_together: true, ..self }
+        let (away_max, wait_max) = (10_000, Some(wait_max));
+        Self { workers, workers_max, away_max, wait_max, starts_together: true, ..self }
     }
 
-    /// Bad weather of some kind.
+    /// Bad weather: each kind of failure never, rarely or often.
     pub(crate) fn bad_weather(mut self, chance: &mut Chance) -> Self {
         let mut rate = |most: u64| match chance.between(0, 2) {
             0 => 0.0,
-            // A few in a thousand, or up to so many.
+            // A few in a thousand, or up to `most`.
             1 => f64::from(u32::try_from(chance.between(1, 5)).unwrap_or(1)) / 1_000.0,
             _ => f64::from(u32::try_from(chance.between(1, most)).unwrap_or(1)) / 1_000.0,
         };
@@ -129,7 +128,7 @@ impl Plan {
             stale_scan: rate(500),
             expired: rate(30),
         };
-        self.temper = Temper {
+        self.failure_rates = FailureRates {
             slow: rate(60),
             fails: rate(60),
             panics: rate(30),
@@ -142,7 +141,7 @@ impl Plan {
         self
     }
 
-    /// Many keys, and records that no processor can process, which are given up in the end.
+    /// Records that no processor can process: they are abandoned after some attempts.
     pub(crate) fn poisoned(mut self, chance: &mut Chance) -> Self {
         let then = *chance
             .pick(&[OnExhausted::DeadLetter, OnExhausted::Skip])
@@ -150,20 +149,22 @@ impl Plan {
         let attempts = usize::try_from(chance.between(1, 3)).unwrap_or(1);
         self.failure = FailurePolicy::attempts(attempts, then);
         self.load.poison = f64::from(u32::try_from(chance.between(1, 20)).unwrap_or(1)) / 1_000.0;
-        // Nothing else may fail: it would be given up as well.
-        self.temper = Temper { fails: 0.0, panics: 0.0, loses: 0.3, ..self.temper };
+        // Nothing else may fail, or it would be abandoned as well.
+        self.failure_rates =
+            FailureRates { fails: 0.0, panics: 0.0, loses: 0.3, ..self.failure_rates };
         self
     }
 
-    /// Processors misbehave with single records, of which there are more than batches.
-    pub(crate) fn by_record(mut self, style: Style) -> Self {
-        let Temper { slow, fails, panics, hangs, loses } = self.temper;
+    /// Processors that work on single records: each fails less often than a batch, since there are
+    /// more of them.
+    pub(crate) fn by_record(mut self, processors: ProcessorKind) -> Self {
+        let FailureRates { slow, fails, panics, hangs, loses } = self.failure_rates;
         let [slow, fails, panics, hangs] = [slow, fails, panics, hangs].map(|rate| rate / 10.0);
-        self.temper = Temper { slow, fails, panics, hangs, loses };
-        Self { style, ..self }
+        self.failure_rates = FailureRates { slow, fails, panics, hangs, loses };
+        Self { processors, ..self }
     }
 
-    /// Progress is stored sooner than with the next renewal.
+    /// Checkpoints between renewals.
     pub(crate) fn stored_often(mut self, chance: &mut Chance) -> Self {
         let records = usize::try_from(chance.between(1, 50)).unwrap_or(1);
         let time = Duration::from_millis(chance.between(100, 3_000));
@@ -171,6 +172,7 @@ impl Plan {
         self
     }
 
+    /// Adds acts.
     pub(crate) fn acts(mut self, acts: &[(Act, u64)]) -> Self {
         self.acts.extend_from_slice(acts);
         self

@@ -1,65 +1,89 @@
-//! A world on its way through its plan: a storm of faults, then calm, in which the fleet must heal and
-//! stop.
+//! One run of a plan: a storm of faults, then a calm in which the fleet must heal and shut down.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kcl_core::model::ShardId;
+
 use crate::chance::Chance;
 use crate::error::SimError;
+use crate::fault::Fault;
 use crate::memory::LatePage;
 use crate::plan::{Act, Plan};
-use crate::processor::{Acks, Batches, Equipment, Handlers, Style, TwoPhase, Ways};
-use crate::time::Time;
-use crate::world::World;
-use crate::world::faults::Fault;
+use crate::processor::{Acks, Batches, Behavior, Equipment, Handlers, ProcessorKind, TwoPhase};
+use crate::time::{Time, millis};
+use crate::world::{Producer, Simulation, WorkerSpec, all_end, heal, shut_down};
 
-/// How many open shards a stream grows to at most.
+/// The most open shards to which splits lead.
 const SHARDS_MAX: usize = 16;
 
-/// When a fleet that started together is under way.
-const UNDER_WAY: Time = Time::from_millis(15_000);
+/// When a fleet whose workers started together has settled.
+const SETTLED: Time = Time::from_millis(15_000);
 
-/// A world on its way through its plan.
+/// A simulation and its plan.
 pub(crate) struct Run {
-    pub(crate) world: World,
+    pub(crate) sim: Simulation,
     plan: Plan,
     chance: Chance,
-    pub(crate) ways: Ways,
-    /// Who starts again when.
+    pub(crate) behavior: Behavior,
+    /// The workers that will start, and when.
     starts: BTreeSet<(Time, String)>,
+    /// The lease expiry of workers that start from now on.
     expiry: Duration,
+    /// How many workers have ever been part of the fleet.
     joined: usize,
-    /// From when on nobody is missing, where records are not to wait.
-    spare_from: Time,
+    /// The time before which no worker may fail or stop, if waits are limited.
+    disruptible_from: Time,
 }
 
 impl Run {
-    /// A world of that seed, at its beginning.
-    pub(crate) fn new(seed: u64, plan: Plan, chance: Chance) -> Result<Self, SimError> {
-        let mut world = World::new(seed, plan.shards)?;
-        world.set_page_rows(plan.page_rows);
-        let ways = Ways::new(seed, plan.temper);
+    /// The run of a plan, at its beginning.
+    pub(crate) fn new(seed: u64, plan: Plan, chance: Chance) -> Self {
+        let mut sim = Simulation::new(seed, plan.shards);
+        sim.table.set_page_rows(plan.page_rows);
+        let behavior = Behavior::new(seed, plan.failure_rates);
         let (expiry, joined) = (plan.expiry, plan.workers);
-        let starts = BTreeSet::new();
-        let spare_from = UNDER_WAY;
-        let mut run = Self { world, plan, chance, ways, starts, expiry, joined, spare_from };
+        let (starts, disruptible_from) = (BTreeSet::new(), SETTLED);
+        let mut run =
+            Self { sim, plan, chance, behavior, starts, expiry, joined, disruptible_from };
         for nth in 0..joined {
             let most = if run.plan.starts_together { 1_000 } else { 40_000 };
             let at = Time::from_millis(run.chance.between(0, most));
             run.starts.insert((at, format!("w{nth}")));
         }
-        Ok(run)
+        run
     }
 
-    /// Goes to the end. Returns how long the fleet took to heal.
+    /// Runs to the end. Returns how long the fleet took to heal.
     pub(crate) fn finish(&mut self) -> Result<Duration, SimError> {
-        self.world.set_weather(self.plan.weather);
-        self.world.set_load(self.plan.load);
-        self.world.processors_are_known();
-        self.world.send_every(self.plan.traffic);
-        if let Some(patience) = self.plan.patience {
-            self.world.facts.be_patient(UNDER_WAY, patience);
+        self.sim.net.set_weather(self.plan.weather);
+        self.sim.observed.facts.processors_are_known();
+        let (pause, load) = (self.plan.traffic, self.plan.load);
+        self.sim.produce(pause, Producer::of_load(self.sim.seed, pause, load));
+        if let Some(most) = self.plan.wait_max {
+            self.sim.observed.facts.limit_waits(SETTLED, most);
         }
+        self.storm()?;
+        self.behavior.calm();
+        self.sim.calm();
+        while let Some((at, name)) = self.starts.pop_first() {
+            self.sim.run_until(at.max(self.sim.now()))?;
+            self.start(&name)?;
+        }
+        if self.plan.ends_recreated {
+            self.sim.recreate(self.plan.shards);
+            all_end(&mut self.sim)?;
+            // A worker that starts now must end as well.
+            self.start("late")?;
+            return all_end(&mut self.sim);
+        }
+        let healed_in = heal(&mut self.sim)?;
+        shut_down(&mut self.sim)?;
+        Ok(healed_in)
+    }
+
+    /// Starts workers and performs acts until the storm is over.
+    fn storm(&mut self) -> Result<(), SimError> {
         let end = Time::default() + self.plan.storm;
         let mut next = self.pause();
         loop {
@@ -67,48 +91,33 @@ impl Run {
             match start {
                 Some((at, name)) if at <= next.min(end) => {
                     self.starts.remove(&(at, name.clone()));
-                    self.world.run_until(at.max(self.world.now()))?;
+                    self.sim.run_until(at.max(self.sim.now()))?;
                     self.start(&name)?;
                 }
                 _ if next >= end => break,
                 _ => {
-                    self.world.run_until(next)?;
+                    self.sim.run_until(next)?;
                     self.act();
                     next = self.pause();
                 }
             }
         }
-        self.world.run_until(end)?;
-        self.ways.calm();
-        self.world.calm();
-        while let Some((at, name)) = self.starts.pop_first() {
-            self.world.run_until(at.max(self.world.now()))?;
-            self.start(&name)?;
-        }
-        if self.plan.ends_recreated {
-            self.world.recreate(self.plan.shards);
-            self.world.ends_by_itself()?;
-            // Who starts now is told as well.
-            self.start("late")?;
-            return self.world.ends_by_itself();
-        }
-        let healed_in = self.world.heal()?;
-        self.world.shut_down()?;
-        Ok(healed_in)
+        self.sim.run_until(end)
     }
 
+    /// Draws the time of the next act.
     fn pause(&mut self) -> Time {
-        let mut mean = crate::time::millis(self.plan.pause);
-        // Who starts and who stops shall meet.
-        if self.plan.patience.is_some() && self.chance.hits(0.5) {
+        let mut mean = millis(self.plan.pause);
+        // Starts and stops must overlap at times.
+        if self.plan.wait_max.is_some() && self.chance.hits(0.5) {
             mean = mean.min(500);
         }
-        self.world.now() + Duration::from_millis(self.chance.between(1, 2 * mean))
+        self.sim.now() + Duration::from_millis(self.chance.between(1, 2 * mean))
     }
 
     fn start(&mut self, name: &str) -> Result<(), SimError> {
-        if self.world.workers().iter().any(|other| other == name) {
-            if self.world.is_stopping(name) {
+        if self.sim.members.is_running(name) {
+            if self.sim.members.is_stopping(name) {
                 self.start_later(name.to_owned(), 1_000);
             }
             return Ok(());
@@ -116,87 +125,90 @@ impl Run {
         let drift = self.plan.drift;
         let speed = 1_000 - drift + self.chance.between(0, 2 * drift);
         let config = self.plan.config(self.expiry);
-        let (ways, checkpoints) = (self.ways.clone(), self.plan.checkpoints);
+        let (behavior, checkpoints) = (self.behavior.clone(), self.plan.checkpoints);
         let worker = self.chance.between(0, u64::MAX);
-        let world = &mut self.world;
-        match self.plan.style {
-            Style::Batches => world.start_exactly(name, speed, config, move |journal| {
-                let factory = Batches { ways: ways.clone(), checkpoints, journal: journal.clone() };
-                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
+        let spec = match self.plan.processors {
+            ProcessorKind::Batches => WorkerSpec::equipped(speed, config, move |journal| {
+                let factory =
+                    Batches { behavior: behavior.clone(), checkpoints, journal: journal.clone() };
+                Equipment::flaky(factory, journal, &behavior, worker)
             }),
-            Style::Handlers => world.start_exactly(name, speed, config, move |journal| {
-                let factory = Handlers { ways: ways.clone(), journal: journal.clone() };
-                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
+            ProcessorKind::PerKey => WorkerSpec::equipped(speed, config, move |journal| {
+                let factory = Handlers { behavior: behavior.clone(), journal: journal.clone() };
+                Equipment::flaky(factory, journal, &behavior, worker)
             }),
-            Style::Acks => world.start_exactly(name, speed, config, move |journal| {
-                let factory = Acks { ways: ways.clone(), journal: journal.clone() };
-                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
+            ProcessorKind::Acks => WorkerSpec::equipped(speed, config, move |journal| {
+                let factory = Acks { behavior: behavior.clone(), journal: journal.clone() };
+                Equipment::flaky(factory, journal, &behavior, worker)
             }),
-            Style::TwoPhase => world.start_exactly(name, speed, config, move |journal| {
-                let factory = TwoPhase { ways: ways.clone(), journal: journal.clone() };
-                Equipment { factory, dead_letter: ways.shelf(journal, worker) }
+            ProcessorKind::TwoPhase => WorkerSpec::equipped(speed, config, move |journal| {
+                let factory = TwoPhase { behavior: behavior.clone(), journal: journal.clone() };
+                Equipment::flaky(factory, journal, &behavior, worker)
             }),
-        }
+        };
+        self.sim.start(name, spec)
     }
 
     fn start_later(&mut self, name: String, most: u64) {
-        let at = self.world.now() + Duration::from_millis(self.chance.between(0, most));
+        let at = self.sim.now() + Duration::from_millis(self.chance.between(0, most));
         self.starts.insert((at, name));
     }
 
+    /// Draws an act and performs it.
     fn act(&mut self) {
         let Some(act) = self.plan.draw(&mut self.chance) else { return };
-        let workers = self.world.workers();
+        let workers = self.sim.members.names();
         let worker = self.chance.pick(&workers).cloned();
-        let shards = self.world.open_shards();
+        let shards = self.sim.stream.open_shards();
         let shard = self.chance.pick(&shards).map(|shard| shard.id.clone());
-        // Every act is drawn a worker and a shard, whether it needs them or not.
+        // A worker and a shard are drawn for every act, even if it needs neither.
         let (Some(worker), Some(shard)) = (worker, shard) else { return };
-        if self.plan.patience.is_some() && !self.may_go(act, &worker) {
+        if self.plan.wait_max.is_some() && !self.may_disrupt(act, &worker) {
             return;
         }
         let mut time = |most: u64| Duration::from_millis(self.chance.between(100, most));
-        // Who stands still already, or a shard without a neighbour: then chance strikes nobody.
+        let sim = &mut self.sim;
+        // The worker may stand still, and the shard may have no neighbour: then nothing happens.
         drop(match act {
             Act::Crash => {
                 self.start_later(worker.clone(), 20_000);
-                self.world.crash(&worker)
+                self.sim.crash(&worker)
             }
             Act::Stop => {
-                let asked = self.world.stop(&worker);
+                let asked = sim.stop(&worker);
                 self.change_expiry();
-                // It starts again once the former one is gone, at the earliest.
+                // It starts again once its predecessor has ended, at the earliest.
                 self.start_later(worker, self.plan.away_max);
                 asked
             }
-            Act::Freeze => self.world.freeze(&worker, time(60_000)),
-            Act::Suspend => self.world.suspend(&worker, time(60_000)),
-            Act::CutLeases => self.world.cut(&worker, time(40_000), Duration::ZERO),
-            Act::CutRecords => self.world.cut(&worker, Duration::ZERO, time(40_000)),
+            Act::Freeze => sim.freeze(&worker, time(60_000)),
+            Act::Suspend => sim.suspend(&worker, time(60_000)),
+            Act::CutLeases => sim.cut(&worker, time(40_000), Duration::ZERO),
+            Act::CutRecords => sim.cut(&worker, Duration::ZERO, time(40_000)),
             Act::CutBoth => {
                 let time = time(40_000);
-                self.world.cut(&worker, time, time)
+                sim.cut(&worker, time, time)
             }
-            Act::Split if shards.len() < SHARDS_MAX => self.world.split(&shard),
-            Act::Merge => self.world.merge(&shard),
-            Act::Trim => self.world.trim(&shard),
+            Act::Split if shards.len() < SHARDS_MAX => sim.split(&shard),
+            Act::Merge => sim.merge(&shard),
+            Act::Trim => sim.trim(&shard),
             Act::Forget => {
-                let finished = self.world.finished_shards();
+                let finished = self.finished_shards();
                 if let Some(shard) = self.chance.pick(&finished) {
-                    self.world.forget(shard);
+                    self.sim.forget(shard);
                 }
                 Ok(())
             }
-            Act::DeleteRow => self.world.delete_row(&shard),
+            Act::DeleteRow => sim.delete_row(&shard),
             Act::Throttle => {
-                self.world.throttle(time(10_000));
+                sim.throttle(time(10_000));
                 Ok(())
             }
             Act::StaleLists => {
                 let (lag, page) = (time(20_000), self.chance.between(1, 6));
                 let is_first = self.chance.hits(0.5);
                 let late = if is_first { LatePage::First } else { LatePage::Others };
-                self.world.list_late(lag, usize::try_from(page).unwrap_or(1), late);
+                sim.list_late(lag, usize::try_from(page).unwrap_or(1), late);
                 Ok(())
             }
             Act::Join if self.joined < self.plan.workers_max => {
@@ -209,9 +221,15 @@ impl Run {
         });
     }
 
-    /// Whether somebody can be spared: another one runs, and those who saw the last one fail have had
-    /// the time to do something about it.
-    fn may_go(&mut self, act: Act, worker: &str) -> bool {
+    /// The closed shards whose ends are stored, if they are still listed.
+    fn finished_shards(&self) -> Vec<ShardId> {
+        let shards = self.sim.stream.shards().into_iter().map(|shard| shard.id);
+        shards.filter(|shard| self.sim.observed.facts.is_finished(shard)).collect()
+    }
+
+    /// Whether an act may disrupt a worker: another worker can take its leases, and the fleet has had
+    /// the time to recover from the last failure.
+    fn may_disrupt(&mut self, act: Act, worker: &str) -> bool {
         let fails = match act {
             Act::Stop => false,
             Act::Crash | Act::Freeze | Act::Suspend | Act::CutLeases | Act::CutBoth => true,
@@ -225,20 +243,20 @@ impl Run {
             | Act::StaleLists
             | Act::Join => return true,
         };
-        let now = self.world.now();
-        let can_be_spared = !self.world.is_needed(worker) && now >= self.spare_from;
-        if fails && can_be_spared {
-            self.spare_from = now + self.expiry * 2;
+        let now = self.sim.now();
+        let may = !self.sim.is_needed(worker) && now >= self.disruptible_from;
+        if fails && may {
+            self.disruptible_from = now + self.expiry * 2;
         }
-        can_be_spared
+        may
     }
 
-    /// Half of the stops are for a release with another expiry.
+    /// Changes the lease expiry of workers that start from now on, at every other stop.
     fn change_expiry(&mut self) {
-        if self.plan.patience.is_none() && self.chance.hits(0.5) {
+        if self.plan.wait_max.is_none() && self.chance.hits(0.5) {
             let expiry = *self.chance.pick(&[3, 10, 30]).unwrap_or(&10);
             self.expiry = Duration::from_secs(expiry);
-            self.world.count(Fault::ChangedExpiry);
+            self.sim.observed.tally.count(Fault::ChangedExpiry);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Scenarios: kinds of worlds, and what is in store for them.
+//! Scenarios: kinds of worlds, and the plans that are drawn for them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,61 +9,63 @@ use kcl_core::model::InitialPosition;
 
 use crate::chance::Chance;
 use crate::error::SimError;
+use crate::fault::Tally;
 use crate::plan::{Act, Plan};
-use crate::processor::Style;
+use crate::processor::ProcessorKind;
 use crate::run::Run;
 use crate::time::Time;
-use crate::world::faults::Tally;
+use crate::trace::Trace;
 
-/// How long a record may wait at most while nothing fails. The longest of 2,000 worlds waited for 3.7 s,
-/// in a fleet in which workers came and went all the time.
+/// How long a record may wait at most while nothing fails. The longest wait of 2,000 worlds was 3.7 s,
+/// in a fleet whose workers came and went all the time.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A kind of world. With a seed it is one world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Scenario {
-    /// All that goes wrong with calls, workers and shards, with processors that go batch by batch.
+    /// Every failure of calls, workers and shards, with processors that work batch by batch.
     Mixed,
-    /// Crashes, stops and sleeping machines.
+    /// Crashes, stops, freezes and suspended machines.
     Crashes,
-    /// Workers that do not reach the table, the stream, or both.
+    /// Workers that cannot reach the table, the stream, or both.
     Partitions,
-    /// Splits and merges in quick succession, with late and torn lists.
+    /// Splits and merges in quick succession, with stale and torn shard lists.
     Reshards,
-    /// Everybody is replaced one by one, with other settings.
+    /// Rolling updates: workers are replaced one by one, with other settings.
     Rolling,
-    /// Workers that join and stop and shards that are split and merged, while nothing fails.
+    /// Workers join and stop, and shards are split and merged, while nothing fails.
     Scaling,
-    /// The same, and now and then a worker crashes, stands still, or does not reach the table.
+    /// As [`Scaling`](Self::Scaling); now and then a worker crashes, stands still, or cannot reach the
+    /// table.
     Failover,
     /// Clocks that run up to 5 % too fast or too slow.
     Drift,
-    /// Clocks that run up to 20 % too fast or too slow: who delivers may overlap, what is stored may
-    /// not.
+    /// Clocks that run up to 20 % too fast or too slow: deliveries of two owners may overlap, stored
+    /// progress may not.
     WildDrift,
-    /// A first start at LATEST, with crashes and splits in its first seconds.
+    /// A first start at LATEST, with crashes and splits in the first seconds.
     Bootstrap,
-    /// Processors that store their checkpoints themselves.
+    /// Processors that checkpoint by themselves.
     Manual,
-    /// Records that nobody can process: they are given up, and nothing else is.
+    /// Records that no processor can process: these are abandoned, and no others.
     Poison,
     /// Records of many keys, processed concurrently.
     PerKey,
-    /// Records that are acknowledged one by one, in any order; some acknowledgements are lost.
+    /// Records acknowledged one by one, in any order; some acknowledgements are lost.
     Acks,
-    /// Aggregated records, and progress that is stored often.
+    /// Aggregated records, and frequent checkpoints.
     Aggregates,
-    /// Checkpoints in two phases.
+    /// Processors that checkpoint in two phases.
     TwoPhase,
-    /// Rows that somebody deletes.
+    /// Lease rows that an operator deletes.
     DeletedRows,
-    /// A stream that is deleted and created again under its name: workers end and say so.
+    /// A stream that is deleted and created again under its name: workers end with an error.
     Recreated,
 }
 
 impl Scenario {
-    /// All of them.
+    /// All scenarios.
     pub const ALL: [Self; 18] = [
         Self::Mixed,
         Self::Crashes,
@@ -85,7 +87,7 @@ impl Scenario {
         Self::Recreated,
     ];
 
-    /// The scenario whose turn it is with a seed, when all are run in turn.
+    /// Returns the scenario of a seed when seeds take all scenarios in turn.
     #[must_use]
     pub fn of_turn(seed: u64) -> Self {
         let turns = u64::try_from(Self::ALL.len()).unwrap_or(1);
@@ -147,7 +149,7 @@ impl Scenario {
             Self::Rolling => fair.bad_weather(chance).acts(&[(Act::Stop, 1)]),
             Self::Scaling => {
                 let pause = Duration::from_millis(chance.between(300, 5_000));
-                // Whatever waits for an expiry shall show.
+                // A record that waits for an expiry waits too long.
                 let expiry = Duration::from_secs(30);
                 Plan { pause, expiry, ..fair.prompt(WAIT_MAX, chance) }.acts(SCALES)
             }
@@ -188,7 +190,7 @@ impl Scenario {
         }
     }
 
-    /// What is special in how records are processed.
+    /// Adds how the scenario processes records.
     fn plan_of_records(self, mut plan: Plan, chance: &mut Chance) -> Plan {
         let may_be_poisoned = matches!(self, Self::PerKey | Self::Aggregates);
         if self == Self::Poison || may_be_poisoned && chance.hits(0.3) {
@@ -198,33 +200,33 @@ impl Scenario {
             plan.checkpoints = CheckpointPolicy::Manual;
         }
         if self == Self::TwoPhase {
-            plan.style = Style::TwoPhase;
+            plan.processors = ProcessorKind::TwoPhase;
         }
         if self == Self::PerKey {
-            plan = plan.by_record(Style::Handlers);
+            plan = plan.by_record(ProcessorKind::PerKey);
             plan.load.more_keys = chance.between(0, 30);
         }
         if self == Self::Acks {
-            plan = plan.by_record(Style::Acks);
-            plan.temper.loses = 0.003;
+            plan = plan.by_record(ProcessorKind::Acks);
+            plan.failure_rates.loses = 0.003;
         }
         if self == Self::Aggregates {
             plan = plan.stored_often(chance);
             plan.load.aggregated = if chance.hits(0.5) { 1.0 } else { 0.5 };
             plan.load.more_keys = 4;
-            // A reply comes in several batches.
+            // One reply fills several batches.
             plan.records_max = *chance.pick(&[5, 20, 10_000]).unwrap_or(&5);
         }
         plan
     }
 
-    /// Runs the world of that seed.
+    /// Runs the world of a seed.
     #[must_use]
     pub fn run(self, seed: u64) -> Outcome {
         self.run_world(seed, false)
     }
 
-    /// Runs the world of that seed, and keeps a line for everything that happens.
+    /// Runs the world of a seed, and keeps a line for everything that happens.
     #[must_use]
     pub fn run_traced(self, seed: u64) -> Outcome {
         self.run_world(seed, true)
@@ -242,22 +244,18 @@ impl Scenario {
         };
         let mut chance = Chance::of(seed, 0);
         let plan = self.plan(&mut chance);
-        match Run::new(seed, plan, chance) {
-            Ok(mut run) => {
-                if is_traced {
-                    run.world.keep_trace();
-                }
-                match run.finish() {
-                    Ok(healed_in) => outcome.healed_in = healed_in,
-                    Err(error) => outcome.error = Some(error),
-                }
-                run.world.count_all(&run.ways.tally());
-                outcome.simulated = run.world.now() - Time::default();
-                outcome.tally = run.world.tally().clone();
-                outcome.trace = run.world.trace().to_vec();
-            }
+        let mut run = Run::new(seed, plan, chance);
+        if is_traced {
+            run.sim.observed.trace = Trace::on();
+        }
+        match run.finish() {
+            Ok(healed_in) => outcome.healed_in = healed_in,
             Err(error) => outcome.error = Some(error),
         }
+        outcome.simulated = run.sim.now() - Time::default();
+        outcome.tally = run.sim.observed.tally.clone();
+        outcome.tally.add(&run.behavior.tally());
+        outcome.trace = run.sim.observed.trace.lines().to_vec();
         outcome
     }
 }
@@ -280,22 +278,22 @@ impl FromStr for Scenario {
     }
 }
 
-/// What became of a world.
+/// The outcome of one world.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Its kind.
+    /// The scenario.
     pub scenario: Scenario,
-    /// Its seed.
+    /// The seed.
     pub seed: u64,
-    /// How much time passed in it.
+    /// How much time passed in the world.
     pub simulated: Duration,
     /// How long the fleet took to heal.
     pub healed_in: Duration,
-    /// How often each fault came to pass.
+    /// How often each fault occurred.
     pub tally: Tally,
-    /// What happened, if that was kept.
+    /// The trace, if it was kept.
     pub trace: Vec<String>,
-    /// What was wrong.
+    /// Why the world ended early, such as a broken promise.
     pub error: Option<SimError>,
 }

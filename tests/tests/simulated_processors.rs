@@ -192,7 +192,7 @@ mod tests {
         }
         names.sort();
         assert_eq!(names, ["ann", "ben"]);
-        assert!(matches!(world.next_end(), Err(SimError::NobodyEnds)));
+        assert!(matches!(world.next_end(), Err(SimError::NoWorkerEnds)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Simulates fleets through storms of faults, and tells what broke.
+//! Simulates fleets through storms of faults, and reports broken promises.
 
 use std::num::NonZero;
 use std::process::ExitCode;
@@ -7,27 +7,27 @@ use std::thread::available_parallelism;
 use clap::Parser;
 use kcl_sim::{Campaign, Scenario};
 
-/// Simulates fleets through storms of faults, and tells what broke.
+/// Simulates fleets through storms of faults, and reports broken promises.
 #[derive(Debug, Parser)]
 struct Args {
-    /// How many worlds.
+    /// The number of worlds.
     #[arg(default_value_t = 500)]
     seeds: u64,
-    /// The first seed; the others follow.
+    /// The first seed. The others follow it.
     #[arg(default_value_t = 0)]
     base: u64,
-    /// Only this scenario; else all in turn.
+    /// Runs this scenario only, instead of all in turn.
     #[arg(long)]
     scenario: Option<Scenario>,
-    /// Prints everything that happens, on one thread.
+    /// Prints a line for everything that happens, on one thread.
     #[arg(long)]
     trace: bool,
-    /// On how many threads; one for each processor unless told otherwise.
+    /// The number of threads. By default, one per processor.
     #[arg(long)]
     threads: Option<NonZero<usize>>,
 }
 
-#[expect(clippy::print_stdout, reason = "what it is for")]
+#[expect(clippy::print_stdout, reason = "the command reports on standard output")]
 fn main() -> ExitCode {
     let args = Args::parse();
     let seeds = args.base..args.base.saturating_add(args.seeds);
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     if campaign.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What this process has cost so far.
+/// Returns the CPU time of this process so far.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();

@@ -1,5 +1,4 @@
-//! [`MemoryLeaseStore`]: lease writes applied to a map, with pages that are no more atomic than
-//! DynamoDB's.
+//! A lease store in memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -11,29 +10,28 @@ use kcl_core::backend::{
 };
 use kcl_core::model::{Lease, LeaseKey, Presence, StreamName, StreamStart, WorkerId};
 
-/// The name under which its errors speak of the table.
+/// The name of the table in errors.
 const TABLE: &str = "memory";
-/// How many rows one page of DynamoDB holds, by and large: 1 MiB of leases of 350 bytes.
+/// The rows of a page of DynamoDB: 1 MiB of leases of about 350 bytes.
 const PAGE_ROWS_MAX: usize = 3_000;
-/// How many such rows half a read unit pays for.
+/// The rows that half a read unit pays for.
 const ROWS_PER_HALF_UNIT: usize = 12;
 
-/// Leases in memory: a handle to one table, which its clones share.
+/// A lease table in memory. Clones are handles to the same table.
 ///
-/// Each write is [`LeaseWrite::apply`], so this store is the contract itself. A page of a scan
-/// reads the table when it is asked for, not when the scan began; what changed meanwhile shows in
-/// later pages only.
+/// Each write is [`LeaseWrite::apply`], so this store is the contract itself. As in DynamoDB, each page
+/// of a scan shows the table as it is when that page is read, not as it was when the scan began.
 ///
 /// ```
 /// use kcl_sim::memory::MemoryLeaseStore;
 ///
 /// let store = MemoryLeaseStore::new();
-/// let of_another_worker = store.clone();
+/// let other_worker = store.clone();
 /// ```
 #[derive(Clone, Debug)]
 pub struct MemoryLeaseStore {
-    // Shared by the workers of one process, and locked for one step at a time, as DynamoDB orders
-    // the writes to one row.
+    // Shared by the workers of a process, and locked for one call at a time, as DynamoDB serializes
+    // the writes to a row.
     table: Arc<Mutex<Table>>,
     page_rows_max: usize,
     scans_lag: usize,
@@ -46,22 +44,22 @@ impl Default for MemoryLeaseStore {
 }
 
 impl MemoryLeaseStore {
-    /// An empty table.
+    /// Creates an empty table.
     #[must_use]
     pub fn new() -> Self {
         Self { table: Arc::default(), page_rows_max: PAGE_ROWS_MAX, scans_lag: 0 }
     }
 
-    /// This handle, with pages of at most `rows` rows; at least one. Default: 3,000.
+    /// Limits the pages of this handle to `rows` rows, at least one. Default: 3,000.
     #[must_use]
     pub const fn with_page_rows(mut self, rows: usize) -> Self {
         self.page_rows_max = if rows == 0 { 1 } else { rows };
         self
     }
 
-    /// This handle, with eventual scans that do not show the last `writes` writes to the table. Default: 0.
+    /// Makes eventual scans of this handle miss the last `writes` writes to the table. Default: 0.
     ///
-    /// The table remembers as many writes as any of its handles was ever told to leave out.
+    /// The table remembers as many writes as any of its handles has been set to miss.
     #[must_use]
     pub fn with_stale_scans(mut self, writes: usize) -> Self {
         self.scans_lag = writes;
@@ -71,23 +69,23 @@ impl MemoryLeaseStore {
         self
     }
 
-    /// Puts a lease as it stands, as if somebody else had written it.
+    /// Writes a lease unconditionally, as another program may.
     pub fn insert_lease(&self, lease: Lease) {
         let key = lease.key.to_string();
         self.lock().set(key, Some(Row::Lease(lease)));
     }
 
-    /// Puts a row of the Java KCL that is no lease.
+    /// Writes a row of the Java KCL that is not a lease.
     pub fn insert_java_row(&self, row: JavaRow) {
         self.lock().set(row.key.clone(), Some(Row::Java(row)));
     }
 
-    /// Removes a row, whatever it is.
+    /// Removes a row of any kind.
     pub fn remove(&self, key: &str) {
         self.lock().set(key.to_owned(), None);
     }
 
-    /// All leases as they are.
+    /// Returns all leases.
     #[must_use]
     pub fn leases(&self) -> Vec<Lease> {
         let table = self.lock();
@@ -99,12 +97,12 @@ impl MemoryLeaseStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        // No step leaves the map half changed, so a panic elsewhere does no harm here.
+        // No call leaves the map half changed, so a poisoned lock is harmless.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// All rows by their keys, as in DynamoDB: one space of keys for every kind of row.
+/// All rows by key. As in DynamoDB, all kinds of rows share one key space.
 #[derive(Debug, Default)]
 struct Table {
     rows: BTreeMap<String, Row>,
@@ -140,23 +138,23 @@ impl Table {
             None => Ok(None),
             Some(Row::Lease(lease)) => Ok(Some(lease)),
             Some(Row::Presence(_) | Row::Stream(_) | Row::Java(_)) => {
-                Err(unreadable(key.as_str(), "it is no lease"))
+                Err(unreadable(key.as_str(), "the row is not a lease"))
             }
         }
     }
 
-    /// A Java row of that key stores no start.
+    /// A Java row of that key is not a stream start.
     fn start(&self, stream: &StreamName) -> Result<Option<&StreamStart>, LeaseStoreError> {
         match self.rows.get(stream.as_str()) {
             None | Some(Row::Java(_)) => Ok(None),
             Some(Row::Stream(start)) => Ok(Some(start)),
             Some(Row::Lease(_) | Row::Presence(_)) => {
-                Err(unreadable(stream.as_str(), "it is no stream's row"))
+                Err(unreadable(stream.as_str(), "the row is not a stream start"))
             }
         }
     }
 
-    /// The rows as they were before the last `lag` writes.
+    /// Returns the rows as they were before the last `lag` writes.
     fn before(&self, lag: usize) -> BTreeMap<String, Row> {
         let mut rows = self.rows.clone();
         for (key, old) in self.undo.iter().rev().take(lag) {
@@ -226,7 +224,7 @@ impl LeaseStore for MemoryLeaseStore {
         table.set(write.key.to_string(), after.clone().map(Row::Lease));
         drop(table);
         after.or(found).map(Conditional::Applied).ok_or_else(|| {
-            unreadable(write.key.as_str(), "a write that was made neither left nor found it")
+            unreadable(write.key.as_str(), "an applied write neither found nor left a row")
         })
     }
 
@@ -252,7 +250,7 @@ impl LeaseStore for MemoryLeaseStore {
     async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError> {
         let mut table = self.lock();
         let Some(stored) = table.start(stream)?.cloned() else {
-            return Err(unreadable(stream.as_str(), "no start is stored"));
+            return Err(unreadable(stream.as_str(), "no stream start is stored"));
         };
         let mut marked = stored;
         marked.bootstrapped = true;
@@ -300,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stale_scan_shows_the_table_as_it_was() {
+    async fn stale_scan_misses_the_last_writes() {
         let store = MemoryLeaseStore::new();
         let stale = store.clone().with_stale_scans(2);
         for (worker, beat) in [("a", 1), ("b", 1), ("a", 2)] {
@@ -313,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_reads_the_table_when_it_is_asked_for() {
+    async fn page_shows_the_table_as_it_is_when_read() {
         let store = MemoryLeaseStore::new().with_page_rows(1);
         for worker in ["a", "b", "c"] {
             store.put_presence(&presence(worker, 1)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Throttles as Kinesis counts them: for each shard, over the last second.
+//! The read limits of a shard, counted over the last second as Kinesis does.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use kcl_core::model::Moment;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What one shard allows.
+/// The read limits of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "written out in tests")]
 pub struct Limits {
-    /// How many readers may be opened in any second; none for no limit.
+    /// How many readers may be opened in any second. `None` for no limit.
     pub opens_per_second: Option<usize>,
-    /// How many reads are answered in any second; none for no limit.
+    /// How many reads may be made in any second. `None` for no limit.
     pub reads_per_second: Option<usize>,
-    /// How many bytes come out in a second; none for no limit. One reply may have more: then no
-    /// read is answered until the average is down to this.
+    /// How many bytes may be read in a second. `None` for no limit. One reply may have more; then
+    /// reads are throttled until the average is down to this.
     pub bytes_per_second: Option<u64>,
 }
 
 impl Limits {
-    /// Nothing is throttled.
+    /// No limits.
     pub const NONE: Self =
         Self { opens_per_second: None, reads_per_second: None, bytes_per_second: None };
 
-    /// What Kinesis allows.
+    /// The limits of Kinesis.
     ///
     /// Source: Kinesis Developer Guide, "Quotas and limits"; API reference, `GetRecords`.
     pub const KINESIS: Self = Self {
@@ -35,7 +35,7 @@ impl Limits {
     };
 }
 
-/// What one shard was asked for lately.
+/// The recent calls to one shard.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     opens: VecDeque<Moment>,
@@ -44,7 +44,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Counts an open, unless it is throttled.
+    /// Counts an open, and returns whether it is within the limit.
     pub(super) fn admits_open(&mut self, limits: &Limits, now: Moment) -> bool {
         while self.opens.front().is_some_and(|&at| now.since(at) >= SECOND) {
             self.opens.pop_front();
@@ -56,7 +56,7 @@ impl Meter {
         admitted
     }
 
-    /// Whether a read is answered. Throttled reads are not counted.
+    /// Returns whether a read is within the limits. Throttled reads do not count.
     pub(super) fn admits_read(&mut self, limits: &Limits, now: Moment) -> bool {
         while self.reads.front().is_some_and(|&(at, _)| now.since(at) >= SECOND) {
             self.reads.pop_front();
@@ -66,7 +66,7 @@ impl Meter {
             && limits.bytes_per_second.is_none_or(|max| bytes < max && now >= self.busy_until)
     }
 
-    /// Counts a read that was answered.
+    /// Counts a read.
     pub(super) fn count_read(&mut self, limits: &Limits, bytes: u64, now: Moment) {
         self.reads.push_back((now, bytes));
         if let Some(max) = limits.bytes_per_second.filter(|&max| bytes > max) {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn five_reads_are_answered_in_any_second() {
+    fn five_reads_a_second() {
         check(&[(0, 0, true), (10, 0, true), (20, 0, true), (30, 0, true), (999, 0, true)]);
         check(&[
             (0, 0, true),
@@ -110,17 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn two_mebibytes_come_out_in_a_second() {
+    fn two_mebibytes_a_second() {
         check(&[(0, MIB, true), (200, MIB, true), (400, 0, false), (1_000, 0, true)]);
     }
 
     #[test]
-    fn a_reply_of_ten_mebibytes_keeps_the_shard_busy_for_five_seconds() {
+    fn reply_of_ten_mebibytes_throttles_for_five_seconds() {
         check(&[(0, 10 * MIB, true), (4_999, 0, false), (5_000, 0, true)]);
     }
 
     #[test]
-    fn five_readers_are_opened_in_any_second() {
+    fn five_opens_a_second() {
         let mut meter = Meter::default();
         let mut open = |millis| {
             meter.admits_open(&Limits::KINESIS, Moment::from_origin(Duration::from_millis(millis)))

@@ -1,4 +1,4 @@
-//! The shards of one stream: which takes which hash keys, who came from whom, and what they hold.
+//! The shards of one stream: their hash keys, their lineage and their records.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use kcl_core::model::{
 
 use super::limits::Meter;
 
-/// All shards that a stream ever had; a shard's number is its place.
+/// All shards that a stream ever had. The number of a shard is its index.
 #[derive(Debug)]
 pub(super) struct ShardMap {
     logs: Vec<ShardLog>,
     created: Timestamp,
-    /// Everything before this is trimmed, whatever the retention.
+    /// Everything before this is trimmed, regardless of the retention.
     trimmed_at: Timestamp,
-    /// What the last shard was born under: a part of its numbers that only rises.
+    /// The second in which the last shard was created: a rising part of its sequence numbers.
     birth: i64,
 }
 
 impl ShardMap {
-    /// A stream whose shards share the hash keys evenly.
+    /// Creates shards that share the hash keys evenly.
     pub(super) fn new(shards: usize, now: Timestamp, births_before: i64) -> Self {
         let mut map = Self {
             logs: Vec::new(),
@@ -81,7 +81,7 @@ impl ShardMap {
         Ok([first, child(HashKeyRange { start: at, end })])
     }
 
-    /// Merges two open shards that lie side by side.
+    /// Merges two adjacent open shards.
     pub(super) fn merge(
         &mut self,
         one: &ShardId,
@@ -100,7 +100,7 @@ impl ShardMap {
         Ok(self.add(range, vec![one.clone(), other.clone()], now))
     }
 
-    /// Drops everything that the stream holds, and its closed shards.
+    /// Drops all records and all closed shards.
     pub(super) fn trim_all(&mut self, now: Timestamp) {
         self.trimmed_at = Timestamp::from_epoch_millis(now.epoch_millis().saturating_add(1));
         for log in &mut self.logs {
@@ -108,7 +108,7 @@ impl ShardMap {
         }
     }
 
-    /// The shard, without what has outlived the retention; none if there is none (any more).
+    /// Returns a shard, without records that have outlived the retention. `None` if it is gone.
     pub(super) fn log(
         &mut self,
         shard: &ShardId,
@@ -121,7 +121,7 @@ impl ShardMap {
         (!log.is_gone(horizon)).then_some(log)
     }
 
-    /// Forgets a closed shard and its records.
+    /// Drops a closed shard and its records.
     pub(super) fn forget(&mut self, shard: &ShardId) -> Result<(), &'static str> {
         let log = self.logs.iter_mut().find(|log| log.shard.id == *shard);
         let log = log.ok_or("there is no such shard")?;
@@ -133,13 +133,13 @@ impl ShardMap {
         Ok(())
     }
 
-    /// The children of a closed shard, as far as they are there.
+    /// Returns the children of a closed shard.
     pub(super) fn children(&self, parent: &ShardId) -> Vec<ChildShard> {
         let shards = self.logs.iter().map(|log| &log.shard);
         shards.filter(|shard| shard.parents.contains(parent)).map(ChildShard::from).collect()
     }
 
-    /// The shards as they were `as_of` an earlier time, filtered as of `now`.
+    /// Returns the shards as they were `as_of` an earlier time, filtered as of `now`.
     pub(super) fn list(
         &self,
         filter: &ShardFilter,
@@ -153,8 +153,7 @@ impl ShardMap {
             ShardFilter::OpenAt(time) => log.is_open_at((*time).max(horizon)),
             ShardFilter::AtTrimHorizon => log.is_open_at(horizon),
         };
-        // A shard is on a later page only if the earlier ones are full: shards are listed as they
-        // were created.
+        // Shards are listed in the order of their creation, so the earlier pages are full.
         let mut shown = Vec::new();
         for log in self.logs.iter().filter(is_listed) {
             shown.extend(log.as_of(as_of(shown.len()).max(self.created)));
@@ -162,7 +161,7 @@ impl ShardMap {
         shown
     }
 
-    /// The oldest time from which there can be records.
+    /// Returns the oldest time from which there can be records.
     fn horizon(&self, retention: Duration, now: Timestamp) -> Timestamp {
         now.before(retention).max(self.created).max(self.trimmed_at)
     }
@@ -185,8 +184,7 @@ impl ShardMap {
     }
 }
 
-/// The sequence numbers of one shard: 56 digits, as those of Kinesis, greater than all of those of
-/// its parents.
+/// The sequence numbers of one shard: 56 digits as in Kinesis, and greater than those of its parents.
 #[derive(Clone, Copy, Debug)]
 struct Numbers {
     birth: i64,
@@ -211,7 +209,7 @@ pub(super) struct ShardLog {
     closed: Option<Timestamp>,
     is_forgotten: bool,
     records: VecDeque<Record>,
-    /// The number of the oldest record in `records`; the first one ever is number 1.
+    /// The number of the oldest record in `records`. The first record of a shard is number 1.
     oldest: u64,
 }
 
@@ -229,35 +227,35 @@ impl ShardLog {
         }
     }
 
-    /// The number that the next record gets.
+    /// Returns the number of the next record.
     pub(super) fn next(&self) -> u64 {
         self.oldest.saturating_add(u64::try_from(self.records.len()).unwrap_or(u64::MAX))
     }
 
-    /// The number of the oldest record that is left, or the next one's.
+    /// Returns the number of the oldest record, or of the next one if there are none.
     pub(super) const fn oldest(&self) -> u64 {
         self.oldest
     }
 
-    /// The number of the first record that `is_before` does not hold for.
+    /// Returns the number of the first record for which `is_before` is false.
     pub(super) fn first_not(&self, is_before: impl Fn(&Record) -> bool) -> u64 {
         let before = self.records.partition_point(is_before);
         self.oldest.saturating_add(u64::try_from(before).unwrap_or(u64::MAX))
     }
 
-    /// The records from this number on.
+    /// Returns the records from this number on.
     pub(super) fn from(&self, number: u64) -> impl Iterator<Item = &Record> {
         let skip = usize::try_from(number.saturating_sub(self.oldest)).unwrap_or(usize::MAX);
         self.records.iter().skip(skip)
     }
 
-    /// Whether this can be the number of a record of this shard.
+    /// Returns whether this can be the sequence number of a record of this shard.
     pub(super) fn can_hold(&self, sequence: SequenceNumber) -> bool {
         let last = self.shard.ending_sequence.unwrap_or_else(|| self.numbers.nth(u64::MAX));
         (self.shard.starting_sequence..=last).contains(&sequence)
     }
 
-    /// Drops records from the oldest on.
+    /// Drops records, oldest first, while `is_old` is true.
     pub(super) fn trim_while(&mut self, is_old: impl Fn(&Record) -> bool) {
         while self.records.front().is_some_and(&is_old) {
             self.records.pop_front();
@@ -272,7 +270,7 @@ impl ShardLog {
 
     fn put(&mut self, partition_key: &str, data: Bytes, now: Timestamp) -> SequenceNumber {
         let sequence = self.numbers.nth(self.next());
-        // Times of arrival do not go back within a shard, even if the clock does.
+        // Arrival times never decrease within a shard, even if the clock does.
         let last = self.records.back().and_then(|record| record.arrived);
         let arrived = last.map_or(now, |last| last.max(now));
         let key = PartitionKey::from(partition_key);
@@ -295,7 +293,7 @@ impl ShardLog {
             && self.closed.is_none_or(|closed| closed >= time)
     }
 
-    /// The shard as it was at an earlier time; none if it was not there.
+    /// Returns the shard as it was at an earlier time. `None` if it did not exist.
     fn as_of(&self, time: Timestamp) -> Option<Shard> {
         let mut shard = self.shard.clone();
         if self.closed.is_some_and(|closed| closed > time) {
@@ -312,7 +310,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_epoch_millis(1_700_000_000_000);
 
     #[test]
-    fn shards_cover_all_hash_keys_without_overlap() {
+    fn shards_cover_all_hash_keys_once() {
         for count in [1, 2, 3, 7, 100] {
             let map = ShardMap::new(count, NOW, 0);
             let ranges: Vec<_> = map.logs.iter().map(|log| log.shard.hash_range).collect();
@@ -324,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_have_56_digits_and_rise_down_the_generations() {
+    fn sequence_numbers_rise_from_parent_to_child() {
         let mut map = ShardMap::new(1, NOW, 0);
         let id = |text: &str| ShardId::from(text);
         let mut numbers = Vec::new();
@@ -340,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn only_open_neighbours_merge_and_only_inner_keys_split() {
+    fn refuses_bad_merges_and_splits() {
         let mut map = ShardMap::new(3, NOW, 0);
         let ids: Vec<_> = map.logs.iter().map(|log| log.shard.id.clone()).collect();
         assert!(map.merge(&ids[0], &ids[2], NOW).is_err());

@@ -1,4 +1,4 @@
-//! One stream: put, reshard, trim, delete; and the source that reads it.
+//! A stream in memory, and its readers.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,23 +6,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kcl_core::BoxError;
 use kcl_core::backend::{
-    Clock, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
+    Clock, Fetched, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
 };
 use kcl_core::kpl::hash_key;
 use kcl_core::model::{
     Moment, SequenceNumber, Shard, ShardId, StreamArn, StreamDescription, StreamName, Timestamp,
 };
 
-use super::iterator::{self, MemoryReader, Reply};
+use super::iterator::{self, Reply};
 use super::limits::Limits;
 use super::shard_map::ShardMap;
 
-/// How long records are kept unless told otherwise, as in Kinesis.
+/// The default retention, as in Kinesis.
 const RETENTION: Duration = Duration::from_hours(24);
 
-/// How long an iterator is good for unless told otherwise, as in Kinesis.
+/// The default expiry of an iterator, as in Kinesis.
 const ITERATOR_EXPIRY: Duration = Duration::from_mins(5);
 
 /// A stream in memory. Clones are handles to the same stream.
@@ -45,8 +44,8 @@ const ITERATOR_EXPIRY: Duration = Duration::from_mins(5);
 pub struct MemoryStream {
     name: StreamName,
     clock: Arc<dyn Clock>,
-    /// Shared by producers, readers and whoever turns the knobs, each of them synchronous: no
-    /// message could be answered before the next step of a simulation.
+    /// Shared by producers, readers and tests. A lock, not a message: a simulation needs the answer
+    /// within the same step.
     state: Arc<Mutex<State>>,
 }
 
@@ -58,17 +57,17 @@ struct State {
     knobs: Knobs,
 }
 
-/// Which page of a list of shards is late.
+/// Which pages of a shard list are stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a list has a first page and others")]
 pub enum LatePage {
-    /// The first one.
+    /// The first page.
     First,
-    /// All but the first one.
+    /// All pages but the first one.
     Others,
 }
 
-/// How the stream treats those who read it.
+/// How the stream behaves towards its readers.
 #[derive(Debug)]
 struct Knobs {
     retention: Duration,
@@ -82,7 +81,7 @@ struct Knobs {
 }
 
 impl MemoryStream {
-    /// A stream whose shards share the hash keys evenly, without limits.
+    /// Creates a stream whose shards share the hash keys evenly, without limits.
     #[must_use]
     pub fn new(name: impl Into<StreamName>, shards: usize, clock: Arc<dyn Clock>) -> Self {
         let map = ShardMap::new(shards, clock.time_of_day(), 0);
@@ -100,7 +99,7 @@ impl MemoryStream {
         Self { name: name.into(), clock, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Puts a record; returns where it went.
+    /// Puts a record, and returns its shard and sequence number.
     ///
     /// # Errors
     /// If the stream is deleted.
@@ -112,7 +111,7 @@ impl MemoryStream {
         self.put_at(hash_key(partition_key), partition_key, data)
     }
 
-    /// Puts a record under a hash key of its own.
+    /// Puts a record under an explicit hash key.
     ///
     /// # Errors
     /// If the stream is deleted.
@@ -132,24 +131,24 @@ impl MemoryStream {
     /// Splits an open shard; `at` becomes the first hash key of its second child.
     ///
     /// # Errors
-    /// If the shard is not there or not open, or `at` lies outside of it.
+    /// If the shard is not open, or `at` lies outside of it.
     pub fn split(&self, shard: &ShardId, at: u128) -> Result<[ShardId; 2], SourceError> {
         let (mut state, now) = (self.state(), self.clock.time_of_day());
         let shards = self.shards_of(&mut state)?;
         shards.split(shard, at, now).map_err(|why| self.refused(why))
     }
 
-    /// Merges two open shards that lie side by side.
+    /// Merges two adjacent open shards.
     ///
     /// # Errors
-    /// If one is not there or not open, or they are not side by side.
+    /// If they are not open, or not adjacent.
     pub fn merge(&self, one: &ShardId, other: &ShardId) -> Result<ShardId, SourceError> {
         let (mut state, now) = (self.state(), self.clock.time_of_day());
         let shards = self.shards_of(&mut state)?;
         shards.merge(one, other, now).map_err(|why| self.refused(why))
     }
 
-    /// Drops the records of a shard before this one.
+    /// Drops the records of a shard before `sequence`.
     pub fn trim_before(&self, shard: &ShardId, sequence: SequenceNumber) {
         let (mut state, now) = (self.state(), self.clock.time_of_day());
         let retention = state.knobs.retention;
@@ -159,7 +158,7 @@ impl MemoryStream {
         }
     }
 
-    /// Drops all records, and the shards that are closed.
+    /// Drops all records and all closed shards.
     pub fn trim_all(&self) {
         let now = self.clock.time_of_day();
         if let Some(shards) = &mut self.state().shards {
@@ -167,13 +166,13 @@ impl MemoryStream {
         }
     }
 
-    /// Deletes the stream. Readers and lists say that it is missing.
+    /// Deletes the stream. Calls return [`SourceError::StreamMissing`].
     pub fn delete(&self) {
         self.state().remove();
     }
 
-    /// Deletes the stream and creates another one of the same name. Iterators are worth nothing
-    /// any more, and sequence numbers of the former stream are refused.
+    /// Deletes the stream and creates another one of the same name. Iterators expire, and sequence
+    /// numbers of the former stream are refused.
     pub fn recreate(&self, shards: usize) {
         let now = self.clock.time_of_day();
         let mut state = self.state();
@@ -182,54 +181,54 @@ impl MemoryStream {
         state.incarnation = state.incarnation.saturating_add(1);
     }
 
-    /// Sets how long records, and shards after their end, are kept.
+    /// Sets the retention of records, and of shards after their end.
     pub fn set_retention(&self, retention: Duration) {
         self.state().knobs.retention = retention;
     }
 
-    /// Sets what a shard allows.
+    /// Sets the limits of each shard.
     pub fn set_limits(&self, limits: Limits) {
         self.state().knobs.limits = limits;
     }
 
-    /// Throttles the next so many reads, whatever the limits.
+    /// Throttles the next `reads` reads, regardless of the limits.
     pub fn throttle_next(&self, reads: usize) {
         self.state().knobs.throttle_next = reads;
     }
 
-    /// Sets how long an iterator is good for after it was made.
+    /// Sets the time after which an iterator expires.
     pub fn set_iterator_expiry(&self, expiry: Duration) {
         self.state().knobs.iterator_expiry = expiry;
     }
 
-    /// Makes lists show the shards as they were so long ago.
+    /// Makes shard lists show the stream as it was `lag` ago.
     pub fn set_list_lag(&self, lag: Duration) {
         self.state().knobs.list_lag = lag;
     }
 
-    /// Makes lists consist of pages of so many shards, of which only the first one, or only the
-    /// others, are late: what happened meanwhile is seen by half.
+    /// Makes shard lists consist of pages of `shards` shards, of which only the `late` ones are stale: a
+    /// list shows half of what happened meanwhile.
     pub fn set_page_shards(&self, shards: usize, late: LatePage) {
         let knobs = &mut self.state().knobs;
         (knobs.page_shards, knobs.late_page) = (Some(shards.max(1)), late);
     }
 
-    /// Forgets a closed shard and its records, as if its retention were over.
+    /// Drops a closed shard and its records, as if its retention were over.
     ///
     /// # Errors
-    /// If the shard is not there, or open.
+    /// If the shard does not exist, or is open.
     pub fn forget(&self, shard: &ShardId) -> Result<(), SourceError> {
         let mut state = self.state();
         let shards = self.shards_of(&mut state)?;
         shards.forget(shard).map_err(|why| self.refused(why))
     }
 
-    /// Makes the end of a shard come by itself, not with the last records.
+    /// Makes the end of a shard arrive in a reply of its own, not with the last records.
     pub fn set_end_apart(&self, apart: bool) {
         self.state().knobs.end_apart = apart;
     }
 
-    /// Every shard that is there, as it is now.
+    /// Returns every shard as it is now.
     #[must_use]
     pub fn shards(&self) -> Vec<Shard> {
         let (state, now) = (self.state(), self.clock.time_of_day());
@@ -238,7 +237,7 @@ impl MemoryStream {
         state.shards.as_ref().map(all).unwrap_or_default()
     }
 
-    /// Starts to read a shard, as [`RecordSource::open`] does.
+    /// Opens a reader, as [`RecordSource::open`] does.
     ///
     /// # Errors
     /// As [`RecordSource::open`].
@@ -262,8 +261,8 @@ impl MemoryStream {
         })
     }
 
-    /// Answers a reader: the records, when its next iterator was made, and the shard's end.
-    pub(super) fn read(
+    /// Returns the next records of a reader, when its next iterator was made, and the shard's end.
+    fn read(
         &self,
         reader: &MemoryReader,
         records_max: usize,
@@ -305,7 +304,7 @@ impl MemoryStream {
     }
 
     fn refused(&self, why: &'static str) -> SourceError {
-        SourceError::Refused { stream: self.name.as_str().to_owned(), source: said(why) }
+        SourceError::Refused { stream: self.name.as_str().to_owned(), source: why.into() }
     }
 }
 
@@ -324,7 +323,7 @@ impl Knobs {
         throttles
     }
 
-    /// When the list shows each of its shards, by place.
+    /// Returns the time as of which a shard list shows each of its shards, by index.
     fn shown_at(&self, now: Timestamp) -> impl Fn(usize) -> Timestamp {
         let (page, late) = (self.page_shards.unwrap_or(usize::MAX), now.before(self.list_lag));
         let is_first_late = self.page_shards.is_none() || self.late_page == LatePage::First;
@@ -367,11 +366,50 @@ impl fmt::Debug for MemoryStream {
     }
 }
 
-/// A cause in words.
-pub(super) fn said(why: &'static str) -> BoxError {
-    why.into()
+/// Reads one shard. A clone is an independent reader at the same position.
+#[derive(Clone, Debug)]
+pub struct MemoryReader {
+    stream: MemoryStream,
+    /// The stream of that name: iterators do not outlive it.
+    incarnation: u64,
+    shard: ShardId,
+    /// The number of the record to read next.
+    next: u64,
+    /// When the service made the iterator.
+    made: Moment,
+    end: Option<ShardClosed>,
+}
+
+impl MemoryReader {
+    /// Returns the shard.
+    #[must_use]
+    pub const fn shard(&self) -> &ShardId {
+        &self.shard
+    }
+
+    /// Returns the next records, as [`ShardReader::read`] does.
+    ///
+    /// # Errors
+    /// As [`ShardReader::read`].
+    pub fn read_now(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
+        if let Some(end) = &self.end {
+            return Ok(Fetched::new(Vec::new(), None, Some(end.clone())));
+        }
+        let (reply, made, end) = self.stream.read(self, records_max)?;
+        self.next = reply.next;
+        self.made = made;
+        self.end.clone_from(&end);
+        Ok(Fetched::new(reply.records, Some(reply.behind), end))
+    }
+}
+
+#[async_trait]
+impl ShardReader for MemoryReader {
+    async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
+        self.read_now(records_max)
+    }
 }
 
 fn throttled() -> SourceError {
-    SourceError::Throttled { source: said("the limits of the shard are exceeded") }
+    SourceError::Throttled { source: "the limits of the shard are exceeded".into() }
 }

@@ -1,4 +1,4 @@
-//! Promises about what happens when the faults have stopped.
+//! Promises about a fleet after the faults.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,9 +6,13 @@ use std::time::Duration;
 use kcl_core::event::{WorkerState, WorkerStatus};
 use kcl_core::model::{Lease, LeaseKey, WorkerId};
 
-use super::{Facts, Oracle};
+use super::Oracle;
+use super::facts::Facts;
 
-/// Whether a fleet is as it should be; else what is not.
+/// Checks whether a fleet is healthy.
+///
+/// # Errors
+/// The promise that does not hold yet, and what is wrong.
 pub(crate) fn is_healthy(
     facts: &Facts,
     leases: &[Lease],
@@ -28,16 +32,16 @@ pub(crate) fn is_healthy(
     }
     for worker in workers {
         let table = held.get(&worker.worker).cloned().unwrap_or_default();
-        let said: Vec<_> = worker.held.iter().map(|shard| shard.key.clone()).collect();
-        if table != said {
-            let seen = format!("{} says {said:?}, the table {table:?}", worker.worker);
+        let reported: Vec<_> = worker.held.iter().map(|shard| shard.key.clone()).collect();
+        if table != reported {
+            let seen = format!("{} reports {reported:?}, the table has {table:?}", worker.worker);
             return Err((Oracle::StatusTrue, seen));
         }
         for shard in &worker.held {
             let lease = leases.iter().find(|lease| lease.key == shard.key);
             let stored = lease.map(|lease| lease.checkpoint);
             if shard.checkpoint != stored || shard.behind_latest != Some(Duration::ZERO) {
-                let seen = format!("{} says {shard:?}, stored is {stored:?}", worker.worker);
+                let seen = format!("{} reports {shard:?}, the table has {stored:?}", worker.worker);
                 return Err((Oracle::StatusTrue, seen));
             }
         }
@@ -55,7 +59,10 @@ fn held(
     let mut held: Held = workers.iter().map(|worker| (worker.worker.clone(), Vec::new())).collect();
     for lease in leases.iter().filter(|lease| !lease.is_ended()) {
         if lease.checkpoint_owner.is_some() {
-            return Err((Oracle::HandOversEnd, format!("{} is between owners", lease.key)));
+            return Err((
+                Oracle::HandOversEnd,
+                format!("the hand-over of {} has not ended", lease.key),
+            ));
         }
         let keys = lease.owner.as_ref().and_then(|owner| held.get_mut(owner));
         let Some(keys) = keys else {
@@ -66,7 +73,8 @@ fn held(
     for (shard, known) in facts.shards.iter().filter(|(_, known)| !known.is_closed) {
         let key = LeaseKey::from(shard);
         if !leases.iter().any(|lease| lease.key == key) {
-            let seen = format!("open shard {shard} has no lease, done {}", known.is_all_done());
+            let seen =
+                format!("open shard {shard} has no lease, all done: {}", known.is_all_done());
             return Err((Oracle::AllHeld, seen));
         }
     }
@@ -81,21 +89,21 @@ fn done(facts: &Facts, leases: &[Lease]) -> Result<(), (Oracle, String)> {
         }
         let lease = leases.iter().find(|lease| lease.key.shard() == *shard);
         if known.is_closed && lease.is_some_and(|lease| !lease.is_ended()) {
-            return Err((Oracle::AllDone, format!("{shard} is closed, and its end not stored")));
+            return Err((Oracle::AllDone, format!("{shard} is closed, and its end is not stored")));
         }
         let place = lease.and_then(|lease| known.after(lease.checkpoint, lease.start_at));
         let is_stored = !facts.is_automatic
             || place.is_none_or(|place| place.max(known.trimmed) >= known.records.len());
         if !is_stored {
             let checkpoint = lease.map(|lease| lease.checkpoint);
-            return Err((Oracle::AllDone, format!("{shard} is stored at {checkpoint:?}")));
+            return Err((Oracle::AllDone, format!("the checkpoint of {shard} is {checkpoint:?}")));
         }
     }
-    // Of a closed shard the end is stored, whatever its processor does.
+    // The library stores the ends of closed shards by itself.
     let mut open = facts.shards.values().filter(|known| !known.is_closed);
-    let is_worked_on = open.any(|known| known.done() > known.unasked());
+    let is_worked_on = open.any(|known| known.done() > known.unexpected());
     if is_worked_on && !facts.has_stored {
-        return Err((Oracle::AllDone, "processors never store a checkpoint".to_owned()));
+        return Err((Oracle::AllDone, "processors store no checkpoint".to_owned()));
     }
     Ok(())
 }

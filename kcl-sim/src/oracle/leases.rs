@@ -5,11 +5,12 @@ use std::time::Duration;
 use kcl_core::backend::{LeaseWrite, WriteKind};
 use kcl_core::model::{Checkpoint, Lease};
 
-use super::facts::{OwnerFacts, WITHIN};
-use super::{Facts, Oracle};
+use super::Oracle;
+use super::facts::Facts;
+use super::shard_facts::{OwnerFacts, WITHIN};
 use crate::time::Time;
 
-/// How long it takes at most until the lease side hears of an acknowledgement, drift included.
+/// How long an acknowledgement takes at most to reach the lease side, drift included.
 const PUBLISHED_WITHIN: Duration = Duration::from_millis(25);
 
 /// A write that has landed and changed a row.
@@ -21,7 +22,7 @@ pub(crate) struct Landing<'a> {
 }
 
 impl Facts {
-    /// A write has landed and changed a row.
+    /// Checks a write that has landed and changed a row.
     pub(crate) fn landed(&mut self, landing: &Landing<'_>) {
         match (landing.before, landing.after) {
             (None, Some(after)) => self.created(landing, after),
@@ -38,7 +39,7 @@ impl Facts {
         }
     }
 
-    /// When the first copy of a write was sent.
+    /// Returns when the first copy of a write was sent.
     fn first_sent(&self, landing: &Landing<'_>) -> Time {
         let write = (landing.write.worker.clone(), landing.write.number);
         self.sent.get(&write).copied().unwrap_or(landing.at)
@@ -49,13 +50,16 @@ impl Facts {
         let facts = self.shards.entry(after.key.shard()).or_default();
         facts.had_lease = true;
         if facts.may_return {
-            facts.begins_anew();
+            facts.row_deleted();
         }
         facts.moved = landing.at;
         let done = facts.done();
         self.check(landing.at, Oracle::NoSkip, place.is_some_and(|place| place <= done), || {
             let at = (after.checkpoint, after.start_at);
-            format!("{} is created at {at:?}, place {place:?}, done are {done}", after.key)
+            format!(
+                "{} is created at {at:?}, place {place:?}, before place {done} all are done",
+                after.key
+            )
         });
     }
 
@@ -88,7 +92,7 @@ impl Facts {
         }
         let (place, done) = (facts.after(after.checkpoint, after.start_at), facts.done());
         let delivered = facts.owners.values().map(|owner| owner.next).max().unwrap_or(0);
-        // Records that are acknowledged one by one may be done before the world hears of it.
+        // Records that are acknowledged one by one may be done before the world sees it.
         let detached = facts.owners.values().filter_map(|owner| owner.detached.last());
         let detached = detached.map(|(_, place)| *place).max().unwrap_or(0);
         let bound = if is_automatic {
@@ -96,13 +100,13 @@ impl Facts {
         } else if after.is_ended() {
             done.max(detached)
         } else if knows {
-            facts.asked.max(facts.unasked())
+            facts.asked.max(facts.unexpected())
         } else {
             done.max(delivered)
         };
         let is_due = place.is_some_and(|place| place <= bound);
         if let Some(place) = place.filter(|_| is_due && !is_automatic && !knows) {
-            // The application itself said that these are done, perhaps before they came to it.
+            // The application checkpointed these, even if some were not delivered yet.
             facts.set_done(done..place);
             let owner = facts.owners.range_mut(..=before.counter.0).next_back();
             if let Some((_, owner)) = owner {
@@ -110,14 +114,14 @@ impl Facts {
             }
         }
         self.check(at, Oracle::NoSkip, is_due, || {
-            format!("{} is place {place:?}, done are {done}, asked for {bound}", change())
+            format!("{} is place {place:?}, done {done}, allowed {bound}", change())
         });
         if after.checkpoint == Checkpoint::ShardEnd {
             self.ended(landing, after);
         }
     }
 
-    /// What is prepared.
+    /// Checks the prepared checkpoint.
     fn pending(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
         if before.pending == after.pending {
             return;
@@ -140,7 +144,7 @@ impl Facts {
         });
     }
 
-    /// Until when the writer may work on, or that it may no longer.
+    /// Notes until when the writer owns the lease.
     fn extends(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
         let (at, write, sent) = (landing.at, landing.write, self.first_sent(landing));
         let time = after.expiry.unwrap_or_default() * 9 / 10;
@@ -183,32 +187,32 @@ impl Facts {
         let owner = OwnerFacts { worker, next, processed: next, pending, ..OwnerFacts::default() };
         facts.owners.insert(after.counter.0, owner);
         self.check(at, Oracle::NoResurrection, !is_ended || is_disturbed, || {
-            format!("{key} is taken though its shard is finished")
+            format!("{key} is taken, and its shard is finished")
         });
         let robbed = before.holder().filter(|holder| **holder != landing.write.worker);
         let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000
             / u32::try_from(fastest).unwrap_or(1_000);
         let may = robbed.is_none() || is_disturbed || silent + WITHIN >= due;
         self.check(at, Oracle::LiveOwnersKept, may, || {
-            format!("{key} is taken from {robbed:?}, silent for {silent:?}, not {due:?}")
+            format!("{key} is taken from {robbed:?}, silent for {silent:?}, less than {due:?}")
         });
     }
 
-    /// What the holder stores along with a write.
+    /// Checks the progress that the holder stores along with a write.
     fn stored(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
         let (at, write, sent) = (landing.at, landing.write, self.first_sent(landing));
         let place = self.after(after).unwrap_or(0);
         let is_automatic = self.is_automatic;
         let thawed = self.thawed.get(&write.worker);
-        // It may not have come to that yet.
+        // The lease side may not have read it yet.
         let has_just_thawed = thawed.is_some_and(|thawed| *thawed + PUBLISHED_WITHIN > sent);
         let facts = self.shards.entry(after.key.shard()).or_default();
         if after.counter != before.counter {
             facts.moved = at;
         }
         let owner = facts.owners.range(..=before.counter.0).next_back().map(|(_, owner)| owner);
-        let is_told = is_automatic && !facts.is_disturbed;
-        let Some(owner) = owner.filter(|_| is_told) else { return };
+        let is_checked = is_automatic && !facts.is_disturbed;
+        let Some(owner) = owner.filter(|_| is_checked) else { return };
         let oracle = match write.kind {
             WriteKind::Release { .. } | WriteKind::CompleteHandover { .. } => Oracle::CleanEnds,
             WriteKind::Renew { .. } => Oracle::RepeatsBounded,

@@ -1,40 +1,39 @@
-//! Oracles: what must hold in every world, checked after every step.
-//!
-//! Each has the name under which the documents state the promise.
+//! Oracles: promises that every world checks after every step.
 
 mod facts;
 mod healing;
 mod leases;
 mod records;
+mod shard_facts;
 mod waits;
 
 use std::fmt;
 
-pub(crate) use facts::{Facts, Put};
+pub(crate) use facts::Facts;
 pub(crate) use healing::is_healthy;
 pub(crate) use leases::Landing;
+pub(crate) use shard_facts::Put;
 
 use crate::time::Time;
 
-/// A promise that is watched. `docs/concepts/semantics.md` and `docs/internals/lease-protocol.md` state it under the
+/// A promise. `docs/concepts/semantics.md` and `docs/internals/lease-protocol.md` state it under the
 /// same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Oracle {
     /// No checkpoint passes a record that was not processed.
     NoSkip,
-    /// An ownership is handed the records of its shard in order, each after the one before, from
-    /// its checkpoint on.
+    /// An owner delivers the records of its shard in order, without gaps, from its checkpoint on.
     ShardOrder,
-    /// Where records are processed concurrently: one is begun only when those of its partition key
-    /// before it are done.
+    /// A processor that works concurrently begins a record only when the earlier ones of its
+    /// partition key are done.
     KeyOrder,
-    /// A shard goes on without a record only if that cannot be processed, and, where there is a dead
-    /// letter, is stored there.
+    /// Only records that cannot be processed are abandoned, and those that are dead-lettered are
+    /// stored first.
     OnlyPoisonSetAside,
-    /// A shard's records are handed over only when those of all its parents are done.
+    /// A shard's records are delivered only when those of all its parents are done.
     ParentsFirst,
-    /// No processor is polled once a later owner's was, and no worker has two for one shard.
+    /// No processor is polled after one of a later owner, and no worker has two for one shard.
     OneDeliverer,
     /// A processor's token is the counter that its owner's take of the lease set.
     Fencing,
@@ -44,37 +43,38 @@ pub enum Oracle {
     CheckpointsRise,
     /// Only the holder of a lease moves its checkpoint.
     HolderWrites,
-    /// What was prepared stays until a checkpoint settles it, and the next owner is told of it.
+    /// A prepared checkpoint stays until a checkpoint settles it, and the next owner's processor
+    /// gets it.
     PendingKept,
-    /// A worker that stops removes its presence before it lets its leases go.
+    /// A worker that stops deletes its presence before it releases its leases.
     PresenceGoesFirst,
-    /// A lease is taken from its owner only after it was silent for a whole expiry.
+    /// A lease is taken from its owner only after a whole expiry without a renewal.
     LiveOwnersKept,
     /// A shard's end is stored only when all its records are done and its children have leases.
     ShardEndProven,
-    /// The lease of a finished shard is never taken again, nor is one deleted that is not finished.
+    /// The lease of a finished shard is never taken again, and no other lease is deleted.
     NoResurrection,
-    /// A lease that is released or handed over takes all that was processed with it.
+    /// A release or a hand-over stores everything that was processed.
     CleanEnds,
-    /// A renewal stores all that was processed before it was sent: so a crash repeats no more than
-    /// what came after.
+    /// A renewal stores everything that was processed before it was sent, so that a crash repeats
+    /// only what came after.
     RepeatsBounded,
-    /// No record waits for longer than was said: a few seconds while nothing fails, however the fleet
-    /// and the stream grow and shrink.
+    /// No record waits longer than allowed: a few seconds while nothing fails, however the fleet and
+    /// the stream grow and shrink.
     WaitsBounded,
     /// No loop calls the table or the stream without a pause.
     CallsBounded,
-    /// After the faults: every shard that can be worked on is held by a live worker.
+    /// After the faults: a live worker holds every shard that can be worked on.
     AllHeld,
     /// After the faults: every record is processed and checkpointed.
     AllDone,
-    /// After the faults: numbers of held leases differ by one at most.
+    /// After the faults: the numbers of leases that workers hold differ by at most one.
     Balanced,
-    /// After the faults: no hand-over stays open.
+    /// After the faults: no hand-over is under way.
     HandOversEnd,
-    /// After the faults: a worker's status names the leases that the table says it holds.
+    /// After the faults: a worker's status lists exactly the leases that it owns in the table.
     StatusTrue,
-    /// Workers run until they are stopped, and stop in time when they are asked to.
+    /// Workers run until they are asked to stop, and then end in time.
     WorkersRun,
 }
 
@@ -88,11 +88,11 @@ impl fmt::Display for Oracle {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
-    /// When it was seen.
+    /// When it was observed.
     pub at: Time,
-    /// Which one.
+    /// The promise.
     pub oracle: Oracle,
-    /// What was seen.
+    /// What was observed.
     pub seen: String,
 }
 

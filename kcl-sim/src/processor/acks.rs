@@ -4,15 +4,15 @@ use kcl_core::{
     Ack, BoxError, ProcessorFactory, Record, RecordBatch, RecordProcessor, ShardContext,
 };
 
-use super::{Mood, Ways, is_poison, ownership};
+use super::behavior::{Behavior, CallScript, is_poison};
 use crate::chance::Chance;
-use crate::journal::{Journal, Said};
-use crate::world::faults::Fault;
+use crate::fault::Fault;
+use crate::journal::{Entry, Journal, Ownership};
 
-/// Makes processors that acknowledge records one by one.
+/// Creates processors that acknowledge records one by one.
 #[derive(Clone, Debug)]
 pub(crate) struct Acks {
-    pub(crate) ways: Ways,
+    pub(crate) behavior: Behavior,
     pub(crate) journal: Journal,
 }
 
@@ -20,7 +20,7 @@ impl ProcessorFactory for Acks {
     type Processor = AckProcessor;
 
     fn create(&self, shard: &ShardContext) -> AckProcessor {
-        AckProcessor { chance: self.ways.chance(shard), all: self.clone() }
+        AckProcessor { chance: self.behavior.chance(shard), all: self.clone() }
     }
 }
 
@@ -39,34 +39,44 @@ impl RecordProcessor for AckProcessor {
         shard: &ShardContext,
     ) -> Result<(), BoxError> {
         for (record, ack) in batch.into_acks() {
-            let mood = self.all.ways.mood(&mut self.chance);
-            let is_lost = self.all.ways.loses(&mut self.chance, Fault::LostAck);
-            let journal = self.all.journal.clone();
-            tokio::spawn(settle((record, ack), shard.clone(), (mood, is_lost), journal));
+            let script = self.all.behavior.draw(&mut self.chance);
+            let is_lost = self.all.behavior.loses(&mut self.chance, Fault::LostAck);
+            let (shard, journal) = (shard.clone(), self.all.journal.clone());
+            tokio::spawn(Task { record, ack, script, is_lost, shard, journal }.run());
         }
         Ok(())
     }
 }
 
-async fn settle(
-    (record, ack): (Record, Ack),
+/// The task of one record.
+struct Task {
+    record: Record,
+    ack: Ack,
+    script: CallScript,
+    /// Whether the acknowledgement is lost.
+    is_lost: bool,
     shard: ShardContext,
-    (mood, is_lost): (Mood, bool),
     journal: Journal,
-) {
-    if let Err(error) = mood.live(|| shard.is_cancelled()).await {
-        return ack.fail(error);
+}
+
+impl Task {
+    async fn run(self) {
+        let Self { record, ack, script, is_lost, shard, journal } = self;
+        if let Err(error) = script.run(|| shard.is_cancelled()).await {
+            return ack.fail(error);
+        }
+        if is_poison(&record) {
+            return ack.fail("poison");
+        }
+        if is_lost {
+            drop(ack);
+            return;
+        }
+        // A record that is done after the end of its ownership does not count.
+        if !shard.is_cancelled() {
+            let (of, record) = (Ownership::of(shard.info()), record.position);
+            journal.log(Entry::Done { of, record });
+        }
+        ack.done();
     }
-    if is_poison(&record) {
-        return ack.fail("poison");
-    }
-    if is_lost {
-        drop(ack);
-        return;
-    }
-    // Afterwards it may be done, and still it counts for nobody.
-    if !shard.is_cancelled() {
-        journal.say(Said::Done { of: ownership(shard.info()), record: record.position });
-    }
-    ack.done();
 }

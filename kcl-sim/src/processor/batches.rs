@@ -1,4 +1,4 @@
-//! Processors that go batch by batch.
+//! Processors that work batch by batch.
 
 use std::panic::resume_unwind;
 
@@ -8,14 +8,14 @@ use kcl_core::{
     BoxError, PartialFailure, ProcessorFactory, RecordBatch, RecordProcessor, ShardContext,
 };
 
-use super::{Ways, as_chance_has_it, is_poison};
+use super::behavior::{Behavior, drawn_error, is_poison};
 use crate::chance::Chance;
 use crate::journal::Journal;
 
-/// Makes processors that go batch by batch.
+/// Creates processors that work batch by batch.
 #[derive(Clone, Debug)]
 pub(crate) struct Batches {
-    pub(crate) ways: Ways,
+    pub(crate) behavior: Behavior,
     pub(crate) checkpoints: CheckpointPolicy,
     pub(crate) journal: Journal,
 }
@@ -24,11 +24,11 @@ impl ProcessorFactory for Batches {
     type Processor = BatchProcessor;
 
     fn create(&self, shard: &ShardContext) -> BatchProcessor {
-        BatchProcessor { chance: self.ways.chance(shard), all: self.clone() }
+        BatchProcessor { chance: self.behavior.chance(shard), all: self.clone() }
     }
 }
 
-/// Goes batch by batch.
+/// Works batch by batch.
 #[derive(Debug)]
 pub(crate) struct BatchProcessor {
     all: Batches,
@@ -37,11 +37,11 @@ pub(crate) struct BatchProcessor {
 
 impl BatchProcessor {
     async fn act(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
-        self.all.ways.mood(&mut self.chance).live(|| shard.is_cancelled()).await
+        self.all.behavior.draw(&mut self.chance).run(|| shard.is_cancelled()).await
     }
 
-    /// Fails if it cannot do otherwise, in one of the ways in which processors do.
-    fn choke(&mut self, batch: &RecordBatch) -> Result<(), BoxError> {
+    /// Fails on a poison record, in one of the ways in which processors fail.
+    fn fail_on_poison(&mut self, batch: &RecordBatch) -> Result<(), BoxError> {
         let Some(poison) = batch.iter().find(|record| is_poison(record)) else { return Ok(()) };
         match self.chance.between(0, 2) {
             0 => Err("poison".into()),
@@ -53,11 +53,7 @@ impl BatchProcessor {
 
 impl RecordProcessor for BatchProcessor {
     async fn initialize(&mut self, _shard: &ShardContext) -> Result<(), BoxError> {
-        let ways = &self.all.ways;
-        if !ways.is_calm() && self.chance.hits(ways.temper.fails) {
-            return Err(as_chance_has_it());
-        }
-        Ok(())
+        if self.all.behavior.fails(&mut self.chance) { Err(drawn_error()) } else { Ok(()) }
     }
 
     async fn process_records(
@@ -66,11 +62,11 @@ impl RecordProcessor for BatchProcessor {
         shard: &ShardContext,
     ) -> Result<(), BoxError> {
         self.act(shard).await?;
-        self.choke(&batch)?;
+        self.fail_on_poison(&batch)?;
         if self.all.checkpoints.is_automatic() {
             return Ok(());
         }
-        let is_calm = self.all.ways.is_calm();
+        let is_calm = self.all.behavior.is_calm();
         let place = if is_calm { None } else { self.chance.place(batch.len()) };
         let record = place.and_then(|place| batch.get(place)).or_else(|| batch.last());
         if let Some(record) = record {
@@ -85,7 +81,7 @@ impl RecordProcessor for BatchProcessor {
     }
 
     async fn lease_lost(&mut self, _shard: &ShardInfo) {
-        let mood = self.all.ways.mood(&mut self.chance);
-        drop(mood.live(|| false).await);
+        let script = self.all.behavior.draw(&mut self.chance);
+        drop(script.run(|| false).await);
     }
 }

@@ -1,4 +1,4 @@
-//! A dead letter that is slow, and fails, as chance has it.
+//! A dead letter store that is slow and fails at random.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,23 +8,23 @@ use kcl_core::BoxError;
 use kcl_core::backend::{DeadLetter, FailedRecord};
 use tokio::time::sleep;
 
-use super::{Ways, as_chance_has_it};
+use super::behavior::{Behavior, drawn_error};
 use crate::chance::Chance;
-use crate::journal::{Journal, Said};
-use crate::world::faults::Fault;
+use crate::fault::Fault;
+use crate::journal::{Entry, Journal};
 
-/// A dead letter.
+/// A dead letter store.
 #[derive(Debug)]
-pub(crate) struct Shelf {
-    ways: Ways,
-    /// Drawn from by all consumers of a worker, never across an await point.
+pub(crate) struct FlakyDeadLetter {
+    behavior: Behavior,
+    /// Shared by all consumers of a worker, never locked across an await point.
     chance: Mutex<Chance>,
     journal: Journal,
 }
 
-impl Shelf {
-    pub(crate) fn new(ways: Ways, chance: Chance, journal: Journal) -> Self {
-        Self { ways, chance: Mutex::new(chance), journal }
+impl FlakyDeadLetter {
+    pub(crate) fn new(behavior: Behavior, chance: Chance, journal: Journal) -> Self {
+        Self { behavior, chance: Mutex::new(chance), journal }
     }
 
     fn draw<T>(&self, draw: impl FnOnce(&mut Chance) -> T) -> T {
@@ -33,16 +33,16 @@ impl Shelf {
 }
 
 #[async_trait]
-impl DeadLetter for Shelf {
+impl DeadLetter for FlakyDeadLetter {
     async fn store(&self, failed: &FailedRecord) -> Result<(), BoxError> {
-        if !self.ways.is_calm() {
+        if !self.behavior.is_calm() {
             sleep(Duration::from_millis(self.draw(|chance| chance.between(0, 500)))).await;
         }
-        if self.draw(|chance| self.ways.loses(chance, Fault::FailedDeadLetter)) {
-            return Err(as_chance_has_it());
+        if self.draw(|chance| self.behavior.loses(chance, Fault::FailedDeadLetter)) {
+            return Err(drawn_error());
         }
         let (shard, record) = (failed.shard.clone(), failed.record.position);
-        self.journal.say(Said::Stored { shard, record });
+        self.journal.log(Entry::Stored { shard, record });
         Ok(())
     }
 }

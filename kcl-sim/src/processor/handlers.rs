@@ -1,18 +1,18 @@
-//! Processors that go record by record, concurrently, in order within each key.
+//! Processors that work record by record, concurrently, in order within each key.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kcl_core::processor::PerKey;
 use kcl_core::{BoxError, ProcessorFactory, Record, ShardContext, for_each};
 
-use super::{Ways, is_poison, ownership};
+use super::behavior::{Behavior, is_poison};
 use crate::chance::Chance;
-use crate::journal::{Journal, Ownership, Said};
+use crate::journal::{Entry, Journal, Ownership};
 
-/// Makes processors that go record by record.
+/// Creates processors that work record by record.
 #[derive(Clone, Debug)]
 pub(crate) struct Handlers {
-    pub(crate) ways: Ways,
+    pub(crate) behavior: Behavior,
     pub(crate) journal: Journal,
 }
 
@@ -20,33 +20,34 @@ impl ProcessorFactory for Handlers {
     type Processor = PerKey;
 
     fn create(&self, shard: &ShardContext) -> PerKey {
-        let chance = Mutex::new(self.ways.chance(shard));
-        let one = Arc::new(One { all: self.clone(), of: ownership(shard.info()), chance });
-        for_each(move |record| Arc::clone(&one).handle(record)).concurrency(8).create(shard)
+        let chance = Mutex::new(self.behavior.chance(shard));
+        let handler =
+            Arc::new(Handler { all: self.clone(), of: Ownership::of(shard.info()), chance });
+        for_each(move |record| Arc::clone(&handler).handle(record)).concurrency(8).create(shard)
     }
 }
 
-/// One ownership of one shard.
+/// The handler of one ownership.
 #[derive(Debug)]
-struct One {
+struct Handler {
     all: Handlers,
     of: Ownership,
     chance: Mutex<Chance>,
 }
 
-impl One {
+impl Handler {
     async fn handle(self: Arc<Self>, record: Record) -> Result<(), BoxError> {
         let (of, record_at) = (self.of.clone(), record.position);
-        self.all.journal.say(Said::Begun { of: of.clone(), record: record_at });
-        let mood = {
+        self.all.journal.log(Entry::Begun { of: of.clone(), record: record_at });
+        let script = {
             let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
-            self.all.ways.mood(&mut chance)
+            self.all.behavior.draw(&mut chance)
         };
-        mood.live(|| false).await?;
+        script.run(|| false).await?;
         if is_poison(&record) {
             return Err("poison".into());
         }
-        self.all.journal.say(Said::Done { of, record: record_at });
+        self.all.journal.log(Entry::Done { of, record: record_at });
         Ok(())
     }
 }

@@ -1,16 +1,16 @@
-//! Processors that store checkpoints in two phases.
+//! Processors that checkpoint in two phases.
 
 use bytes::Bytes;
 use kcl_core::{BoxError, ProcessorFactory, RecordBatch, RecordProcessor, ShardContext};
 
-use super::{Ways, as_chance_has_it};
+use super::behavior::{Behavior, drawn_error};
 use crate::chance::Chance;
 use crate::journal::Journal;
 
-/// Makes processors that store checkpoints in two phases.
+/// Creates processors that checkpoint in two phases.
 #[derive(Clone, Debug)]
 pub(crate) struct TwoPhase {
-    pub(crate) ways: Ways,
+    pub(crate) behavior: Behavior,
     pub(crate) journal: Journal,
 }
 
@@ -18,15 +18,15 @@ impl ProcessorFactory for TwoPhase {
     type Processor = TwoPhaseProcessor;
 
     fn create(&self, shard: &ShardContext) -> TwoPhaseProcessor {
-        let (ways, journal) = (self.ways.clone(), self.journal.clone());
-        TwoPhaseProcessor { chance: self.ways.chance(shard), ways, journal }
+        let (behavior, journal) = (self.behavior.clone(), self.journal.clone());
+        TwoPhaseProcessor { chance: self.behavior.chance(shard), behavior, journal }
     }
 }
 
-/// Stores checkpoints in two phases: the state of each is its own position.
+/// Checkpoints in two phases: the state of each checkpoint is its own position.
 #[derive(Debug)]
 pub(crate) struct TwoPhaseProcessor {
-    ways: Ways,
+    behavior: Behavior,
     journal: Journal,
     chance: Chance,
 }
@@ -35,10 +35,16 @@ impl RecordProcessor for TwoPhaseProcessor {
     async fn initialize(&mut self, shard: &ShardContext) -> Result<(), BoxError> {
         let Some(pending) = shard.pending() else { return Ok(()) };
         let Some(position) = pending.checkpoint.position() else {
-            return Err(format!("{:?} is prepared, which nobody did", pending.checkpoint).into());
+            return Err(format!(
+                "{:?} is prepared, which no processor asked for",
+                pending.checkpoint
+            )
+            .into());
         };
         if pending.state.as_deref() != Some(position.to_string().as_bytes()) {
-            return Err(format!("{position} is prepared with a state of another one").into());
+            return Err(
+                format!("{position} is prepared with the state of another checkpoint").into()
+            );
         }
         if self.chance.hits(0.5) {
             self.journal.asked(shard.info(), position);
@@ -52,13 +58,13 @@ impl RecordProcessor for TwoPhaseProcessor {
         batch: RecordBatch,
         shard: &ShardContext,
     ) -> Result<(), BoxError> {
-        self.ways.mood(&mut self.chance).live(|| shard.is_cancelled()).await?;
+        self.behavior.draw(&mut self.chance).run(|| shard.is_cancelled()).await?;
         let Some(position) = batch.last_position() else { return Ok(()) };
         let state = Bytes::from(position.to_string());
         let prepared = shard.checkpointer().prepare(position, state).await?;
-        self.ways.mood(&mut self.chance).live(|| shard.is_cancelled()).await?;
-        if !self.ways.is_calm() && self.chance.hits(0.05) {
-            return Err(as_chance_has_it());
+        self.behavior.draw(&mut self.chance).run(|| shard.is_cancelled()).await?;
+        if !self.behavior.is_calm() && self.chance.hits(0.05) {
+            return Err(drawn_error());
         }
         self.journal.asked(shard.info(), position);
         prepared.commit().await?;

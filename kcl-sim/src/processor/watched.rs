@@ -1,4 +1,4 @@
-//! A processor under watch: every call and every poll of it stands in the journal.
+//! A wrapper that logs every call and every poll of a processor.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -9,8 +9,7 @@ use kcl_core::{
     BoxError, PartialFailure, ProcessorFactory, RecordBatch, RecordProcessor, ShardContext,
 };
 
-use crate::journal::{Journal, Ownership, Said};
-use crate::processor::ownership;
+use crate::journal::{Entry, Journal, Ownership};
 
 /// A factory whose processors are watched.
 pub(crate) struct WatchedFactory<F> {
@@ -28,76 +27,76 @@ impl<F: ProcessorFactory> ProcessorFactory for WatchedFactory<F> {
     type Processor = Watched<F::Processor>;
 
     fn create(&self, shard: &ShardContext) -> Self::Processor {
-        let of = ownership(shard.info());
+        let of = Ownership::of(shard.info());
         let (resume, pending) = (shard.resumed_from(), shard.pending().cloned());
-        self.journal.say(Said::Made { of: of.clone(), resume, pending });
+        self.journal.log(Entry::Made { of: of.clone(), resume, pending });
         let journal = self.journal.clone();
-        let end = SaysGone { journal: journal.clone(), of: of.clone() };
+        let end = LogsDrop { journal: journal.clone(), of: of.clone() };
         Watched { inner: self.inner.create(shard), journal, of, _end: end }
     }
 }
 
-/// A processor that is watched.
+/// A watched processor.
 pub(crate) struct Watched<P> {
     inner: P,
     journal: Journal,
     of: Ownership,
-    _end: SaysGone,
+    _end: LogsDrop,
 }
 
-/// Notes when it is dropped.
-struct SaysGone {
+/// Logs its own drop.
+struct LogsDrop {
     journal: Journal,
     of: Ownership,
 }
 
-impl Drop for SaysGone {
+impl Drop for LogsDrop {
     fn drop(&mut self) {
-        self.journal.say(Said::Gone { of: self.of.clone() });
+        self.journal.log(Entry::Gone { of: self.of.clone() });
     }
 }
 
-/// Notes each poll of a processor's future.
+/// Logs each poll of a processor's future.
 async fn watch<T>(journal: &Journal, of: &Ownership, work: impl Future<Output = T> + Send) -> T {
     let mut work = pin!(work);
     poll_fn(|context| {
-        journal.say(Said::Polled { of: of.clone() });
+        journal.log(Entry::Polled { of: of.clone() });
         work.as_mut().poll(context)
     })
     .await
 }
 
-/// Notes how a call ends: it returns, or its future is dropped.
-struct SaysEnd<'a> {
+/// Logs how a call ends: it returns, or its future is dropped.
+struct LogsEnd<'a> {
     journal: &'a Journal,
     of: &'a Ownership,
     has_returned: bool,
 }
 
-impl<'a> SaysEnd<'a> {
+impl<'a> LogsEnd<'a> {
     const fn of(journal: &'a Journal, of: &'a Ownership) -> Self {
         Self { journal, of, has_returned: false }
     }
 }
 
-impl Drop for SaysEnd<'_> {
+impl Drop for LogsEnd<'_> {
     fn drop(&mut self) {
         let of = self.of.clone();
-        let end = if self.has_returned { Said::Returned { of } } else { Said::Dropped { of } };
-        self.journal.say(end);
+        let end = if self.has_returned { Entry::Returned { of } } else { Entry::Dropped { of } };
+        self.journal.log(end);
     }
 }
 
-/// Notes each poll of a call's future, and how the call ends.
+/// Logs each poll of a call's future, and how the call ends.
 async fn call<T>(journal: &Journal, of: &Ownership, work: impl Future<Output = T> + Send) -> T {
-    let mut end = SaysEnd::of(journal, of);
+    let mut end = LogsEnd::of(journal, of);
     let output = watch(journal, of, work).await;
     end.has_returned = true;
     output
 }
 
-/// The records that an error says are done.
-fn before_the_failed(records: &[Position], error: &BoxError) -> Vec<Position> {
+/// Returns the records before the first one that failed.
+fn before_failed(records: &[Position], error: &BoxError) -> Vec<Position> {
     let failed = error.downcast_ref::<PartialFailure>().map_or(&[][..], PartialFailure::failed);
     let first = records.iter().position(|record| failed.contains(record)).unwrap_or(0);
     records.iter().take(first).copied().collect()
@@ -105,7 +104,7 @@ fn before_the_failed(records: &[Position], error: &BoxError) -> Vec<Position> {
 
 impl<P: RecordProcessor> Watched<P> {
     fn called(&self, call: &'static str) {
-        self.journal.say(Said::Called { of: self.of.clone(), call });
+        self.journal.log(Entry::Called { of: self.of.clone(), call });
     }
 }
 
@@ -121,17 +120,18 @@ impl<P: RecordProcessor> RecordProcessor for Watched<P> {
         shard: &ShardContext,
     ) -> Result<(), BoxError> {
         let records: Vec<_> = batch.iter().map(|record| record.position).collect();
-        let data = batch.iter().map(|record| record.data.clone()).collect();
         let (of, attempt) = (self.of.clone(), batch.attempt());
-        let delivered = Said::Delivered { of: of.clone(), records: records.clone(), data, attempt };
-        self.journal.say(delivered);
+        let data = batch.iter().map(|record| record.data.clone()).collect();
+        let delivered =
+            Entry::Delivered { of: of.clone(), records: records.clone(), data, attempt };
+        self.journal.log(delivered);
         let work = self.inner.process_records(batch.clone(), shard);
         match call(&self.journal, &self.of, work).await {
-            Ok(()) if batch.is_detached() => self.journal.say(Said::Detached { of }),
-            Ok(()) => self.journal.say(Said::Processed { of }),
+            Ok(()) if batch.is_detached() => self.journal.log(Entry::Detached { of }),
+            Ok(()) => self.journal.log(Entry::Processed { of }),
             Err(error) => {
-                for record in before_the_failed(&records, &error) {
-                    self.journal.say(Said::Done { of: of.clone(), record });
+                for record in before_failed(&records, &error) {
+                    self.journal.log(Entry::Done { of: of.clone(), record });
                 }
                 return Err(error);
             }
@@ -155,7 +155,7 @@ impl<P: RecordProcessor> RecordProcessor for Watched<P> {
 
     async fn lease_lost(&mut self, shard: &ShardInfo) {
         self.called("lease_lost");
-        let mut end = SaysEnd::of(&self.journal, &self.of);
+        let mut end = LogsEnd::of(&self.journal, &self.of);
         self.inner.lease_lost(shard).await;
         end.has_returned = true;
     }

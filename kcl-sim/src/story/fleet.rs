@@ -19,7 +19,7 @@ use crate::story::member::Member;
 use crate::story::notes::Notes;
 use crate::story::script::{Act, Call};
 use crate::story::stage::{LOOK_EVERY, Stage};
-use crate::world::role::Lasting;
+use crate::world::{SharedFactory, Simulation};
 
 /// A fleet, its table and its stream, in which only what the test says goes wrong.
 ///
@@ -40,12 +40,10 @@ impl Story {
     /// A story with a stream of this many shards, an empty table, and no worker.
     #[must_use]
     #[track_caller]
-    #[expect(clippy::missing_panics_doc, reason = "a quiet world can be made")]
     pub fn new(shards: usize) -> Self {
-        let stage = Stage::new(shards).expect("a quiet world can be made");
-        let stage = Rc::new(stage);
+        let stage = Rc::new(Stage::new(shards));
         let world = stage.world.borrow();
-        let (stream, table) = (world.services.stream.clone(), world.services.table.clone());
+        let (stream, table) = (world.stream.memory().clone(), world.table.store().clone());
         drop(world);
         Self { journal: stage.journal.clone(), stream, table, stage }
     }
@@ -72,9 +70,9 @@ impl Story {
     /// checkpoint may then cover each record that was delivered.
     #[track_caller]
     pub fn start_with(&self, name: &str, factory: impl ProcessorFactory) -> Member {
-        self.stage.world.borrow_mut().processors_are_unknown();
+        self.stage.world.borrow_mut().observed.facts.processors_are_unknown();
         let factory = Arc::new(factory);
-        self.start_noting(name, move |_| Lasting(Arc::clone(&factory)))
+        self.start_noting(name, move |_| SharedFactory(Arc::clone(&factory)))
     }
 
     /// Starts a worker with processors of the test's own, which take notes.
@@ -166,8 +164,7 @@ impl Story {
         let hash_key = self.hash_range(shard).start;
         let is_poison = self.stage.poison.borrow().contains(record);
         let data = Bytes::from(record.to_owned());
-        let put =
-            |world: &mut crate::World| world.put_exactly(hash_key, partition_key, data, is_poison);
+        let put = |world: &mut Simulation| world.put_at(hash_key, partition_key, data, is_poison);
         self.stage.act(put).sequence
     }
 
@@ -175,7 +172,7 @@ impl Story {
     #[track_caller]
     pub fn put_bytes(&self, shard: usize, data: impl Into<Bytes>) -> SequenceNumber {
         let hash_key = self.hash_range(shard).start;
-        self.stage.act(|world| world.put_exactly(hash_key, "key", data.into(), false)).sequence
+        self.stage.act(|world| world.put_at(hash_key, "key", data.into(), false)).sequence
     }
 
     /// Puts an aggregate into a shard, and returns its number. Of its user records, processors get
@@ -248,8 +245,8 @@ impl Story {
     }
 
     /// Makes eventual scans show the table as it was this many writes ago.
-    pub fn delay_scans(&self, writes: u64) {
-        self.stage.world.borrow_mut().scan_lag = writes;
+    pub fn delay_scans(&self, writes: usize) {
+        self.stage.world.borrow_mut().net.set_scan_lag(writes);
     }
 
     /// Returns the id of a shard.

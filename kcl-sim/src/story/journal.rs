@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kcl_core::event::Event;
 use kcl_core::model::{Position, WorkerId};
 
-use crate::journal::{Ownership, Said};
+use crate::journal::{Entry as Logged, Ownership};
 use crate::time::Time;
 
 /// Something that happened.
@@ -95,17 +95,17 @@ struct State {
 }
 
 impl State {
-    fn entry(&mut self, at: Time, who: &WorkerId, said: Said) {
+    fn entry(&mut self, at: Time, who: &WorkerId, logged: Logged) {
         let at = Duration::from_millis(at.millis());
-        let what = match said {
-            Said::Event(event) => What::Event(event),
-            Said::Made { of, .. } => {
+        let what = match logged {
+            Logged::Event(event) => What::Event(event),
+            Logged::Made { of, .. } => {
                 self.alive.insert((who.clone(), of.clone()), self.made);
                 self.made += 1;
                 call(&of, "made")
             }
-            Said::Called { of, call: name } => call(&of, &name.replace('_', " ")),
-            Said::Delivered { of, records, data, attempt } => {
+            Logged::Called { of, call: name } => call(&of, &name.replace('_', " ")),
+            Logged::Delivered { of, records, data, attempt } => {
                 let texts: Vec<_> = data.iter().map(text).collect();
                 for (position, text) in records.into_iter().zip(&texts) {
                     self.data.insert((of.clone(), position), text.clone());
@@ -114,18 +114,20 @@ impl State {
                 let (shard, token) = (shard_number(of.shard.as_str()), of.token);
                 What::Call { shard, token, words, records: texts }
             }
-            Said::Returned { of } => call(&of, "done"),
-            Said::Dropped { of } => call(&of, "dropped"),
-            Said::Begun { of, record } => {
+            Logged::Returned { of } => call(&of, "done"),
+            Logged::Dropped { of } => call(&of, "dropped"),
+            Logged::Begun { of, record } => {
                 What::Handled(self.handled(at, (who, &of), record, false))
             }
-            Said::Done { of, record } => What::Handled(self.handled(at, (who, &of), record, true)),
-            Said::Asked { .. }
-            | Said::Gone { .. }
-            | Said::Polled { .. }
-            | Said::Processed { .. }
-            | Said::Detached { .. }
-            | Said::Stored { .. } => return,
+            Logged::Done { of, record } => {
+                What::Handled(self.handled(at, (who, &of), record, true))
+            }
+            Logged::Asked { .. }
+            | Logged::Gone { .. }
+            | Logged::Polled { .. }
+            | Logged::Processed { .. }
+            | Logged::Detached { .. }
+            | Logged::Stored { .. } => return,
         };
         self.entries.push(Entry { at, worker: who.name().to_owned(), what });
     }
@@ -162,9 +164,9 @@ pub(super) fn shard_number(shard: &str) -> usize {
 }
 
 impl Journal {
-    pub(super) fn add(&self, heard: Vec<(Time, WorkerId, Said)>) {
+    pub(super) fn add(&self, entries: Vec<(Time, WorkerId, Logged)>) {
         let mut state = self.state.borrow_mut();
-        heard.into_iter().for_each(|(at, who, said)| state.entry(at, &who, said));
+        entries.into_iter().for_each(|(at, who, logged)| state.entry(at, &who, logged));
     }
 
     /// All entries, in order.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use kcl_core::BoxError;
 use kcl_core::backend::{DeadLetter, FailedRecord};
 
-use crate::journal::{Journal, Said};
+use crate::journal::{Entry, Journal};
 
 /// What all workers of a story store. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +60,7 @@ impl DeadLetter for WorkerLetters {
         state.stored.push(String::from_utf8_lossy(&failed.record.data).into_owned());
         drop(state);
         let (shard, record) = (failed.shard.clone(), failed.record.position);
-        self.journal.say(Said::Stored { shard, record });
+        self.journal.log(Entry::Stored { shard, record });
         Ok(())
     }
 }

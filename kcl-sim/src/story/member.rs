@@ -8,8 +8,7 @@ use kcl_core::model::WorkerId;
 
 use crate::error::SimError;
 use crate::story::stage::{LOOK_EVERY, Stage};
-use crate::world::call_faults::{CallFault, Calls};
-use crate::world::member::End;
+use crate::world::{CallFault, Calls, End, end_of};
 
 /// A worker of a story. It runs until it crashes, stops, or ends by itself; dropping this does nothing.
 #[derive(Clone, Debug)]
@@ -58,7 +57,7 @@ impl Member {
     /// What ended it.
     #[track_caller]
     pub fn ended(&self) -> End {
-        self.stage.act(|world| world.end_of(&self.name, LOOK_EVERY))
+        self.stage.act(|world| end_of(world, &self.name, LOOK_EVERY))
     }
 
     /// Stops the process of the worker for this time, as SIGSTOP and SIGCONT do.
@@ -85,12 +84,12 @@ impl Member {
 
     /// Ends all faults of the worker's calls.
     pub fn recover(&self) {
-        self.stage.world.borrow_mut().call_faults.remove(&self.name);
+        self.stage.world.borrow_mut().net.call_faults(&self.name).clear();
     }
 
     fn add(&self, calls: Calls, fault: CallFault, times: Option<u32>) {
         let mut world = self.stage.world.borrow_mut();
-        world.call_faults.entry(self.name.clone()).or_default().add(calls, fault, times);
+        world.net.call_faults(&self.name).add(calls, fault, times);
     }
 }
 
@@ -98,7 +97,7 @@ impl Member {
 #[track_caller]
 fn status_of(stage: &Stage, name: &str) -> WorkerStatus {
     let world = stage.world.borrow();
-    let mut all = world.workers().into_iter().zip(world.statuses());
+    let mut all = world.members.names().into_iter().zip(world.members.statuses());
     let status = all.find(|(worker, _)| worker == name).map(|(_, status)| status);
     drop(world);
     status.unwrap_or_else(|| stage.fail(SimError::NotRunning { name: name.to_owned() }))

@@ -41,4 +41,4 @@ pub use member::Member;
 pub use notes::{Notes, ShardNotes};
 pub use script::{Act, Call, CallKind};
 
-pub use crate::world::call_faults::{CallFault, Calls};
+pub use crate::world::{CallFault, Calls};

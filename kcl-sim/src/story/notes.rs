@@ -2,8 +2,7 @@
 
 use kcl_core::{Record, ShardContext};
 
-use crate::journal::{Journal, Ownership, Said};
-use crate::processor::ownership;
+use crate::journal::{Entry, Journal, Ownership};
 
 /// Takes the notes of one worker's processors. Clones are the same.
 ///
@@ -21,7 +20,7 @@ impl Notes {
     /// Takes the notes of one processor.
     #[must_use]
     pub fn of(&self, shard: &ShardContext) -> ShardNotes {
-        ShardNotes { journal: self.journal.clone(), of: ownership(shard.info()) }
+        ShardNotes { journal: self.journal.clone(), of: Ownership::of(shard.info()) }
     }
 }
 
@@ -35,11 +34,11 @@ pub struct ShardNotes {
 impl ShardNotes {
     /// Work on a record begins.
     pub fn begin(&self, record: &Record) {
-        self.journal.say(Said::Begun { of: self.of.clone(), record: record.position });
+        self.journal.log(Entry::Begun { of: self.of.clone(), record: record.position });
     }
 
     /// A record is done.
     pub fn done(&self, record: &Record) {
-        self.journal.say(Said::Done { of: self.of.clone(), record: record.position });
+        self.journal.log(Entry::Done { of: self.of.clone(), record: record.position });
     }
 }

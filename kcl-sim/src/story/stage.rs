@@ -16,7 +16,7 @@ use crate::story::journal::Journal;
 use crate::story::letters::Letters;
 use crate::story::script::{Script, ScriptedFactory};
 use crate::time::Time;
-use crate::world::World;
+use crate::world::{Simulation, WorkerSpec, heal, shut_down};
 
 /// How often a story looks whether a condition holds.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -27,7 +27,7 @@ const SEED: u64 = 1;
 /// What the members of a story share.
 #[derive(Debug)]
 pub(super) struct Stage {
-    pub(super) world: RefCell<World>,
+    pub(super) world: RefCell<Simulation>,
     pub(super) journal: Journal,
     pub(super) script: Script,
     pub(super) letters: Letters,
@@ -37,14 +37,14 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(shards: usize) -> Result<Self, SimError> {
+    pub(super) fn new(shards: usize) -> Self {
         let mut config = WorkerConfig::default();
         config.retrieval.initial_position = InitialPosition::TrimHorizon;
-        let mut world = World::new(SEED, shards)?;
-        world.heard = Some(Vec::new());
-        world.is_quick = true;
-        world.processors_are_known();
-        Ok(Self {
+        let mut world = Simulation::new(SEED, shards);
+        world.observed.keep_entries();
+        world.net.set_quick();
+        world.observed.facts.processors_are_known();
+        Self {
             world: RefCell::new(world),
             journal: Journal::default(),
             script: Script::default(),
@@ -52,7 +52,7 @@ impl Stage {
             config: RefCell::new(config),
             poison: RefCell::default(),
             is_over: Cell::new(false),
-        })
+        }
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -61,12 +61,12 @@ impl Stage {
 
     /// Does something to the world, and adds to the journal what happened meanwhile.
     #[track_caller]
-    pub(super) fn act<T>(&self, act: impl FnOnce(&mut World) -> Result<T, SimError>) -> T {
+    pub(super) fn act<T>(&self, act: impl FnOnce(&mut Simulation) -> Result<T, SimError>) -> T {
         let mut world = self.world.borrow_mut();
         let done = act(&mut world);
-        let heard = world.heard.as_mut().map(std::mem::take);
+        let entries = world.observed.take_entries();
         drop(world);
-        self.journal.add(heard.unwrap_or_default());
+        self.journal.add(entries);
         match done {
             Ok(done) => done,
             Err(error) => self.fail(error),
@@ -88,7 +88,7 @@ impl Stage {
         name: &str,
         factory: impl Fn(&WorkerJournal) -> F + Send + Sync + 'static,
     ) -> String {
-        let running = self.world.borrow().workers();
+        let running = self.world.borrow().members.names();
         let numbered = (2..).map(|number| format!("{name}#{number}"));
         let mut names = std::iter::once(name.to_owned()).chain(numbered);
         let key = names.find(|name| !running.contains(name)).unwrap_or_default();
@@ -98,7 +98,7 @@ impl Stage {
             dead_letter: letters.of(journal),
         };
         let config = self.config.borrow().clone();
-        self.act(|world| world.start_exactly(&key, 1_000, config, equip));
+        self.act(|world| world.start(&key, WorkerSpec::equipped(1_000, config, equip)));
         key
     }
 
@@ -119,22 +119,22 @@ impl Stage {
         self.letters.fail_next(0);
         let is_empty = {
             let mut world = self.world.borrow_mut();
-            world.call_faults.clear();
-            world.scan_lag = 0;
-            world.workers().is_empty()
+            world.net.clear_call_faults();
+            world.net.set_scan_lag(0);
+            world.members.is_empty()
         };
         if is_empty {
             self.start_scripted("heir");
         }
-        self.act(World::heal);
-        self.act(World::shut_down);
+        self.act(heal);
+        self.act(shut_down);
     }
 }
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.journal)?;
-        for lease in self.world.borrow().leases() {
+        for lease in self.world.borrow().table.leases() {
             writeln!(f, "{lease:?}")?;
         }
         Ok(())

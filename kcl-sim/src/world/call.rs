@@ -1,4 +1,4 @@
-//! Calls of workers to the services, on their way.
+//! A worker's call on its way to the table or the stream.
 
 use std::fmt;
 
@@ -6,12 +6,13 @@ use kcl_core::backend::{LeaseStoreError, LeaseWrite, SourceError, WriteKind};
 use kcl_core::model::{LeaseKey, ShardId, WorkerId};
 use tokio::sync::oneshot;
 
-use crate::world::faults::Answer;
-use crate::world::services::Services;
+use super::stream::STREAM;
+use super::weather::Answer;
+use crate::memory::{MemoryLeaseStore, MemoryStream};
 
-/// What is asked for.
+/// What a call asks for.
 #[derive(Clone, Debug)]
-pub(crate) enum What {
+pub(crate) enum Request {
     Prepare,
     Scan,
     /// A further page of a scan.
@@ -29,9 +30,9 @@ pub(crate) enum What {
     Read(ShardId),
 }
 
-impl What {
-    /// Whether the stream is asked, not the table.
-    pub(crate) const fn is_of_records(&self) -> bool {
+impl Request {
+    /// Whether the call goes to the stream, not the table.
+    pub(crate) const fn is_to_stream(&self) -> bool {
         match self {
             Self::Describe | Self::ListShards | Self::Open(_) | Self::Read(_) => true,
             Self::Prepare
@@ -46,11 +47,19 @@ impl What {
             | Self::DeletePresence(_) => false,
         }
     }
-}
 
-impl What {
-    /// Which call it is, and for which shard or lease; none if the table's size, or the application's
-    /// wish for checkpoints, bounds how often it is made.
+    /// Whether the call reads a page of a scan.
+    pub(crate) const fn is_scan(&self) -> bool {
+        matches!(self, Self::Scan | Self::ScanOn)
+    }
+
+    /// Whether the result is too long for a trace.
+    pub(crate) const fn has_long_result(&self) -> bool {
+        matches!(self, Self::Scan | Self::ScanOn | Self::ListShards | Self::Read(_))
+    }
+
+    /// The kind of call, and the shard or lease that it names. `None` if the size of the table, or
+    /// how often the application checkpoints, bounds the number of such calls.
     pub(crate) fn kind(&self) -> Option<(&'static str, &str)> {
         Some(match self {
             Self::ScanOn => return None,
@@ -72,7 +81,7 @@ impl What {
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write(write) => {
@@ -95,22 +104,32 @@ impl fmt::Display for What {
     }
 }
 
+/// What a call acts on when it lands.
+pub(crate) struct Services<'a> {
+    pub(crate) stream: &'a MemoryStream,
+    pub(crate) table: &'a MemoryLeaseStore,
+    /// How many of the last writes an eventual scan does not see.
+    pub(crate) stale: usize,
+}
+
 /// A call on its way.
 pub(crate) trait Call: Send {
-    fn what(&self) -> &What;
-    /// Carries it out, once more if it was carried out before. Returns what it came to, in words.
-    fn land(&mut self, services: &Services, stale: usize) -> String;
-    /// Answers the caller, unless it has gone.
+    fn request(&self) -> &Request;
+    /// Performs the call on the services; again if it has landed before.
+    fn land(&mut self, services: &Services<'_>);
+    /// The result of the last landing, for a trace.
+    fn result(&self) -> String;
+    /// Answers the caller, unless it is gone.
     fn answer(&mut self, answer: Answer);
 }
 
 impl fmt::Debug for dyn Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.what(), f)
+        fmt::Display::fmt(self.request(), f)
     }
 }
 
-/// An error that a client makes up by itself.
+/// An error that a client returns by itself.
 pub(crate) trait ClientError: fmt::Debug + Send + Sized + 'static {
     fn unavailable() -> Self;
     fn throttled() -> Self;
@@ -120,11 +139,11 @@ pub(crate) trait ClientError: fmt::Debug + Send + Sized + 'static {
 
 impl ClientError for LeaseStoreError {
     fn unavailable() -> Self {
-        Self::Unavailable { table: "simulated".to_owned(), source: "no answer in time".into() }
+        Self::Unavailable { table: STREAM.to_owned(), source: "no answer in time".into() }
     }
 
     fn throttled() -> Self {
-        Self::Throttled { table: "simulated".to_owned(), source: "too many calls".into() }
+        Self::Throttled { table: STREAM.to_owned(), source: "too many calls".into() }
     }
 
     fn expired() -> Self {
@@ -142,7 +161,7 @@ impl ClientError for LeaseStoreError {
 
 impl ClientError for SourceError {
     fn unavailable() -> Self {
-        Self::Unavailable { stream: "simulated".to_owned(), source: "no answer in time".into() }
+        Self::Unavailable { stream: STREAM.to_owned(), source: "no answer in time".into() }
     }
 
     fn throttled() -> Self {
@@ -162,11 +181,11 @@ impl ClientError for SourceError {
     }
 }
 
-type Work<T, E> = Box<dyn FnMut(&Services, usize) -> Result<T, E> + Send>;
+type Work<T, E> = Box<dyn FnMut(&Services<'_>) -> Result<T, E> + Send>;
 
 /// A call whose answer is a `T`.
 pub(crate) struct TypedCall<T, E> {
-    what: What,
+    request: Request,
     work: Work<T, E>,
     result: Option<Result<T, E>>,
     reply: Option<oneshot::Sender<Result<T, E>>>,
@@ -174,28 +193,29 @@ pub(crate) struct TypedCall<T, E> {
 
 impl<T, E> TypedCall<T, E> {
     pub(crate) fn new(
-        what: What,
-        work: impl FnMut(&Services, usize) -> Result<T, E> + Send + 'static,
+        request: Request,
+        work: impl FnMut(&Services<'_>) -> Result<T, E> + Send + 'static,
     ) -> (Self, oneshot::Receiver<Result<T, E>>) {
         let (reply, answer) = oneshot::channel();
-        (Self { what, work: Box::new(work), result: None, reply: Some(reply) }, answer)
+        (Self { request, work: Box::new(work), result: None, reply: Some(reply) }, answer)
     }
 }
 
 impl<T: fmt::Debug + Send, E: ClientError> Call for TypedCall<T, E> {
-    fn what(&self) -> &What {
-        &self.what
+    fn request(&self) -> &Request {
+        &self.request
     }
 
-    fn land(&mut self, services: &Services, stale: usize) -> String {
-        let result = (self.work)(services, stale);
-        let said = match &result {
-            Ok(answer) if services.tells => format!("{answer:?}"),
-            Err(error) if services.tells => format!("{error:?}"),
-            Ok(_) | Err(_) => String::new(),
-        };
-        self.result = Some(result);
-        said
+    fn land(&mut self, services: &Services<'_>) {
+        self.result = Some((self.work)(services));
+    }
+
+    fn result(&self) -> String {
+        match &self.result {
+            Some(Ok(answer)) => format!("{answer:?}"),
+            Some(Err(error)) => format!("{error:?}"),
+            None => String::new(),
+        }
     }
 
     fn answer(&mut self, answer: Answer) {
@@ -207,6 +227,6 @@ impl<T: fmt::Debug + Send, E: ClientError> Call for TypedCall<T, E> {
             Answer::Expired => Err(E::expired()),
             Answer::Denied => Err(E::denied()),
         };
-        drop(reply.send(result)); // A caller that is gone does not want to know.
+        drop(reply.send(result)); // The caller may be gone.
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use kcl_core::backend::WriteKind;
 
+use super::call::Request;
+use super::weather::{Answer, CallOutcome, TIMEOUT};
+use crate::fault::Fault;
 use crate::time::millis;
-use crate::world::call::What;
-use crate::world::faults::{Answer, Fate, Fault, TIMEOUT};
 
 /// How long a call takes on its way, and its answer on the way back, in milliseconds.
 const WAY: u64 = 1;
@@ -21,7 +22,7 @@ pub enum Calls {
     Writes,
     /// Renewals of leases.
     Renewals,
-    /// The removal of a worker's presence.
+    /// The deletion of a worker's presence.
     Goodbye,
     /// The opening and reading of shards.
     Reads,
@@ -35,35 +36,35 @@ pub enum CallFault {
     Refused,
     /// It does nothing, and its caller waits until the client times out.
     Silent,
-    /// It is carried out, and its caller waits until the client times out.
+    /// It lands, and its caller waits until the client times out.
     ReplyLost,
     /// It takes this time, and succeeds.
     Slow(Duration),
-    /// It fails after the client's timeout, and is carried out after this time.
+    /// It fails after the client's timeout, and lands after this time.
     LandsLate(Duration),
     /// It fails at once: the caller has no permission.
     Denied,
-    /// It fails at once: the iterator is too old.
+    /// It fails at once: the iterator has expired.
     Expired,
 }
 
 impl Calls {
-    fn include(self, what: &What) -> bool {
+    fn include(self, request: &Request) -> bool {
         match self {
-            Self::Table => !what.is_of_records(),
-            Self::Writes => matches!(what, What::Write(_)),
+            Self::Table => !request.is_to_stream(),
+            Self::Writes => matches!(request, Request::Write(_)),
             Self::Renewals => {
-                matches!(what, What::Write(write) if matches!(write.kind, WriteKind::Renew { .. }))
+                matches!(request, Request::Write(write) if matches!(write.kind, WriteKind::Renew { .. }))
             }
-            Self::Goodbye => matches!(what, What::DeletePresence(_)),
-            Self::Reads => matches!(what, What::Open(_) | What::Read(_)),
+            Self::Goodbye => matches!(request, Request::DeletePresence(_)),
+            Self::Reads => matches!(request, Request::Open(_) | Request::Read(_)),
         }
     }
 }
 
 impl CallFault {
-    fn fate(self) -> Fate {
-        let failed = |answered, answer, fault| Fate {
+    fn outcome(self) -> CallOutcome {
+        let failed = |answered, answer, fault| CallOutcome {
             landings: [None, None],
             answered,
             answer,
@@ -73,15 +74,15 @@ impl CallFault {
         match self {
             Self::Refused => failed(2 * WAY, Answer::Unavailable, Fault::LostRequest),
             Self::Silent => failed(timeout, Answer::Unavailable, Fault::LostRequest),
-            Self::ReplyLost => Fate {
+            Self::ReplyLost => CallOutcome {
                 landings: [Some(WAY), None],
                 ..failed(timeout, Answer::Unavailable, Fault::LostReply)
             },
-            Self::Slow(time) => Fate {
+            Self::Slow(time) => CallOutcome {
                 landings: [Some(millis(time)), None],
                 ..failed(millis(time) + WAY, Answer::Result, Fault::SlowReply)
             },
-            Self::LandsLate(time) => Fate {
+            Self::LandsLate(time) => CallOutcome {
                 landings: [Some(millis(time)), None],
                 ..failed(timeout, Answer::Unavailable, Fault::LateLanding)
             },
@@ -99,21 +100,26 @@ pub(crate) struct CallFaults(Vec<Rule>);
 struct Rule {
     calls: Calls,
     fault: CallFault,
-    /// How many calls it strikes; `None` if all.
+    /// How many more calls it strikes. `None` for all.
     left: Option<u32>,
 }
 
 impl CallFaults {
+    /// Ends all faults.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Strikes the next `times` calls of this kind, or all if `None`.
     pub(crate) fn add(&mut self, calls: Calls, fault: CallFault, times: Option<u32>) {
         self.0.push(Rule { calls, fault, left: times });
     }
 
-    /// The fate of a call; `None` if no fault strikes it.
-    pub(crate) fn fate(&mut self, what: &What) -> Option<Fate> {
+    /// Returns the outcome of a call. `None` if no fault strikes it.
+    pub(crate) fn outcome(&mut self, request: &Request) -> Option<CallOutcome> {
         self.0.retain(|rule| rule.left != Some(0));
-        let rule = self.0.iter_mut().rev().find(|rule| rule.calls.include(what))?;
+        let rule = self.0.iter_mut().rev().find(|rule| rule.calls.include(request))?;
         rule.left = rule.left.map(|left| left.saturating_sub(1));
-        Some(rule.fault.fate())
+        Some(rule.fault.outcome())
     }
 }

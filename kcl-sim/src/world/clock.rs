@@ -1,4 +1,4 @@
-//! What time it is: for the services, and for each worker.
+//! Clocks: the services', each worker's, and the world's with its agenda.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,54 +8,103 @@ use kcl_core::backend::Clock;
 use kcl_core::model::{Moment, Timestamp};
 use tokio::time::Instant;
 
-use crate::time::Time;
+use crate::time::{Time, TimeQueue, millis};
 
-/// How long machines have been up when a worker starts on them.
+/// The uptime of a machine when a worker starts on it.
 const UPTIME: Duration = Duration::from_hours(1);
 
-/// The services' clock, which the world turns. Clones are the same clock.
+/// The services' clock. Clones are the same clock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServiceClock(Arc<AtomicU64>);
 
 impl ServiceClock {
-    pub(crate) fn set(&self, now: Time) {
+    fn set(&self, now: Time) {
         self.0.store(now.millis(), Ordering::Relaxed);
     }
 
-    fn millis(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    fn time(&self) -> Time {
+        Time::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
 
 impl Clock for ServiceClock {
     fn now(&self) -> Moment {
-        Moment::from_origin(Duration::from_millis(self.millis()))
+        Moment::from_origin(Duration::from_millis(self.time().millis()))
     }
 
     fn time_of_day(&self) -> Timestamp {
-        Time::from_millis(self.millis()).time_of_day()
+        self.time().time_of_day()
     }
 }
 
-/// A worker's clock: its paused runtime turns it, and a suspended machine makes it jump.
+/// The world's time, and what happens next.
+#[derive(Debug, Default)]
+pub(crate) struct WorldClock {
+    services: ServiceClock,
+    agenda: TimeQueue<Due>,
+}
+
+/// Something that is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Due {
+    /// The call of this number lands.
+    Land(u64),
+    /// The call of this number is answered.
+    Answer(u64),
+    /// The producer puts its next record.
+    Put,
+}
+
+impl WorldClock {
+    pub(crate) fn now(&self) -> Time {
+        self.services.time()
+    }
+
+    pub(crate) fn time_of_day(&self) -> Timestamp {
+        self.services.time_of_day()
+    }
+
+    pub(crate) fn services(&self) -> ServiceClock {
+        self.services.clone()
+    }
+
+    pub(crate) fn set(&self, now: Time) {
+        self.services.set(now);
+    }
+
+    pub(crate) fn schedule(&mut self, at: Time, due: Due) {
+        self.agenda.push(at, due);
+    }
+
+    /// When the first thing is due.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        self.agenda.first()
+    }
+
+    /// Removes and returns the first thing, if it is due by `until`.
+    pub(crate) fn pop_due(&mut self, until: Time) -> Option<Due> {
+        self.agenda.pop(until).map(|(_, due)| due)
+    }
+}
+
+/// A worker's clock: its paused runtime advances it, and the suspension of its machine makes it jump.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerClock {
     began: Instant,
     began_at: Timestamp,
-    /// Told by the world between two steps of the worker.
+    /// Milliseconds of suspension, set by the world between two steps of the worker.
     suspended: Arc<AtomicU64>,
 }
 
 impl WorkerClock {
-    /// A clock that begins at `began` of the worker's runtime, when the services' clock says
-    /// `began_at`.
+    /// A clock that shows `began_at` at the instant `began` of the worker's runtime.
     pub(crate) fn new(began: Instant, began_at: Timestamp) -> Self {
         Self { began, began_at, suspended: Arc::default() }
     }
 
-    /// Counts time during which the machine was suspended.
+    /// Adds time during which the machine was suspended.
     pub(crate) fn suspend(&self, gap: Duration) {
-        self.suspended.fetch_add(crate::time::millis(gap), Ordering::Relaxed);
+        self.suspended.fetch_add(millis(gap), Ordering::Relaxed);
     }
 
     fn elapsed(&self) -> Duration {

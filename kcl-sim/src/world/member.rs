@@ -1,4 +1,4 @@
-//! One worker of a world: the real engine on a paused runtime of its own, run step by step.
+//! One worker of a world: the real engine on its own paused runtime, run step by step.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use kcl_core::backend::DeadLetter;
 use kcl_core::config::{OnExhausted, WorkerConfig};
 use kcl_core::error::RunError;
-use kcl_core::event::{ShutdownReport, WorkerStatus};
+use kcl_core::event::{ShutdownReport, WorkerState, WorkerStatus};
 use kcl_core::model::{Timestamp, WorkerId};
 use kcl_core::{ProcessorFactory, Worker, WorkerHandle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance, sleep_until};
 
+use super::call::Call;
+use super::clock::WorkerClock;
+use super::port::Port;
 use crate::chance::Chance;
-use crate::journal::{Journal, Said};
-use crate::processor::Equipment;
-use crate::processor::watched::WatchedFactory;
+use crate::error::SimError;
+use crate::journal::{Entry, Journal};
+use crate::processor::{Equipment, WatchedFactory};
 use crate::time::{Time, millis};
-use crate::world::call::Call;
-use crate::world::clock::WorkerClock;
-use crate::world::port::Port;
 
-/// How a worker's run ended.
+/// How a worker ended.
 pub type End = Result<ShutdownReport, RunError>;
 
-/// What a worker needs to start, beside its settings and its processors.
+/// What a worker needs to start, apart from its settings and its processors.
 pub(crate) struct Start<'a> {
     pub(crate) name: &'a str,
     pub(crate) incarnation: u64,
     pub(crate) now: Time,
     pub(crate) time_of_day: Timestamp,
-    /// Its clock's speed in thousandths of the world's.
+    /// The speed of its clock, in thousandths of the world's.
     pub(crate) speed: u64,
     pub(crate) chance: Chance,
 }
@@ -41,21 +41,21 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) id: WorkerId,
     pub(crate) chance: Chance,
-    /// Up to where it has run.
+    /// The time up to which it has run.
     pub(crate) time: Time,
     handle: WorkerHandle,
     port: Port,
     journal: Journal,
     clock: WorkerClock,
     pace: Pace,
-    /// How far its clock jumps before it runs again.
+    /// By how much its clock jumps before it runs again.
     gap: Duration,
     run: Option<JoinHandle<End>>,
-    /// Dropped last: what its destructors do, nobody hears.
+    /// Dropped after the port and the journal are closed.
     runtime: Runtime,
 }
 
-/// How a worker's time goes with the world's.
+/// A worker's time against the world's.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     began: Instant,
@@ -64,23 +64,23 @@ struct Pace {
 }
 
 impl Pace {
-    /// The worker's instant at a time of the world.
+    /// Returns the worker's instant at a time of the world.
     fn instant(&self, time: Time) -> Instant {
         let gone = millis(time - self.since).saturating_mul(self.speed) / 1_000;
         self.began + Duration::from_millis(gone)
     }
 
-    /// The first time of the world at which the worker's clock has reached `instant`.
+    /// Returns the first time of the world at which the worker's clock has reached `instant`.
     fn time(&self, instant: Instant) -> Time {
         let gone = millis(instant - self.began).saturating_mul(1_000).div_ceil(self.speed);
         self.since + Duration::from_millis(gone)
     }
 }
 
-/// What a worker did in one step.
+/// What a worker does in one step.
 pub(crate) struct Step {
     pub(crate) calls: Vec<(Time, Box<dyn Call>)>,
-    pub(crate) said: Vec<(Time, Said)>,
+    pub(crate) entries: Vec<(Time, Entry)>,
 }
 
 impl Member {
@@ -89,17 +89,17 @@ impl Member {
         start: Start<'_>,
         config: WorkerConfig,
         equip: impl FnOnce(&Journal) -> Equipment<F, D>,
-    ) -> Result<Self, crate::error::SimError> {
+    ) -> Result<Self, SimError> {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
-            .map_err(crate::error::SimError::Runtime)?;
+            .map_err(SimError::Runtime)?;
         let began = runtime.block_on(async { Instant::now() });
         let clock = WorkerClock::new(began, start.time_of_day);
         let port = Port::new();
-        let journal = Journal::new(port.clone());
-        let wants_dead_letter = config.delivery.failure.then == OnExhausted::DeadLetter;
+        let journal = Journal::default();
+        let uses_dead_letter = config.delivery.failure.then == OnExhausted::DeadLetter;
         let Equipment { factory, dead_letter } = equip(&journal);
         // Members of one name differ in what follows a `#`.
         let name = start.name.split('#').next().unwrap_or(start.name);
@@ -113,10 +113,10 @@ impl Member {
             .clock(clock.clone())
             .incarnation(start.incarnation)
             .on_one_runtime();
-        if wants_dead_letter {
+        if uses_dead_letter {
             builder = builder.dead_letter(dead_letter);
         }
-        let worker = builder.build().map_err(crate::error::SimError::Config)?;
+        let worker = builder.build().map_err(SimError::Config)?;
         let (id, handle) = (worker.id().clone(), worker.handle());
         let run = runtime.spawn(worker.run_until(std::future::pending()));
         Ok(Self {
@@ -135,7 +135,7 @@ impl Member {
         })
     }
 
-    /// Runs until `until`, or the next call that it makes.
+    /// Runs the worker until `until`, or until its next call.
     pub(crate) fn step(&mut self, until: Time) -> Step {
         let gap = std::mem::take(&mut self.gap);
         let (port, target) = (self.port.clone(), self.pace.instant(until));
@@ -154,20 +154,20 @@ impl Member {
         let (pace, latest) = (self.pace, self.time);
         let at = |instant| pace.time(instant).min(latest);
         let calls = self.port.take().into_iter();
-        let said = self.journal.take().into_iter();
+        let entries = self.journal.take().into_iter();
         Step {
             calls: calls.map(|(instant, call)| (at(instant), call)).collect(),
-            said: said.map(|(instant, said)| (at(instant), said)).collect(),
+            entries: entries.map(|(instant, entry)| (at(instant), entry)).collect(),
         }
     }
 
-    /// Stops it until `until`, then lets its clock show how long that was: SIGSTOP and SIGCONT.
+    /// Stops the worker until `until` while its clocks run on, as between SIGSTOP and SIGCONT.
     pub(crate) fn freeze(&mut self, until: Time) {
         self.gap += self.pace.instant(until) - self.pace.instant(self.time);
         self.time = until;
     }
 
-    /// Stops it until `until`, as a machine that sleeps: only its fence clock shows how long.
+    /// Suspends the worker's machine until `until`: only its fence clock runs on.
     pub(crate) fn suspend(&mut self, until: Time) {
         let gap = self.pace.instant(until) - self.pace.instant(self.time);
         self.clock.suspend(gap);
@@ -175,24 +175,30 @@ impl Member {
         self.time = until;
     }
 
-    /// Asks it to shut down.
+    /// Asks the worker to shut down.
     pub(crate) fn shut_down(&self) {
         self.handle.shut_down();
     }
 
-    /// How its run ended, if it did: none within if the engine panicked. Told once.
+    /// Returns, once, how the worker ended: `Some(None)` if the engine panicked. `None` if it runs.
     pub(crate) fn end(&mut self) -> Option<Option<End>> {
         let run = self.run.take_if(|run| run.is_finished())?;
         Some(self.runtime.block_on(run).ok())
     }
 
-    /// Kills it.
+    /// Whether the worker is shutting down.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.status().state == WorkerState::Stopping
+    }
+
+    /// Kills the worker.
     pub(crate) fn kill(self) {
-        self.port.cut();
+        self.port.close();
+        self.journal.close();
         drop(self.runtime);
     }
 
-    /// What it says of itself.
+    /// The worker's status.
     pub(crate) fn status(&self) -> WorkerStatus {
         self.handle.status()
     }

@@ -1,226 +1,92 @@
-//! The world: steps every worker, owns the table and the stream, and decides what becomes of calls.
+//! The [`World`]: a fleet, its lease table and its stream, in virtual time.
+//!
+//! Behind it is a [`Simulation`] of five parts: a clock with an agenda, a network, a stream, a table
+//! and members. A member runs to its next call; the network draws whether, when and how often that
+//! call lands, and what its caller gets.
 
-pub(crate) mod acts;
-pub(crate) mod call;
-pub(crate) mod call_faults;
-pub(crate) mod clock;
-pub(crate) mod ends;
-pub(crate) mod faults;
-pub(crate) mod haste;
-pub(crate) mod healing;
-pub(crate) mod ledger;
-pub(crate) mod load;
-pub(crate) mod member;
-pub(crate) mod port;
-pub(crate) mod role;
-pub(crate) mod services;
-pub(crate) mod storm;
-pub(crate) mod traffic;
+mod call;
+mod call_faults;
+mod call_rate;
+mod clock;
+mod deliveries;
+mod ends;
+mod healing;
+mod member;
+mod members;
+mod net;
+mod observations;
+mod port;
+mod producer;
+mod redelivery;
+mod simulation;
+mod storm;
+mod stream;
+mod table;
+mod weather;
+mod worker_spec;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use kcl_core::backend::WriteKind;
-use kcl_core::event::{WorkerState, WorkerStatus};
-use kcl_core::model::{Lease, WorkerId};
+use bytes::Bytes;
+use kcl_core::config::WorkerConfig;
+use kcl_core::event::WorkerStatus;
+use kcl_core::model::{Lease, Position, Record, Shard, ShardId};
+use kcl_core::{ProcessorFactory, RecordProcessor};
 
-use self::call::{Call, What};
-use self::call_faults::CallFaults;
-use self::clock::ServiceClock;
-use self::ends::Ends;
-use self::faults::{Answer, Fate, Fault, Tally, Weather};
-use self::haste::Haste;
-use self::ledger::Ledger;
-use self::load::Load;
-use self::member::Member;
-use self::role::Role;
-use self::services::{STREAM, Services};
-use self::traffic::Traffic;
-use crate::chance::Chance;
+pub use call_faults::{CallFault, Calls};
+pub use deliveries::Delivery;
+pub(crate) use ends::{all_end, end_of};
+pub(crate) use healing::{heal, shut_down};
+pub use member::End;
+pub(crate) use producer::{Load, Producer};
+pub(crate) use simulation::Simulation;
+pub use weather::Weather;
+pub(crate) use worker_spec::{SharedFactory, WorkerSpec};
+
+use self::ends::next_end;
+use self::redelivery::redeliver;
+use self::storm::storm;
 use crate::error::SimError;
-use crate::journal::Said;
-use crate::memory::{MemoryLeaseStore, MemoryStream};
-use crate::oracle::{Facts, Landing, Oracle, Violation};
+use crate::fault::Tally;
+use crate::memory::LatePage;
 use crate::time::Time;
-use crate::trace::{Merge, Trace};
+use crate::trace::Trace;
 
-/// How many writes ago a stale scan may show the table.
-const STALE_MAX: usize = 40;
-
-/// A fleet, its table and its stream, in virtual time. Everything follows from the seed.
+/// A fleet, its lease table and its stream, in virtual time. Everything follows from the seed.
+///
+/// Time passes in [`run_for`](Self::run_for), and in the methods that say so. Each of them returns
+/// the first promise that was broken meanwhile as [`SimError::Broken`].
 #[derive(Debug)]
 pub struct World {
-    pub(crate) seed: u64,
-    pub(crate) now: Time,
-    pub(crate) clock: ServiceClock,
-    pub(crate) services: Services,
-    pub(crate) members: Vec<Member>,
-    /// Those that were asked to stop, and by when they must be gone.
-    pub(crate) stopping: BTreeMap<String, Time>,
-    pub(crate) starts: u64,
-    pub(crate) agenda: Merge<Due>,
-    pub(crate) calls: BTreeMap<u64, InFlight>,
-    pub(crate) calls_made: u64,
-    pub(crate) answers: BTreeMap<(String, Time), usize>,
-    pub(crate) said: Merge<(WorkerId, Said)>,
-    pub(crate) weather: Weather,
-    pub(crate) cuts: BTreeMap<String, Cut>,
-    /// How many writes there have been, and how many when each worker's last page of a scan was read.
-    pub(crate) writes: (u64, BTreeMap<String, u64>),
-    /// How often each worker called lately.
-    pub(crate) haste: BTreeMap<String, Haste>,
-    pub(crate) throttled_until: Time,
-    pub(crate) traffic: Traffic,
-    pub(crate) load: (Load, Chance),
-    pub(crate) ledger: Ledger,
-    pub(crate) roles: BTreeMap<String, Role>,
-    pub(crate) ends: Ends,
-    /// Whether the stream is another one now: workers must end.
-    pub(crate) is_recreated: bool,
-    pub(crate) facts: Facts,
-    pub(crate) tally: Tally,
-    pub(crate) trace: Trace,
-    /// What workers said, if that is kept.
-    pub(crate) heard: Option<Vec<(Time, WorkerId, Said)>>,
-    /// Whether each call takes as little time as the world can tell.
-    pub(crate) is_quick: bool,
-    /// How many writes ago every eventual scan shows the table.
-    pub(crate) scan_lag: u64,
-    /// The faults of each worker's calls that a story asks for.
-    pub(crate) call_faults: BTreeMap<String, CallFaults>,
+    sim: Simulation,
 }
 
-/// Something that is due.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Due {
-    Land(u64),
-    Answer(u64),
-    Put,
-}
-
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    pub(crate) who: String,
-    pub(crate) call: Box<dyn Call>,
-    answer: Answer,
-    stale: usize,
-    /// How many things are still due with it.
-    left: u32,
-}
-
-/// Until when a worker does not reach the services.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cut {
-    pub(crate) leases: Time,
-    pub(crate) records: Time,
-}
-
+/// The world and its time.
 impl World {
-    /// A world of that seed, with a stream of so many shards and no workers, in which nothing goes
-    /// wrong.
+    /// Creates a world with a stream of `shards` shards, without workers and without faults.
     ///
     /// # Errors
-    /// None yet; worlds may refuse what they cannot be.
+    /// None so far.
     pub fn new(seed: u64, shards: usize) -> Result<Self, SimError> {
-        let clock = ServiceClock::default();
-        let stream = MemoryStream::new(STREAM, shards, Arc::new(clock.clone()));
-        let table = MemoryLeaseStore::new();
-        drop(table.clone().with_stale_scans(STALE_MAX)); // The table remembers that many writes.
-        let mut facts = Facts::new();
-        facts.reshard(&stream.shards());
-        Ok(Self {
-            seed,
-            now: Time::default(),
-            clock,
-            services: Services { stream, table, tells: false },
-            members: Vec::new(),
-            stopping: BTreeMap::new(),
-            starts: 0,
-            agenda: Merge::default(),
-            calls: BTreeMap::new(),
-            calls_made: 0,
-            answers: BTreeMap::new(),
-            said: Merge::default(),
-            weather: Weather::default(),
-            cuts: BTreeMap::new(),
-            writes: Default::default(),
-            haste: BTreeMap::new(),
-            throttled_until: Time::default(),
-            traffic: Traffic::default(),
-            load: (Load::default(), Chance::of(seed, u64::MAX - 1)),
-            ledger: Ledger::default(),
-            roles: BTreeMap::new(),
-            ends: Ends::default(),
-            is_recreated: false,
-            facts,
-            tally: Tally::default(),
-            trace: Trace::default(),
-            heard: None,
-            is_quick: false,
-            scan_lag: 0,
-            call_faults: BTreeMap::new(),
-        })
-    }
-
-    /// Scans have pages of so many rows.
-    pub(crate) fn set_page_rows(&mut self, rows: usize) {
-        self.services.table = self.services.table.clone().with_page_rows(rows);
+        Ok(Self { sim: Simulation::new(seed, shards) })
     }
 
     /// Keeps a line for everything that happens from now on.
     pub fn keep_trace(&mut self) {
-        self.trace = Trace::on();
-        self.services.tells = true;
+        self.sim.observed.trace = Trace::on();
     }
 
-    /// The lines kept so far.
+    /// Returns the lines kept so far.
     #[must_use]
     pub fn trace(&self) -> &[String] {
-        self.trace.lines()
+        self.sim.observed.trace.lines()
     }
 
-    /// What time it is.
+    /// Returns the time.
     #[must_use]
-    pub const fn now(&self) -> Time {
-        self.now
-    }
-
-    /// All leases as they are.
-    #[must_use]
-    pub fn leases(&self) -> Vec<Lease> {
-        self.services.table.leases()
-    }
-
-    /// The names of the workers that run, in the order of their starts.
-    #[must_use]
-    pub fn workers(&self) -> Vec<String> {
-        self.members.iter().map(|member| member.name.clone()).collect()
-    }
-
-    /// What the workers that run say of themselves.
-    #[must_use]
-    pub fn statuses(&self) -> Vec<WorkerStatus> {
-        self.members.iter().map(Member::status).collect()
-    }
-
-    /// How often each fault came to pass.
-    #[must_use]
-    pub const fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    /// How often calls go wrong from now on.
-    pub fn set_weather(&mut self, weather: Weather) {
-        self.weather = weather;
-    }
-
-    /// Expects from now on that no record waits for longer than that until it is done: from its arrival
-    /// until the `process_records` that gets it has returned, or, where records are acknowledged one by
-    /// one, until they are and that is stored. What was put before does not count.
-    pub fn expect_within(&mut self, most: Duration) {
-        self.facts.be_patient(self.now, most);
+    pub fn now(&self) -> Time {
+        self.sim.now()
     }
 
     /// Lets time pass.
@@ -228,7 +94,7 @@ impl World {
     /// # Errors
     /// The first promise that was broken.
     pub fn run_for(&mut self, time: Duration) -> Result<(), SimError> {
-        self.run_until(self.now + time)
+        self.sim.run_for(time)
     }
 
     /// Lets time pass until `end`.
@@ -236,246 +102,346 @@ impl World {
     /// # Errors
     /// The first promise that was broken.
     pub fn run_until(&mut self, end: Time) -> Result<(), SimError> {
-        loop {
-            let due = self.agenda.first().filter(|due| *due <= end);
-            let horizon = due.unwrap_or(end);
-            let late = self.members.iter().enumerate().filter(|(_, member)| member.time < horizon);
-            if let Some(nth) = late.min_by_key(|(_, member)| member.time).map(|(nth, _)| nth) {
-                self.step(nth, end)?;
-                continue;
-            }
-            self.now = horizon;
-            self.clock.set(horizon);
-            self.listen(horizon)?;
-            if due.is_none() {
-                self.facts.look_for_waits(horizon);
-                return self.verdict();
-            }
-            if let Some((_, due)) = self.agenda.pop(horizon) {
-                self.carry_out(due);
-            }
-        }
+        self.sim.run_until(end)
     }
 
-    fn verdict(&self) -> Result<(), SimError> {
-        match self.facts.violation() {
-            None => Ok(()),
-            Some(violation) => Err(self.broken(violation.clone())),
-        }
+    /// Expects from now on that no record waits longer than `most`: from its arrival until the
+    /// `process_records` call that gets it returns, or, if records are acknowledged one by one, until
+    /// its acknowledgement is stored. Records put before this call do not count.
+    pub fn expect_within(&mut self, most: Duration) {
+        self.sim.observed.facts.limit_waits(self.sim.now(), most);
     }
 
-    pub(crate) fn broken(&self, violation: Violation) -> SimError {
-        SimError::Broken { seed: self.seed, violation }
+    /// Returns how often each fault occurred.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.sim.observed.tally
+    }
+}
+
+/// Workers.
+impl World {
+    /// Starts a worker. Its settings hold as they are: at LATEST, the default initial position, it
+    /// skips records put before the first worker started, as
+    /// [`InitialPosition`](kcl_core::model::InitialPosition) describes. If a worker of that name runs
+    /// already, it is [restarted](Self::restart) with the new settings.
+    ///
+    /// Processors run in the world's time: they sleep with `tokio::time`, do no I/O and block no
+    /// thread. The factory outlives a crash: what it shares with its processors stands for what lies
+    /// outside the process, such as a database.
+    ///
+    /// # Errors
+    /// If a setting is out of range; the first promise that was broken.
+    pub fn start(
+        &mut self,
+        name: &str,
+        config: WorkerConfig,
+        factory: impl ProcessorFactory<Processor: RecordProcessor>,
+    ) -> Result<(), SimError> {
+        self.start_at_speed(name, 1_000, config, factory)
     }
 
-    /// Runs one worker ahead, until its next call or the next answer to it.
-    fn step(&mut self, nth: usize, end: Time) -> Result<(), SimError> {
-        let Some(member) = self.members.get_mut(nth) else { return Ok(()) };
-        let (name, id) = (member.name.clone(), member.id.clone());
-        let answered = self.answers.range((name.clone(), Time::default())..).next();
-        let until = answered.filter(|((who, _), _)| *who == name).map_or(end, |((_, at), _)| *at);
-        let until = until.min(end).max(member.time);
-        let step = member.step(until);
-        let (time, ended) = (member.time, member.end());
-        for (at, said) in step.said {
-            self.said.push(at, (id.clone(), said));
-        }
-        for (at, call) in step.calls {
-            self.count_call(at, &name, call.what())?;
-            self.send(nth, at, call);
-        }
-        if let Some(end) = ended {
-            self.ended(nth, time, end)?;
-        }
-        Ok(())
+    /// Starts a worker whose clock runs at `speed` thousandths of the world's.
+    ///
+    /// # Errors
+    /// If a setting is out of range; the first promise that was broken.
+    pub fn start_at_speed(
+        &mut self,
+        name: &str,
+        speed: u64,
+        config: WorkerConfig,
+        factory: impl ProcessorFactory,
+    ) -> Result<(), SimError> {
+        self.sim.start(name, WorkerSpec::new(speed, config, factory))
     }
 
-    /// Counts a worker's calls within each second.
-    fn count_call(&mut self, at: Time, who: &str, what: &What) -> Result<(), SimError> {
-        match self.haste.entry(who.to_owned()).or_default().count(at, what) {
-            Ok(()) => Ok(()),
-            Err(calls) => {
-                let seen = format!("{who} makes {calls} calls within a second: {what}");
-                Err(self.broken(Violation { at, oracle: Oracle::CallsBounded, seen }))
-            }
-        }
+    /// Starts a worker again, with its former settings and factory. A worker that was asked to
+    /// [stop](Self::stop) ends first, while time passes; any other that still runs is killed.
+    ///
+    /// # Errors
+    /// If no worker of that name was ever started; the first promise that was broken.
+    pub fn restart(&mut self, name: &str) -> Result<(), SimError> {
+        self.sim.restart(name)
     }
 
-    /// Draws what becomes of a call.
-    fn send(&mut self, nth: usize, at: Time, call: Box<dyn Call>) {
-        let Some(member) = self.members.get_mut(nth) else { return };
-        let (who, is_of_records) = (member.name.clone(), call.what().is_of_records());
-        let cut = self.cuts.get(&who).copied().unwrap_or_default();
-        let expires = matches!(call.what(), What::Read(_));
-        let is_throttled = at < self.throttled_until && member.chance.hits(0.7);
-        let fault = self.call_faults.get_mut(&who).and_then(|faults| faults.fate(call.what()));
-        let fate = if let Some(fate) = fault {
-            fate
-        } else if is_of_records && at < cut.records {
-            Fate::cut(Fault::RecordsCut)
-        } else if !is_of_records && at < cut.leases {
-            Fate::cut(Fault::LeasesCut)
-        } else if is_throttled {
-            Weather { throttled: 1.0, ..Weather::default() }.fate(&mut member.chance, expires)
-        } else if self.is_quick {
-            Fate::quick()
-        } else {
-            self.weather.fate(&mut member.chance, expires)
+    /// Kills a worker. Its calls on their way still land.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn crash(&mut self, name: &str) -> Result<(), SimError> {
+        self.sim.crash(name)
+    }
+
+    /// Asks a worker to shut down. [`next_end`](Self::next_end) waits for its end and returns the
+    /// report on its shards.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn stop(&mut self, name: &str) -> Result<(), SimError> {
+        self.sim.stop(name)
+    }
+
+    /// Stops a worker for `time`, as SIGSTOP and SIGCONT do.
+    ///
+    /// # Errors
+    /// If it does not run, or stands still already.
+    pub fn freeze(&mut self, name: &str, time: Duration) -> Result<(), SimError> {
+        self.sim.freeze(name, time)
+    }
+
+    /// Suspends the machine of a worker for `time`.
+    ///
+    /// # Errors
+    /// If it does not run, or stands still already.
+    pub fn suspend(&mut self, name: &str, time: Duration) -> Result<(), SimError> {
+        self.sim.suspend(name, time)
+    }
+
+    /// Cuts a worker off from the lease table and from the stream, for a time each. If it does not
+    /// run, or ends meanwhile, its successor is cut off.
+    ///
+    /// # Errors
+    /// If no worker of that name was ever started.
+    pub fn cut(&mut self, name: &str, leases: Duration, records: Duration) -> Result<(), SimError> {
+        self.sim.cut(name, leases, records)
+    }
+
+    /// Lets time pass until the worker's processors have finished records that no checkpoint covers,
+    /// then kills the worker and starts it again. Returns the number of these records: they are
+    /// delivered again, to this worker or to another, once the leases have expired. The world does
+    /// not see when a record is finished that is acknowledged by itself (`into_acks`, `for_each`,
+    /// `for_stream`): it counts those that were delivered at least 100 ms before.
+    ///
+    /// # Errors
+    /// If the worker does not run; if it has finished no such records within two minutes, as when no
+    /// records are put or the worker holds no shard; the first promise that was broken.
+    pub fn redeliver(&mut self, name: &str) -> Result<usize, SimError> {
+        redeliver(&mut self.sim, name)
+    }
+
+    /// Lets time pass until a worker ends, and returns its name and how it ended: because it was
+    /// asked to [stop](Self::stop), or by itself, as when its failure policy stops the worker. A
+    /// worker that ends by itself outside of this call breaks a promise.
+    ///
+    /// # Errors
+    /// If no worker ends within three minutes; the first promise that was broken.
+    pub fn next_end(&mut self) -> Result<(String, End), SimError> {
+        next_end(&mut self.sim)
+    }
+
+    /// Returns whether a worker was asked to shut down and still runs.
+    #[must_use]
+    pub fn is_stopping(&self, name: &str) -> bool {
+        self.sim.members.is_stopping(name)
+    }
+
+    /// Returns the names of the workers that run, in the order of their starts.
+    #[must_use]
+    pub fn workers(&self) -> Vec<String> {
+        self.sim.members.names()
+    }
+
+    /// Returns the status of each worker that runs.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<WorkerStatus> {
+        self.sim.members.statuses()
+    }
+}
+
+/// Records.
+impl World {
+    /// Puts a record. [`deliveries`](Self::deliveries) lists its deliveries.
+    ///
+    /// # Errors
+    /// If the stream was deleted.
+    pub fn put(
+        &mut self,
+        partition_key: &str,
+        data: impl Into<Bytes>,
+    ) -> Result<Position, SimError> {
+        self.sim.put(partition_key, data.into())
+    }
+
+    /// Puts records from now on, with random pauses of `pause` on average, until the world
+    /// [heals](Self::heal) or [`send_no_more`](Self::send_no_more). `record` makes the partition key
+    /// and the data of each record from its number, counted from 0.
+    pub fn put_every<K: Into<String>, D: Into<Bytes>>(
+        &mut self,
+        pause: Duration,
+        mut record: impl FnMut(u64) -> (K, D) + Send + 'static,
+    ) {
+        let make = move |number| {
+            let (key, data) = record(number);
+            (key.into(), data.into())
         };
-        let is_scan = matches!(call.what(), What::Scan | What::ScanOn);
-        let is_stale = is_scan && member.chance.hits(self.weather.stale_scan);
-        let stale = if is_stale {
-            member.chance.between(1, STALE_MAX as u64)
-        } else if is_scan {
-            self.scan_lag
-        } else {
-            0
-        };
-        if let What::Write(write) = call.what() {
-            self.facts.sent(at, &member.id, write.number);
-            let is_stopping = member.status().state == WorkerState::Stopping;
-            if is_stopping && matches!(write.kind, WriteKind::Release { .. }) {
-                self.facts.releases(at, &member.id, &write.key.shard());
-            }
-        }
-        if let What::DeletePresence(of) = call.what()
-            && *of == member.id
-        {
-            self.facts.says_goodbye(&member.id);
-        }
-        fate.fault.into_iter().for_each(|fault| self.tally.count(fault));
-        if is_stale {
-            self.tally.count(Fault::StaleScan);
-        }
-        if self.trace.is_on() {
-            let fault = fate.fault.map(|fault| format!(" ({fault})")).unwrap_or_default();
-            self.trace.line(at, &who, format_args!("{}{fault}", call.what()));
-        }
-        let stale = usize::try_from(stale).unwrap_or(0);
-        self.schedule(at, InFlight { who, call, answer: fate.answer, stale, left: 1 }, fate);
+        self.sim.produce(pause, Producer::of_users(self.sim.seed, pause, make));
     }
 
-    fn schedule(&mut self, at: Time, mut flight: InFlight, fate: Fate) {
-        let id = self.calls_made;
-        self.calls_made += 1;
-        let after = |millis| at + Duration::from_millis(millis);
-        for landing in fate.landings.into_iter().flatten() {
-            self.agenda.push(after(landing), Due::Land(id));
-            flight.left += 1;
-        }
-        let answered = after(fate.answered);
-        self.agenda.push(answered, Due::Answer(id));
-        *self.answers.entry((flight.who.clone(), answered)).or_default() += 1;
-        self.calls.insert(id, flight);
+    /// Puts records without meaning at random hash keys from now on, with random pauses of `pause` on
+    /// average.
+    pub fn send_every(&mut self, pause: Duration) {
+        self.sim.produce(pause, Producer::of_load(self.sim.seed, pause, Load::default()));
     }
 
-    fn carry_out(&mut self, due: Due) {
-        match due {
-            Due::Land(id) => self.land(id),
-            Due::Answer(id) => self.answer(id),
-            Due::Put => self.put_next(),
-        }
+    /// Stops putting records.
+    pub fn send_no_more(&mut self) {
+        self.sim.stream.stop_producing();
     }
 
-    fn land(&mut self, id: u64) {
-        let Some(mut flight) = self.calls.remove(&id) else { return };
-        let what = flight.call.what().clone();
-        let said = if let What::Write(write) = &what {
-            let before = self.services.lease(&write.key);
-            let said = flight.call.land(&self.services, 0);
-            let after = self.services.lease(&write.key);
-            if before != after {
-                self.writes.0 += 1;
-                let (before, after) = (before.as_ref(), after.as_ref());
-                self.facts.landed(&Landing { at: self.now, write, before, after });
-            }
-            said
-        } else {
-            flight.call.land(&self.services, flight.stale)
-        };
-        if matches!(what, What::Scan | What::ScanOn) {
-            let read_at = self.writes.1.insert(flight.who.clone(), self.writes.0);
-            if matches!(what, What::ScanOn) && read_at != Some(self.writes.0) {
-                self.tally.count(Fault::TornScan);
-            }
-        }
-        if matches!(what, What::CreateStreamStart)
-            && let Some(start) = self.services.start()
-        {
-            self.facts.begins(self.now, start);
-        }
-        let is_long = matches!(what, What::Scan | What::ScanOn | What::ListShards | What::Read(_));
-        if self.trace.is_on() && !is_long {
-            self.trace.line(self.now, &flight.who, format_args!("  landed: {what} = {said}"));
-        }
-        self.keep(id, flight);
+    /// Returns the records [put](Self::put) so far, by shard, in the order of each shard.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.sim.observed.deliveries.records()
     }
 
-    fn answer(&mut self, id: u64) {
-        let Some(mut flight) = self.calls.remove(&id) else { return };
-        flight.call.answer(flight.answer);
-        let key = (flight.who.clone(), self.now);
-        let open = self.answers.get_mut(&key).map(|open| {
-            *open = open.saturating_sub(1);
-            *open
-        });
-        if open == Some(0) {
-            self.answers.remove(&key);
-        }
-        self.keep(id, flight);
+    /// Returns the deliveries of the records that were [put](Self::put), in the order of time.
+    #[must_use]
+    pub fn deliveries(&self) -> &[Delivery] {
+        self.sim.observed.deliveries.all()
     }
 
-    fn keep(&mut self, id: u64, mut flight: InFlight) {
-        flight.left = flight.left.saturating_sub(1);
-        if flight.left > 0 {
-            self.calls.insert(id, flight);
-        }
+    /// Returns the number of records that were put and for which no processor has returned `Ok`.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.sim.observed.facts.backlog()
+    }
+}
+
+/// The stream and the lease table.
+impl World {
+    /// Returns the open shards.
+    #[must_use]
+    pub fn open_shards(&self) -> Vec<Shard> {
+        self.sim.stream.open_shards()
     }
 
-    /// Hears what everybody said until `until`.
-    fn listen(&mut self, until: Time) -> Result<(), SimError> {
-        while let Some((at, (who, said))) = self.said.pop(until) {
-            self.facts.said(at, &who, &said);
-            self.ledger.said(at, who.name(), &said);
-            if let Some(heard) =
-                self.heard.as_mut().filter(|_| !matches!(said, Said::Polled { .. }))
-            {
-                heard.push((at, who.clone(), said.clone()));
-            }
-            if self.trace.is_on() && said.is_traced() {
-                self.trace.line(at, who.name(), &said);
-            }
-        }
-        let late = self.stopping.iter().find(|(_, by)| **by < until);
-        if let Some((name, by)) = late {
-            let seen = format!("{name} was to be gone by {by} s");
-            return Err(self.broken(Violation { at: until, oracle: Oracle::WorkersRun, seen }));
-        }
-        self.verdict()
+    /// Splits a shard in the middle of its hash keys.
+    ///
+    /// # Errors
+    /// If it is not open, or has too few hash keys.
+    pub fn split(&mut self, shard: &ShardId) -> Result<(), SimError> {
+        self.sim.split(shard)
     }
 
-    /// The processors are the simulator's own.
-    pub(crate) fn processors_are_known(&mut self) {
-        self.facts.processors_are_known();
+    /// Merges a shard with its neighbour above.
+    ///
+    /// # Errors
+    /// If it is not open, or the last one: there is none above it.
+    pub fn merge(&mut self, shard: &ShardId) -> Result<(), SimError> {
+        self.sim.merge(shard)
     }
 
-    /// Some processors are not the simulator's own.
-    pub(crate) fn processors_are_unknown(&mut self) {
-        self.facts.processors_are_unknown();
+    /// Drops the records of a shard before the first one that is not done; if all are done, before
+    /// the last one.
+    ///
+    /// # Errors
+    /// If no record was ever put into it.
+    pub fn trim(&mut self, shard: &ShardId) -> Result<(), SimError> {
+        self.sim.trim(shard)
     }
 
-    /// Counts a fault that somebody else made.
-    pub(crate) fn count(&mut self, fault: Fault) {
-        self.tally.count(fault);
+    /// Deletes the stream and creates another one of the same name. No worker may deliver its records.
+    pub fn recreate(&mut self, shards: usize) {
+        self.sim.recreate(shards);
     }
 
-    /// Adds what somebody else counted.
-    pub(crate) fn count_all(&mut self, tally: &Tally) {
-        self.tally.add(tally);
+    /// Makes shard lists consist of pages of `page_shards` shards, of which the `late` ones show the
+    /// stream as it was `lag` ago. The next [`calm`](Self::calm) ends this.
+    pub fn list_late(&mut self, lag: Duration, page_shards: usize, late: LatePage) {
+        self.sim.list_late(lag, page_shards, late);
+    }
+
+    /// Returns all leases.
+    #[must_use]
+    pub fn leases(&self) -> Vec<Lease> {
+        self.sim.table.leases()
+    }
+
+    /// Deletes the row of a lease, as an operator at a console may.
+    ///
+    /// # Errors
+    /// If there is no such row.
+    pub fn delete_row(&mut self, shard: &ShardId) -> Result<(), SimError> {
+        self.sim.delete_row(shard)
+    }
+}
+
+/// Faults, and their end.
+impl World {
+    /// Sets how often calls fail from now on.
+    pub fn set_weather(&mut self, weather: Weather) {
+        self.sim.net.set_weather(weather);
+    }
+
+    /// Throttles most calls for `time`.
+    pub fn throttle(&mut self, time: Duration) {
+        self.sim.throttle(time);
+    }
+
+    /// Lets `time` pass in a storm: calls fail as in [`Weather::bad`], and every few seconds a worker
+    /// crashes, stops, freezes, is suspended or cut off, calls are throttled, a shard is split or
+    /// merged, or shard lists are late. Workers that crashed or stopped start again, the last of them
+    /// at the end. A storm trims no records, deletes no rows, and does not re-create the stream.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use kcl_core::config::WorkerConfig;
+    /// # use kcl_core::model::InitialPosition;
+    /// # use kcl_core::{BoxError, RecordBatch, RecordProcessor, ShardContext};
+    /// # use kcl_sim::{SimError, World};
+    /// # struct Mine;
+    /// # impl RecordProcessor for Mine {
+    /// #     async fn process_records(&mut self, _: RecordBatch, _: &ShardContext) -> Result<(), BoxError> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// let mut config = WorkerConfig::default();
+    /// config.retrieval.initial_position = InitialPosition::TrimHorizon;
+    /// for seed in 0..3 {
+    ///     let mut world = World::new(seed, 4)?;
+    ///     for name in ["ann", "ben", "cid"] {
+    ///         world.start(name, config.clone(), |_: &ShardContext| Mine)?;
+    ///     }
+    ///     world.put_every(Duration::from_millis(200), |number| ("key", format!("{number}")));
+    ///     world.storm(Duration::from_mins(5))?;
+    ///     world.heal()?;
+    ///     assert!(world.deliveries().len() >= world.records().count());
+    /// }
+    /// # Ok::<(), SimError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first promise that was broken.
+    pub fn storm(&mut self, time: Duration) -> Result<(), SimError> {
+        storm(&mut self.sim, time)
+    }
+
+    /// Ends all faults. Calls on their way keep what was drawn for them.
+    pub fn calm(&mut self) {
+        self.sim.calm();
+    }
+
+    /// Ends all faults, stops putting records, and lets time pass until the fleet is healthy: every
+    /// record is processed and its checkpoint stored, and every shard is held. If processors
+    /// checkpoint by themselves, any checkpoint will do. Returns how long that took, from the time at
+    /// which the last worker that stood still ran again.
+    ///
+    /// # Errors
+    /// If the fleet is not healthy within five minutes; the first promise that was broken.
+    pub fn heal(&mut self) -> Result<Duration, SimError> {
+        heal(&mut self.sim)
+    }
+
+    /// Shuts all workers down, and lets time pass until they have ended.
+    ///
+    /// # Errors
+    /// If one does not end in time, or still owns a lease; the first promise that was broken.
+    pub fn shut_down(&mut self) -> Result<(), SimError> {
+        shut_down(&mut self.sim)
     }
 }
 
 impl fmt::Display for World {
+    /// The trace.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.trace() {
             writeln!(f, "{line}")?;

@@ -1,0 +1,68 @@
+//! The lease table of a world.
+
+use std::collections::BTreeMap;
+
+use futures::FutureExt;
+use kcl_core::backend::LeaseStore;
+use kcl_core::model::{Lease, LeaseKey, ShardId, StartPosition, StreamName};
+
+use super::stream::STREAM;
+use crate::memory::MemoryLeaseStore;
+
+/// How many of the last writes a stale scan may miss.
+pub(crate) const STALE_MAX: usize = 40;
+
+/// The lease table, and how often it changed.
+#[derive(Debug)]
+pub(crate) struct Table {
+    store: MemoryLeaseStore,
+    writes: u64,
+    /// How many writes there had been when each worker read its last page of a scan.
+    pages_read: BTreeMap<String, u64>,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        let store = MemoryLeaseStore::new();
+        drop(store.clone().with_stale_scans(STALE_MAX)); // The table remembers that many writes.
+        Self { store, writes: 0, pages_read: BTreeMap::new() }
+    }
+
+    pub(crate) fn set_page_rows(&mut self, rows: usize) {
+        self.store = self.store.clone().with_page_rows(rows);
+    }
+
+    /// Counts a write that changed a row.
+    pub(crate) const fn count_write(&mut self) {
+        self.writes += 1;
+    }
+
+    /// Notes that a worker reads a page of a scan. Returns whether the table has changed since its
+    /// last page.
+    pub(crate) fn reads_page(&mut self, worker: &str) -> bool {
+        let read_at = self.pages_read.insert(worker.to_owned(), self.writes);
+        read_at != Some(self.writes)
+    }
+
+    pub(crate) fn remove_lease(&self, shard: &ShardId) {
+        self.store.remove(shard.as_str());
+    }
+
+    pub(crate) const fn store(&self) -> &MemoryLeaseStore {
+        &self.store
+    }
+
+    pub(crate) fn leases(&self) -> Vec<Lease> {
+        self.store.leases()
+    }
+
+    pub(crate) fn lease(&self, key: &LeaseKey) -> Option<Lease> {
+        self.store.get(key).now_or_never().and_then(Result::ok).flatten()
+    }
+
+    /// The start position of the application. `None` until it is stored.
+    pub(crate) fn start(&self) -> Option<StartPosition> {
+        let start = self.store.stream_start(&StreamName::new(STREAM)).now_or_never();
+        start.and_then(Result::ok).flatten().map(|start| start.position)
+    }
+}
