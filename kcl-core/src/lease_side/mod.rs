@@ -2,18 +2,21 @@
 //! that blocks every thread of the application's runtime cannot delay a renewal.
 //!
 //! ```text
-//!  lease side: own thread, own runtime               data side: the application's runtime
+//!  lease side: own thread, own runtime          data side: the application's runtime
 //!
-//!  startup checks ─▶ main loop ─ scan ─▶ fleet::balance    consumer(shard) ── reader ──▶ RecordSource
-//!                      │  ├─ take ───▶ holder(lease) ─ grant ─▶     │
-//!                      │  ├─ request(lease)  │ deadline, order ─▶ guard ─ call ──▶ RecordProcessor
-//!                      │  ├─ housekeeping    │ ◀─ progress, checkpoint, ended, drained ─┘
-//!                      │  └─ presence        ▼
-//!                      ▼               lease::holding ── writes ──▶ LeaseStore
-//!               worker::{schedule, shutdown}
+//!  startup checks ─▶ main loop ──── grant ────▶ consumer(shard) ── reader ──▶ RecordSource
+//!                     ├─ scan ─▶ fleet::balance   │  └─ guard ── processor call ──▶ RecordProcessor
+//!                     ├─ request(lease)           │       ▲
+//!                     ├─ housekeeping             │       │ deadline, order
+//!                     ├─ presence                 │       │
+//!                     └─ take ─▶ holder(lease) ───┼───────┘
+//!                                  │     ◀────────┘ progress, checkpoint, ended, drained
+//!                                  ▼
+//!                             lease::holding ── writes ──▶ LeaseStore
 //! ```
 //!
-//! Tasks share nothing that changes: each owns its state and sends messages. Every channel is bounded.
+//! The main loop asks `worker::schedule` what is due and `worker::shutdown` how to stop. Tasks share
+//! nothing that changes: each owns its state and sends messages. Every channel is bounded.
 
 mod consumer_link;
 mod consumer_watch;

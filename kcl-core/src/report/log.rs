@@ -179,7 +179,8 @@ fn log(event: &Event) {
             line!(event, worker_id = %other, "another live worker has this worker's name");
         }
         Event::CallFailed { doing, error, retry_in } => {
-            line!(event, operation = doing, error, ?retry_in, "call failed");
+            let retry_in = retry_in.map(debug);
+            line!(event, operation = doing, error, retry_in, "call failed");
         }
         Event::WaitingForJava { seen, at_least } => {
             line!(event, reason = seen, retry_in = ?at_least, "waiting for Java workers to be gone");
