@@ -71,10 +71,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Begins to build a worker of `application`: what the fleet does, as it stands in every log line.
+    /// Starts building a worker of `application`.
     ///
-    /// All workers of a fleet have the same application and the same lease table, whose name is by
-    /// convention the application's. [`worker_name`](WorkerBuilder::worker_name) tells them apart.
+    /// All workers of an application have the same lease table, whose name is by convention the
+    /// application's. Each log line and each event names the application and the worker, which has a
+    /// [name](WorkerBuilder::worker_name) of its own.
     pub fn builder(application: impl Into<String>) -> WorkerBuilder {
         WorkerBuilder::new(application)
     }
@@ -92,27 +93,27 @@ impl Worker {
         Self { parts, id, status: watch::Sender::new(status), stop: CancellationToken::new() }
     }
 
-    /// This start's id, as it stands in the lease table.
+    /// Returns this start's id, which the lease table shows as an owner.
     #[must_use]
     pub const fn id(&self) -> &WorkerId {
         &self.id
     }
 
-    /// A handle that watches and stops the worker.
+    /// Returns a handle that watches and stops the worker.
     #[must_use]
     pub fn handle(&self) -> WorkerHandle {
         WorkerHandle { status: self.status.subscribe(), stop: self.stop.clone() }
     }
 
-    /// Runs until the process gets SIGINT or SIGTERM, or until [`WorkerHandle::shut_down`]; then drains.
+    /// Runs until the process receives SIGINT or SIGTERM, or [`WorkerHandle::shut_down`] is called; then
+    /// drains.
     ///
     /// The worker stops taking leases, finishes the batches in hand, stores their checkpoints and
-    /// releases its leases. Further signals change nothing: the drain has a bound, and SIGKILL ends the
-    /// process before it. Where there is no SIGTERM, Ctrl-C stops the worker.
+    /// releases its leases. Further signals change nothing: the drain has a bound, and only SIGKILL ends
+    /// the process earlier. On systems without SIGTERM, Ctrl-C stops the worker.
     ///
-    /// The first call in a process replaces what these signals do by default, for the rest of the
-    /// process. Use [`run_until`](Self::run_until) where that is not wanted: in a program that handles
-    /// signals itself, or on a runtime without I/O.
+    /// The first call replaces the default action of these signals until the process ends. Programs that
+    /// handle signals themselves use [`run_until`](Self::run_until), and so do runtimes without I/O.
     ///
     /// It returns at most `shutdown.drain`, 15 s and `delivery.cancel_grace` after the request to
     /// stop. A processor that blocks its thread for longer is left behind: its lease is released, and
@@ -130,8 +131,8 @@ impl Worker {
         self.run_until(signal::interrupted_or_terminated()).await
     }
 
-    /// Runs until `signal` is ready, or until [`WorkerHandle::shut_down`]; then drains as
-    /// [`run`](Self::run) does, without touching the process's signals.
+    /// Runs until `signal` is ready, or [`WorkerHandle::shut_down`] is called; then drains as
+    /// [`run`](Self::run) does. The signals of the process keep their actions.
     ///
     /// With [`std::future::pending`] only the handle stops the worker.
     ///
