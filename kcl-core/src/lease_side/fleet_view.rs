@@ -121,7 +121,7 @@ impl FleetView {
     /// The rows that the fleet no longer needs.
     pub(super) fn obsolete(&self, now: Moment) -> Obsolete {
         let workers = self.presence.long_gone(self.presence_window(), now);
-        Obsolete { leases: self.finished.rested(now), workers }
+        Obsolete { leases: self.finished.deletable_at(now), workers }
     }
 
     /// The row as it was last seen.

@@ -58,7 +58,7 @@ impl HeldLeases {
         let times = HoldingTimes {
             expiry: lease.expiry,
             renew_every: lease.renewal(),
-            hand_over: lease.hand_over,
+            handover: lease.hand_over,
             store_every: StoreEvery::of(self.shared.config.delivery.checkpoints),
         };
         let numbers = self.shared.write_numbers();

@@ -10,7 +10,7 @@ use crate::lease_side::shared::Shared;
 use crate::report::event::Event;
 
 /// The oldest list of shards that leases are created from. It is well below
-/// [`cleanup::REST`](kcl_proto::shards::cleanup::REST), after which the lease of a finished shard may
+/// [`cleanup::DELETE_AFTER`](kcl_proto::shards::cleanup::DELETE_AFTER), after which the lease of a finished shard may
 /// be deleted: an older list would bring it back.
 const LIST_AGE_MAX: Duration = Duration::from_secs(30);
 

@@ -10,7 +10,7 @@ use crate::shards::lineage::{Lineage, finished};
 ///
 /// A create that a worker planned before the lease existed fails while the row is there. It must
 /// not succeed afterwards, because the shard would be processed again.
-pub const REST: Duration = Duration::from_mins(2);
+pub const DELETE_AFTER: Duration = Duration::from_mins(2);
 
 /// When each finished lease was first seen to be finished.
 #[derive(Clone, Debug, Default)]
@@ -27,11 +27,11 @@ impl CleanupWatch {
         self.ended = ended.map(|lease| (lease.key.clone(), since(&lease.key))).collect();
     }
 
-    /// Returns the leases that have been finished for at least [`REST`].
+    /// Returns the leases that have been finished for at least [`DELETE_AFTER`].
     #[must_use]
-    pub fn rested(&self, now: Moment) -> BTreeSet<LeaseKey> {
-        let rested = self.ended.iter().filter(|(_, since)| now.since(**since) >= REST);
-        rested.map(|(key, _)| key.clone()).collect()
+    pub fn deletable_at(&self, now: Moment) -> BTreeSet<LeaseKey> {
+        let due = self.ended.iter().filter(|(_, since)| now.since(**since) >= DELETE_AFTER);
+        due.map(|(key, _)| key.clone()).collect()
     }
 }
 

@@ -18,12 +18,12 @@ fn finished_lease_rests_before_it_goes() {
     let child = || lease(1).child_of([0]);
     watch.observe_scan(&[parent(), child().progressed()], Moment::at_secs(5));
     watch.observe_scan(&[parent(), child().ended()], Moment::at_secs(60));
-    assert_eq!(watch.rested(Moment::at_secs(124)), BTreeSet::new());
-    assert_eq!(watch.rested(Moment::at_secs(125)), ["0"].map(LeaseKey::new).into());
+    assert_eq!(watch.deletable_at(Moment::at_secs(124)), BTreeSet::new());
+    assert_eq!(watch.deletable_at(Moment::at_secs(125)), ["0"].map(LeaseKey::new).into());
     watch.observe_scan(&[child().ended()], Moment::at_secs(130));
     watch.observe_scan(&[parent(), child().ended()], Moment::at_secs(140));
-    let rested = watch.rested(Moment::at_secs(200));
-    assert_eq!(rested, ["1"].map(LeaseKey::new).into(), "a row that returns starts anew");
+    let due = watch.deletable_at(Moment::at_secs(200));
+    assert_eq!(due, ["1"].map(LeaseKey::new).into(), "a row that returns starts anew");
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub struct HoldingTimes {
     /// The time between renewals.
     pub renew_every: Duration,
     /// How long the consumer may drain during a hand-over.
-    pub hand_over: Duration,
+    pub handover: Duration,
     /// When to store progress before the next renewal, or `None` for never.
     pub store_every: Option<StoreEvery>,
 }

@@ -38,7 +38,7 @@ struct Answered {
 
 /// An open hand-over of this lease to another worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct HandOver {
+struct Handover {
     next: WorkerId,
     noticed_at: Moment,
     next_moved_at: Option<Moment>,
@@ -51,7 +51,7 @@ enum Goal {
     /// To hold the lease.
     Hold,
     /// To hand it to the worker that asked for it.
-    HandOver,
+    Handover,
     /// To release it.
     Release,
     /// To store the shard's end.
@@ -77,7 +77,7 @@ pub struct Holding {
     renewed_at: Moment,
     in_flight: Option<InFlight>,
     pending: PendingWrite,
-    hand_over: Option<HandOver>,
+    handover: Option<Handover>,
     goal: Goal,
     drain_until: Option<Moment>,
     is_consumer_gone: bool,
@@ -98,7 +98,7 @@ impl Holding {
             renewed_at: sent,
             in_flight: None,
             pending: PendingWrite::new(times.store_every),
-            hand_over: None,
+            handover: None,
             goal: Goal::Hold,
             drain_until: None,
             is_consumer_gone: false,
@@ -137,7 +137,7 @@ impl Holding {
     /// Returns the worker that asked for the lease, or `None` if no hand-over is open.
     #[must_use]
     pub fn next_owner(&self) -> Option<&WorkerId> {
-        self.hand_over.as_ref().map(|hand_over| &hand_over.next)
+        self.handover.as_ref().map(|handover| &handover.next)
     }
 
     /// Returns when to feed a tick if there is no other input before.
@@ -150,7 +150,7 @@ impl Holding {
             }
             Some(in_flight) => in_flight.resend_at,
         };
-        let read = self.hand_over.as_ref().map(|hand_over| hand_over.read_at);
+        let read = self.handover.as_ref().map(|handover| handover.read_at);
         let drained =
             self.drain_until.filter(|_| self.is_awaiting()).map(|until| until + DRAIN_GRACE);
         [write, read, drained].into_iter().flatten().fold(self.deadline(), Moment::min)
@@ -168,7 +168,7 @@ impl Holding {
             }
             HoldingInput::Read(row) => self.look_at(row, now, effects),
             HoldingInput::HandoverHinted => {
-                if self.hand_over.is_none() && self.in_flight.is_none() {
+                if self.handover.is_none() && self.in_flight.is_none() {
                     effects.push(HoldingEffect::Read);
                 }
             }
@@ -199,8 +199,8 @@ impl Holding {
             }
             HoldingInput::Stop { until } => self.stop(until, effects),
             HoldingInput::NextOwnerMoved(moved_at) => {
-                if let Some(hand_over) = &mut self.hand_over {
-                    hand_over.next_moved_at = hand_over.next_moved_at.max(moved_at);
+                if let Some(handover) = &mut self.handover {
+                    handover.next_moved_at = handover.next_moved_at.max(moved_at);
                 }
             }
         }
@@ -212,7 +212,7 @@ impl Holding {
             Goal::EndShard { .. } => {
                 self.drain_by(until);
             }
-            Goal::Hold | Goal::HandOver => {
+            Goal::Hold | Goal::Handover => {
                 self.goal = Goal::Release;
                 let until = self.drain_by(until);
                 if !self.is_consumer_gone {
@@ -281,7 +281,7 @@ impl Holding {
             WriteKind::Release { .. } => self.end(LeaseEnd::Released, effects),
             WriteKind::EndShard { .. } => self.end(LeaseEnd::ShardEnded, effects),
             WriteKind::CancelHandover { .. } => {
-                self.close_hand_over("the next owner went silent", effects);
+                self.close_handover("the next owner went silent", effects);
             }
             WriteKind::Renew { .. }
             | WriteKind::Create(_)
@@ -322,43 +322,43 @@ impl Holding {
             Some(next) if asked => {
                 self.row = row;
                 if self.next_owner() != Some(&next) {
-                    self.close_hand_over("it was withdrawn", effects);
-                    self.open_hand_over(next, now, effects);
+                    self.close_handover("it was withdrawn", effects);
+                    self.open_handover(next, now, effects);
                 }
             }
             Some(_) if withdrawn => {
                 self.row = row;
-                self.close_hand_over("it was withdrawn", effects);
+                self.close_handover("it was withdrawn", effects);
             }
             Some(_) | None => self.end(LeaseEnd::Lost, effects),
         }
     }
 
-    fn open_hand_over(&mut self, next: WorkerId, now: Moment, effects: &mut Vec<HoldingEffect>) {
+    fn open_handover(&mut self, next: WorkerId, now: Moment, effects: &mut Vec<HoldingEffect>) {
         effects.push(HoldingEffect::HandoverRequested(next.clone()));
-        self.hand_over = Some(HandOver {
+        self.handover = Some(Handover {
             next,
             noticed_at: now,
             next_moved_at: None,
             read_at: now + HANDOVER_READ_EVERY,
         });
-        let until = now + self.times.hand_over;
+        let until = now + self.times.handover;
         match self.goal {
             Goal::Hold => {
-                self.goal = Goal::HandOver;
+                self.goal = Goal::Handover;
                 self.drain_until = Some(until);
                 effects.push(HoldingEffect::Drain { until });
             }
             Goal::EndShard { .. } => {
                 self.drain_by(until);
             }
-            Goal::HandOver | Goal::Release => {}
+            Goal::Handover | Goal::Release => {}
         }
     }
 
-    fn close_hand_over(&mut self, reason: &'static str, effects: &mut Vec<HoldingEffect>) {
+    fn close_handover(&mut self, reason: &'static str, effects: &mut Vec<HoldingEffect>) {
         // A request may come and go between two reads.
-        if self.hand_over.take().is_some() {
+        if self.handover.take().is_some() {
             effects.push(HoldingEffect::HandoverEnded(reason));
         }
     }
@@ -374,10 +374,10 @@ impl Holding {
         if self.is_awaiting() && self.drain_until.is_some_and(|until| now >= until + DRAIN_GRACE) {
             self.stop_waiting(effects);
         }
-        if let Some(hand_over) = &mut self.hand_over
-            && now >= hand_over.read_at
+        if let Some(handover) = &mut self.handover
+            && now >= handover.read_at
         {
-            hand_over.read_at = now + HANDOVER_READ_EVERY;
+            handover.read_at = now + HANDOVER_READ_EVERY;
             if self.in_flight.is_none() {
                 effects.push(HoldingEffect::Read);
             }
@@ -410,7 +410,7 @@ impl Holding {
 
     /// Whether a hand-over ended without moving the lease after its consumer ended.
     fn is_over(&self) -> bool {
-        self.is_consumer_gone && self.goal == Goal::HandOver && self.hand_over.is_none()
+        self.is_consumer_gone && self.goal == Goal::Handover && self.handover.is_none()
     }
 
     /// Returns the write that is due at `now`.
@@ -418,19 +418,19 @@ impl Holding {
         let counter = self.row.counter;
         let next = self.next_owner().cloned();
         if self.is_consumer_gone {
-            match (&self.goal, &self.hand_over) {
+            match (&self.goal, &self.handover) {
                 (Goal::EndShard { children, created: true }, _) => {
                     let children: BTreeSet<_> =
                         children.iter().map(|child| child.id.clone()).collect();
                     return Some(WriteKind::EndShard { counter, next, children });
                 }
-                (Goal::Release | Goal::HandOver, Some(hand_over)) => {
-                    return Some(self.close(hand_over, now));
+                (Goal::Release | Goal::Handover, Some(handover)) => {
+                    return Some(self.close(handover, now));
                 }
                 (Goal::Release, None) => {
                     return Some(WriteKind::Release { counter, progress: self.progress() });
                 }
-                (Goal::HandOver, None) => {
+                (Goal::Handover, None) => {
                     // The lease is kept: the progress of the drain is stored before its consumer
                     // restarts.
                     return self.progress().map(|progress| self.renewal(counter, Some(progress)));
@@ -449,11 +449,11 @@ impl Holding {
 
     /// Returns the write that ends an open hand-over once the consumer is gone: it completes if the
     /// next owner is alive.
-    fn close(&self, hand_over: &HandOver, now: Moment) -> WriteKind {
+    fn close(&self, handover: &Handover, now: Moment) -> WriteKind {
         let counter = self.row.counter;
-        let last_moved = hand_over.next_moved_at.max(Some(hand_over.noticed_at));
+        let last_moved = handover.next_moved_at.max(Some(handover.noticed_at));
         if last_moved.is_some_and(|moved_at| now.since(moved_at) <= self.times.expiry) {
-            let next = hand_over.next.clone();
+            let next = handover.next.clone();
             WriteKind::CompleteHandover { counter, next, progress: self.progress() }
         } else {
             WriteKind::CancelHandover { counter }

@@ -11,7 +11,7 @@ use crate::model::{Checkpoint, Conditional, Lease, LeaseCounter, Moment, Pending
 const TIMES: HoldingTimes = HoldingTimes {
     expiry: Duration::from_secs(10),
     renew_every: Duration::from_secs(3),
-    hand_over: Duration::from_secs(30),
+    handover: Duration::from_secs(30),
     store_every: None,
 };
 

@@ -14,7 +14,7 @@ use crate::model::{
 const TIMES: HoldingTimes = HoldingTimes {
     expiry: Duration::from_secs(10),
     renew_every: Duration::from_secs(3),
-    hand_over: Duration::from_secs(30),
+    handover: Duration::from_secs(30),
     store_every: None,
 };
 

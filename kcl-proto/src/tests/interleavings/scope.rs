@@ -10,7 +10,7 @@ pub(super) struct Times {
     /// How long a tick is. A renewal is due after one.
     pub(super) tick: Duration,
     /// How long a hand-over may take.
-    pub(super) hand_over: Duration,
+    pub(super) handover: Duration,
 }
 
 /// The bounds of one exploration.

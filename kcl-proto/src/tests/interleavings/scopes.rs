@@ -28,13 +28,13 @@ const NOTHING: Budget = Budget {
 };
 
 /// A deadline is two ticks after a write was sent, an expiry two after a counter was sighted.
-const EVEN: Times = Times { tick: Duration::from_secs(10), hand_over: Duration::from_secs(10) };
+const EVEN: Times = Times { tick: Duration::from_secs(10), handover: Duration::from_secs(10) };
 
 /// Hand-overs may take so long that the requester counts as silent.
-const PATIENT: Times = Times { tick: Duration::from_secs(10), hand_over: Duration::from_secs(30) };
+const PATIENT: Times = Times { tick: Duration::from_secs(10), handover: Duration::from_secs(30) };
 
 /// A deadline is two ticks after a write was sent, an expiry three after a counter was sighted.
-const DRIFTING: Times = Times { tick: Duration::from_secs(9), hand_over: Duration::from_secs(9) };
+const DRIFTING: Times = Times { tick: Duration::from_secs(9), handover: Duration::from_secs(9) };
 
 const HELD: Scope = Scope {
     name: "",

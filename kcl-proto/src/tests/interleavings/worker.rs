@@ -214,9 +214,8 @@ impl Worker {
             order: Order::Run,
             is_active: !self.is_stopping,
         };
-        let Times { tick, hand_over } = self.times;
-        let times =
-            HoldingTimes { expiry: EXPIRY, renew_every: tick, hand_over, store_every: None };
+        let Times { tick, handover } = self.times;
+        let times = HoldingTimes { expiry: EXPIRY, renew_every: tick, handover, store_every: None };
         let holding = Holding::new(self.me.clone(), times, numbers, Taken { row, sent });
         (self.seen, self.watch) = (None, CounterWatch::default()); // Unused until the holding ends.
         self.role = Role::Holding(Box::new((holding, consumer)));
