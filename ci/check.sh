@@ -22,6 +22,10 @@ core_names_no_sdk() {
     ! cargo tree -p kcl-core --locked --edges normal --prefix none | grep -E '^(aws-|hyper|reqwest|rustls)'
 }
 
+proto_is_pure() {
+    ! cargo tree -p kcl-proto --locked --edges normal --prefix none | grep -E '^(tokio|tracing|rand|http)[ -]'
+}
+
 # TLS and the loader of AWS configurations take half a minute to build.
 quickstart_builds_no_tls() {
     ! cargo tree -p quickstart --locked --edges normal,build --prefix none | grep -E '^(aws-lc|aws-config|ring|rustls) '
@@ -31,6 +35,7 @@ step cargo test --workspace --locked # the README's test command, first
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 step core_names_no_sdk
+step proto_is_pure
 step quickstart_builds_no_tls
 tool typos
 step cargo doc --workspace --all-features --locked --no-deps --document-private-items
