@@ -1,5 +1,5 @@
-//! A service's own processor on a simulated fleet: a worker is killed, another one stalls, a shard is
-//! split, records come again, and still every order counts once.
+//! A service's own processor on a simulated fleet: a worker is killed, another one stalls, a shard
+//! is split, records come again, and still every order counts once.
 
 #[cfg(test)]
 mod tests {

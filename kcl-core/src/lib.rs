@@ -1,7 +1,8 @@
-//! The engine of the Kinesis consumer framework, and the traits that processors and backends implement.
+//! The engine of the Kinesis consumer framework, and the traits that processors and backends
+//! implement.
 //!
-//! Every record of a stream is processed at least once, in order within its shard, while workers come,
-//! go, crash and stall and the stream is resharded.
+//! Every record of a stream is processed at least once, in order within its shard, while workers
+//! come, go, crash and stall and the stream is resharded.
 //!
 //! ```text
 //!    your trait ──▶ RecordProcessor
@@ -11,8 +12,9 @@
 //!                        └──────────────── progress ──────────▶ main loop · presence · housekeeping
 //! ```
 //!
-//! Applications use the crate `kinesis-consumer`, which re-exports this one. This crate names no AWS
-//! SDK: `kcl-kinesis` reads records, `kcl-dynamo` stores leases, and `kcl-sim` does both in memory.
+//! Applications use the crate `kinesis-consumer`, which re-exports this one. This crate names no
+//! AWS SDK: `kcl-kinesis` reads records, `kcl-dynamo` stores leases, and `kcl-sim` does both in
+//! memory.
 
 mod data_side;
 mod lease_side;

@@ -79,7 +79,8 @@ impl<'a> Attributes<'a> {
         self.number(name)?.ok_or_else(|| Problem::missing(name))
     }
 
-    /// Returns a set of strings (`SS`). A missing one is empty, because DynamoDB stores no empty set.
+    /// Returns a set of strings (`SS`). A missing one is empty, because DynamoDB stores no empty
+    /// set.
     pub(crate) fn texts(self, name: &str) -> Result<&'a [String], Problem> {
         match self.0.get(name) {
             None => Ok(&[]),

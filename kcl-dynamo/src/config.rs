@@ -45,8 +45,8 @@ pub struct DynamoLeaseStoreConfig {
     /// The most attempts of a call, the first one included; at least 1. Default: 3.
     pub attempts_max: u32,
     /// How long [`prepare`](kcl_core::backend::LeaseStore::prepare) waits for a table that is
-    /// being created. Default: 30 s. A worker that starts reports the failure then, and retries without
-    /// a limit.
+    /// being created. Default: 30 s. A worker that starts reports the failure then, and retries
+    /// without a limit.
     ///
     /// It is longer than the calls' own timeouts because DynamoDB takes some seconds to create a
     /// table, and because the first call also has to find credentials.
@@ -174,8 +174,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause before an attempt.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
-/// The defaults for settings that a text leaves out. A table's name is required: [`validate`] refuses
-/// an empty one.
+/// The defaults for settings that a text leaves out. A table's name is required: [`validate`]
+/// refuses an empty one.
 ///
 /// [`validate`]: DynamoLeaseStoreConfig::validate
 #[cfg(feature = "serde")]

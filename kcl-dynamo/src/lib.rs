@@ -16,9 +16,9 @@
 //!
 //! # The table
 //!
-//! One table, hash key `leaseKey` (a string), no sort key. A row is a lease, unless its `entityType`
-//! says otherwise: `WORKER_METRIC_STATS` is a worker, `STREAM` is where consumption of a stream
-//! began. The store keeps foreign rows and attributes.
+//! One table, hash key `leaseKey` (a string), no sort key. A row is a lease, unless its
+//! `entityType` says otherwise: `WORKER_METRIC_STATS` is a worker, `STREAM` is where consumption of
+//! a stream began. The store keeps foreign rows and attributes.
 //!
 //! | Attribute of a lease | Type | Whose | Meaning |
 //! |---|---|---|---|

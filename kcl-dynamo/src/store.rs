@@ -37,8 +37,8 @@ const READ_UNIT_BYTES: usize = 4_096;
 
 /// Leases in a DynamoDB table, in the format of the Java KCL.
 ///
-/// The store has its own client: lease traffic shares neither connections nor a credential cache with
-/// other calls of the process, so that these cannot delay a renewal. Clones share the client.
+/// The store has its own client: lease traffic shares neither connections nor a credential cache
+/// with other calls of the process, so that these cannot delay a renewal. Clones share the client.
 #[derive(Clone, Debug)]
 pub struct DynamoLeaseStore {
     client: Client,
@@ -81,8 +81,8 @@ impl DynamoLeaseStore {
         }
     }
 
-    /// Returns the row that failed the condition: the one in the refusal or, if the server sent none,
-    /// the current one.
+    /// Returns the row that failed the condition: the one in the refusal or, if the server sent
+    /// none, the current one.
     async fn lost(&self, key: &str, found: Option<Item>) -> Result<Conditional, LeaseStoreError> {
         let found = match found {
             Some(item) => Some(item),

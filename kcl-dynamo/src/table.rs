@@ -188,8 +188,8 @@ impl Table<'_> {
 
 /// Returns why a table is not ready; `None` if it is.
 ///
-/// A table is not ready while an index is being created: a starting Java fleet creates one and waits
-/// for it.
+/// A table is not ready while an index is being created: a starting Java fleet creates one and
+/// waits for it.
 fn unready(table: &TableDescription) -> Option<String> {
     match table.table_status() {
         None | Some(TableStatus::Active | TableStatus::Updating) => {}

@@ -25,8 +25,8 @@ const CONTROL_ATTEMPTS: u32 = 3;
 /// tries again at its own pace.
 const READ_ATTEMPTS: u32 = 2;
 
-/// The first pause between two attempts, before jitter: short, or an operation would run out of time
-/// before it could tell what is wrong.
+/// The first pause between two attempts, before jitter: short, or an operation would run out of
+/// time before it could tell what is wrong.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which stream to read, and how long to wait for answers.

@@ -33,8 +33,8 @@ const KEY_LENGTH_MAX: usize = 256;
 /// The stream must exist, and must not be the consumed one. JSON takes a third more room than the
 /// record: a record of more than about 760 kB does not fit into a stream with the default limit of
 /// 1 MiB, and blocks its shard, with an error that says so, until the limit is raised. Raise it in
-/// advance if records may be large: `UpdateMaxRecordSize` allows up to 10 MiB, enough for records of
-/// about 7.5 MB.
+/// advance if records may be large: `UpdateMaxRecordSize` allows up to 10 MiB, enough for records
+/// of about 7.5 MB.
 ///
 /// # Permissions
 /// `kinesis:PutRecord` on the stream, and `kms:GenerateDataKey` on its key if it is encrypted with
@@ -46,7 +46,8 @@ pub struct KinesisDeadLetter {
 }
 
 impl KinesisDeadLetter {
-    /// Creates a dead letter in the stream of this name in the account and region of the credentials.
+    /// Creates a dead letter in the stream of this name in the account and region of the
+    /// credentials.
     #[must_use]
     pub fn new(sdk: &SdkConfig, stream: impl Into<StreamName>) -> Self {
         Self::of(sdk, StreamId::Name(stream.into()))

@@ -37,13 +37,15 @@ impl KinesisSource {
         Self::with_config(sdk, KinesisSourceConfig::new(StreamId::Name(stream.into())))
     }
 
-    /// Creates a source for the stream of this ARN. Its account may be another one that grants access.
+    /// Creates a source for the stream of this ARN. Its account may be another one that grants
+    /// access.
     #[must_use]
     pub fn from_arn(sdk: &SdkConfig, stream: impl Into<StreamArn>) -> Self {
         Self::with_config(sdk, KinesisSourceConfig::new(StreamId::Arn(stream.into())))
     }
 
-    /// Creates a source with these settings. It ignores the retries and timeouts of the `SdkConfig`.
+    /// Creates a source with these settings. It ignores the retries and timeouts of the
+    /// `SdkConfig`.
     #[must_use]
     pub fn with_config(sdk: &SdkConfig, config: KinesisSourceConfig) -> Self {
         Self {

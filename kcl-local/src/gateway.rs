@@ -90,9 +90,9 @@ impl Gateway {
 
     /// Forwards one write at a time, and none until a change of the shards is complete.
     ///
-    /// With a folder, the embedded Kinesis assigns a record its number and shard before it waits for
-    /// the disk. If the shard ended meanwhile, the record would be stored after the shard's end, where
-    /// no consumer reads.
+    /// With a folder, the embedded Kinesis assigns a record its number and shard before it waits
+    /// for the disk. If the shard ended meanwhile, the record would be stored after the shard's
+    /// end, where no consumer reads.
     async fn write(&self, operation: &str, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         // Before the lock, so that a slow client blocks no other.

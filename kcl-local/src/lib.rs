@@ -12,15 +12,16 @@
 //! # Ok::<(), kcl_local::StartError>(())
 //! ```
 //!
-//! The program `kcl-local` runs a stack as a process, for clients in any language. Given a command, it
-//! runs it with the environment that leads AWS clients to the stack: `kcl-local --demo orders cargo run`.
+//! The program `kcl-local` runs a stack as a process, for clients in any language. Given a command,
+//! it runs it with the environment that leads AWS clients to the stack:
+//! `kcl-local --demo orders cargo run`.
 //!
 //! # What differs from AWS
 //!
 //! - Calls are neither throttled nor authenticated.
 //! - Times of arrival and creation are whole seconds. `AT_TIMESTAMP` may return records from up to
-//!   a second before the given time, and skips none; `MillisBehindLatest` is up to a second too long
-//!   while there is a backlog.
+//!   a second before the given time, and skips none; `MillisBehindLatest` is up to a second too
+//!   long while there is a backlog.
 //! - A shard's children open up to a second after the call that creates them.
 //! - Records older than the retention period are not returned; shards stay listed as long as they
 //!   have been open within it. No record is trimmed earlier.

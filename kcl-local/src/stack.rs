@@ -201,8 +201,8 @@ impl Server {
     /// Serves until `stop`.
     ///
     /// One thread leaves the other cores to the clients, and makes every call of the embedded
-    /// Kinesis atomic: no reader runs between the assignment of a sequence number and the storage of
-    /// the record.
+    /// Kinesis atomic: no reader runs between the assignment of a sequence number and the storage
+    /// of the record.
     fn run(self, stop: &CancellationToken) {
         let ready = self.ready.clone();
         match runtime::Builder::new_current_thread().enable_all().build() {
@@ -262,7 +262,8 @@ fn database(folder: Option<&Path>) -> Result<dynoxide::Database, StartError> {
     }
 }
 
-/// Returns options with which changes of streams take effect at once and the limit of shards is high.
+/// Returns options with which changes of streams take effect at once and the limit of shards is
+/// high.
 fn store_options(folder: Option<&Path>) -> StoreOptions {
     StoreOptions {
         create_stream_ms: 0,

@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep};
 
 /// The streams, at most [`STALE`] old.
 ///
-/// The embedded store returns copies only, and a stream of a thousand shards is ten thousand strings.
-/// Only the server's thread uses the cache; the lock is for `Sync`.
+/// The embedded store returns copies only, and a stream of a thousand shards is ten thousand
+/// strings. Only the server's thread uses the cache; the lock is for `Sync`.
 pub(crate) struct Topology {
     store: Store,
     seen: Mutex<BTreeMap<String, Sighting>>,

@@ -92,8 +92,8 @@ pub(crate) const CBOR: &str = "application/x-amz-cbor-1.1";
 
 /// Converts the times of a CBOR message, tagged whole milliseconds, to seconds as in JSON.
 ///
-/// Source: AWS SDK for Java 2, `AwsCborProtocolFactory` (timestamps are `UNIX_TIMESTAMP_MILLIS`) and
-/// `SdkCborGenerator` (tag 1).
+/// Source: AWS SDK for Java 2, `AwsCborProtocolFactory` (timestamps are `UNIX_TIMESTAMP_MILLIS`)
+/// and `SdkCborGenerator` (tag 1).
 fn in_seconds(value: Cbor) -> Cbor {
     if let Cbor::Tag(1, time) = &value
         && let Some(millis) =

@@ -3,8 +3,8 @@
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-/// A stream of random choices. Each worker of a world has its own, so that the choices of one worker
-/// do not depend on those of another.
+/// A stream of random choices. Each worker of a world has its own, so that the choices of one
+/// worker do not depend on those of another.
 #[derive(Clone, Debug)]
 pub struct Chance(Xoshiro256PlusPlus);
 

@@ -1,9 +1,9 @@
 //! Tests for stream processors: a simulator of whole fleets, without AWS.
 //!
-//! A [`World`] runs any number of workers of the real engine, with your processors and your settings,
-//! against a stream and a lease table in memory. It injects faults, and checks after every step that
-//! no promise of the framework is broken. Time is virtual: five minutes of a fleet take a fraction of
-//! a second. Every choice follows from a seed, so a failing test fails again.
+//! A [`World`] runs any number of workers of the real engine, with your processors and your
+//! settings, against a stream and a lease table in memory. It injects faults, and checks after
+//! every step that no promise of the framework is broken. Time is virtual: five minutes of a fleet
+//! take a fraction of a second. Every choice follows from a seed, so a failing test fails again.
 //!
 //! ```
 //! use std::time::Duration;
@@ -48,28 +48,28 @@
 //!
 //! - Calls that are slow, lost, duplicated, throttled, or carried out after their caller timed out;
 //!   stale and torn scans; expired iterators: [`World::set_weather`].
-//! - Workers that crash, stop, freeze or are suspended, cannot reach the table or the stream, or have
-//!   a clock that runs too fast or too slow: [`World::crash`] and its neighbours.
-//! - Splits and merges, stale and torn shard lists, trimmed records, deleted rows, and a stream that is
-//!   deleted and created again: [`World::split`] and its neighbours.
+//! - Workers that crash, stop, freeze or are suspended, cannot reach the table or the stream, or
+//!   have a clock that runs too fast or too slow: [`World::crash`] and its neighbours.
+//! - Splits and merges, stale and torn shard lists, trimmed records, deleted rows, and a stream
+//!   that is deleted and created again: [`World::split`] and its neighbours.
 //! - All of it at random: [`World::storm`].
 //!
 //! # What it checks
 //!
 //! [`Oracle`] lists the promises. The first one that is broken ends the world with
 //! [`SimError::Broken`]. [`World::heal`] checks that the fleet recovers, and
-//! [`World::expect_within`] that no record waits too long. Assert on [`World::deliveries`], and on what
-//! your processors have done.
+//! [`World::expect_within`] that no record waits too long. Assert on [`World::deliveries`], and on
+//! what your processors have done.
 //!
 //! # What it cannot do
 //!
 //! - A processor runs on a paused runtime that has timers and nothing else. It sleeps with
 //!   `tokio::time`; it must not do I/O, block a thread or read a real clock. Replace a database by
 //!   something in memory that the processors share.
-//! - A world has runtimes of its own and cannot run inside another: call it from a `#[test]`, not from
-//!   a `#[tokio::test]`.
-//! - It does not simulate the AWS SDK, HTTP, credentials, enhanced fan-out or the behavior of a real
-//!   network. `kcl-local` runs those parts against local services.
+//! - A world has runtimes of its own and cannot run inside another: call it from a `#[test]`, not
+//!   from a `#[tokio::test]`.
+//! - It does not simulate the AWS SDK, HTTP, credentials, enhanced fan-out or the behavior of a
+//!   real network. `kcl-local` runs those parts against local services.
 //!
 //! # Stories
 //!
@@ -77,8 +77,8 @@
 //!
 //! # Whole campaigns
 //!
-//! [`Scenario`] and [`Campaign`] run the framework's own worlds, whose workers, faults and processors
-//! are drawn from a seed. The command `simulate` (feature `cli`) runs them from a shell.
+//! [`Scenario`] and [`Campaign`] run the framework's own worlds, whose workers, faults and
+//! processors are drawn from a seed. The command `simulate` (feature `cli`) runs them from a shell.
 //!
 //! The backends in [`memory`] also work without a world, in tests on a real clock.
 

@@ -227,8 +227,8 @@ impl Run {
         shards.filter(|shard| self.sim.observed.facts.is_finished(shard)).collect()
     }
 
-    /// Whether an act may disrupt a worker: another worker can take its leases, and the fleet has had
-    /// the time to recover from the last failure.
+    /// Whether an act may disrupt a worker: another worker can take its leases, and the fleet has
+    /// had the time to recover from the last failure.
     fn may_disrupt(&mut self, act: Act, worker: &str) -> bool {
         let fails = match act {
             Act::Stop => false,

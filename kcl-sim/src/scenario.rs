@@ -16,8 +16,8 @@ use crate::run::Run;
 use crate::time::Time;
 use crate::trace::Trace;
 
-/// How long a record may wait at most while nothing fails. The longest wait of 2,000 worlds was 3.7 s,
-/// in a fleet whose workers came and went all the time.
+/// How long a record may wait at most while nothing fails. The longest wait of 2,000 worlds was 3.7
+/// s, in a fleet whose workers came and went all the time.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A kind of world. With a seed it is one world.
@@ -36,13 +36,13 @@ pub enum Scenario {
     Rolling,
     /// Workers join and stop, and shards are split and merged, while nothing fails.
     Scaling,
-    /// As [`Scaling`](Self::Scaling); now and then a worker crashes, stands still, or cannot reach the
-    /// table.
+    /// As [`Scaling`](Self::Scaling); now and then a worker crashes, stands still, or cannot reach
+    /// the table.
     Failover,
     /// Clocks that run up to 5 % too fast or too slow.
     Drift,
-    /// Clocks that run up to 20 % too fast or too slow: deliveries of two owners may overlap, stored
-    /// progress may not.
+    /// Clocks that run up to 20 % too fast or too slow: deliveries of two owners may overlap,
+    /// stored progress may not.
     WildDrift,
     /// A first start at LATEST, with crashes and splits in the first seconds.
     Bootstrap,

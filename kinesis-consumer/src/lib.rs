@@ -1,9 +1,9 @@
 //! Reads Amazon Kinesis Data Streams: implement one trait, start any number of processes, and every
 //! record is processed at least once, in order within its shard.
 //!
-//! Workers share the stream's shards through leases in one DynamoDB table, in the format of the Java
-//! Kinesis Client Library. They come, go, crash and stall, and the stream is resharded; no record is
-//! skipped.
+//! Workers share the stream's shards through leases in one DynamoDB table, in the format of the
+//! Java Kinesis Client Library. They come, go, crash and stall, and the stream is resharded; no
+//! record is skipped.
 //!
 //! # A first program
 //!

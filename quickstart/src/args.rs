@@ -11,8 +11,8 @@ const BUSY: Duration = Duration::from_secs(12);
 /// The number of chapters that end with a pause.
 const CHAPTERS: u32 = 5;
 
-/// Three workers share a stream. One is killed, one joins, the stream is resharded, and one is asked
-/// to stop, while every record is tracked.
+/// Three workers share a stream. One is killed, one joins, the stream is resharded, and one is
+/// asked to stop, while every record is tracked.
 ///
 /// By default everything runs on this machine: no account, no Docker, nothing to clean up.
 #[derive(Clone, Debug, Parser)]
@@ -30,8 +30,8 @@ pub(crate) struct Args {
     /// Use a running local stack, such as `cargo run -p kcl-local`
     #[arg(long, value_name = "URL", conflicts_with = "aws")]
     pub(crate) endpoint: Option<String>,
-    /// Use your AWS account, with the credentials of your environment. The run creates a stream and a
-    /// table, deletes them at the end, and costs a few cents. Needs a build with `--features aws`
+    /// Use your AWS account, with the credentials of your environment. The run creates a stream and
+    /// a table, deletes them at the end, and costs a few cents. Needs a build with `--features aws`
     #[arg(long)]
     pub(crate) aws: bool,
     /// Write the screen after the reshard to this file, as an SVG image

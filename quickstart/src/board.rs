@@ -106,7 +106,8 @@ impl Board {
         held.map(|row| row.id.clone()).collect()
     }
 
-    /// Returns whether `workers`, and no others, share all shards evenly, with no hand-over pending.
+    /// Returns whether `workers`, and no others, share all shards evenly, with no hand-over
+    /// pending.
     pub(crate) fn is_shared_by(&self, workers: &[&str]) -> bool {
         let counts = workers.iter().map(|worker| self.held_by(worker).len());
         let (least, most) = (counts.clone().min(), counts.clone().max());

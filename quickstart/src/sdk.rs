@@ -4,7 +4,8 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
 use aws_types::SdkConfig;
 
-/// Returns the configuration for a local stack. Its HTTP client has no TLS, which takes long to build.
+/// Returns the configuration for a local stack. Its HTTP client has no TLS, which takes long to
+/// build.
 pub(crate) fn local(url: &str) -> SdkConfig {
     let connector = SharedHttpConnector::new(Connector::builder().build_http());
     let client = http_client_fn(move |_, _| connector.clone());

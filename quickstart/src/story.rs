@@ -226,7 +226,8 @@ impl Story<'_> {
         self.wait("the workers share all shards", |stage| stage.board.is_shared_by(&running)).await
     }
 
-    /// Waits until the others receive records of the shards `held` by `worker`, and share all shards.
+    /// Waits until the others receive records of the shards `held` by `worker`, and share all
+    /// shards.
     async fn taken_over(
         &mut self,
         worker: &str,

@@ -32,7 +32,8 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Reads the logs in `folder`. Ignores a line without a line break, which is still being written.
+    /// Reads the logs in `folder`. Ignores a line without a line break, which is still being
+    /// written.
     ///
     /// # Errors
     /// If a log is unreadable or has an invalid line.
@@ -85,7 +86,8 @@ impl Audit {
         self.deliveries.iter().filter(move |delivery| delivery.worker == worker)
     }
 
-    /// Returns, for each shard, when a worker other than `worker` first received a record after `at`.
+    /// Returns, for each shard, when a worker other than `worker` first received a record after
+    /// `at`.
     #[must_use]
     pub fn next_elsewhere(&self, worker: &str, at: i64) -> BTreeMap<&str, i64> {
         let mut next = BTreeMap::new();
@@ -97,8 +99,8 @@ impl Audit {
         next
     }
 
-    /// Checks that no record of `produced` is missing, and that order held: positions ascend while a
-    /// worker owns a shard, and the first deliveries of a key's records are in order.
+    /// Checks that no record of `produced` is missing, and that order held: positions ascend while
+    /// a worker owns a shard, and the first deliveries of a key's records are in order.
     ///
     /// # Errors
     /// Names the first missing or misordered records.
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn check_finds_misordered_records_and_allows_repeats() {
+    fn check_rejects_misorder_and_allows_repeats() {
         audit(&["1 a s 10 k.1", "2 b s 10 k.1", "3 b s 11 k.2"]).check_order().unwrap();
         assert!(audit(&["1 a s 11 k.2", "2 b s 10 k.1"]).check_order().is_err());
         assert!(audit(&["1 a s 11 k.2", "2 a s 10 l.1"]).check_order().is_err());

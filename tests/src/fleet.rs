@@ -249,8 +249,8 @@ impl Fleet {
         Ok(store.scan(None, Reading::Eventual).await.map(|page| page.leases).unwrap_or_default())
     }
 
-    /// Returns the number of unended leases of each worker; `None` during a hand-over, or while a lease
-    /// has no owner.
+    /// Returns the number of unended leases of each worker; `None` during a hand-over, or while a
+    /// lease has no owner.
     ///
     /// # Errors
     /// If the table is unreadable.

@@ -1,8 +1,8 @@
-//! The bodies of the fuzz targets: one for every decoder. Each gets any bytes, and panics if what it
-//! looks at does not hold.
+//! The bodies of the fuzz targets: one for each decoder. Each accepts arbitrary bytes, and panics
+//! if a property does not hold.
 //!
-//! `ci/fuzz.sh` runs them, guided by coverage where that can be had. This file is compiled twice: here
-//! and in `fuzz/`, which is no part of the workspace.
+//! `ci/fuzz.sh` runs them, guided by coverage if the toolchain supports it. This file is compiled
+//! twice: here and in `fuzz/`, which is not part of the workspace.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -20,11 +20,11 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: [(&str, Target); 3] =
     [("kpl_frame", kpl_frame), ("row", row), ("position", position)];
 
-/// Any bytes as a record's data, and as the message in an intact frame: it is expanded wholly or
-/// delivered as it is.
+/// Expands arbitrary bytes, as a record's data and as the message in an intact frame. A record is
+/// expanded wholly or delivered unchanged.
 ///
 /// # Panics
-/// That is how a finding is told.
+/// If a property does not hold.
 pub fn kpl_frame(bytes: &[u8]) {
     expand(&Bytes::copy_from_slice(bytes));
     expand(&seal(bytes));
@@ -35,7 +35,7 @@ fn expand(frame: &Bytes) {
     let mut records = Vec::new();
     let expansion = Deaggregator::default().expand(outer.clone(), &mut records);
     let Expansion::Aggregate { user_records, out_of_range } = expansion else {
-        assert_eq!(records, [outer], "delivered as it is");
+        assert_eq!(records, [outer], "delivered unchanged");
         return;
     };
     assert_eq!((user_records, out_of_range), (records.len(), 0));
@@ -59,12 +59,12 @@ fn expand(frame: &Bytes) {
         aggregator.add(key, record.explicit_hash_key, &record.data).expect("there is no limit");
     }
     let Some(aggregate) = aggregator.finish() else { return };
-    let message = open(&aggregate.data).ok().flatten().expect("ours are valid");
+    let message = open(&aggregate.data).ok().flatten().expect("our aggregates are valid");
     let found: Vec<_> = UserRecords::of(&message).into_iter().flatten().flatten().collect();
-    assert_eq!(found, sent, "aggregated again it says the same");
+    assert_eq!(found, sent, "aggregating again changes nothing");
 }
 
-/// The names of attributes that mean something, in any kind of row.
+/// The attribute names of all kinds of rows.
 const NAMES: [&str; 28] = [
     "leaseKey",
     "entityType",
@@ -96,11 +96,11 @@ const NAMES: [&str; 28] = [
     "leaseDuration",
 ];
 
-/// Attributes, each as a name's place, a type, a length and so many bytes: read as a row of some kind
-/// or not at all; a lease is written as it was read.
+/// Reads attributes as a row of exactly one kind, or as an unreadable one. A lease is written as it
+/// was read. Each attribute is encoded as a name's index, a type, a length and that many bytes.
 ///
 /// # Panics
-/// That is how a finding is told.
+/// If a property does not hold.
 pub fn row(mut bytes: &[u8]) {
     let mut attributes = Vec::new();
     while let [name, kind, length, rest @ ..] = bytes {
@@ -130,10 +130,10 @@ fn attribute(kind: u8, value: &[u8]) -> AttributeValue {
     }
 }
 
-/// Any text as whatever stands for a place: what is read is written as it was.
+/// Parses arbitrary text as each type of position. A parsed value is written as it was read.
 ///
 /// # Panics
-/// That is how a finding is told.
+/// If a property does not hold.
 pub fn position(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(number) = text.parse::<SequenceNumber>() {

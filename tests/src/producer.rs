@@ -22,8 +22,8 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Starts putting `per_second` records a second into `stream`. The records of a key are numbered
-    /// and put in order.
+    /// Starts putting `per_second` records a second into `stream`. The records of a key are
+    /// numbered and put in order.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "a test's own task, stopped and joined")]
     pub fn start(client: Client, stream: &str, per_second: u32) -> Self {

@@ -26,39 +26,39 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(30);
 
-    /// What happened, in order. Clones are the same.
+    /// What happened, in order. Clones share it.
     #[derive(Clone, Debug, Default)]
-    struct Journal(Arc<Mutex<Vec<Said>>>);
+    struct Journal(Arc<Mutex<Vec<Entry>>>);
 
     #[derive(Clone, Debug, PartialEq, Eq)]
-    enum Said {
+    enum Entry {
         Event(Event),
         Blocked,
         Released,
     }
 
     impl Journal {
-        fn note(&self, said: Said) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+        fn note(&self, entry: Entry) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         }
 
-        fn count(&self, wanted: impl Fn(&Said) -> bool) -> usize {
+        fn count(&self, matches: impl Fn(&Entry) -> bool) -> usize {
             let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            entries.iter().filter(|said| wanted(said)).count()
+            entries.iter().filter(|entry| matches(entry)).count()
         }
     }
 
     impl Observer for Journal {
         fn on_event(&self, event: &Event, _: &EventContext) {
-            self.note(Said::Event(event.clone()));
+            self.note(Entry::Event(event.clone()));
         }
     }
 
     /// Longer than any test takes.
     const FOR_GOOD: Duration = Duration::from_mins(2);
 
-    /// Blocks its thread, once the processors of both shards have their records: a runtime whose
-    /// first thread is blocked may let those for the second one wait.
+    /// Blocks its thread once the processors of both shards have their records. A runtime whose
+    /// first thread is blocked may not run the second processor.
     struct Blocker(Journal, Duration, Arc<Barrier>);
 
     impl RecordProcessor for Blocker {
@@ -69,10 +69,10 @@ mod tests {
             _: &ShardContext,
         ) -> Result<(), BoxError> {
             self.2.wait().await;
-            yield_now().await; // Else one thread may have both to go on with.
-            self.0.note(Said::Blocked);
+            yield_now().await; // Otherwise one thread may resume both.
+            self.0.note(Entry::Blocked);
             std::thread::sleep(self.1);
-            self.0.note(Said::Released);
+            self.0.note(Entry::Released);
             Ok(())
         }
     }
@@ -99,7 +99,7 @@ mod tests {
             .unwrap()
     }
 
-    async fn stream_with_a_record_in_each_of_two_shards(stack: &LocalStack) {
+    async fn create_stream_with_a_record_in_each_shard(stack: &LocalStack) {
         let kinesis = aws_sdk_kinesis::Client::new(&stack.sdk_config());
         kinesis.create_stream().stream_name("orders").shard_count(2).send().await.unwrap();
         for hash_key in ["0", "340282366920938463463374607431768211455"] {
@@ -120,55 +120,59 @@ mod tests {
         Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
     }
 
-    fn how(said: &Said) -> Option<LeaseEnd> {
-        let Said::Event(Event::LeaseEnded { how, .. }) = said else { return None };
+    fn how(entry: &Entry) -> Option<LeaseEnd> {
+        let Entry::Event(Event::LeaseEnded { how, .. }) = entry else { return None };
         Some(*how)
     }
 
     #[tokio::test]
-    async fn a_processor_that_blocks_every_thread_does_not_stop_renewals_and_is_told() {
+    async fn blocked_threads_do_not_stop_renewals() {
         let stack = LocalStack::start().unwrap();
-        stream_with_a_record_in_each_of_two_shards(&stack).await;
+        create_stream_with_a_record_in_each_shard(&stack).await;
         let journal = Journal::default();
         let (application, worker) = (application(2), worker(&stack, &journal, BLOCKED_FOR));
         let handle = worker.handle();
         let run = application.spawn(worker.run_until(std::future::pending()));
-        let blocked = async || Ok(journal.count(|said| *said == Said::Blocked) == 2);
+        let blocked = async || Ok(journal.count(|entry| *entry == Entry::Blocked) == 2);
         until("both threads are blocked", LIMIT, blocked).await.unwrap();
         let before = counters(&stack).await;
-        let slow = |said: &Said| matches!(said, Said::Event(Event::ProcessorSlow { .. }));
-        let told = async || Ok(journal.count(slow) >= 2);
-        until("both are told while they block", LIMIT, told).await.unwrap();
+        let slow = |entry: &Entry| matches!(entry, Entry::Event(Event::ProcessorSlow { .. }));
+        let reported = async || Ok(journal.count(slow) >= 2);
+        until("both are reported while they block", LIMIT, reported).await.unwrap();
         tokio::time::sleep(BLOCKED_FOR / 2).await;
-        assert_eq!(journal.count(|said| *said == Said::Released), 0, "they still block");
+        assert_eq!(journal.count(|entry| *entry == Entry::Released), 0, "they still block");
         let after = counters(&stack).await;
         for (key, counter) in before {
             assert!(after[&key].0 >= counter.0 + 3, "{key}: {counter} then {after:?}");
         }
         handle.shut_down();
         run.await.unwrap().unwrap();
-        let lost = journal.count(|said| how(said).is_some_and(|how| how != LeaseEnd::Released));
+        let lost = journal.count(|entry| how(entry).is_some_and(|how| how != LeaseEnd::Released));
         assert_eq!(lost, 0, "no lease was lost");
-        assert_eq!(journal.count(|said| *said == Said::Blocked), 2, "each record came once");
+        assert_eq!(
+            journal.count(|entry| *entry == Entry::Blocked),
+            2,
+            "each record was delivered once"
+        );
         application.shutdown_background();
     }
 
     #[tokio::test]
-    async fn a_worker_stops_although_its_processors_block_their_threads_for_good() {
+    async fn worker_stops_while_processors_block_their_threads() {
         let stack = LocalStack::start().unwrap();
-        stream_with_a_record_in_each_of_two_shards(&stack).await;
+        create_stream_with_a_record_in_each_shard(&stack).await;
         let journal = Journal::default();
-        // More threads than there are shards: somebody has to run the worker.
+        // More threads than shards, so that one is left for the worker.
         let (application, worker) = (application(4), worker(&stack, &journal, FOR_GOOD));
         let handle = worker.handle();
         let run = application.spawn(worker.run_until(std::future::pending()));
-        let blocked = async || Ok(journal.count(|said| *said == Said::Blocked) == 2);
+        let blocked = async || Ok(journal.count(|entry| *entry == Entry::Blocked) == 2);
         until("both shards block", LIMIT, blocked).await.unwrap();
         handle.shut_down();
-        let report = tokio::time::timeout(LIMIT, run).await.expect("it returns in time");
+        let report = tokio::time::timeout(LIMIT, run).await.expect("the worker returns in time");
         let ends: Vec<_> = report.unwrap().unwrap().shards.iter().map(|it| it.how).collect();
         assert_eq!(ends, [LeaseEnd::Released; 2]);
-        assert_eq!(journal.count(|said| *said == Said::Released), 0, "they still block");
+        assert_eq!(journal.count(|entry| *entry == Entry::Released), 0, "they still block");
         application.shutdown_background();
     }
 }

@@ -30,7 +30,7 @@ async fn memory_keeps_the_contract() {
 }
 
 #[test]
-fn memory_does_as_the_model_on_random_writes() {
+fn memory_matches_the_model_on_random_writes() {
     let runtime = Runtime::new().unwrap();
     random_writes(&runtime, 64, async || Arc::new(MemoryLeaseStore::new()));
 }
@@ -66,7 +66,7 @@ fn whole_contract(runtime: &Runtime, server: &DynamoDb, cases: u32) {
     random_writes(runtime, cases, async || Arc::new(server.store().await.unwrap()));
 }
 
-/// What the suite's scan relies on: its rows do not fit on one page.
+/// Checks what the suite's scan relies on: its rows do not fit on one page.
 async fn a_large_table_takes_several_pages(server: &DynamoDb) {
     let store = server.store().await.unwrap();
     a_scan_finds_every_row(&store).await;
@@ -129,7 +129,7 @@ async fn unknown_attributes_are_kept(server: &DynamoDb) {
     }
 }
 
-/// Java's row of a stream's id becomes ours as well, and keeps the id.
+/// Checks that a row in which Java stores a stream's id becomes ours too, and keeps the id.
 async fn java_stream_rows_are_kept(server: &DynamoDb) {
     let store = server.store().await.unwrap();
     let client = server.client();
@@ -152,7 +152,7 @@ async fn java_stream_rows_are_kept(server: &DynamoDb) {
     assert_eq!(store.stream_start(&start.stream).await.unwrap(), Some(stored));
 }
 
-/// All rows share one space of keys.
+/// Checks that a worker's row never overwrites a lease: all rows share one key space.
 async fn a_worker_named_like_a_shard_harms_no_lease(server: &DynamoDb) {
     let store = server.store().await.unwrap();
     let key = LeaseKey::from("shardId-000000000000");
@@ -178,7 +178,7 @@ async fn workers_may_create_the_table_at_once(server: &DynamoDb) {
     }
 }
 
-/// A write that is still to be told its counter and who is who.
+/// A write whose counter and workers depend on the row.
 #[derive(Clone, Debug)]
 struct Step {
     key: usize,
@@ -187,7 +187,7 @@ struct Step {
     kind: usize,
     behind: u64,
     progress: usize,
-    /// Whether the next kind of write is looked for that the row allows.
+    /// Whether to search for the next kind of write that the row allows.
     plausible: bool,
 }
 
@@ -218,18 +218,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 impl Step {
     fn write(&self, row: Option<&Lease>, number: u64) -> LeaseWrite {
         let others = [self.other, Who::Owner, Who::CheckpointOwner, Who::Nth(0)];
-        let plain = self.as_told(row, number);
+        let plain = self.resolved(row, number);
         let mut allowed = (self.kind..self.kind + 12).flat_map(|kind| {
             let workers = [self.worker, Who::Owner, Who::CheckpointOwner, Who::Nth(1)];
             workers.into_iter().flat_map(move |worker| {
                 others.map(|other| Self { kind: kind % 12, worker, other, behind: 0, ..*self })
             })
         });
-        let wanted = |step: Self| Some(step.as_told(row, number)).filter(|it| it.is_allowed(row));
-        if self.plausible { allowed.find_map(wanted).unwrap_or(plain) } else { plain }
+        let allow = |step: Self| Some(step.resolved(row, number)).filter(|it| it.is_allowed(row));
+        if self.plausible { allowed.find_map(allow).unwrap_or(plain) } else { plain }
     }
 
-    fn as_told(&self, row: Option<&Lease>, number: u64) -> LeaseWrite {
+    fn resolved(&self, row: Option<&Lease>, number: u64) -> LeaseWrite {
         let key = LeaseKey::from(format!("shardId-{:012}", self.key));
         let resolve = |who| match who {
             Who::Owner => row.and_then(|row| row.owner.clone()),
@@ -240,7 +240,7 @@ impl Step {
         let other = resolve(self.other);
         let victim = other.clone().unwrap_or_else(|| "b:2".into());
         let now = row.map_or(0, |row| row.counter.0);
-        // Counters of the past, the present, and of a future that may never come.
+        // Past, present and future counters.
         let counter = LeaseCounter(now.wrapping_sub(self.behind));
         let progress = match self.progress {
             0 => None,
@@ -279,7 +279,8 @@ impl Step {
     }
 }
 
-/// The store and the model do the same, write by write, and end with the same table.
+/// Checks that the store and the model return the same for each write, and end with the same
+/// table.
 fn random_writes<S: LeaseStore>(runtime: &Runtime, cases: u32, make: impl AsyncFn() -> Arc<S>) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
@@ -315,7 +316,10 @@ fn random_writes<S: LeaseStore>(runtime: &Runtime, cases: u32, make: impl AsyncF
     outcome.unwrap_or_else(|error| panic!("{error}"));
     let (made, lost) = counts.get();
     println!("{made} writes made, {lost} lost");
-    assert!(made * 3 > lost && lost * 3 > made, "neither is put to the test: {made}, {lost}");
+    assert!(
+        made * 3 > lost && lost * 3 > made,
+        "one outcome is too rare: {made} made, {lost} lost"
+    );
 }
 
 fn new_lease(key: &LeaseKey) -> NewLease {
@@ -354,7 +358,7 @@ async fn raw_item(
     call.send().await.unwrap().item.map(|item| item.into_iter().collect())
 }
 
-/// A store as the engine holds it.
+/// Returns a store as the engine holds it.
 fn held(store: impl LeaseStore) -> Arc<dyn LeaseStore> {
     Arc::new(store)
 }

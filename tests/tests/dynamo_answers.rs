@@ -1,4 +1,4 @@
-//! Answers that no server at hand gives when it is asked to, and what is sent for them.
+//! Answers that no available server gives on request, and the requests behind them.
 
 #![cfg(test)]
 
@@ -19,9 +19,9 @@ const LEASE: &str = r#"{"leaseKey":{"S":"shardId-000000000000"},"entityType":{"S
 
 type Is<'a> = &'a dyn Fn(&LeaseStoreError) -> bool;
 
-/// The table of `kcl-dynamo/src/error.rs`, code by code, as the service answers.
+/// Covers the table of `kcl-dynamo/src/error.rs`, code by code.
 #[tokio::test]
-async fn every_code_of_the_service_is_sorted() {
+async fn every_service_code_is_classified() {
     use LeaseStoreError as E;
     let is_throttled = |error: &E| matches!(error, E::Throttled { .. });
     let is_unavailable = |error: &E| matches!(error, E::Unavailable { .. });
@@ -64,9 +64,9 @@ async fn every_code_of_the_service_is_sorted() {
     }
 }
 
-/// What concludes a loss must not be stale; what only hints may be.
+/// A read that concludes a loss must not be stale; one that only hints may be.
 #[tokio::test]
-async fn rows_are_read_consistently_and_scans_as_they_are_asked_for() {
+async fn gets_are_consistent_and_scans_as_requested() {
     let item = format!("{{\"Item\":{LEASE}}}");
     let page = format!("{{\"Items\":[{LEASE},{LEASE}],\"Count\":2,\"ScannedCount\":2}}");
     let answers = vec![(200, item), (200, "{}".to_owned()), (200, page.clone()), (200, page)];
@@ -91,7 +91,7 @@ async fn rows_are_read_consistently_and_scans_as_they_are_asked_for() {
 
 /// A server that does not know `ReturnValuesOnConditionCheckFailure` leaves the row out.
 #[tokio::test]
-async fn a_loser_that_is_not_told_the_row_reads_it() {
+async fn lost_write_without_a_row_reads_it() {
     let answers = vec![
         (400, error("ConditionalCheckFailedException")),
         (200, format!("{{\"Item\":{LEASE}}}")),
@@ -113,9 +113,9 @@ async fn a_loser_that_is_not_told_the_row_reads_it() {
     assert!(get.contains("\"ConsistentRead\":true"), "{get}");
 }
 
-/// Steps that take a while in the service: the table, then its backups.
+/// Covers the steps that take a while in the service: the table, then its backups.
 #[tokio::test]
-async fn a_table_is_waited_for_and_then_protected() {
+async fn new_table_is_awaited_then_protected() {
     let answers = vec![
         (200, described("CREATING")),
         (200, described("ACTIVE")),
@@ -134,7 +134,7 @@ async fn a_table_is_waited_for_and_then_protected() {
 }
 
 #[tokio::test]
-async fn a_table_that_never_becomes_ready_is_told_in_time() {
+async fn table_that_never_becomes_ready_times_out() {
     for status in ["CREATING", "DELETING"] {
         let server = Scripted::answering(vec![(200, described(status))]).await;
         let config =
@@ -167,7 +167,7 @@ fn key() -> LeaseKey {
     LeaseKey::from("shardId-000000000000")
 }
 
-/// A server that gives one answer after the other, the last one again and again.
+/// A server that gives one answer after the other, and repeats the last one.
 struct Scripted {
     endpoint: String,
     requests: Arc<Mutex<Vec<String>>>,
@@ -207,13 +207,13 @@ impl Scripted {
         Self { endpoint, requests, task }
     }
 
-    /// The bodies of all requests so far.
+    /// Returns the bodies of all requests so far.
     fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
 
-/// Reads a request to its end. Its body.
+/// Reads a request to its end. Returns its body.
 async fn request(connection: &mut TcpStream) -> String {
     let mut bytes = vec![];
     loop {

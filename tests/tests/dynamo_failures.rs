@@ -1,4 +1,4 @@
-//! What a store says when its table, the network or its credentials are not as they must be.
+//! Errors of a store whose table, network or credentials fail.
 
 #![cfg(test)]
 
@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 #[tokio::test]
-async fn a_missing_table_is_named_and_not_created() {
+async fn missing_table_is_not_created() {
     let server = DynamoDb::embedded().await.unwrap();
     let store = DynamoLeaseStore::new(&server.sdk(), "no-such-table");
     for _ in 0..2 {
@@ -31,7 +31,7 @@ async fn a_missing_table_is_named_and_not_created() {
 }
 
 #[tokio::test]
-async fn a_table_with_another_key_is_refused_and_its_key_named() {
+async fn table_with_another_key_is_named() {
     let server = DynamoDb::embedded().await.unwrap();
     let text = ScalarAttributeType::S;
     let number = ScalarAttributeType::N;
@@ -55,7 +55,7 @@ async fn a_table_with_another_key_is_refused_and_its_key_named() {
 }
 
 #[tokio::test]
-async fn four_workers_may_create_the_table_at_once() {
+async fn four_workers_create_one_table_concurrently() {
     let server = DynamoDb::embedded().await.unwrap();
     let began = Instant::now();
     for _ in 0..5 {
@@ -77,12 +77,12 @@ async fn four_workers_may_create_the_table_at_once() {
         let tags: Vec<_> = answer.tags().iter().map(|tag| (tag.key(), tag.value())).collect();
         assert_eq!(tags, [("team", "orders")]);
     }
-    let took = began.elapsed();
-    assert!(took < Duration::from_secs(5), "a table that is ready at once: {took:?}");
+    let elapsed = began.elapsed();
+    assert!(elapsed < Duration::from_secs(5), "the table is ready at once: {elapsed:?}");
 }
 
 #[tokio::test]
-async fn an_endpoint_that_refuses_is_unavailable_at_once() {
+async fn refusing_endpoint_is_unavailable_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -98,7 +98,7 @@ async fn an_endpoint_that_refuses_is_unavailable_at_once() {
 
 /// A renewal must fail with time left for another one: within a third of the default expiry, 10 s.
 #[tokio::test]
-async fn an_endpoint_that_never_answers_is_unavailable_in_time() {
+async fn silent_endpoint_is_unavailable_in_time() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let accept = async {
@@ -113,13 +113,13 @@ async fn an_endpoint_that_never_answers_is_unavailable_in_time() {
         .with_operation_timeout(Duration::from_millis(700))
         .with_attempts_max(10);
     tokio::select! {
-        () = accept => unreachable!("it accepts for ever"),
-        // Three attempts of a second each, of which the last is cut short.
-        () = fails_after(&endpoint, by_default, 2_100..3_300) => {}
-    }
+            () = accept => unreachable!("the server never stops accepting"),
+    // Three attempts of a second each. The deadline cuts the last one short.
+            () = fails_after(&endpoint, by_default, 2_100..3_300) => {}
+        }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    // Nobody even accepts: the connection waits in the listener's queue.
+    // The listener never accepts: the connection waits in its queue.
     fails_after(&endpoint, hasty, 600..1_000).await;
 }
 
@@ -127,15 +127,15 @@ async fn fails_after(endpoint: &str, config: DynamoLeaseStoreConfig, millis: Ran
     let store = DynamoLeaseStore::new(&sdk(endpoint), config);
     let began = Instant::now();
     let error = store.put_presence(&presence()).await.unwrap_err();
-    let took = began.elapsed();
+    let elapsed = began.elapsed();
     assert!(matches!(error, LeaseStoreError::Unavailable { .. }), "{error:?}");
-    assert!(millis.contains(&took.as_millis()), "{took:?}");
+    assert!(millis.contains(&elapsed.as_millis()), "{elapsed:?}");
     let chain = chain(&error);
     assert!(chain.contains("timeout"), "{chain}");
 }
 
 #[tokio::test]
-async fn no_credentials_are_told_as_such() {
+async fn missing_credentials_have_their_own_error() {
     let server = DynamoDb::embedded().await.unwrap();
     let without = server.sdk().into_builder();
     let mut without = without;

@@ -1,4 +1,4 @@
-//! What people read when something fails: each error says its own part, and no part comes twice.
+//! Error messages: each error prints only its own part of the chain.
 
 #[cfg(test)]
 mod tests {
@@ -17,7 +17,7 @@ mod tests {
     use kcl_core::model::{Checkpoint, HashKeyRange, Position, SequenceNumber};
     use kcl_local::StartError;
 
-    /// Words that begin with a capital wherever they stand.
+    /// Words that are always capitalized.
     const NAMES: [&str; 1] = ["Java"];
 
     fn cause() -> BoxError {
@@ -47,7 +47,7 @@ mod tests {
         }
     }
 
-    /// The variants of the enum `name` in a source file.
+    /// Returns the variants of the enum `name` in a source file.
     fn variants(path: &str, name: &str) -> BTreeSet<String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         let text = fs::read_to_string(root.join(path)).expect("readable");
@@ -62,7 +62,7 @@ mod tests {
             .collect()
     }
 
-    /// Checks each error, and that no variant is left out.
+    /// Checks each error, and that no variant is missing.
     #[track_caller]
     fn check_all<E: Error>(path: &str, name: &str, errors: &[E]) {
         let mut seen = BTreeSet::new();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_a_run_read_well_with_whatever_is_behind_them() {
+    fn errors_of_a_run_read_well_with_their_causes() {
         check_all("kcl-core/src/report/run_error.rs", "RunError", &run_errors());
     }
 

@@ -29,7 +29,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_crashed_workers_shards_are_delivered_elsewhere() {
+    async fn crashed_workers_shards_are_delivered_elsewhere() {
         let mut fleet = fleet(6, &["a", "b", "c"]).await;
         let producer = fleet.produce(100);
         fleet.signal("b", Signal::KILL).unwrap();
@@ -43,7 +43,7 @@ mod tests {
         SystemClock.time_of_day().epoch_millis()
     }
 
-    /// Watches all leases for so long. Returns when each was last seen before its last renewal.
+    /// Watches all leases for `time`. Returns when each was last seen before its last renewal.
     async fn last_renewals(fleet: &Fleet, time: Duration) -> BTreeMap<String, i64> {
         let (mut renewals, mut looked_at) = (BTreeMap::new(), now());
         let end = Instant::now() + time;
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_crash_repeats_no_more_than_came_since_the_last_renewal() {
+    async fn crash_repeats_only_records_since_the_last_renewal() {
         let mut fleet = fleet(6, &["a", "b", "c"]).await;
         let producer = fleet.produce(200);
         let renewed_after = last_renewals(&fleet, Duration::from_millis(2_900)).await;
@@ -74,14 +74,14 @@ mod tests {
         let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
         for delivery in audit.first_of_repeated() {
             assert_eq!(delivery.worker, "b");
-            // From a batch in hand to the renewal that stores it, on a busy machine.
+            // The time from a batch in hand to the renewal that stores it, on a busy machine.
             let bound = renewed_after[&delivery.shard] - 300;
             assert!(delivery.at >= bound, "{delivery:?} before {bound}");
         }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_worker_that_is_asked_to_stop_hands_over_without_a_repeat() {
+    async fn stopping_worker_hands_over_without_repeats() {
         let mut fleet = fleet(6, &["a", "b", "c"]).await;
         let producer = fleet.produce(100);
         fleet.signal("b", Signal::TERM).unwrap();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_fleet_is_replaced_one_by_one_without_a_repeat() {
+    async fn rolling_replacement_causes_no_repeats() {
         let mut fleet = fleet(6, &["a", "b", "c"]).await;
         let producer = fleet.produce(100);
         for (old, new) in [("a", "d"), ("b", "e"), ("c", "f")] {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn workers_that_join_get_their_share_without_a_repeat() {
+    async fn joining_workers_get_shares_without_repeats() {
         let mut fleet = fleet(6, &["a"]).await;
         let producer = fleet.produce(100);
         fleet.spawn("b").unwrap();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_stream_is_resharded_under_load() {
+    async fn stream_is_resharded_under_load() {
         let fleet = fleet(4, &["a", "b"]).await;
         let producer = fleet.produce(100);
         let kinesis = fleet.kinesis();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_stalled_worker_delivers_nothing_more_and_comes_back_as_a_member() {
+    async fn stalled_worker_stops_delivering_and_rejoins() {
         let fleet = fleet(4, &["a", "b"]).await;
         let producer = fleet.produce(100);
         let stalled_at = fleet.signal("b", Signal::STOP).unwrap();
@@ -143,8 +143,8 @@ mod tests {
         fleet.balanced(&["a", "b"], 2, LIMIT).await.unwrap();
         let produced = producer.stop().await.unwrap();
         let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
-        // What it delivers after it woke comes from leases that it took anew: never a record that
-        // another worker had delivered in between.
+        // After it resumes it delivers only from newly taken leases: never a record that another
+        // worker delivered in between.
         let elsewhere: std::collections::BTreeSet<_> = audit
             .by("a")
             .filter(|delivery| (stalled_at..woken_at).contains(&delivery.at))

@@ -1,4 +1,4 @@
-//! Rows that the Java KCL wrote are read correctly, and what we write on them leaves the rest alone.
+//! Rows of the Java KCL: reads are correct, and writes keep unknown attributes.
 
 #![cfg(test)]
 
@@ -22,7 +22,7 @@ use serde_json::Value;
 type Item = BTreeMap<String, AttributeValue>;
 
 #[tokio::test]
-async fn every_lease_of_java_is_read_as_java_wrote_it() {
+async fn java_leases_are_read_as_written() {
     let server = DynamoDb::embedded().await.unwrap();
     let mut read = 0;
     for path in fixtures("lease-") {
@@ -35,10 +35,10 @@ async fn every_lease_of_java_is_read_as_java_wrote_it() {
         assert_eq!(store.get(&lease.key).await.unwrap().as_ref(), Some(lease));
         read += 1;
     }
-    assert_eq!(read, 28, "fixtures that were read");
+    assert_eq!(read, 28, "number of fixtures");
 }
 
-/// Each value looked up again in the JSON itself, by other code than the library's.
+/// Compares each value with the JSON itself, by other code than the library's.
 #[track_caller]
 fn assert_reads(lease: &Lease, json: &Value, path: &Path) {
     let text = |name: &str| json[name]["S"].as_str().map(String::from);
@@ -68,7 +68,7 @@ fn assert_reads(lease: &Lease, json: &Value, path: &Path) {
 }
 
 #[tokio::test]
-async fn whole_tables_of_java_are_read_without_a_rest() {
+async fn java_tables_are_read_completely() {
     let server = DynamoDb::embedded().await.unwrap();
     let mut kinds = BTreeMap::<String, usize>::new();
     for path in fixtures("table-scan-") {
@@ -98,9 +98,9 @@ async fn whole_tables_of_java_are_read_without_a_rest() {
     assert_eq!(entities, ["CLIENT_VERSION_MIGRATION", "LEADER", "LEASE", "WORKER_METRIC_STATS"]);
 }
 
-/// A live Java worker is known by rows that change.
+/// Changing rows reveal a live Java worker.
 #[tokio::test]
-async fn a_row_of_java_that_changes_changes_its_fingerprint() {
+async fn changed_java_row_changes_its_fingerprint() {
     let server = DynamoDb::embedded().await.unwrap();
     for (name, attribute, moved) in [
         ("leader-lock", "recordVersionNumber", AttributeValue::S("another".into())),
@@ -123,10 +123,10 @@ async fn a_row_of_java_that_changes_changes_its_fingerprint() {
     }
 }
 
-/// A worker of ours takes over a row of Java's, works on it and gives it up. What it does not name,
-/// stays: Java's attributes and everybody else's.
+/// A worker takes over a row of Java's, works on it and releases it. It keeps attributes that it
+/// does not know.
 #[tokio::test]
-async fn our_writes_leave_the_rest_of_a_row_alone() {
+async fn writes_keep_unknown_java_attributes() {
     let server = DynamoDb::embedded().await.unwrap();
     for path in fixtures("lease-") {
         let before = item(&json(&path));
@@ -176,9 +176,9 @@ async fn our_writes_leave_the_rest_of_a_row_alone() {
     }
 }
 
-/// Once Java writes to a row of ours it is Java's again, whatever attributes of ours remain.
+/// A row that Java writes to is Java's again, even if attributes of ours remain.
 #[tokio::test]
-async fn a_row_that_java_wrote_last_is_not_ours() {
+async fn row_last_written_by_java_is_not_ours() {
     let server = DynamoDb::embedded().await.unwrap();
     let path = root().join("kcl-3.5.1/lease-owned-renewed-with-throughput.json");
     let (store, client) = table_with(&server, &[item(&json(&path))]).await;
@@ -187,7 +187,7 @@ async fn a_row_that_java_wrote_last_is_not_ours() {
         |counter| WriteKind::Take { counter, expiry: Duration::from_secs(10), owner_switches: 1 };
     let ours = counter_after(&store, &key, 1, take).await;
     assert!(ours.is_ours());
-    // As Java's renewal does.
+    // Java's renewal.
     let call = client.update_item().table_name(store.table());
     let call = call.key("leaseKey", AttributeValue::S(key.to_string()));
     let call = call.update_expression("ADD leaseCounter :one");
@@ -236,7 +236,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/java-rows")
 }
 
-/// The fixtures of both Java versions whose names begin like this.
+/// Returns the fixtures of both Java versions whose names begin with `prefix`.
 fn fixtures(prefix: &str) -> Vec<PathBuf> {
     let folders = ["kcl-2.7", "kcl-3.5.1"].map(|version| root().join(version));
     let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
@@ -250,7 +250,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Raw DynamoDB JSON as an item.
+/// Converts raw DynamoDB JSON to an item.
 fn item(json: &Value) -> Item {
     json.as_object().unwrap().iter().map(|(name, it)| (name.clone(), attribute(it))).collect()
 }

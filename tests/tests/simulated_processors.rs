@@ -1,4 +1,4 @@
-//! Processors of one's own on a simulated fleet: what users of `kcl_sim::World` rely on.
+//! Custom processors on a simulated fleet: what users of `kcl_sim::World` rely on.
 
 #[cfg(test)]
 mod tests {
@@ -17,12 +17,12 @@ mod tests {
     use kcl_sim::{Fault, Oracle, SimError, Tally, Weather, World};
     use tokio::time::sleep;
 
-    /// Takes its time, or for ever.
-    struct Patient {
+    /// Sleeps for each batch, or hangs.
+    struct Sleeper {
         hangs: bool,
     }
 
-    impl RecordProcessor for Patient {
+    impl RecordProcessor for Sleeper {
         async fn process_records(
             &mut self,
             _batch: RecordBatch,
@@ -36,7 +36,7 @@ mod tests {
         }
     }
 
-    /// Settings with which every record comes, whenever it was put.
+    /// Returns settings that start at the oldest record.
     fn from_the_oldest() -> WorkerConfig {
         let mut config = WorkerConfig::default();
         config.retrieval.initial_position = InitialPosition::TrimHorizon;
@@ -46,13 +46,13 @@ mod tests {
     fn fleet(seed: u64, hangs: bool) -> World {
         let mut world = World::new(seed, 3).unwrap();
         for name in ["ann", "ben"] {
-            let patient = move |_: &ShardContext| Patient { hangs };
-            world.start(name, from_the_oldest(), patient).unwrap();
+            let sleeper = move |_: &ShardContext| Sleeper { hangs };
+            world.start(name, from_the_oldest(), sleeper).unwrap();
         }
         world
     }
 
-    /// How often each record was handed over, by its data.
+    /// Returns how often each record was delivered, by its data.
     fn times(world: &World) -> BTreeMap<String, usize> {
         let mut times = BTreeMap::new();
         for delivery in world.deliveries() {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn records_arrive_as_they_were_put_once_each_where_nothing_goes_wrong() {
+    fn each_record_arrives_once_without_faults() {
         let mut world = fleet(1, false);
         for number in 0..100 {
             world.put(&format!("key {}", number % 7), format!("record {number}")).unwrap();
@@ -83,11 +83,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_finished_and_not_stored_comes_again() {
+    fn unstored_records_are_delivered_again() {
         for seed in 0..20 {
             let mut world = fleet(seed, false);
             let mut slow = Weather::default();
-            slow.slow = 0.5; // So that some writes are on their way when the worker is killed.
+            slow.slow = 0.5; // Some writes are in flight when the worker is killed.
             world.set_weather(slow);
             world.put_every(Duration::from_millis(50), |number| {
                 (format!("key {number}"), format!("record {number}"))
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_processor_that_hangs_for_ever_is_found() {
+    fn hanging_processor_is_detected() {
         let mut world = fleet(1, true);
         world.put("key", "record").unwrap();
         let error = world.heal().unwrap_err();
@@ -121,7 +121,7 @@ mod tests {
     ];
 
     #[test]
-    fn who_strikes_a_worker_that_was_never_started_or_does_not_run_is_told() {
+    fn faults_need_a_running_worker() {
         let mut world = fleet(1, false);
         world.crash("ben").unwrap();
         for strike in STRIKES {
@@ -142,10 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn who_strikes_a_shard_that_is_not_fit_is_told() {
+    fn faults_need_a_suitable_shard() {
         let mut world = World::new(1, 2).unwrap();
         let [low, high] = [0, 1].map(|place| world.open_shards()[place].id.clone());
-        world.merge(&high).unwrap_err(); // There is none above it.
+        world.merge(&high).unwrap_err(); // No shard lies above it.
         world.trim(&low).unwrap_err(); // It never had a record.
         world.delete_row(&low).unwrap_err(); // No worker has run.
         world.split(&low).unwrap();
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(world.open_shards().len(), 3);
     }
 
-    /// Fails with every batch.
+    /// Fails each batch.
     struct Fails;
 
     impl RecordProcessor for Fails {
@@ -170,7 +170,7 @@ mod tests {
         }
     }
 
-    fn that_give_up() -> World {
+    fn fleet_stopped_by_policy() -> World {
         let mut config = from_the_oldest();
         config.delivery.failure = FailurePolicy::attempts(2, OnExhausted::StopWorker);
         let mut world = World::new(1, 1).unwrap();
@@ -182,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_their_policy_stops_can_be_waited_for() {
-        let mut world = that_give_up();
+    fn workers_stopped_by_policy_can_be_awaited() {
+        let mut world = fleet_stopped_by_policy();
         let mut names = Vec::new();
         for _ in 0..2 {
             let (name, end) = world.next_end().unwrap();
@@ -196,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_stop_though_nobody_waits_for_it_break_a_promise() {
-        let error = that_give_up().run_for(Duration::from_mins(1)).unwrap_err();
+    fn unexpected_stop_breaks_a_promise() {
+        let error = fleet_stopped_by_policy().run_for(Duration::from_mins(1)).unwrap_err();
         let SimError::Broken { violation, .. } = error else { panic!("{error:?}") };
         assert_eq!(violation.oracle, Oracle::WorkersRun, "{violation}");
     }
 
     #[test]
-    fn a_worker_that_was_stopped_says_what_became_of_its_shards() {
+    fn stopped_worker_reports_its_shards() {
         let mut world = fleet(1, false);
         world.run_for(Duration::from_secs(30)).unwrap();
         world.stop("ann").unwrap();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_strikes_and_every_record_comes_through_it() {
+    fn storm_loses_no_record() {
         let mut struck = Tally::default();
         for seed in 0..20 {
             let mut world = fleet(seed, false);
@@ -237,12 +237,12 @@ mod tests {
             Fault::Split,
             Fault::Merge,
         ] {
-            assert!(struck.of(fault) > 0, "{fault} never came to pass");
+            assert!(struck.of(fault) > 0, "{fault} never happened");
         }
     }
 
     #[test]
-    fn a_stopped_producer_puts_no_more_and_another_one_goes_on_alone() {
+    fn stopped_producer_leaves_the_other_running() {
         let mut world = fleet(1, false);
         world.put_every(Duration::from_millis(100), |number| ("key", number.to_string()));
         world.run_for(Duration::from_secs(10)).unwrap();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rolling_restart_drains_and_nothing_comes_twice() {
+    fn rolling_restart_drains_without_repeats() {
         for seed in 0..10 {
             let mut world = fleet(seed, false);
             world.put_every(Duration::from_millis(50), |number| {
@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    /// Replaces one of two workers after the other, and expects of every record that it is done in time.
+    /// Replaces two workers one by one, and expects each record to be done within `most`.
     fn roll_out(most: Duration) -> Result<(), SimError> {
         let mut world = fleet(3, false);
         world.put_every(Duration::from_millis(50), |number| (format!("key {number}"), ""));
@@ -290,21 +290,21 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_late_is_found_before_and_after_it_is_done() {
+    fn late_record_is_detected_before_and_after_it_is_done() {
         let late = |most: u64| {
             let error = roll_out(Duration::from_millis(most)).unwrap_err();
             let SimError::Broken { violation, .. } = error else { panic!("{error:?}") };
             assert_eq!(violation.oracle, Oracle::WaitsBounded, "{violation}");
             violation.at.millis()
         };
-        roll_out(Duration::from_secs(6)).unwrap(); // It would take until the expiry.
-        assert!(late(100) < 20_000, "in the roll-out");
+        roll_out(Duration::from_secs(6)).unwrap(); // A crash takes until the expiry.
+        assert!(late(100) < 20_000, "late in the roll-out");
         let at = late(4_000);
-        assert!((49_000..52_000).contains(&at), "{at}: after the crash");
+        assert!((49_000..52_000).contains(&at), "{at}: not after the crash");
     }
 
     #[test]
-    fn a_storm_kills_nobody_who_stops() {
+    fn storm_spares_stopping_workers() {
         for seed in 0..20 {
             let mut world = fleet(seed, false);
             world.keep_trace();
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn latest_skips_what_was_put_before_the_first_start_and_nothing_after_it() {
+    fn latest_skips_only_records_before_the_first_start() {
         for seed in 0..20 {
             let mut world = World::new(seed, 2).unwrap();
             for number in 0..10 {
@@ -337,8 +337,8 @@ mod tests {
                 world.put(&number.to_string(), "before").unwrap();
             }
             world.run_for(Duration::from_secs(5)).unwrap();
-            let patient = |_: &ShardContext| Patient { hangs: false };
-            world.start("ann", WorkerConfig::default(), patient).unwrap();
+            let sleeper = |_: &ShardContext| Sleeper { hangs: false };
+            world.start("ann", WorkerConfig::default(), sleeper).unwrap();
             world.run_for(Duration::from_secs(5)).unwrap();
             for number in 0..10 {
                 world.put(&number.to_string(), format!("after {number}")).unwrap();
@@ -353,7 +353,7 @@ mod tests {
         }
     }
 
-    /// Has records delivered again to a worker of its own, and looks whether they were.
+    /// Redelivers records to a worker of `factory`, and checks that they arrive.
     fn redelivers(factory: impl ProcessorFactory<Processor: RecordProcessor>) {
         let mut world = World::new(1, 2).unwrap();
         world.start("ann", from_the_oldest(), factory).unwrap();
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(times(&world).len(), world.records().count());
     }
 
-    /// Acknowledges each record from a task of its own.
+    /// Acknowledges each record from a separate task.
     struct Acknowledges;
 
     impl RecordProcessor for Acknowledges {
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledged_records_come_again_as_well() {
+    fn acknowledged_records_are_redelivered_too() {
         redelivers(|_: &ShardContext| Acknowledges);
         redelivers(for_each(|_: Record| async {
             sleep(Duration::from_millis(20)).await;
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fleet_heals_however_long_a_worker_was_frozen() {
+    fn fleet_heals_after_any_freeze() {
         let mut world = fleet(1, false);
         world.run_for(Duration::from_secs(30)).unwrap();
         world.freeze("ann", Duration::from_mins(10)).unwrap();
@@ -416,11 +416,11 @@ mod tests {
     }
 
     #[test]
-    fn a_processor_that_never_stores_its_checkpoints_is_found() {
+    fn processor_without_checkpoints_is_detected() {
         let mut world = World::new(1, 2).unwrap();
         let mut config = from_the_oldest();
         config.delivery.checkpoints = CheckpointPolicy::Manual;
-        world.start("ann", config, |_: &ShardContext| Patient { hangs: false }).unwrap();
+        world.start("ann", config, |_: &ShardContext| Sleeper { hangs: false }).unwrap();
         world.put("key", "record").unwrap();
         let error = world.heal().unwrap_err();
         let SimError::Broken { violation, .. } = error else { panic!("{error:?}") };

@@ -10,7 +10,7 @@ mod tests {
 
     use kcl_sim::{Campaign, Fault, Scenario};
 
-    /// Seeds that once broke a promise: a scenario, a seed, and after `#` what it was.
+    /// Seeds that once broke a promise: a scenario, a seed, and after `#` the cause.
     const REGRESSIONS: &str = include_str!("../REGRESSIONS");
 
     fn threads() -> NonZero<usize> {
@@ -23,38 +23,38 @@ mod tests {
         assert_eq!(campaign.broken, [], "\n{campaign}");
         assert!(campaign.simulated >= Duration::from_mins(5) * 500, "{:?}", campaign.simulated);
         for fault in Fault::ALL {
-            assert!(campaign.tally.of(fault) > 0, "{fault} never came to pass");
+            assert!(campaign.tally.of(fault) > 0, "{fault} never happened");
         }
     }
 
-    /// Runs a scenario of its own, and says that all of this came to pass in it.
+    /// Runs `scenario`, and checks that each of `faults` happened.
     #[track_caller]
     fn check(scenario: Scenario, faults: &[Fault]) {
         let campaign = Campaign::run(10_000..10_040, Some(scenario), threads());
         assert_eq!(campaign.broken, [], "\n{campaign}");
         for fault in faults {
-            assert!(campaign.tally.of(*fault) > 0, "{fault} never came to pass");
+            assert!(campaign.tally.of(*fault) > 0, "{fault} never happened");
         }
     }
 
     #[test]
-    fn poison_is_set_aside_and_nothing_else_whatever_fails_meanwhile() {
+    fn only_poison_is_dead_lettered_amid_faults() {
         check(Scenario::Poison, &[Fault::Poison, Fault::FailedDeadLetter, Fault::Crash]);
     }
 
     #[test]
-    fn records_of_a_key_are_processed_one_after_the_other_whatever_fails_meanwhile() {
+    fn records_of_a_key_stay_in_order_amid_faults() {
         let all = [Fault::Poison, Fault::FailedBatch, Fault::Panic, Fault::Hang, Fault::Crash];
         check(Scenario::PerKey, &all);
     }
 
     #[test]
-    fn acknowledgements_that_are_lost_skip_nothing() {
+    fn lost_acknowledgements_skip_nothing() {
         check(Scenario::Acks, &[Fault::LostAck, Fault::Panic, Fault::Crash]);
     }
 
     #[test]
-    fn what_was_mended_stays_mended() {
+    fn regressions_stay_fixed() {
         let mut campaign = Campaign::default();
         for line in REGRESSIONS.lines() {
             let case = line.split('#').next().unwrap_or_default().trim();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_gives_the_same_world_again() {
+    fn seed_reproduces_its_world() {
         for scenario in Scenario::ALL {
             let (one, other) = (scenario.run_traced(7), scenario.run_traced(7));
             assert!(!one.trace.is_empty());

@@ -1,14 +1,14 @@
-//! House rules that no lint knows.
+//! House rules that no lint checks.
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    /// The most lines of a file, tests included.
+    /// The maximum number of lines of a file, tests included.
     const LINES_MAX: usize = 500;
 
-    /// What pure code never names.
+    /// Words that pure code never contains.
     const IMPURE: [&str; 7] = [
         "async ",
         ".await",
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_longer_than_it_can_be_read() {
+    fn no_file_exceeds_the_line_limit() {
         let mut long = Vec::new();
         each_source(|path, text| {
             let lines = text.lines().count();
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_says_first_what_it_is_for() {
+    fn every_file_starts_with_its_purpose() {
         each_source(|path, text| {
             assert!(text.starts_with("//! "), "{} has no first line", path.display());
         });

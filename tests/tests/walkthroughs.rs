@@ -1,4 +1,4 @@
-//! The Java KCL's classic tables, lived through by whole fleets in virtual time.
+//! The lease tables of the Java KCL's documentation, reproduced by whole fleets in virtual time.
 
 #[cfg(test)]
 mod tests {
@@ -20,12 +20,12 @@ mod tests {
         lease.owner.map(|owner| owner.name().to_owned()).unwrap_or_default()
     }
 
-    /// The only shard of two that `worker` owns.
+    /// Returns the only one of two shards that `worker` owns.
     fn shard_of(story: &Story, worker: &str) -> usize {
-        (0..2).find(|shard| owner(story, *shard) == worker).expect("it owns one")
+        (0..2).find(|shard| owner(story, *shard) == worker).expect("the worker owns one")
     }
 
-    /// The counters as the table of the fail-over story has them.
+    /// Sets the counters of the fail-over table.
     fn set_counters(story: &Story, counters: [(usize, u64); 2]) {
         for (shard, number) in counters {
             let mut lease = story.lease(shard);
@@ -39,26 +39,27 @@ mod tests {
         }
     }
 
-    /// The table of the fail-over story: a lease whose owner died, and that of its next owner.
+    /// The fail-over table: a lease whose owner died, and the lease of its next owner.
     #[derive(Debug, PartialEq, Eq)]
     struct FailedOver {
-        /// The dead owner's counter, as the next owner took it, and after its checkpoint and a renewal.
+        /// The lease's counter at its owner's death, at the take, and after a checkpoint and a
+        /// renewal.
         left: [u64; 3],
-        /// The other lease's at the last two of these times.
+        /// The other lease's counter at the last two of these times.
         renewed: [u64; 2],
-        /// Which shard the other lease is of.
+        /// The other lease's shard.
         living: usize,
     }
 
     /// One of two workers dies when its lease is at 85.
     fn fail_over(counters: [(usize, u64); 2]) -> FailedOver {
         let story = Story::new(2);
-        // The fleet is stopped, the table is brought to the story's counters, the fleet starts.
+        // Stops the fleet, sets the counters of the table, and starts the fleet.
         let first = story.start("w");
         story.until("held", SECOND * 10, |story| story.owned_by("w") == Some(2));
         first.stop().unwrap();
         set_counters(&story, counters);
-        // As Java's processors do, the next owner checkpoints what it gets.
+        // Like Java's processors, the next owner checkpoints its records.
         story.on(|call| call.delivers("left behind"), Act::Checkpoint(0));
 
         let one = story.start("one");
@@ -75,7 +76,7 @@ mod tests {
         let before = counter(&story, living);
         story.pass(SECOND * 9);
         assert_eq!((owner(&story, dying).as_str(), counter(&story, dying)), ("one", 85));
-        assert!(counter(&story, living) >= before + 2, "its renewals continue");
+        assert!(counter(&story, living) >= before + 2, "the other lease is renewed");
 
         // The next owner's take is the next number, and its token.
         story.until("taken", SECOND * 3, |story| owner(story, dying) == "two");
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn failover_continues_the_counter() {
-        // A first run tells how often the other lease is renewed until then, and which one it is.
+        // A first run shows how often the other lease is renewed until then, and which one it is.
         let FailedOver { renewed, living, .. } = fail_over([(0, 80), (1, 80)]);
         let begin = 80 + 94 - renewed[0];
         let table = fail_over([(living, begin), (1 - living, 80)]);
@@ -120,7 +121,7 @@ mod tests {
         story.start("two");
         story.until("balanced", SECOND * 20, |story| story.owned_by("two") == Some(2));
         assert_eq!(story.owned_by("one"), Some(2));
-        // Asked for, finished, handed over: nothing was robbed, and nothing comes twice.
+        // Requested, finished, handed over: no lease was stolen, and no record is repeated.
         let ends = story.journal.events(|event| {
             if let Event::LeaseEnded { how, .. } = event { Some(*how) } else { None }
         });
@@ -147,7 +148,7 @@ mod tests {
         let [low, high] = story.split(0);
         story.until("ended", SECOND * 10, |story| story.lease(0).is_ended());
 
-        // The moment SHARD_END is stored, its children have rows that no worker has touched yet.
+        // When SHARD_END is stored, the children have rows that no worker has taken yet.
         let parent = story.lease(0);
         assert_eq!(parent.children, BTreeSet::from([story.shard(low), story.shard(high)]));
         for child in [low, high] {

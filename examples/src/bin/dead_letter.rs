@@ -1,8 +1,8 @@
 //! Stores records that fail in a dead letter, and processes the rest of their shard.
 //!
-//! Prints `processed hello 1`, `processed hello 2` and so on, except for numbers that end in 5. Those
-//! records fail twice, the worker bisects their batch, and stores them in the dead letter: a file of
-//! JSON lines, which the program prints at its end, after two such records or Ctrl-C.
+//! Prints `processed hello 1`, `processed hello 2` and so on, except for numbers that end in 5.
+//! Those records fail twice, the worker bisects their batch, and stores them in the dead letter: a
+//! file of JSON lines, which the program prints at its end, after two such records or Ctrl-C.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::path::Path;
@@ -45,7 +45,8 @@ async fn main() -> Result<(), BoxError> {
         .leases(DynamoLeaseStore::new(demo.aws(), "dead-letter").create_if_missing())
         .processor(|_| Greeter)
         .delivery_config(delivery)
-        .dead_letter(FileDeadLetter::new(&letters)) // or `kinesis_consumer::kinesis::KinesisDeadLetter`
+        // Or `kinesis_consumer::kinesis::KinesisDeadLetter`.
+        .dead_letter(FileDeadLetter::new(&letters))
         .build()?;
     let enough = async {
         tokio::select! {

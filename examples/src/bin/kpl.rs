@@ -1,5 +1,5 @@
-//! Puts three records into a stream as one, like the Kinesis Producer Library, and a fourth by itself.
-//! The worker receives four. Prints:
+//! Puts three records into a stream as one, like the Kinesis Producer Library, and a fourth by
+//! itself. The worker receives four. Prints:
 //!
 //! ```text
 //! put 3 user records in one record of 90 bytes

@@ -1,8 +1,8 @@
 //! Processes the records of a shard concurrently, in order within each partition key.
 //!
-//! Prints `key 0: hello 8`, `key 1: hello 1` and so on. Records of `key 3` take a second each and fall
-//! behind without blocking the other keys; the numbers of each key ascend. The program ends after 40
-//! records, or with Ctrl-C.
+//! Prints `key 0: hello 8`, `key 1: hello 1` and so on. Records of `key 3` take a second each and
+//! fall behind without blocking the other keys; the numbers of each key ascend. The program ends
+//! after 40 records, or with Ctrl-C.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::sync::Arc;

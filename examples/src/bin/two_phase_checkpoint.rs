@@ -1,7 +1,9 @@
-//! Writes each batch into a sink exactly once, although a worker crashes between write and checkpoint.
+//! Writes each batch into a sink exactly once, although a worker crashes between write and
+//! checkpoint.
 //!
-//! Prints `wrote …` for each batch. The worker crashes after the third one, before its checkpoint. The
-//! next worker prints `found … in the sink`, and ends after eight batches: `no record is there twice`.
+//! Prints `wrote …` for each batch. The worker crashes after the third one, before its checkpoint.
+//! The next worker prints `found … in the sink`, and ends after eight batches:
+//! `no record is there twice`.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::{BTreeMap, BTreeSet};

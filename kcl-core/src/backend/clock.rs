@@ -9,8 +9,8 @@ use kcl_proto::model::{Moment, Timestamp};
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The fence clock: never goes back, and counts the time that the machine is suspended.
     ///
-    /// Leases are held by it. With a clock that stops while the machine is suspended, a worker would
-    /// resume and count leases as its own that other workers have taken.
+    /// Leases are held by it. With a clock that stops while the machine is suspended, a worker
+    /// would resume and count leases as its own that other workers have taken.
     fn now(&self) -> Moment;
 
     /// The time of day by this machine's clock, which may be wrong.

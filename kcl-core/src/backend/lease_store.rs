@@ -18,11 +18,12 @@ use crate::config::{InvalidSetting, LeaseConfig};
 /// # Contract
 ///
 /// 1. [`write`](Self::write) is atomic per lease: its precondition and its effect
-///    ([`LeaseWrite::precondition`], [`LeaseWrite::effect`]) are evaluated on one row at one moment.
+///    ([`LeaseWrite::precondition`], [`LeaseWrite::effect`]) are evaluated on one row at one
+///    moment.
 /// 2. A lost condition returns the row as it was found at that moment.
 /// 3. [`get`](Self::get) sees every write that was answered before it was called.
-/// 4. [`scan`](Self::scan) is no snapshot; each row is one that once existed. An eventual one may be
-///    stale; a consistent one sees, in each page, every write that was answered before.
+/// 4. [`scan`](Self::scan) is no snapshot; each row is one that once existed. An eventual one may
+///    be stale; a consistent one sees, in each page, every write that was answered before.
 /// 5. An `Err` says that the outcome is unknown: the write may have been made, or may still be.
 /// 6. Attributes and rows that the library does not know are kept.
 /// 7. Every call ends within a bounded time of the store's own choosing.
@@ -119,8 +120,8 @@ pub struct Page {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LeaseStoreError {
-    /// The store limits the rate of calls, and its retries ran out. Retry later; if it lasts, raise the
-    /// table's capacity.
+    /// The store limits the rate of calls, and its retries ran out. Retry later; if it lasts, raise
+    /// the table's capacity.
     #[error("lease table {table:?} is throttled: raise its capacity, or bill it by request")]
     Throttled {
         /// The table.

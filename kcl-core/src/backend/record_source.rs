@@ -25,8 +25,8 @@ use crate::config::InvalidSetting;
 /// `kcl_core::testing::record_source` (feature `test-util`) checks all of it but 4.
 #[async_trait]
 pub trait RecordSource: fmt::Debug + Send + Sync + 'static {
-    /// Returns the source's own settings that cannot work. [`WorkerBuilder::build`] reports them with
-    /// all others.
+    /// Returns the source's own settings that cannot work. [`WorkerBuilder::build`] reports them
+    /// with all others.
     ///
     /// [`WorkerBuilder::build`]: crate::WorkerBuilder::build
     fn validate(&self) -> Vec<InvalidSetting> {

@@ -28,8 +28,8 @@ pub struct DeliveryConfig {
     /// Default: 10 s. At most 1 h.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub retry_max: Duration,
-    /// How many records may lie above the last position up to which all are acknowledged, before the
-    /// next batch waits. It counts where a processor [detaches](crate::RecordBatch::into_acks)
+    /// How many records may lie above the last position up to which all are acknowledged, before
+    /// the next batch waits. It counts where a processor [detaches](crate::RecordBatch::into_acks)
     /// acknowledgements. A batch that was begun may exceed it.
     ///
     /// Default: 10,000. At least 1.
@@ -49,9 +49,9 @@ pub struct DeliveryConfig {
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub cancel_grace: Duration,
     /// How long a processor call may run, or an acknowledgement be outstanding, before
-    /// [`ProcessorSlow`](crate::event::Event::ProcessorSlow) is emitted. The event is repeated each time
-    /// that the duration has doubled, and each hour. Nothing else happens: a processor may take any
-    /// time while no other worker asks for its shard.
+    /// [`ProcessorSlow`](crate::event::Event::ProcessorSlow) is emitted. The event is repeated each
+    /// time that the duration has doubled, and each hour. Nothing else happens: a processor may
+    /// take any time while no other worker asks for its shard.
     ///
     /// Default: 1 minute. From 1 s to 1 day.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
@@ -67,9 +67,9 @@ pub enum LostDataPolicy {
     /// Continue with the oldest record that is left.
     #[default]
     Continue,
-    /// Stop the shard: release its lease, and emit an event. This worker does not take the lease again
-    /// until it is started anew. The next worker does the same: in the end the shard has no owner, and
-    /// loses further records, until workers are started that continue.
+    /// Stop the shard: release its lease, and emit an event. This worker does not take the lease
+    /// again until it is started anew. The next worker does the same: in the end the shard has no
+    /// owner, and loses further records, until workers are started that continue.
     Stop,
 }
 
@@ -145,7 +145,8 @@ impl DeliveryConfig {
         self
     }
 
-    /// Returns what cannot work where the application gets no checkpointer: nothing would be stored.
+    /// Returns what cannot work where the application gets no checkpointer: nothing would be
+    /// stored.
     pub(crate) fn validate_without_checkpointer(&self) -> Vec<InvalidSetting> {
         let reason = "must not be Manual with for_each or for_stream, which get no checkpointer";
         let invalid = InvalidSetting::new("delivery.checkpoints", self.checkpoints, reason);

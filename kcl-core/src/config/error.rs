@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// A configuration that cannot work. Names every setting that must change, its value, and what it must
-/// be.
+/// A configuration that cannot work. Names every setting that must change, its value, and what it
+/// must be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
 pub struct ConfigError {
     settings: Vec<InvalidSetting>,

@@ -20,13 +20,13 @@ pub struct RetrievalConfig {
     pub initial_position: InitialPosition,
     /// How often a shard is read once its consumer is caught up.
     ///
-    /// Default: 1 s. From 200 ms, the limit of Kinesis, to 1 minute. A consumer that is behind reads
-    /// as fast as Kinesis allows: 5 reads and 2 MiB a second for each shard.
+    /// Default: 1 s. From 200 ms, the limit of Kinesis, to 1 minute. A consumer that is behind
+    /// reads as fast as Kinesis allows: 5 reads and 2 MiB a second for each shard.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub poll_every: Duration,
-    /// How many records one read asks for at most, and how many make a batch full. An aggregate counts
-    /// as one record of a read, and as its user records in a batch. A batch holds whole aggregates, so
-    /// its last one may bring it above this number.
+    /// How many records one read asks for at most, and how many make a batch full. An aggregate
+    /// counts as one record of a read, and as its user records in a batch. A batch holds whole
+    /// aggregates, so its last one may bring it above this number.
     ///
     /// Default: 10,000, which is also the most.
     /// Source: Kinesis API reference, `GetRecords`, parameter `Limit`.
@@ -43,8 +43,8 @@ pub struct RetrievalConfig {
     /// [`MemoryBudget`](crate::MemoryBudget): those that are being read, read ahead or processed.
     ///
     /// Default: 256 MiB. At least 1 MiB. One record for each shard may come on top, and what the
-    /// application keeps. A shard asks for 30 MiB before its first read, when the size of its records
-    /// is not known; for full speed it needs 12 MiB after that.
+    /// application keeps. A shard asks for 30 MiB before its first read, when the size of its
+    /// records is not known; for full speed it needs 12 MiB after that.
     pub memory_max: usize,
 }
 

@@ -10,8 +10,8 @@ use crate::config::error::InvalidSetting;
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct ShutdownConfig {
-    /// How long batches in hand may take to finish after a stop was requested. Then they are cancelled,
-    /// and the next owner delivers them again.
+    /// How long batches in hand may take to finish after a stop was requested. Then they are
+    /// cancelled, and the next owner delivers them again.
     ///
     /// Default: 20 s, below the 30 s that most schedulers allow. From 100 ms to 1 h.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]

@@ -196,7 +196,8 @@ impl Consumer {
                 }
                 None => {
                     if self.calls.in_flight() == 0 {
-                        self.calls.report(None); // The last acknowledgements may not be reported yet.
+                        // The last acknowledgements may not be reported yet.
+                        self.calls.report(None);
                     }
                     let read = self.calls.wait(reader.step()).await;
                     read.map_err(|interrupt| self.interrupted(interrupt))?;

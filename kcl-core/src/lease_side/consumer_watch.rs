@@ -50,8 +50,8 @@ impl ConsumerWatch {
         }
     }
 
-    /// Returns how the consumer is doing. Emits an event if records may be trimmed soon, and if a call
-    /// takes long.
+    /// Returns how the consumer is doing. Emits an event if records may be trimmed soon, and if a
+    /// call takes long.
     pub(super) fn observe(
         &mut self,
         key: &LeaseKey,

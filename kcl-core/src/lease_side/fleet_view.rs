@@ -134,13 +134,14 @@ impl FleetView {
         self.leases.len()
     }
 
-    /// When a worker's heartbeat last moved, or later if it may stand still for longer than an expiry.
+    /// When a worker's heartbeat last moved, or later if it may stand still for longer than an
+    /// expiry.
     pub(super) fn last_moved(&self, worker: &WorkerId) -> Option<Moment> {
         self.presence.last_moved(worker, self.shared.config.lease.expiry, self.presence_window())
     }
 
-    /// Like [`last_moved`](Self::last_moved), for a worker that has just asked for a lease: no scan may
-    /// have shown it yet.
+    /// Like [`last_moved`](Self::last_moved), for a worker that has just asked for a lease: no scan
+    /// may have shown it yet.
     pub(super) fn has_asked(&self, worker: &WorkerId, now: Moment) -> Option<Moment> {
         let grace = self.presence_window().saturating_sub(self.shared.config.lease.expiry);
         self.last_moved(worker).max(Some(now + grace))
@@ -167,8 +168,8 @@ impl FleetView {
 
     /// The pause until the next scan.
     pub(super) fn scan_pause(&mut self, now: Moment) -> Duration {
-        // Only workers whose heartbeat moves share the scan budget: rows left by crashed workers must
-        // not slow scans down.
+        // Only workers whose heartbeat moves share the scan budget: rows left by crashed workers
+        // must not slow scans down.
         let present = self.present(now);
         let sharing =
             |worker: &&WorkerId| **worker == self.shared.me || self.presence.has_moved(worker);
@@ -227,8 +228,8 @@ impl FleetView {
         }
     }
 
-    /// How long the heartbeat of a present worker may stand still. Where scans are rarer than an expiry,
-    /// its movement is seen as rarely.
+    /// How long the heartbeat of a present worker may stand still. Where scans are rarer than an
+    /// expiry, its movement is seen as rarely.
     fn presence_window(&self) -> Duration {
         self.shared.config.lease.expiry.max(self.scan_every * SCANS_PRESENT)
     }

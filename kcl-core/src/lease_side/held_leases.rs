@@ -21,8 +21,8 @@ use crate::tasks::supervisor::{TaskEnd, Tasks};
 #[derive(Debug)]
 struct Held {
     hints: mpsc::Sender<Hint>,
-    /// When batches in hand are cancelled, once the worker stops. A channel of its own: the receivers
-    /// of one channel would wake in random order, and a run could not be replayed.
+    /// When batches in hand are cancelled, once the worker stops. A channel of its own: the
+    /// receivers of one channel would wake in random order, and a run could not be replayed.
     stop: watch::Sender<Option<Moment>>,
     /// The worker that asks for the lease.
     next: Option<WorkerId>,
@@ -50,8 +50,8 @@ impl HeldLeases {
         Self { shared, stream, main_loop, held: BTreeMap::new(), tasks: Tasks::default() }
     }
 
-    /// Starts the holder of a lease whose take was first sent at `sent`. The holder releases the lease
-    /// if the grant is dropped.
+    /// Starts the holder of a lease whose take was first sent at `sent`. The holder releases the
+    /// lease if the grant is dropped.
     pub(super) fn hold(&mut self, row: Lease, sent: Moment) -> Grant {
         let key = row.key.clone();
         let lease = &self.shared.config.lease;

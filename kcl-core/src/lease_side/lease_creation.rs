@@ -10,8 +10,8 @@ use crate::lease_side::shared::Shared;
 use crate::report::event::Event;
 
 /// The oldest list of shards that leases are created from. It is well below
-/// [`cleanup::DELETE_AFTER`](kcl_proto::shards::cleanup::DELETE_AFTER), after which the lease of a finished shard may
-/// be deleted: an older list would bring it back.
+/// [`cleanup::DELETE_AFTER`](kcl_proto::shards::cleanup::DELETE_AFTER), after which the lease of a
+/// finished shard may be deleted: an older list would bring it back.
 const LIST_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// Creates leases from one list of shards.

@@ -1,8 +1,8 @@
 //! The main loop of the lease side: scans the table, decides which leases to take or ask for, and
 //! keeps the holders.
 //!
-//! It never waits for a call: scans, takes, requests and housekeeping run as jobs beside it, so that
-//! a slow call delays neither an expiry nor a shutdown.
+//! It never waits for a call: scans, takes, requests and housekeeping run as jobs beside it, so
+//! that a slow call delays neither an expiry nor a shutdown.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -203,8 +203,8 @@ impl MainLoop {
         self.report.holdings(held, self.fleet.len(), self.shared.memory.usage());
     }
 
-    /// The leases that must not be taken: a former consumer still exists, a take is in flight, other
-    /// workers come first, or the shard is stopped.
+    /// The leases that must not be taken: a former consumer still exists, a take is in flight,
+    /// other workers come first, or the shard is stopped.
     fn blocked(&self, now: Moment) -> BTreeSet<LeaseKey> {
         let mut blocked = self.takes.blocked(now);
         blocked.extend(self.held.lingering().cloned());
@@ -339,8 +339,8 @@ impl MainLoop {
             ToMainLoop::LeaseEnded { key, how, row } => self.lease_ended(&key, how, *row, now),
             ToMainLoop::ConsumerGone { key } => {
                 self.held.gone(&key);
-                // A stopping worker re-takes the leases it kept, because taking them lets it release
-                // them.
+                // A stopping worker re-takes the leases it kept, because taking them lets it
+                // release them.
                 if !self.is_running() && self.report.end_of(&key) == Some(LeaseEnd::Kept) {
                     self.take_own(key);
                 }

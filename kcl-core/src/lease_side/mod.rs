@@ -1,5 +1,5 @@
-//! The lease side: takes and holds leases, on a thread and a runtime of its own, so that a processor
-//! that blocks every thread of the application's runtime cannot delay a renewal.
+//! The lease side: takes and holds leases, on a thread and a runtime of its own, so that a
+//! processor that blocks every thread of the application's runtime cannot delay a renewal.
 //!
 //! ```text
 //!  lease side: own thread, own runtime          data side: the application's runtime
@@ -15,8 +15,8 @@
 //!                             lease::holding ── writes ──▶ LeaseStore
 //! ```
 //!
-//! The main loop asks `worker::schedule` what is due and `worker::shutdown` how to stop. Tasks share
-//! nothing that changes: each owns its state and sends messages. Every channel is bounded.
+//! The main loop asks `worker::schedule` what is due and `worker::shutdown` how to stop. Tasks
+//! share nothing that changes: each owns its state and sends messages. Every channel is bounded.
 
 mod consumer_link;
 mod consumer_watch;

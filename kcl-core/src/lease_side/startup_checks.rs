@@ -1,5 +1,5 @@
-//! What comes before the first lease: the table, the stream, proof that no Java fleet is alive, this
-//! worker's presence, and the first leases.
+//! What comes before the first lease: the table, the stream, proof that no Java fleet is alive,
+//! this worker's presence, and the first leases.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +36,8 @@ pub(super) struct StreamFacts {
     pub(super) retention: Duration,
 }
 
-/// Brings the application to where leases can be taken. Returns `None` if `stop` was cancelled before
-/// that; then, and on an error, this worker's presence is removed.
+/// Brings the application to where leases can be taken. Returns `None` if `stop` was cancelled
+/// before that; then, and on an error, this worker's presence is removed.
 pub(super) async fn run(
     shared: &Shared,
     stop: &CancellationToken,
@@ -155,7 +155,8 @@ async fn describe(shared: &Shared) -> Result<StreamDescription, Failure> {
     }
 }
 
-/// Scans the table until no row of it can belong to a live Java fleet. Returns whether it has leases.
+/// Scans the table until no row of it can belong to a live Java fleet. Returns whether it has
+/// leases.
 async fn watch_for_java(
     shared: &Shared,
     description: &StreamDescription,

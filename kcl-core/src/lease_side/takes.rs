@@ -143,8 +143,8 @@ async fn run(shared: &Shared, write: &LeaseWrite) -> TakeEnd {
     }
 }
 
-/// The row as the take left it. The holder learns from its next write if another worker has asked for
-/// the lease since.
+/// The row as the take left it. The holder learns from its next write if another worker has asked
+/// for the lease since.
 fn as_taken(mut row: Lease, shared: &Shared) -> Lease {
     row.owner = Some(shared.me.clone());
     row.checkpoint_owner = None;

@@ -8,8 +8,8 @@ use crate::BoxError;
 /// An error of [`process_records`](crate::RecordProcessor::process_records) that names the records
 /// that failed.
 ///
-/// **The records before the first named one are done.** That one and *all* records after it, named or
-/// not, are delivered again in order, because no record may be skipped. Where the
+/// **The records before the first named one are done.** That one and *all* records after it, named
+/// or not, are delivered again in order, because no record may be skipped. Where the
 /// [policy](crate::config::FailurePolicy) abandons records, it abandons the first named one alone,
 /// without searching the batch.
 ///

@@ -117,8 +117,8 @@ pub enum Event {
         #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         retry_in: Duration,
     },
-    /// A record that is processed on its own failed, and is retried. Records of other partition keys
-    /// continue.
+    /// A record that is processed on its own failed, and is retried. Records of other partition
+    /// keys continue.
     RecordFailed {
         /// The shard.
         shard: ShardId,
@@ -170,8 +170,8 @@ pub enum Event {
         /// How many records this ownership of the shard has skipped, this one included.
         skipped: u64,
     },
-    /// Records, `initialize` or `shard_ended` used up their attempts, and the shard is stopped, by the
-    /// policy. This worker does not take its lease again until it is started anew.
+    /// Records, `initialize` or `shard_ended` used up their attempts, and the shard is stopped, by
+    /// the policy. This worker does not take its lease again until it is started anew.
     ShardStopped {
         /// The shard.
         shard: ShardId,
@@ -208,12 +208,13 @@ pub enum Event {
         #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         retry_in: Duration,
     },
-    /// Unprocessed records of a shard may be older than half of the retention: the stream is going to
-    /// trim them. Repeated with growing pauses while that lasts.
+    /// Unprocessed records of a shard may be older than half of the retention: the stream is going
+    /// to trim them. Repeated with growing pauses while that lasts.
     DataAtRisk {
         /// The shard.
         shard: ShardId,
-        /// How old they may be: the lag of the batch in hand, or of the last read, and the time since.
+        /// How old they may be: the lag of the batch in hand, or of the last read, and the time
+        /// since.
         #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         age: Duration,
         /// The age at which they are trimmed, as of this worker's start.
@@ -231,12 +232,13 @@ pub enum Event {
         /// When the shard was last caught up; `None` if it never was.
         caught_up_at: Option<Timestamp>,
     },
-    /// Records look aggregated but do not decode; they are delivered unchanged. Emitted for the first
-    /// one, then whenever the count doubles.
+    /// Records look aggregated but do not decode; they are delivered unchanged. Emitted for the
+    /// first one, then whenever the count doubles.
     MalformedAggregates {
         /// The shard.
         shard: ShardId,
-        /// How many there have been since the consumer started; one that is read again counts again.
+        /// How many there have been since the consumer started; one that is read again counts
+        /// again.
         count: u64,
         /// Where the last of them is.
         last: SequenceNumber,
@@ -244,12 +246,13 @@ pub enum Event {
         reason: Malformed,
     },
     /// User records whose hash keys lie outside of the shard were dropped, as
-    /// [`hash_range`](crate::config::RetrievalConfig::hash_range) asks for. Emitted for the first one,
-    /// then whenever the count doubles.
+    /// [`hash_range`](crate::config::RetrievalConfig::hash_range) asks for. Emitted for the first
+    /// one, then whenever the count doubles.
     OutOfRangeDropped {
         /// The shard.
         shard: ShardId,
-        /// How many there have been since the consumer started; one that is read again counts again.
+        /// How many there have been since the consumer started; one that is read again counts
+        /// again.
         count: u64,
         /// Which aggregate the last of them was in.
         last: SequenceNumber,
@@ -271,15 +274,15 @@ pub enum Event {
         /// The lease.
         key: LeaseKey,
     },
-    /// Hash keys had no lease in two checks in a row, and shard sync could not create one: their records
-    /// are not processed.
+    /// Hash keys had no lease in two checks in a row, and shard sync could not create one: their
+    /// records are not processed.
     HashKeysUncovered {
         /// The hash keys.
         range: HashKeyRange,
     },
-    /// A call of the processor has run for `delivery.slow_after` or longer, or acknowledgements that
-    /// were detached have been outstanding for that time. The call continues, and the event is repeated
-    /// with growing pauses.
+    /// A call of the processor has run for `delivery.slow_after` or longer, or acknowledgements
+    /// that were detached have been outstanding for that time. The call continues, and the event is
+    /// repeated with growing pauses.
     ProcessorSlow {
         /// The shard.
         shard: ShardId,

@@ -26,8 +26,8 @@ pub enum RunError {
         /// The stream.
         stream: StreamName,
     },
-    /// The stream was deleted and created again under its name: stored positions mean nothing there.
-    /// Start a new application (another lease table), or delete this one's table.
+    /// The stream was deleted and created again under its name: stored positions mean nothing
+    /// there. Start a new application (another lease table), or delete this one's table.
     #[error(
         "stream {stream} was created again after this application began to consume it ({stored}, \
          now {found}): its leases belong to the former stream; use another application name or \
@@ -60,8 +60,8 @@ pub enum RunError {
         /// What changed while it was watched.
         seen: String,
     },
-    /// Records used up their attempts, and the [policy](crate::config::FailurePolicy) is to stop the
-    /// worker. Correct the processor, or the records.
+    /// Records used up their attempts, and the [policy](crate::config::FailurePolicy) is to stop
+    /// the worker. Correct the processor, or the records.
     #[error("records of shard {shard} from {position} on failed too often: {error}")]
     RecordsFailed {
         /// The shard.
@@ -72,7 +72,8 @@ pub enum RunError {
         error: String,
     },
     /// `initialize` or `shard_ended` used up its attempts, and the
-    /// [policy](crate::config::FailurePolicy) is to stop the worker. Correct the processor, or what it calls.
+    /// [policy](crate::config::FailurePolicy) is to stop the worker. Correct the processor, or what
+    /// it calls.
     #[error("{call} of shard {shard} failed too often: {error}")]
     ProcessorFailed {
         /// The shard.
@@ -101,8 +102,8 @@ pub enum RunError {
 pub enum RunErrorKind {
     /// Start the worker again: the cause may pass.
     Retry,
-    /// Change what the worker is set up with, such as a name, a permission or a table; then start it.
-    /// Until then every start fails alike.
+    /// Change what the worker is set up with, such as a name, a permission or a table; then start
+    /// it. Until then every start fails alike.
     FixSetup,
     /// Correct the processor, what it calls, or the records; then start the worker.
     FixProcessor,

@@ -35,9 +35,9 @@ pub struct HeldShard {
     pub key: LeaseKey,
     /// The stored checkpoint, as far as this worker knows.
     pub checkpoint: Option<Checkpoint>,
-    /// The lag: how far the read that returned the batch in hand, or else the last read, was behind the
-    /// end of the shard. While detached acknowledgements are outstanding, how old the oldest record
-    /// among them may be. `None` before the first read, or if the source does not report it.
+    /// The lag: how far the read that returned the batch in hand, or else the last read, was behind
+    /// the end of the shard. While detached acknowledgements are outstanding, how old the oldest
+    /// record among them may be. `None` before the first read, or if the source does not report it.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub behind_latest: Option<Duration>,
     /// The call of its processor that has run for longer than `delivery.slow_after`, or

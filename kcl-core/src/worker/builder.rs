@@ -64,8 +64,8 @@ impl WorkerBuilder {
 
     /// Names the worker, such as after a host or a pod. By default it has the host's name.
     ///
-    /// The name is the readable part of the worker's id, which stands in its leases. Two workers may
-    /// have the same one, since every start has an id of its own.
+    /// The name is the readable part of the worker's id, which stands in its leases. Two workers
+    /// may have the same one, since every start has an id of its own.
     pub fn worker_name(mut self, name: impl Into<String>) -> Self {
         self.worker_name = Some(name.into());
         self
@@ -104,14 +104,15 @@ impl WorkerBuilder {
     }
 
     /// Sets the factory that makes a processor for each shard: your own [`ProcessorFactory`],
-    /// [`for_each`](crate::processor::for_each()) or [`for_stream`](crate::processor::for_stream()).
+    /// [`for_each`](crate::processor::for_each()) or
+    /// [`for_stream`](crate::processor::for_stream()).
     pub fn processor_factory(mut self, factory: impl ProcessorFactory) -> Self {
         self.factory = Some(Arc::new(factory));
         self
     }
 
-    /// Sets the closure that processes each record. Records of a shard are processed concurrently, in
-    /// order within each partition key. Short for `.processor_factory(for_each(handler))`; see
+    /// Sets the closure that processes each record. Records of a shard are processed concurrently,
+    /// in order within each partition key. Short for `.processor_factory(for_each(handler))`; see
     /// [`for_each`](crate::processor::for_each()).
     pub fn for_each<F, Fut>(self, handler: F) -> Self
     where
@@ -123,8 +124,8 @@ impl WorkerBuilder {
 
     /// Sets the store of records that used up their attempts, such as
     /// [`FileDeadLetter`](crate::backend::FileDeadLetter). Required if
-    /// [`FailurePolicy::then`](crate::config::FailurePolicy::then) is [`OnExhausted::DeadLetter`], and
-    /// refused otherwise.
+    /// [`FailurePolicy::then`](crate::config::FailurePolicy::then) is [`OnExhausted::DeadLetter`],
+    /// and refused otherwise.
     pub fn dead_letter(mut self, dead_letter: impl DeadLetter) -> Self {
         self.dead_letter = Some(Arc::new(dead_letter));
         self
@@ -179,15 +180,15 @@ impl WorkerBuilder {
         self
     }
 
-    /// Sets the incarnation's number, for simulations. It must differ for each start of a worker, and
-    /// is random by default.
+    /// Sets the incarnation's number, for simulations. It must differ for each start of a worker,
+    /// and is random by default.
     pub const fn incarnation(mut self, number: u64) -> Self {
         self.incarnation = Some(number);
         self
     }
 
-    /// Runs the lease side on the runtime that runs the worker, for simulations. By default it has a
-    /// thread of its own, so that a blocking processor cannot stop renewals.
+    /// Runs the lease side on the runtime that runs the worker, for simulations. By default it has
+    /// a thread of its own, so that a blocking processor cannot stop renewals.
     pub const fn on_one_runtime(mut self) -> Self {
         self.placement = Placement::OneRuntime;
         self

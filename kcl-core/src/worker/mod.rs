@@ -74,8 +74,8 @@ impl Worker {
     /// Starts building a worker of `application`.
     ///
     /// All workers of an application have the same lease table, whose name is by convention the
-    /// application's. Each log line and each event names the application and the worker, which has a
-    /// [name](WorkerBuilder::worker_name) of its own.
+    /// application's. Each log line and each event names the application and the worker, which has
+    /// a [name](WorkerBuilder::worker_name) of its own.
     pub fn builder(application: impl Into<String>) -> WorkerBuilder {
         WorkerBuilder::new(application)
     }
@@ -105,24 +105,25 @@ impl Worker {
         WorkerHandle { status: self.status.subscribe(), stop: self.stop.clone() }
     }
 
-    /// Runs until the process receives SIGINT or SIGTERM, or [`WorkerHandle::shut_down`] is called; then
-    /// drains.
+    /// Runs until the process receives SIGINT or SIGTERM, or [`WorkerHandle::shut_down`] is called;
+    /// then drains.
     ///
     /// The worker stops taking leases, finishes the batches in hand, stores their checkpoints and
-    /// releases its leases. Further signals change nothing: the drain has a bound, and only SIGKILL ends
-    /// the process earlier. On systems without SIGTERM, Ctrl-C stops the worker.
+    /// releases its leases. Further signals change nothing: the drain has a bound, and only SIGKILL
+    /// ends the process earlier. On systems without SIGTERM, Ctrl-C stops the worker.
     ///
-    /// The first call replaces the default action of these signals until the process ends. Programs that
-    /// handle signals themselves use [`run_until`](Self::run_until), and so do runtimes without I/O.
+    /// The first call replaces the default action of these signals until the process ends. Programs
+    /// that handle signals themselves use [`run_until`](Self::run_until), and so do runtimes
+    /// without I/O.
     ///
     /// It returns at most `shutdown.drain`, 15 s and `delivery.cancel_grace` after the request to
-    /// stop. A processor that blocks its thread for longer is left behind: its lease is released, and
-    /// only the process's exit ends the thread. A runtime waits for such threads when it is dropped:
-    /// use `Runtime::shutdown_timeout`, or exit.
+    /// stop. A processor that blocks its thread for longer is left behind: its lease is released,
+    /// and only the process's exit ends the thread. A runtime waits for such threads when it is
+    /// dropped: use `Runtime::shutdown_timeout`, or exit.
     ///
     /// # Errors
-    /// [`RunError`] if the worker cannot start or continue; [`RunError::kind`] says what to do. Failures
-    /// that may pass are retried instead.
+    /// [`RunError`] if the worker cannot start or continue; [`RunError::kind`] says what to do.
+    /// Failures that may pass are retried instead.
     ///
     /// # Cancel safety
     /// Dropping the future ends the worker like a crash: leases are not released, and other workers

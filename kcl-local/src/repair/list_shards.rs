@@ -184,8 +184,8 @@ fn opened(shard: &Shard) -> u64 {
         .map_or(0, |first| first.shard_create_time)
 }
 
-/// Returns when a shard closed: the moment at which its children opened, so that at any time the open
-/// shards cover all keys exactly once.
+/// Returns when a shard closed: the moment at which its children opened, so that at any time the
+/// open shards cover all keys exactly once.
 fn closed(shard: &Shard, stream: &Stream) -> Option<u64> {
     let ending = shard.sequence_number_range.ending_sequence_number.as_ref()?;
     let children =

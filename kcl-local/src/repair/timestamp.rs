@@ -37,12 +37,12 @@ fn text(fields: &Map<String, Value>, name: &str) -> String {
     fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// Replaces the timestamp by the first record at or after it, or by `LATEST` if there is none. Returns
-/// whether it changed the call.
+/// Replaces the timestamp by the first record at or after it, or by `LATEST` if there is none.
+/// Returns whether it changed the call.
 ///
-/// The store rounds arrival times down to whole seconds, so this rounds the timestamp down too: some
-/// earlier records of that second are returned, none is skipped. An invalid position stays, for the
-/// embedded Kinesis to refuse.
+/// The store rounds arrival times down to whole seconds, so this rounds the timestamp down too:
+/// some earlier records of that second are returned, none is skipped. An invalid position stays,
+/// for the embedded Kinesis to refuse.
 async fn resolve(
     store: &Store,
     (stream, shard): (String, String),

@@ -19,8 +19,9 @@ const ROWS_PER_HALF_UNIT: usize = 12;
 
 /// A lease table in memory. Clones are handles to the same table.
 ///
-/// Each write is [`LeaseWrite::apply`], so this store is the contract itself. As in DynamoDB, each page
-/// of a scan shows the table as it is when that page is read, not as it was when the scan began.
+/// Each write is [`LeaseWrite::apply`], so this store is the contract itself. As in DynamoDB, each
+/// page of a scan shows the table as it is when that page is read, not as it was when the scan
+/// began.
 ///
 /// ```
 /// use kcl_sim::memory::MemoryLeaseStore;

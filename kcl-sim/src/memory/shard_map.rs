@@ -184,7 +184,8 @@ impl ShardMap {
     }
 }
 
-/// The sequence numbers of one shard: 56 digits as in Kinesis, and greater than those of its parents.
+/// The sequence numbers of one shard: 56 digits as in Kinesis, and greater than those of its
+/// parents.
 #[derive(Clone, Copy, Debug)]
 struct Numbers {
     birth: i64,

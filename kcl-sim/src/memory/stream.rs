@@ -206,8 +206,8 @@ impl MemoryStream {
         self.state().knobs.list_lag = lag;
     }
 
-    /// Makes shard lists consist of pages of `shards` shards, of which only the `late` ones are stale: a
-    /// list shows half of what happened meanwhile.
+    /// Makes shard lists consist of pages of `shards` shards, of which only the `late` ones are
+    /// stale: a list shows half of what happened meanwhile.
     pub fn set_page_shards(&self, shards: usize, late: LatePage) {
         let knobs = &mut self.state().knobs;
         (knobs.page_shards, knobs.late_page) = (Some(shards.max(1)), late);

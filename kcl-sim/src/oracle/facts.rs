@@ -35,8 +35,8 @@ pub(crate) struct Facts {
     pub(crate) is_automatic: bool,
     /// Whether a checkpoint other than a shard's end was ever stored.
     pub(crate) has_stored: bool,
-    /// Whether the processors are the simulator's own: they log when acknowledged records are done, and
-    /// keep failing on poison alone.
+    /// Whether the processors are the simulator's own: they log when acknowledged records are done,
+    /// and keep failing on poison alone.
     pub(crate) knows_processors: bool,
     /// Whether the stream was re-created.
     pub(crate) is_recreated: bool,
@@ -162,8 +162,8 @@ impl Facts {
         record.map(|record| record.position.sequence)
     }
 
-    /// Notes that a lease's row was deleted by hand, and with it perhaps the proof that its ancestors
-    /// are finished.
+    /// Notes that a lease's row was deleted by hand, and with it perhaps the proof that its
+    /// ancestors are finished.
     pub(crate) fn row_deleted(&mut self, shard: &ShardId) {
         let mut lineage = vec![shard.clone()];
         while let Some(shard) = lineage.pop() {
@@ -270,8 +270,8 @@ impl Facts {
         self.shards.values().map(waiting).sum()
     }
 
-    /// Returns how many records a worker has processed beyond the checkpoints of the leases it holds.
-    /// Records that are acknowledged one by one count if they were delivered by `since`.
+    /// Returns how many records a worker has processed beyond the checkpoints of the leases it
+    /// holds. Records that are acknowledged one by one count if they were delivered by `since`.
     pub(crate) fn unsaved(&self, who: &WorkerId, leases: &[Lease], since: Time) -> usize {
         let beyond = |lease: &Lease| {
             let owners = &self.shards.get(&lease.key.shard())?.owners;

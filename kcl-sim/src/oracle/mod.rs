@@ -16,8 +16,8 @@ pub(crate) use shard_facts::Put;
 
 use crate::time::Time;
 
-/// A promise. `docs/concepts/semantics.md` and `docs/internals/lease-protocol.md` state it under the
-/// same name.
+/// A promise. `docs/concepts/semantics.md` and `docs/internals/lease-protocol.md` state it under
+/// the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Oracle {
@@ -59,8 +59,8 @@ pub enum Oracle {
     /// A renewal stores everything that was processed before it was sent, so that a crash repeats
     /// only what came after.
     RepeatsBounded,
-    /// No record waits longer than allowed: a few seconds while nothing fails, however the fleet and
-    /// the stream grow and shrink.
+    /// No record waits longer than allowed: a few seconds while nothing fails, however the fleet
+    /// and the stream grow and shrink.
     WaitsBounded,
     /// No loop calls the table or the stream without a pause.
     CallsBounded,

@@ -139,8 +139,8 @@ impl Facts {
         facts.owners.insert(of.token, owner);
     }
 
-    /// A processor asks for a checkpoint: all records up to that one are done, even if some were not
-    /// delivered yet.
+    /// A processor asks for a checkpoint: all records up to that one are done, even if some were
+    /// not delivered yet.
     pub(crate) fn asked(&mut self, By { worker: who, of, .. }: By<'_>, position: Position) {
         let facts = self.shards.entry(of.shard.clone()).or_default();
         let Some(place) = facts.place(position).map(|place| place + 1) else { return };

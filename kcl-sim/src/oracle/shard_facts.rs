@@ -56,8 +56,8 @@ pub(crate) struct ShardFacts {
     pub(crate) is_ended: bool,
     /// When the lease's counter last changed.
     pub(crate) moved: Time,
-    /// Whether the lease's row was deleted by hand: its counters start again, so that late writes and
-    /// suspended owners of the former row may match it. Only promises about records hold.
+    /// Whether the lease's row was deleted by hand: its counters start again, so that late writes
+    /// and suspended owners of the former row may match it. Only promises about records hold.
     pub(crate) is_disturbed: bool,
     /// Whether its lease may be created again, because a row that proved the shard finished was
     /// deleted by hand.

@@ -1,4 +1,5 @@
-//! How the simulator's processors behave: slowly, with errors, panics and hangs, drawn call by call.
+//! How the simulator's processors behave: slowly, with errors, panics and hangs, drawn call by
+//! call.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

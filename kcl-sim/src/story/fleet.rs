@@ -29,7 +29,8 @@ use crate::world::{SharedFactory, Simulation};
 pub struct Story {
     /// What happened.
     pub journal: Journal,
-    /// The stream, to set its limits. Put records and reshard through the story, for the oracles to see.
+    /// The stream, to set its limits. Put records and reshard through the story, for the oracles to
+    /// see.
     pub stream: MemoryStream,
     /// The table, to change rows behind the workers' backs.
     pub table: MemoryLeaseStore,
@@ -97,8 +98,8 @@ impl Story {
         self.stage.script.clear();
     }
 
-    /// Declares a record that no processor can process, before it is put: only such ones may be skipped or
-    /// dead-lettered.
+    /// Declares a record that no processor can process, before it is put: only such ones may be
+    /// skipped or dead-lettered.
     pub fn poison(&self, record: &str) {
         self.stage.poison.borrow_mut().insert(record.to_owned());
     }
@@ -126,8 +127,8 @@ impl Story {
         self.stage.act(|world| world.run_for(time));
     }
 
-    /// Lets time pass until `holds`, and fails unless that is `within` this time. `what` says in the
-    /// failure which condition did not come to hold.
+    /// Lets time pass until `holds`, and fails unless that is `within` this time. `what` says in
+    /// the failure which condition did not come to hold.
     #[track_caller]
     pub fn until(&self, what: &str, within: Duration, mut holds: impl FnMut(&Self) -> bool) {
         let end = self.elapsed() + within;
@@ -188,8 +189,8 @@ impl Story {
         self.stage.act(|world| world.put_aggregate(hash_key, data.into(), places))
     }
 
-    /// Says that workers which start from now on expand an aggregate: processors then get also its user
-    /// records at these places. No record may have been put after it.
+    /// Says that workers which start from now on expand an aggregate: processors then get also its
+    /// user records at these places. No record may have been put after it.
     pub fn expands(
         &self,
         shard: usize,
@@ -288,8 +289,8 @@ impl Story {
         lease.unwrap_or_else(|| self.stage.fail(format_args!("shard {shard} has no lease")))
     }
 
-    /// Returns how many unended leases `worker` owns; `None` while one of all these leases has no owner,
-    /// or is between two.
+    /// Returns how many unended leases `worker` owns; `None` while one of all these leases has no
+    /// owner, or is between two.
     #[must_use]
     pub fn owned_by(&self, worker: &str) -> Option<usize> {
         let mut leases = self.table.leases();

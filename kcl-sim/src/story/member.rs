@@ -10,7 +10,8 @@ use crate::error::SimError;
 use crate::story::stage::{LOOK_EVERY, Stage};
 use crate::world::{CallFault, Calls, End, end_of};
 
-/// A worker of a story. It runs until it crashes, stops, or ends by itself; dropping this does nothing.
+/// A worker of a story. It runs until it crashes, stops, or ends by itself; dropping this does
+/// nothing.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Member {

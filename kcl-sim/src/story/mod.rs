@@ -1,10 +1,10 @@
 //! Stories: tests of whole fleets in which only what the test says goes wrong.
 //!
-//! A [`Story`] is a [`World`](crate::World) without chance in its faults. The test starts workers with
-//! scripted processors, puts records, strikes workers with faults, and waits [until](Story::until)
-//! something holds. All [oracles](crate::Oracle) watch after every step. When the story is dropped, its
-//! faults end, and the fleet must heal and shut down, unless the story [says](Story::ends_unhealed)
-//! otherwise.
+//! A [`Story`] is a [`World`](crate::World) without chance in its faults. The test starts workers
+//! with scripted processors, puts records, strikes workers with faults, and waits
+//! [until](Story::until) something holds. All [oracles](crate::Oracle) watch after every step. When
+//! the story is dropped, its faults end, and the fleet must heal and shut down, unless the story
+//! [says](Story::ends_unhealed) otherwise.
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,8 +22,8 @@
 //! story.until("ben owns both shards", EXPIRY * 2, |story| story.owned_by("ben") == Some(2));
 //! ```
 //!
-//! A story panics where a promise is broken or a condition does not come to hold, at the line of the
-//! test that waited.
+//! A story panics where a promise is broken or a condition does not come to hold, at the line of
+//! the test that waited.
 
 mod fleet;
 mod journal;

@@ -6,7 +6,8 @@ use crate::journal::{Entry, Journal, Ownership};
 
 /// Takes the notes of one worker's processors. Clones are the same.
 ///
-/// The oracles read them: a record may be begun only when those of its partition key before it are done.
+/// The oracles read them: a record may be begun only when those of its partition key before it are
+/// done.
 #[derive(Clone, Debug)]
 pub struct Notes {
     journal: Journal,

@@ -102,7 +102,8 @@ impl Stage {
         key
     }
 
-    /// Starts a worker with scripted processors, and returns the name under which the world knows it.
+    /// Starts a worker with scripted processors, and returns the name under which the world knows
+    /// it.
     #[track_caller]
     pub(super) fn start_scripted(&self, name: &str) -> String {
         let (script, worker) = (self.script.clone(), name.to_owned());

@@ -8,8 +8,8 @@ use crate::time::Time;
 /// The most reads of one shard in a second: five, by a clock that may run a fifth too fast.
 const READS_MAX: u32 = 6;
 
-/// The most calls of any other kind in a second, for one shard or lease if the call names one: scans
-/// are 100 ms apart, and housekeeping makes some of its own.
+/// The most calls of any other kind in a second, for one shard or lease if the call names one:
+/// scans are 100 ms apart, and housekeeping makes some of its own.
 const CALLS_MAX: u32 = 20;
 
 /// The most questions about the stream in a second: one for each shard that cannot be read.

@@ -87,7 +87,8 @@ impl WorldClock {
     }
 }
 
-/// A worker's clock: its paused runtime advances it, and the suspension of its machine makes it jump.
+/// A worker's clock: its paused runtime advances it, and the suspension of its machine makes it
+/// jump.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerClock {
     began: Instant,

@@ -9,12 +9,12 @@ use crate::error::SimError;
 use crate::oracle::{Oracle, is_healthy};
 use crate::time::Time;
 
-/// How long a fleet may take to heal. The slowest of 50,000 worlds took just under three minutes, to
-/// find poison records in a long backlog.
+/// How long a fleet may take to heal. The slowest of 50,000 worlds took just under three minutes,
+/// to find poison records in a long backlog.
 const HEAL_MAX: Duration = Duration::from_mins(5);
 
-/// How long the leases of a healed fleet must keep their owners: longer than workers wait before they
-/// request each other's leases again.
+/// How long the leases of a healed fleet must keep their owners: longer than workers wait before
+/// they request each other's leases again.
 const STEADY: Duration = Duration::from_secs(20);
 
 /// How long calls that were made before a calm may still be on their way.

@@ -193,7 +193,8 @@ impl Members {
         self.ends.is_awaited = is_awaited;
     }
 
-    /// Keeps the end of a worker for the caller that waits for one. Returns it if there is no caller.
+    /// Keeps the end of a worker for the caller that waits for one. Returns it if there is no
+    /// caller.
     pub(crate) fn keep_end(&mut self, name: &str, end: End) -> Option<End> {
         if !self.ends.is_awaited {
             return Some(end);

@@ -1,8 +1,8 @@
 //! The [`World`]: a fleet, its lease table and its stream, in virtual time.
 //!
-//! Behind it is a [`Simulation`] of five parts: a clock with an agenda, a network, a stream, a table
-//! and members. A member runs to its next call; the network draws whether, when and how often that
-//! call lands, and what its caller gets.
+//! Behind it is a [`Simulation`] of five parts: a clock with an agenda, a network, a stream, a
+//! table and members. A member runs to its next call; the network draws whether, when and how often
+//! that call lands, and what its caller gets.
 
 mod call;
 mod call_faults;
@@ -106,8 +106,8 @@ impl World {
     }
 
     /// Expects from now on that no record waits longer than `most`: from its arrival until the
-    /// `process_records` call that gets it returns, or, if records are acknowledged one by one, until
-    /// its acknowledgement is stored. Records put before this call do not count.
+    /// `process_records` call that gets it returns, or, if records are acknowledged one by one,
+    /// until its acknowledgement is stored. Records put before this call do not count.
     pub fn expect_within(&mut self, most: Duration) {
         self.sim.observed.facts.limit_waits(self.sim.now(), most);
     }
@@ -123,12 +123,12 @@ impl World {
 impl World {
     /// Starts a worker. Its settings hold as they are: at LATEST, the default initial position, it
     /// skips records put before the first worker started, as
-    /// [`InitialPosition`](kcl_core::model::InitialPosition) describes. If a worker of that name runs
-    /// already, it is [restarted](Self::restart) with the new settings.
+    /// [`InitialPosition`](kcl_core::model::InitialPosition) describes. If a worker of that name
+    /// runs already, it is [restarted](Self::restart) with the new settings.
     ///
     /// Processors run in the world's time: they sleep with `tokio::time`, do no I/O and block no
-    /// thread. The factory outlives a crash: what it shares with its processors stands for what lies
-    /// outside the process, such as a database.
+    /// thread. The factory outlives a crash: what it shares with its processors stands for what
+    /// lies outside the process, such as a database.
     ///
     /// # Errors
     /// If a setting is out of range; the first promise that was broken.
@@ -206,15 +206,15 @@ impl World {
         self.sim.cut(name, leases, records)
     }
 
-    /// Lets time pass until the worker's processors have finished records that no checkpoint covers,
-    /// then kills the worker and starts it again. Returns the number of these records: they are
-    /// delivered again, to this worker or to another, once the leases have expired. The world does
-    /// not see when a record is finished that is acknowledged by itself (`into_acks`, `for_each`,
-    /// `for_stream`): it counts those that were delivered at least 100 ms before.
+    /// Lets time pass until the worker's processors have finished records that no checkpoint
+    /// covers, then kills the worker and starts it again. Returns the number of these records: they
+    /// are delivered again, to this worker or to another, once the leases have expired. The world
+    /// does not see when a record is finished that is acknowledged by itself (`into_acks`,
+    /// `for_each`, `for_stream`): it counts those that were delivered at least 100 ms before.
     ///
     /// # Errors
-    /// If the worker does not run; if it has finished no such records within two minutes, as when no
-    /// records are put or the worker holds no shard; the first promise that was broken.
+    /// If the worker does not run; if it has finished no such records within two minutes, as when
+    /// no records are put or the worker holds no shard; the first promise that was broken.
     pub fn redeliver(&mut self, name: &str) -> Result<usize, SimError> {
         redeliver(&mut self.sim, name)
     }
@@ -263,8 +263,8 @@ impl World {
     }
 
     /// Puts records from now on, with random pauses of `pause` on average, until the world
-    /// [heals](Self::heal) or [`send_no_more`](Self::send_no_more). `record` makes the partition key
-    /// and the data of each record from its number, counted from 0.
+    /// [heals](Self::heal) or [`send_no_more`](Self::send_no_more). `record` makes the partition
+    /// key and the data of each record from its number, counted from 0.
     pub fn put_every<K: Into<String>, D: Into<Bytes>>(
         &mut self,
         pause: Duration,
@@ -277,8 +277,8 @@ impl World {
         self.sim.produce(pause, Producer::of_users(self.sim.seed, pause, make));
     }
 
-    /// Puts records without meaning at random hash keys from now on, with random pauses of `pause` on
-    /// average.
+    /// Puts records without meaning at random hash keys from now on, with random pauses of `pause`
+    /// on average.
     pub fn send_every(&mut self, pause: Duration) {
         self.sim.produce(pause, Producer::of_load(self.sim.seed, pause, Load::default()));
     }
@@ -339,13 +339,14 @@ impl World {
         self.sim.trim(shard)
     }
 
-    /// Deletes the stream and creates another one of the same name. No worker may deliver its records.
+    /// Deletes the stream and creates another one of the same name. No worker may deliver its
+    /// records.
     pub fn recreate(&mut self, shards: usize) {
         self.sim.recreate(shards);
     }
 
-    /// Makes shard lists consist of pages of `page_shards` shards, of which the `late` ones show the
-    /// stream as it was `lag` ago. The next [`calm`](Self::calm) ends this.
+    /// Makes shard lists consist of pages of `page_shards` shards, of which the `late` ones show
+    /// the stream as it was `lag` ago. The next [`calm`](Self::calm) ends this.
     pub fn list_late(&mut self, lag: Duration, page_shards: usize, late: LatePage) {
         self.sim.list_late(lag, page_shards, late);
     }
@@ -377,10 +378,11 @@ impl World {
         self.sim.throttle(time);
     }
 
-    /// Lets `time` pass in a storm: calls fail as in [`Weather::bad`], and every few seconds a worker
-    /// crashes, stops, freezes, is suspended or cut off, calls are throttled, a shard is split or
-    /// merged, or shard lists are late. Workers that crashed or stopped start again, the last of them
-    /// at the end. A storm trims no records, deletes no rows, and does not re-create the stream.
+    /// Lets `time` pass in a storm: calls fail as in [`Weather::bad`], and every few seconds a
+    /// worker crashes, stops, freezes, is suspended or cut off, calls are throttled, a shard is
+    /// split or merged, or shard lists are late. Workers that crashed or stopped start again, the
+    /// last of them at the end. A storm trims no records, deletes no rows, and does not re-create
+    /// the stream.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -422,8 +424,8 @@ impl World {
 
     /// Ends all faults, stops putting records, and lets time pass until the fleet is healthy: every
     /// record is processed and its checkpoint stored, and every shard is held. If processors
-    /// checkpoint by themselves, any checkpoint will do. Returns how long that took, from the time at
-    /// which the last worker that stood still ran again.
+    /// checkpoint by themselves, any checkpoint will do. Returns how long that took, from the time
+    /// at which the last worker that stood still ran again.
     ///
     /// # Errors
     /// If the fleet is not healthy within five minutes; the first promise that was broken.

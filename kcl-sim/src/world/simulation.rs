@@ -312,7 +312,8 @@ impl Simulation {
         self.restart(name)
     }
 
-    /// Starts a worker once its predecessor is gone: one that is stopping ends, any other is killed.
+    /// Starts a worker once its predecessor is gone: one that is stopping ends, any other is
+    /// killed.
     pub(crate) fn restart(&mut self, name: &str) -> Result<(), SimError> {
         let spec = self.members.spec(name)?.clone();
         while self.members.is_stopping(name) {

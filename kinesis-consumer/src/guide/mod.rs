@@ -11,8 +11,9 @@
 //! | [`lease_protocol`] | the rows of the lease table, and the rules of writing them |
 //! | [`glossary`] | the words |
 
-/// Includes a page of `docs/`. Its links are references, whose labels `links.md` defines for rustdoc:
-/// the first definition of a label wins, so the page's own ones lead to files on a code host.
+/// Includes a page of `docs/`. Its links are references, whose labels `links.md` defines for
+/// rustdoc: the first definition of a label wins, so the page's own ones lead to files on a code
+/// host.
 macro_rules! guide {
     ($name:ident, $path:literal) => {
         #[doc = include_str!("links.md")]

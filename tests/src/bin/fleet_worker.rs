@@ -1,4 +1,4 @@
-//! A worker process that writes down what it delivered: what process tests and measurements run.
+//! A worker process that logs its deliveries, for process tests and measurements.
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -19,10 +19,10 @@ use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_kinesis::KinesisSource;
 
-/// Consumes a stream, and writes a line for each record or batch.
+/// Consumes a stream, and logs a line for each record or batch.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where Kinesis and DynamoDB answer.
+    /// The endpoint of Kinesis and DynamoDB.
     #[arg(long)]
     endpoint: String,
     /// The stream.
@@ -34,7 +34,7 @@ struct Args {
     /// The worker's name.
     #[arg(long)]
     worker: String,
-    /// Where lines are appended.
+    /// The log file. Lines are appended.
     #[arg(long)]
     log: PathBuf,
     /// The lease expiry, in milliseconds.
@@ -43,7 +43,7 @@ struct Args {
     /// How long the processor sleeps for each record, in microseconds.
     #[arg(long, default_value_t = 0)]
     work_us: u64,
-    /// Only the shards whose number is a multiple of this are so slow; the others don't sleep.
+    /// Sleep only in shards whose number is a multiple of this.
     #[arg(long, default_value_t = 1)]
     slow_every: u64,
     /// How much memory records may take, in MiB.
@@ -52,16 +52,17 @@ struct Args {
     /// Write a line for each batch, not for each record.
     #[arg(long)]
     count_only: bool,
-    /// The processor fails each batch with a record of this id.
+    /// Fail each batch that has a record of this id.
     #[arg(long)]
     poison: Option<String>,
-    /// The file for records that failed twice in a row; by default they come again for ever.
+    /// The dead letter for records that failed twice in a row. By default they are redelivered
+    /// indefinitely.
     #[arg(long)]
     dead_letter: Option<PathBuf>,
     /// The shortest pause after a failure, in milliseconds.
     #[arg(long, default_value_t = 100)]
     retry_ms: u64,
-    /// Where the application starts for the first time.
+    /// The initial position.
     #[arg(long, value_enum, default_value_t = Initial::TrimHorizon)]
     initial: Initial,
 }
@@ -90,7 +91,7 @@ impl Writer {
     }
 }
 
-/// What stands before the first bar.
+/// Returns the text before the first bar.
 fn id(record: &Record) -> Cow<'_, str> {
     let id = record.data.split(|byte| *byte == b'|').next().unwrap_or_default();
     String::from_utf8_lossy(id)
@@ -127,7 +128,7 @@ impl RecordProcessor for Writer {
     }
 }
 
-/// Says on standard output when the worker starts to work.
+/// Prints a line when the worker starts to work.
 #[derive(Debug)]
 struct Ready;
 
@@ -135,7 +136,7 @@ impl Observer for Ready {
     fn on_event(&self, event: &Event, _: &EventContext) {
         if matches!(event, Event::Started { .. }) {
             let mut out = std::io::stdout().lock();
-            // Nobody listening is no reason to stop working.
+            // A closed standard output must not stop the worker.
             drop(writeln!(out, "READY").and_then(|()| out.flush()));
         }
     }

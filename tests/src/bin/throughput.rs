@@ -1,6 +1,7 @@
-//! What a worker costs beside a bare loop of `GetRecords`, each in a process of its own, the stack in
-//! a third. Prints one JSON line for each figure; run by `ci/measure.sh throughput`.
-#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+//! Measures the cost of a worker against a bare loop of `GetRecords`. The worker, the loop and the
+//! stack run in separate processes. Prints one JSON line for each figure; run by
+//! `ci/measure.sh throughput`.
+#![expect(clippy::print_stdout, reason = "the program prints its results")]
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded")]
 
 use std::process::Output;
@@ -29,35 +30,35 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How many shards each stream has.
+/// The number of shards of each stream.
 const SHARDS: usize = 4;
-/// The stream of records of 1 KB, and how many it has.
+/// The stream of records of 1 KB, and their number.
 const PLAIN: (&str, usize) = ("plain", 40_000);
-/// The stream of aggregates of 50 KB, and how many it has.
+/// The stream of aggregates of 50 KB, and their number.
 const AGGREGATED: (&str, usize) = ("aggregated", 2_400);
-/// What one shard of Kinesis lets out in a second.
+/// How much one Kinesis shard returns in a second.
 const BYTES_PER_SECOND: f64 = 2.0 * 1024.0 * 1024.0;
-/// How often one shard of Kinesis may be read.
+/// The minimum interval between reads of one Kinesis shard.
 const READ_EVERY: Duration = Duration::from_millis(200);
-/// How long a process may take, under valgrind as well.
+/// How long a process may take, including under valgrind.
 const LIMIT: Duration = Duration::from_mins(2);
-/// How big a user record of an aggregate is.
+/// The size of a user record of an aggregate.
 const USER_RECORD_BYTES: usize = 100;
 
 /// Measures throughput for each CPU second.
 #[derive(Debug, Parser)]
 struct Args {
-    /// What this process is; the one that starts the others if none.
+    /// The role of this process. Without one it starts the others.
     #[arg(long, value_enum)]
     role: Option<Role>,
     #[arg(long, default_value = "")]
     endpoint: String,
     #[arg(long, default_value = "")]
     stream: String,
-    /// How many records it reads.
+    /// The number of records to read.
     #[arg(long, default_value_t = 0)]
     count: usize,
-    /// How often each is measured. The best counts.
+    /// The number of trials. The best counts.
     #[arg(long, default_value_t = 3)]
     trials: usize,
 }
@@ -101,7 +102,7 @@ async fn measure(trials: usize) -> anyhow::Result<()> {
     fill(&client, AGGREGATED.0, std::iter::repeat_n(aggregate, AGGREGATED.1)).await?;
     let endpoint = &stack.endpoint_url();
     let reader = |role, (stream, count)| Reader { endpoint, role, stream, count };
-    // In turns, so that both see the machine in all its moods.
+    // In turns, so that changing load on the machine affects both.
     let best = async |worker: Reader<'_>, floor: Reader<'_>| {
         let (mut worker_best, mut floor_best) = (f64::INFINITY, f64::INFINITY);
         for _ in 0..trials {
@@ -146,14 +147,15 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The CPU seconds that it spent.
+    /// Returns the CPU seconds the process used.
     async fn cpu(self) -> anyhow::Result<f64> {
         let output = self.run(Command::new(std::env::current_exe()?)).await?;
-        let said = String::from_utf8(output.stdout)?;
-        said.trim().parse().with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+        let printed = String::from_utf8(output.stdout)?;
+        printed.trim().parse().with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// The instructions that it took: other load does not change them. None without valgrind.
+    /// Returns the number of instructions, which other load does not change. `None` without
+    /// valgrind.
     async fn instructions(self) -> anyhow::Result<Option<u64>> {
         if Command::new("valgrind").arg("--version").output().await.is_err() {
             return Ok(None);
@@ -162,12 +164,12 @@ impl Reader<'_> {
         command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
         command.arg(std::env::current_exe()?);
         let output = self.run(command).await?;
-        let said = String::from_utf8(output.stderr)?;
-        let count = said
+        let printed = String::from_utf8(output.stderr)?;
+        let count = printed
             .lines()
             .rev()
             .find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
-        ensure!(output.status.success() && count.is_some(), "under valgrind: {said}");
+        ensure!(output.status.success() && count.is_some(), "under valgrind: {printed}");
         Ok(count)
     }
 
@@ -180,7 +182,7 @@ impl Reader<'_> {
     }
 }
 
-/// An aggregate of about 50 KB, and how many user records it has.
+/// Returns an aggregate of about 50 KB, and its number of user records.
 fn aggregate() -> anyhow::Result<(Vec<u8>, usize)> {
     let mut aggregator = Aggregator::new(50_000);
     for number in 0_usize.. {
@@ -215,7 +217,7 @@ async fn fill(
     Ok(())
 }
 
-/// Reads all shards of a stream as fast as Kinesis lets records out, with nothing around it.
+/// Reads all shards of a stream as fast as Kinesis returns records.
 async fn read(args: &Args) -> anyhow::Result<()> {
     let client = Client::new(&kcl_local::sdk_config(&args.endpoint));
     let mut readers = JoinSet::new();
@@ -233,7 +235,7 @@ async fn read(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads one shard from start to end; returns how many records it has.
+/// Reads one shard from start to end. Returns its number of records.
 async fn read_shard(client: Client, start: GetShardIteratorFluentBuilder) -> anyhow::Result<usize> {
     let (mut count, mut iterator) = (0, start.send().await?.shard_iterator);
     loop {
@@ -274,18 +276,18 @@ impl RecordProcessor for Counter {
 async fn work(args: &Args) -> anyhow::Result<()> {
     let aws = kcl_local::sdk_config(&args.endpoint);
     let (left, is_done) = (Arc::new(AtomicUsize::new(args.count)), CancellationToken::new());
-    let told = is_done.clone();
+    let done = is_done.clone();
     let mut retrieval = RetrievalConfig::default();
     retrieval.initial_position = InitialPosition::TrimHorizon;
-    // A table for each process: all of them start from the beginning.
+    // Each process has its own table, so that all start from the beginning.
     let table = format!("throughput-{}", std::process::id());
-    // Under valgrind replies take long, and one that is asked for again would count twice.
+    // Under valgrind replies take long, and a retried request would count twice.
     let stream = StreamId::Name(args.stream.as_str().into());
     let source = KinesisSourceConfig::new(stream).with_attempt_timeout(LIMIT);
     let worker = Worker::builder("throughput")
         .records(KinesisSource::with_config(&aws, source))
         .leases(DynamoLeaseStore::new(&aws, table.as_str()).create_if_missing())
-        .processor(move |_| Counter { left: Arc::clone(&left), is_done: told.clone() })
+        .processor(move |_| Counter { left: Arc::clone(&left), is_done: done.clone() })
         .retrieval_config(retrieval)
         .build()?;
     worker.run_until(is_done.cancelled()).await?;

@@ -1,4 +1,4 @@
-//! Permissions and credentials that are missing: at the start, and while a worker is at work.
+//! Missing permissions and credentials, at the start and while a worker runs.
 
 use aws_config::SdkConfig;
 use kcl_dynamo::DynamoLeaseStore;
@@ -7,7 +7,7 @@ use crate::gate::Verdict;
 use crate::scene::{Scene, check, created, records};
 
 #[tokio::test]
-async fn each_action_denied_at_the_start_ends_the_worker_and_is_named() {
+async fn denied_action_at_start_ends_the_worker() {
     for action in [
         "dynamodb:DescribeTable",
         "dynamodb:CreateTable",
@@ -30,15 +30,15 @@ async fn each_action_denied_at_the_start_ends_the_worker_and_is_named() {
     }
 }
 
-/// Denies an action to a worker at work until it says so; nothing of what comes meanwhile is lost.
-async fn denied_at_work(action: &'static str) {
+/// Denies an action to a running worker until it reports the error. No record is lost.
+async fn check_denied_at_work(action: &'static str) {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let worker = scene.start("w");
     scene.until_delivered("a").await;
     scene.gate.deny(action);
     scene.put("b").await;
-    scene.until_said(&["access denied to", action, "grant it to this worker's role"]).await;
+    scene.until_reported(&["access denied to", action, "grant it to this worker's role"]).await;
     scene.gate.open();
     scene.put("c").await;
     scene.until_delivered("b").await;
@@ -49,51 +49,51 @@ async fn denied_at_work(action: &'static str) {
 }
 
 #[tokio::test]
-async fn renewals_that_are_denied_at_work_are_told_and_cost_no_record() {
-    denied_at_work("dynamodb:UpdateItem").await;
+async fn denied_renewals_are_reported() {
+    check_denied_at_work("dynamodb:UpdateItem").await;
 }
 
 #[tokio::test]
-async fn scans_that_are_denied_at_work_are_told_and_cost_no_record() {
-    denied_at_work("dynamodb:Scan").await;
+async fn denied_scans_are_reported() {
+    check_denied_at_work("dynamodb:Scan").await;
 }
 
 #[tokio::test]
-async fn reads_that_are_denied_at_work_are_told_and_cost_no_record() {
-    denied_at_work("kinesis:GetRecords").await;
+async fn denied_reads_are_reported() {
+    check_denied_at_work("kinesis:GetRecords").await;
 }
 
 #[tokio::test]
-async fn shard_lists_that_are_denied_at_work_are_told_and_cost_no_record() {
-    denied_at_work("kinesis:ListShards").await;
+async fn denied_shard_lists_are_reported() {
+    check_denied_at_work("kinesis:ListShards").await;
 }
 
 #[tokio::test]
-async fn descriptions_that_are_denied_at_work_are_told_and_cost_no_record() {
-    denied_at_work("kinesis:DescribeStreamSummary").await;
+async fn denied_descriptions_are_reported() {
+    check_denied_at_work("kinesis:DescribeStreamSummary").await;
 }
 
 #[tokio::test]
-async fn iterators_that_are_denied_are_told_and_cost_no_record() {
+async fn denied_iterators_are_reported() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     scene.gate.deny("kinesis:GetShardIterator");
     let worker = scene.start("w");
-    scene.until_said(&["access denied to kinesis:GetShardIterator", "grant it"]).await;
+    scene.until_reported(&["access denied to kinesis:GetShardIterator", "grant it"]).await;
     scene.gate.open();
     scene.until_delivered("a").await;
     worker.stop().await;
 }
 
 #[tokio::test]
-async fn consistent_reads_that_are_denied_are_told_and_only_delay_a_hand_over() {
+async fn denied_consistent_reads_only_delay_a_handover() {
     let scene = Scene::new(2).await;
     let one = scene.start("one");
     let mut handle = one.handle.clone();
     while handle.changed().await.held.len() < 2 {}
     scene.gate.deny("dynamodb:GetItem");
     let other = scene.start("other");
-    scene.until_said(&["access denied to dynamodb:GetItem", "grant it"]).await;
+    scene.until_reported(&["access denied to dynamodb:GetItem", "grant it"]).await;
     scene.gate.open();
     let shared = async |_: &Scene| other.handle.status().held.len() == 1;
     scene.until("the other one has its share", shared).await;
@@ -102,14 +102,14 @@ async fn consistent_reads_that_are_denied_are_told_and_only_delay_a_hand_over() 
 }
 
 #[tokio::test]
-async fn deletions_that_are_denied_are_told_and_keep_no_worker_from_stopping() {
+async fn denied_deletions_do_not_block_shutdown() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let worker = scene.start("w");
     scene.until_delivered("a").await;
     scene.gate.deny("dynamodb:DeleteItem");
     worker.stop().await;
-    assert!(scene.has_said(&["access denied to dynamodb:DeleteItem", "grant it"]));
+    assert!(scene.has_reported(&["access denied to dynamodb:DeleteItem", "grant it"]));
     scene.put("b").await;
     let worker = scene.start("next");
     scene.until_delivered("b").await;
@@ -124,7 +124,7 @@ fn without_credentials(aws: SdkConfig) -> SdkConfig {
 }
 
 #[tokio::test]
-async fn missing_credentials_end_the_worker_and_say_where_to_look() {
+async fn missing_credentials_end_the_worker() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let none = without_credentials(scene.aws());
@@ -141,15 +141,15 @@ async fn missing_credentials_end_the_worker_and_say_where_to_look() {
 }
 
 #[tokio::test]
-async fn credentials_that_expire_at_work_are_told_and_cost_no_record() {
+async fn expired_credentials_are_reported() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let worker = scene.start("w");
     scene.until_delivered("a").await;
     scene.gate.rule(|_| Verdict::Refuse("ExpiredTokenException"));
     scene.put("b").await;
-    scene.until_said(&["no valid credentials for lease table \"leases\""]).await;
-    scene.until_said(&["no valid credentials for stream \"orders\""]).await;
+    scene.until_reported(&["no valid credentials for lease table \"leases\""]).await;
+    scene.until_reported(&["no valid credentials for stream \"orders\""]).await;
     scene.gate.open();
     scene.until_delivered("b").await;
     worker.stop().await;

@@ -1,4 +1,4 @@
-//! Endpoints that refuse, never answer, or throttle: at the start, and under a worker at work.
+//! Endpoints that refuse, never answer, or throttle, at the start and while a worker runs.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use tokio::time::{Instant, sleep};
 use crate::gate::Verdict;
 use crate::scene::{EXPIRY, Running, STREAM, Scene, TABLE, created, records};
 
-/// A worker whose services are at `endpoint`, wherever those of the scene are.
+/// Starts a worker whose services are at `endpoint`, not at the scene's.
 fn start_at(scene: &Scene, endpoint: &str) -> Running {
     let aws = sdk_config(endpoint);
     let leases = DynamoLeaseStore::new(&aws, created(TABLE));
     scene.run("w", scene.builder("w").records(records(&aws, STREAM)).leases(leases))
 }
 
-async fn stops_at_once(worker: Running) {
+async fn check_stops_at_once(worker: Running) {
     let began = Instant::now();
     assert!(worker.stop().await.shards.is_empty());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn an_endpoint_that_refuses_is_tried_until_somebody_answers() {
+async fn refusing_endpoint_is_retried_until_it_answers() {
     let scene = Scene::empty().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let worker = start_at(&scene, &format!("http://{address}"));
-    scene.until_said(&["lease table \"leases\" did not answer", "refused"]).await;
+    scene.until_reported(&["lease table \"leases\" did not answer", "refused"]).await;
     let stack = LocalStack::start_with(&LocalStackOptions::default().with_port(address.port()));
     let stack = stack.unwrap();
     let kinesis = aws_sdk_kinesis::Client::new(&stack.sdk_config());
@@ -44,29 +44,29 @@ async fn an_endpoint_that_refuses_is_tried_until_somebody_answers() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_refuses_does_not_keep_a_worker_from_stopping() {
+async fn refusing_endpoint_does_not_block_shutdown() {
     let scene = Scene::empty().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let worker = start_at(&scene, &endpoint);
-    scene.until_said(&["\"leases\" did not answer"]).await;
-    stops_at_once(worker).await;
+    scene.until_reported(&["\"leases\" did not answer"]).await;
+    check_stops_at_once(worker).await;
 }
 
 #[tokio::test]
-async fn an_endpoint_that_never_answers_does_not_keep_a_worker_from_stopping() {
+async fn silent_endpoint_does_not_block_shutdown() {
     let scene = Scene::empty().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let worker = start_at(&scene, &format!("http://{}", listener.local_addr().unwrap()));
     let silent = listener.accept().await.unwrap();
-    stops_at_once(worker).await;
+    check_stops_at_once(worker).await;
     drop(silent);
 }
 
-/// A worker at work whose calls come to `verdict` for longer than its leases last, while records
-/// arrive: what it says of both services, and that nothing is lost.
-async fn at_work(verdict: Verdict, of_table: &[&str], of_stream: &[&str]) {
+/// Applies `verdict` to all calls of a running worker for longer than its leases last, while
+/// records arrive. Checks that the worker reports both services, and that no record is lost.
+async fn check_at_work(verdict: Verdict, of_table: &[&str], of_stream: &[&str]) {
     let scene = Scene::new(1).await;
     scene.put("0").await;
     let worker = scene.start("w");
@@ -79,8 +79,8 @@ async fn at_work(verdict: Verdict, of_table: &[&str], of_stream: &[&str]) {
         number += 1;
         sleep(Duration::from_millis(400)).await;
     }
-    scene.until_said(of_table).await;
-    scene.until_said(of_stream).await;
+    scene.until_reported(of_table).await;
+    scene.until_reported(of_stream).await;
     scene.gate.open();
     for number in 0..number {
         scene.until_delivered(&number.to_string()).await;
@@ -88,29 +88,30 @@ async fn at_work(verdict: Verdict, of_table: &[&str], of_stream: &[&str]) {
     worker.stop().await;
     let ends = scene
         .events(|event| if let Event::LeaseEnded { how, .. } = event { Some(*how) } else { None });
-    assert_eq!(ends.first(), Some(&LeaseEnd::Expired), "it lets go by itself");
-    assert_eq!(ends.last(), Some(&LeaseEnd::Released), "and is back");
+    assert_eq!(ends.first(), Some(&LeaseEnd::Expired), "the lease expires");
+    assert_eq!(ends.last(), Some(&LeaseEnd::Released), "the worker holds it again");
 }
 
 #[tokio::test]
-async fn endpoints_that_stop_answering_cost_the_lease_and_no_record() {
+async fn silent_endpoints_cost_the_lease_and_no_record() {
     let stream = ["stream \"orders\" did not answer"];
-    at_work(Verdict::Hang, &["lease table \"leases\" did not answer"], &stream).await;
+    check_at_work(Verdict::Hang, &["lease table \"leases\" did not answer"], &stream).await;
 }
 
 #[tokio::test]
-async fn throttling_beyond_the_retries_is_told_and_costs_no_record() {
+async fn throttling_beyond_the_retries_is_reported() {
     let throttled = Verdict::Refuse("ProvisionedThroughputExceededException");
-    at_work(throttled, &["lease table \"leases\" is throttled"], &["reading is throttled"]).await;
+    check_at_work(throttled, &["lease table \"leases\" is throttled"], &["reading is throttled"])
+        .await;
 }
 
 #[tokio::test]
-async fn a_start_that_is_throttled_begins_once_it_may() {
+async fn throttled_start_succeeds_after_throttling_ends() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     scene.gate.rule(|_| Verdict::Refuse("ThrottlingException"));
     let worker = scene.start("w");
-    scene.until_said(&["lease table \"leases\" is throttled"]).await;
+    scene.until_reported(&["lease table \"leases\" is throttled"]).await;
     scene.gate.open();
     scene.until_delivered("a").await;
     worker.stop().await;

@@ -1,4 +1,4 @@
-//! Stands between workers and the stack, and answers in its place when told to.
+//! A proxy between workers and the stack, which answers in the stack's place if a rule says so.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,31 +7,32 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What becomes of a call.
+/// How the gate handles a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
     /// The stack answers it.
     Pass,
-    /// The stack answers it, and then this word of the reply becomes that one.
+    /// The stack answers it, and the gate replaces the first word by the second in the reply.
     Reword(&'static str, &'static str),
-    /// It is refused with this code, as AWS does that.
+    /// The gate refuses it with this code, as AWS does.
     Refuse(&'static str),
-    /// It is never answered.
+    /// The gate never answers it.
     Hang,
 }
 
 type Rule = Arc<dyn Fn(&str) -> Verdict + Send + Sync>;
 
-/// A way to the stack. Its rule gets the action of each call, such as `kinesis:GetRecords`.
+/// A proxy in front of the stack. Its rule gets the action of each call, such as
+/// `kinesis:GetRecords`.
 pub(crate) struct Gate {
     endpoint: String,
-    // Replaced by the test while workers call: read for one look at a time.
+    // The test replaces the rule while workers call; the lock is held only to read or replace it.
     rule: Arc<Mutex<Rule>>,
     task: JoinHandle<()>,
 }
 
 impl Gate {
-    /// A gate before the stack at `endpoint` that lets everything pass.
+    /// Starts a gate in front of the stack at `endpoint`. It passes all calls.
     #[expect(clippy::disallowed_methods, reason = "aborted when the gate is dropped")]
     pub(crate) async fn before(endpoint: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -52,22 +53,22 @@ impl Gate {
         &self.endpoint
     }
 
-    /// What becomes of calls from now on.
+    /// Handles later calls by `rule`.
     pub(crate) fn rule(&self, rule: impl Fn(&str) -> Verdict + Send + Sync + 'static) {
         *self.rule.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rule);
     }
 
-    /// This call, and no other, comes to `verdict` from now on.
+    /// Handles later calls of `action` by `verdict`. All others pass.
     pub(crate) fn only(&self, action: &'static str, verdict: Verdict) {
         self.rule(move |called| if called == action { verdict.clone() } else { Verdict::Pass });
     }
 
-    /// This call, and no other, is denied from now on.
+    /// Denies later calls of `action`. All others pass.
     pub(crate) fn deny(&self, action: &'static str) {
         self.only(action, Verdict::Refuse("AccessDeniedException"));
     }
 
-    /// Everything passes from now on.
+    /// Passes all later calls.
     pub(crate) fn open(&self) {
         self.rule(|_| Verdict::Pass);
     }
@@ -114,7 +115,7 @@ impl Message {
         Self { first, headers: vec![kind], body: body.into_bytes() }
     }
 
-    /// The next one of a connection; none at its end.
+    /// Reads the connection's next message. `None` at its end.
     async fn read(socket: &mut BufReader<TcpStream>) -> std::io::Result<Option<Self>> {
         let mut lines = Vec::new();
         loop {
@@ -158,7 +159,7 @@ impl Message {
         self.headers.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
     }
 
-    /// The action that allows the call, such as `kinesis:GetRecords`.
+    /// Returns the action that allows the call, such as `kinesis:GetRecords`.
     fn action(&self) -> String {
         let target = self.header("x-amz-target");
         let (service, operation) = target.split_once('.').unwrap_or_default();
@@ -166,7 +167,7 @@ impl Message {
         format!("{}:{operation}", service.to_lowercase())
     }
 
-    /// What the stack answers.
+    /// Passes the call to the stack. Returns the reply.
     async fn pass(&self, stack: &str) -> std::io::Result<Self> {
         let mut socket = BufReader::new(TcpStream::connect(stack).await?);
         self.write(&mut socket, "Connection: close").await?;

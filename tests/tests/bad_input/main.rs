@@ -1,5 +1,5 @@
-//! Bad input to whole workers, on the real SDK and real endpoints: a clear error that names the thing
-//! and the way out, and nothing lost.
+//! Bad input to whole workers, on the real SDK and real endpoints. Workers report an error that
+//! names the cause and the remedy, and lose no record.
 
 #[cfg(test)]
 mod access;

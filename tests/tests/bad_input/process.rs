@@ -1,4 +1,4 @@
-//! A worker process whose file descriptors are closed or replaced underneath it.
+//! A worker process whose file descriptors are closed or replaced from outside.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,18 +14,19 @@ use crate::scene::LIMIT;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_fleet_worker");
 
-/// What is preloaded to strike at file descriptors.
-const STRIKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/break_sockets.c");
+/// The source of the preloaded library, which breaks file descriptors on a signal.
+const BREAKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/break_sockets.c");
 
 fn compile(library: &Path) {
     let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(library).arg(STRIKER);
-    assert!(compiler.status().unwrap().success(), "the C compiler that the build needs works");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(library).arg(BREAKER);
+    assert!(compiler.status().unwrap().success(), "the C compiler works");
 }
 
-/// Strikes at all connections of one of two workers, several times, while records arrive. Nothing is
-/// lost. Returns who holds how many shards afterwards, and what the struck one wrote to its errors.
-async fn struck(signal: Signal) -> (BTreeMap<String, usize>, String) {
+/// Breaks all connections of one of two workers, several times, while records arrive. Checks that
+/// no record is lost. Returns the number of shards of each worker afterwards, and the standard
+/// error of the broken one.
+async fn break_connections(signal: Signal) -> (BTreeMap<String, usize>, String) {
     let folder = TempDir::new().unwrap();
     let library = folder.path().join("break_sockets.so");
     compile(&library);
@@ -51,15 +52,15 @@ async fn struck(signal: Signal) -> (BTreeMap<String, usize>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_whose_descriptors_are_closed_underneath_recovers_or_says_why_it_ends() {
-    let (held, errors) = struck(Signal::USR1).await;
-    // The standard library of a debug build ends a process that closes what is closed already.
+async fn closed_descriptors_are_survived_or_reported() {
+    let (held, errors) = break_connections(Signal::USR1).await;
+    // The standard library of a debug build aborts a process that closes a closed descriptor.
     let is_member = held.contains_key("b");
     assert!(is_member || errors.contains("file descriptor already closed"), "{held:?} {errors}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_whose_connections_go_dead_underneath_opens_others() {
-    let (held, errors) = struck(Signal::USR2).await;
+async fn dead_connections_are_replaced() {
+    let (held, errors) = break_connections(Signal::USR2).await;
     assert!(held.contains_key("b"), "{held:?} {errors}");
 }

@@ -1,4 +1,4 @@
-//! Rows that are not as this library writes them, and workers that look alike.
+//! Rows that this library did not write, and workers of the same name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn unreadable(scene: &Scene, key: &str) -> Option<String> {
 const SHARD: &str = "shardId-000000000000";
 
 #[tokio::test]
-async fn attributes_and_rows_of_others_are_told_kept_and_keep_nobody_from_working() {
+async fn foreign_rows_and_attributes_are_reported_and_kept() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let worker = scene.start("w");
@@ -72,8 +72,8 @@ async fn attributes_and_rows_of_others_are_told_kept_and_keep_nobody_from_workin
     scene.put("b").await;
     let worker = scene.start("w");
     scene.until_delivered("b").await;
-    let told = async |scene: &Scene| unreadable(scene, "alien").is_some();
-    scene.until("the unknown row is told", told).await;
+    let reported = async |scene: &Scene| unreadable(scene, "alien").is_some();
+    scene.until("the unknown row is reported", reported).await;
     worker.stop().await;
     check(&unreadable(&scene, "alien").unwrap(), &["entityType", "INVOICE"]);
     check(&unreadable(&scene, "bare").unwrap(), &["leaseCounter"]);
@@ -83,7 +83,7 @@ async fn attributes_and_rows_of_others_are_told_kept_and_keep_nobody_from_workin
 }
 
 #[tokio::test]
-async fn a_lease_without_its_counter_is_told_and_its_shard_read_once_the_row_is_gone() {
+async fn lease_without_counter_blocks_its_shard_until_deleted() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let worker = scene.start("w");
@@ -94,8 +94,8 @@ async fn a_lease_without_its_counter_is_told_and_its_shard_read_once_the_row_is_
     put(&scene, lease).await;
     scene.put("b").await;
     let worker = scene.start("w");
-    let told = async |scene: &Scene| unreadable(scene, SHARD).is_some();
-    scene.until("the row is told", told).await;
+    let reported = async |scene: &Scene| unreadable(scene, SHARD).is_some();
+    scene.until("the row is reported", reported).await;
     check(&unreadable(&scene, SHARD).unwrap(), &["leaseCounter"]);
     assert_eq!(scene.delivered(), ["a"]);
     delete(&scene, SHARD).await;
@@ -103,7 +103,7 @@ async fn a_lease_without_its_counter_is_told_and_its_shard_read_once_the_row_is_
     worker.stop().await;
 }
 
-/// The system's clock, which the test sets ahead.
+/// The system clock, which the test sets ahead.
 #[derive(Clone, Debug, Default)]
 struct FastClock(Arc<AtomicU64>);
 
@@ -123,7 +123,7 @@ impl Clock for FastClock {
     }
 }
 
-/// A lease as a Java worker left it that has processed nothing yet.
+/// Returns a lease as a Java worker writes it before it has processed a record.
 fn java(counter: u64) -> Row {
     let row = [
         ("leaseKey", text(SHARD)),
@@ -140,7 +140,7 @@ fn java(counter: u64) -> Row {
 }
 
 #[tokio::test]
-async fn a_live_java_fleet_is_named_and_left_alone_and_followed_once_it_is_gone() {
+async fn live_java_fleet_blocks_the_start() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let leases = DynamoLeaseStore::new(&scene.stack.sdk_config(), created(TABLE));
@@ -158,22 +158,26 @@ async fn a_live_java_fleet_is_named_and_left_alone_and_followed_once_it_is_gone(
         scene.events(wait)
     };
     let worker = start();
-    scene.until("it waits", async |scene| waits(scene).len() == 1).await;
+    scene.until("the worker waits", async |scene| waits(scene).len() == 1).await;
     check(&waits(&scene)[0], &[SHARD, "java-worker"]);
     put(&scene, java(5)).await;
     let text = worker.refusal().await;
     check(&text, &["Java KCL workers are using this lease table", SHARD, "stop them"]);
     let items = scene.dynamo.scan().table_name(TABLE).send().await.unwrap();
-    assert_eq!((items.count(), row(&scene, SHARD).await), (1, java(5)), "nothing is written");
+    assert_eq!(
+        (items.count(), row(&scene, SHARD).await),
+        (1, java(5)),
+        "the worker writes nothing"
+    );
     let worker = start();
-    scene.until("it waits", async |scene| waits(scene).len() == 2).await;
+    scene.until("the worker waits", async |scene| waits(scene).len() == 2).await;
     clock.0.store(91, Ordering::Relaxed);
     scene.until_delivered("a").await;
     worker.stop().await;
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_told_before_the_first_write_and_must_not_change() {
+async fn changing_unreadable_row_blocks_the_start() {
     let scene = Scene::new(1).await;
     let leases = DynamoLeaseStore::new(&scene.stack.sdk_config(), created(TABLE));
     kcl_core::backend::LeaseStore::prepare(&leases).await.unwrap();
@@ -184,22 +188,22 @@ async fn a_row_that_cannot_be_read_is_told_before_the_first_write_and_must_not_c
     };
     put(&scene, strange("a")).await;
     let worker = scene.start("w");
-    let told = async |scene: &Scene| unreadable(scene, "strange").is_some();
-    scene.until("the row is told", told).await;
+    let reported = async |scene: &Scene| unreadable(scene, "strange").is_some();
+    scene.until("the row is reported", reported).await;
     put(&scene, strange("b")).await;
     let text = worker.refusal().await;
     check(&text, &["are using this lease table", "\"strange\"", "entityType", "changed"]);
-    assert_eq!(row(&scene, SHARD).await, java(4), "nothing is written");
+    assert_eq!(row(&scene, SHARD).await, java(4), "the worker writes nothing");
 }
 
 #[tokio::test]
-async fn two_workers_of_one_name_share_the_shards_and_say_so() {
+async fn workers_of_one_name_share_shards_and_report_it() {
     let scene = Scene::new(4).await;
     let one = scene.start("twin");
     let other = scene.start("twin");
     let held = |worker: &crate::scene::Running| worker.handle.status().held.len();
     let shared = async |_: &Scene| held(&one) == 2 && held(&other) == 2;
-    scene.until("they share", shared).await;
+    scene.until("the shards are shared", shared).await;
     let records: Vec<String> = (0..40).map(|number| format!("r{number}")).collect();
     for record in &records {
         scene.put(record).await;
@@ -207,11 +211,13 @@ async fn two_workers_of_one_name_share_the_shards_and_say_so() {
     for record in &records {
         scene.until_delivered(record).await;
     }
-    let told = |event: &Event| {
+    let reported = |event: &Event| {
         if let Event::NameShared { other } = event { Some(other.name().to_owned()) } else { None }
     };
-    scene.until("they say so", async |scene| !scene.events(told).is_empty()).await;
+    scene
+        .until("the shared name is reported", async |scene| !scene.events(reported).is_empty())
+        .await;
     one.stop().await;
     other.stop().await;
-    assert_eq!(scene.delivered().len(), records.len(), "nothing comes twice");
+    assert_eq!(scene.delivered().len(), records.len(), "no record is delivered twice");
 }

@@ -1,4 +1,4 @@
-//! A stack, a gate before it, and whole workers that call through the gate.
+//! A stack, a gate in front of it, and whole workers that call through the gate.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,18 +27,18 @@ use crate::gate::Gate;
 /// The stream of every scene.
 pub(crate) const STREAM: &str = "orders";
 
-/// The lease table of workers for whom none is named.
+/// The default lease table.
 pub(crate) const TABLE: &str = "leases";
 
-/// The lease expiry of all workers here.
+/// The lease expiry of all workers.
 pub(crate) const EXPIRY: Duration = Duration::from_secs(2);
 
-/// Long enough for anything that must come, with a machine that has other things to do.
+/// How long a condition may take on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// A stack, and what happened to workers on it.
+/// A stack, and the events and records of the workers on it.
 pub(crate) struct Scene {
     pub(crate) stack: LocalStack,
     pub(crate) gate: Gate,
@@ -48,7 +48,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// A stack without a stream.
+    /// Starts a stack without a stream.
     pub(crate) async fn empty() -> Self {
         let stack = LocalStack::start().unwrap();
         let gate = Gate::before(&stack.endpoint_url()).await;
@@ -58,7 +58,7 @@ impl Scene {
         Self { stack, gate, kinesis, dynamo, seen: Seen::default() }
     }
 
-    /// A stack with a stream of so many shards.
+    /// Starts a stack with a stream of `shards` shards.
     pub(crate) async fn new(shards: i32) -> Self {
         let scene = Self::empty().await;
         scene.create_stream(STREAM, shards).await;
@@ -70,7 +70,7 @@ impl Scene {
         create.send().await.unwrap();
     }
 
-    /// Puts a record into the shard that has the middle of the stream's keys, or the only one.
+    /// Puts a record into the stream, with the record as its key.
     pub(crate) async fn put(&self, record: &str) {
         self.put_to(STREAM, record).await;
     }
@@ -80,12 +80,12 @@ impl Scene {
         put.data(Blob::new(record)).send().await.unwrap();
     }
 
-    /// What SDK clients that go through the gate are made with.
+    /// Returns an SDK configuration whose calls go through the gate.
     pub(crate) fn aws(&self) -> SdkConfig {
         sdk_config(self.gate.endpoint())
     }
 
-    /// The leases of the default table.
+    /// Returns the leases of the default table.
     pub(crate) async fn leases(&self) -> Vec<Lease> {
         let store = DynamoLeaseStore::new(&self.stack.sdk_config(), TABLE);
         store.scan(None, Reading::Eventual).await.unwrap().leases
@@ -102,7 +102,7 @@ impl Scene {
         self.run(name, self.builder(name).leases(leases))
     }
 
-    /// A worker of this name that lacks its lease store.
+    /// Returns a builder that lacks only the lease store.
     pub(crate) fn builder(&self, name: &str) -> WorkerBuilder {
         let seen = self.seen.clone();
         Worker::builder("orders")
@@ -122,18 +122,18 @@ impl Scene {
         Running { handle, run }
     }
 
-    /// The records that were delivered so far, in order.
+    /// Returns the records delivered so far, in order.
     pub(crate) fn delivered(&self) -> Vec<String> {
         self.seen.lock().records.clone()
     }
 
-    /// What `wanted` chooses of all events so far.
-    pub(crate) fn events<T>(&self, wanted: impl Fn(&Event) -> Option<T>) -> Vec<T> {
-        self.seen.lock().events.iter().filter_map(wanted).collect()
+    /// Returns what `select` chooses of all events so far.
+    pub(crate) fn events<T>(&self, select: impl Fn(&Event) -> Option<T>) -> Vec<T> {
+        self.seen.lock().events.iter().filter_map(select).collect()
     }
 
-    /// Whether a failed call or a failed read said all these words.
-    pub(crate) fn has_said(&self, words: &[&str]) -> bool {
+    /// Returns whether the error of a failed call or read contains all of `words`.
+    pub(crate) fn has_reported(&self, words: &[&str]) -> bool {
         let failures = self.events(|event| {
             if let Event::CallFailed { error, .. } | Event::FetchFailed { error, .. } = event {
                 Some(error.clone())
@@ -141,7 +141,7 @@ impl Scene {
                 None
             }
         });
-        failures.iter().any(|said| words.iter().all(|word| said.contains(word)))
+        failures.iter().any(|error| words.iter().all(|word| error.contains(word)))
     }
 
     /// Waits until a condition holds.
@@ -149,23 +149,24 @@ impl Scene {
         let start = Instant::now();
         while !holds(self).await {
             assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}\n{}", self.seen);
-            sleep(LOOK_EVERY).await;
+            sleep(CHECK_EVERY).await;
         }
     }
 
-    /// Waits until a record was delivered.
+    /// Waits until `record` is delivered.
     pub(crate) async fn until_delivered(&self, record: &str) {
         let has = async |scene: &Self| scene.delivered().iter().any(|got| got == record);
         self.until(&format!("{record} is delivered"), has).await;
     }
 
-    /// Waits until a failed call or a failed read says all these words.
-    pub(crate) async fn until_said(&self, words: &[&str]) {
-        self.until(&format!("{words:?} are said"), async |scene| scene.has_said(words)).await;
+    /// Waits until the error of a failed call or read contains all of `words`.
+    pub(crate) async fn until_reported(&self, words: &[&str]) {
+        self.until(&format!("{words:?} are reported"), async |scene| scene.has_reported(words))
+            .await;
     }
 }
 
-/// The settings of workers in this test: a crash is noticed soon, everything is read.
+/// Returns the workers' settings: a short expiry, and all records.
 pub(crate) fn settings() -> WorkerConfig {
     let mut config = WorkerConfig::default();
     config.lease.expiry = EXPIRY;
@@ -174,19 +175,19 @@ pub(crate) fn settings() -> WorkerConfig {
     config
 }
 
-/// A table that workers create, and that is waited for no longer than they can wait.
+/// Returns the settings of a table that workers create. Timeouts fit the short expiry.
 pub(crate) fn created(table: &str) -> DynamoLeaseStoreConfig {
     hasty(table).with_setup(TableSetup::CreateIfMissing(NewTable::default()))
 }
 
-/// A table that must exist.
+/// Returns the settings of a table that must exist.
 pub(crate) fn hasty(table: &str) -> DynamoLeaseStoreConfig {
     DynamoLeaseStoreConfig::new(table)
         .with_attempt_timeout(Duration::from_millis(500))
         .with_operation_timeout(Duration::from_millis(600))
 }
 
-/// A stream that is asked impatiently.
+/// Returns a source with a short timeout.
 pub(crate) fn records(aws: &SdkConfig, stream: &str) -> KinesisSource {
     let config = KinesisSourceConfig::new(StreamId::Name(stream.into()));
     KinesisSource::with_config(aws, config.with_attempt_timeout(Duration::from_millis(500)))
@@ -199,7 +200,7 @@ pub(crate) fn check(text: &str, words: &[&str]) {
     }
 }
 
-/// A worker at work. Dropping it is a crash.
+/// A running worker. Dropping it is a crash.
 pub(crate) struct Running {
     pub(crate) handle: WorkerHandle,
     run: JoinSet<Result<ShutdownReport, RunError>>,
@@ -208,34 +209,34 @@ pub(crate) struct Running {
 impl Running {
     /// Waits until the worker has ended.
     pub(crate) async fn ended(mut self) -> Result<ShutdownReport, RunError> {
-        let end = timeout(LIMIT, self.run.join_next()).await.expect("it ends in time");
-        end.expect("it was started").expect("it does not panic")
+        let end = timeout(LIMIT, self.run.join_next()).await.expect("the worker ends in time");
+        end.expect("the worker was started").expect("the worker does not panic")
     }
 
-    /// What a worker says, with all causes, when it cannot work.
+    /// Returns the error that ends the worker, with all causes.
     pub(crate) async fn refusal(self) -> String {
-        chain(&self.ended().await.expect_err("it cannot work"))
+        chain(&self.ended().await.expect_err("the worker fails"))
     }
 
-    /// Shuts it down, and waits for that.
+    /// Shuts the worker down, and waits for its end.
     pub(crate) async fn stop(self) -> ShutdownReport {
         self.handle.shut_down();
-        self.ended().await.expect("nothing keeps it from stopping well")
+        self.ended().await.expect("the worker stops without an error")
     }
 }
 
-/// What all workers of a scene saw. Clones are the same.
+/// The events and records of all workers. Clones share them.
 #[derive(Clone, Debug, Default)]
-struct Seen(Arc<Mutex<Everything>>);
+struct Seen(Arc<Mutex<Observed>>);
 
 #[derive(Debug, Default)]
-struct Everything {
+struct Observed {
     events: Vec<Event>,
     records: Vec<String>,
 }
 
 impl Seen {
-    fn lock(&self) -> MutexGuard<'_, Everything> {
+    fn lock(&self) -> MutexGuard<'_, Observed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -248,15 +249,15 @@ impl Observer for Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let everything = self.lock();
-        for event in &everything.events {
+        let observed = self.lock();
+        for event in &observed.events {
             writeln!(f, "{event:?}")?;
         }
-        writeln!(f, "{:?}", everything.records)
+        writeln!(f, "{:?}", observed.records)
     }
 }
 
-/// Writes down what it gets.
+/// Logs its records.
 struct Listener(Seen);
 
 impl RecordProcessor for Listener {

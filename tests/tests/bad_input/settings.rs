@@ -1,4 +1,4 @@
-//! Settings that cannot work.
+//! Invalid settings.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
 use crate::scene::check;
 
 #[test]
-fn every_setting_out_of_its_range_is_named_in_one_error() {
+fn one_error_names_every_invalid_setting() {
     let mut config = WorkerConfig::default();
     config.lease.expiry = Duration::from_millis(500);
     config.lease.renew_every = Some(Duration::from_millis(400));
@@ -44,7 +44,7 @@ fn every_setting_out_of_its_range_is_named_in_one_error() {
 }
 
 #[test]
-fn calls_that_may_take_longer_than_a_third_of_the_expiry_are_refused() {
+fn operation_timeout_is_at_most_a_third_of_the_expiry() {
     let aws = kcl_local::sdk_config("http://127.0.0.1:1");
     let mut config = WorkerConfig::default();
     config.lease.expiry = Duration::from_secs(6);
@@ -79,7 +79,7 @@ fn manual_checkpoints_need_a_checkpointer() {
 }
 
 #[test]
-fn settings_of_the_table_and_the_stream_are_named_with_the_workers() {
+fn one_error_names_table_and_stream_settings() {
     let aws = kcl_local::sdk_config("http://127.0.0.1:1");
     let leases = DynamoLeaseStoreConfig::new("")
         .with_connect_timeout(Duration::ZERO)

@@ -1,4 +1,4 @@
-//! Streams that are missing, not ready, gone, another one, or trimmed.
+//! Streams that are missing, not ready, deleted, replaced, or trimmed.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::gate::Verdict;
 use crate::scene::{Running, STREAM, Scene, TABLE, check, created, records};
 
 #[tokio::test]
-async fn a_missing_stream_is_named_and_read_from_its_beginning_once_it_is_there() {
+async fn missing_stream_ends_the_worker() {
     let scene = Scene::empty().await;
     let text = scene.start("w").refusal().await;
     check(&text, &["\"orders\" does not exist", "check its name and the region"]);
@@ -24,13 +24,13 @@ async fn a_missing_stream_is_named_and_read_from_its_beginning_once_it_is_there(
 }
 
 #[tokio::test]
-async fn a_stream_that_is_being_created_is_waited_for() {
+async fn stream_being_created_is_awaited() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let creating = Verdict::Reword("\"ACTIVE\"", "\"CREATING\"");
     scene.gate.only("kinesis:DescribeStreamSummary", creating);
     let worker = scene.start("w");
-    scene.until_said(&["stream orders is being created"]).await;
+    scene.until_reported(&["stream orders is being created"]).await;
     assert!(scene.delivered().is_empty());
     scene.gate.open();
     scene.until_delivered("a").await;
@@ -38,7 +38,7 @@ async fn a_stream_that_is_being_created_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_deleted_while_it_is_consumed_ends_the_worker_in_good_order() {
+async fn deleted_stream_ends_the_worker_and_releases_leases() {
     let scene = Scene::new(2).await;
     let worker = scene.start("w");
     let mut handle = worker.handle.clone();
@@ -53,13 +53,12 @@ async fn a_stream_that_is_deleted_while_it_is_consumed_ends_the_worker_in_good_o
 }
 
 #[tokio::test]
-async fn a_stream_created_again_while_it_is_consumed_ends_the_worker_and_is_left_to_another_table()
-{
+async fn recreated_stream_needs_another_table() {
     let scene = Scene::new(1).await;
     scene.put("of the former stream").await;
     let worker = scene.start("w");
     scene.until_delivered("of the former stream").await;
-    // Streams are told apart by the second in which they were created.
+    // The worker distinguishes streams by the second of their creation.
     sleep(Duration::from_millis(2_500)).await;
     scene.kinesis.delete_stream().stream_name(STREAM).send().await.unwrap();
     scene.create_stream(STREAM, 1).await;
@@ -75,7 +74,7 @@ async fn a_stream_created_again_while_it_is_consumed_ends_the_worker_and_is_left
 }
 
 #[tokio::test]
-async fn an_application_moved_to_another_stream_is_refused_and_works_in_a_table_of_its_own() {
+async fn another_stream_needs_another_table() {
     let scene = Scene::new(1).await;
     scene.create_stream("returns", 1).await;
     scene.put("of orders").await;
@@ -98,15 +97,15 @@ async fn an_application_moved_to_another_stream_is_refused_and_works_in_a_table_
 }
 
 #[tokio::test]
-async fn records_that_were_trimmed_before_they_were_read_are_reported() {
+async fn trimmed_unread_records_are_reported() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let worker = scene.start("w");
     scene.until_delivered("a").await;
     worker.stop().await;
     let first = scene.leases().await.remove(0).checkpoint;
-    // As a worker finds it that was away for longer than the retention: nothing is left where its
-    // checkpoint is. No record lies where a shard starts.
+    // The state that a worker finds after more than the retention: its checkpoint is trimmed. No
+    // record has the sequence number at which a shard starts.
     let gone = beginning(&scene).await;
     checkpoint(&scene, gone).await;
     scene.put("b").await;
@@ -119,7 +118,7 @@ async fn records_that_were_trimmed_before_they_were_read_are_reported() {
     assert_eq!(lost, [(Checkpoint::After(Position::of(gone)), first)]);
 }
 
-/// The sequence number at which the one shard starts.
+/// Returns the sequence number at which the only shard starts.
 async fn beginning(scene: &Scene) -> SequenceNumber {
     let shards = scene.kinesis.list_shards().stream_name(STREAM).send().await.unwrap();
     let range = shards.shards()[0].sequence_number_range().unwrap();

@@ -1,4 +1,4 @@
-//! Tables that are not as they must be.
+//! Tables that are missing, wrong, not ready, or deleted.
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
@@ -32,7 +32,7 @@ fn start_in_existing(scene: &Scene, table: &str) -> crate::scene::Running {
 }
 
 #[tokio::test]
-async fn a_missing_table_that_must_exist_is_named_with_the_way_out() {
+async fn missing_table_is_named_with_the_remedy() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let text = start_in_existing(&scene, TABLE).refusal().await;
@@ -47,7 +47,7 @@ async fn a_missing_table_that_must_exist_is_named_with_the_way_out() {
 }
 
 #[tokio::test]
-async fn a_table_with_another_key_is_refused_and_left_alone() {
+async fn table_with_another_key_is_refused() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     create_table(&scene, TABLE, "orderId").await;
@@ -61,7 +61,7 @@ async fn a_table_with_another_key_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_being_created_is_waited_for() {
+async fn table_being_created_is_awaited() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     create_table(&scene, TABLE, "leaseKey").await;
@@ -70,7 +70,7 @@ async fn a_table_that_is_being_created_is_waited_for() {
     let brief = hasty(TABLE).with_prepare_timeout(std::time::Duration::from_secs(1));
     let leases = DynamoLeaseStore::new(&scene.aws(), brief);
     let worker = scene.run("w", scene.builder("w").leases(leases));
-    scene.until_said(&["\"leases\" is CREATING, not ready"]).await;
+    scene.until_reported(&["\"leases\" is CREATING, not ready"]).await;
     assert!(scene.delivered().is_empty());
     scene.gate.open();
     scene.until_delivered("a").await;
@@ -78,7 +78,7 @@ async fn a_table_that_is_being_created_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_deleted_under_a_worker_ends_it_and_the_next_one_reads_everything() {
+async fn deleted_table_ends_the_worker() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let worker = scene.start("w");

@@ -144,8 +144,8 @@ fn raw_policy_delivers_aggregates_unchanged() {
     let worker = story.start("w");
     story.until("delivered", SOON, |story| story.journal.delivered().len() == 2);
     worker.crash();
-    // A row says nothing about which consumer wrote it: where the aggregate is done, its second user record
-    // is not.
+    // A row says nothing about which consumer wrote it: where the aggregate is done, its second
+    // user record is not.
     let mut lease = story.lease(0);
     lease.checkpoint = inside(last, 0);
     story.table.insert_lease(lease);

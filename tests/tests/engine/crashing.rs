@@ -19,8 +19,8 @@ fn shard_of(number: u32) -> usize {
     usize::from(number.is_multiple_of(2))
 }
 
-/// Puts a record each step for this time. Returns when each shard's lease was last seen before its last
-/// renewal.
+/// Puts a record each step for this time. Returns when each shard's lease was last seen before its
+/// last renewal.
 fn load(story: &Story, time: Duration, number: &mut u32) -> BTreeMap<usize, Duration> {
     let mut renewals: BTreeMap<usize, (LeaseCounter, Duration)> = BTreeMap::new();
     let (end, mut looked_at) = (story.elapsed() + time, story.elapsed());

@@ -133,8 +133,8 @@ fn begin(story: &Story, owner: &Member) -> WriteKind {
     WriteKind::BeginHandover { counter: story.lease(0).counter, victim: owner.id.clone() }
 }
 
-/// Returns the owner of the only lease: it has a batch of 5 s in hand, and a request for the lease was
-/// made and just withdrawn.
+/// Returns the owner of the only lease: it has a batch of 5 s in hand, and a request for the lease
+/// was made and just withdrawn.
 fn withdrawn_amid_a_batch(story: &Story) -> Member {
     story.put(0, ["a"]);
     story.on(Call::is_batch, Act::Take(SECOND * 5));

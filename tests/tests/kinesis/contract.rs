@@ -7,12 +7,12 @@ use crate::endpoint::{ServerStream, endpoint};
 use crate::memory::Memory;
 
 #[tokio::test]
-async fn the_stream_in_memory_keeps_the_contract() {
+async fn memory_stream_keeps_the_contract() {
     check_all(|| async { Memory::new() }).await;
 }
 
 #[tokio::test]
-async fn the_stream_in_memory_keeps_the_contract_when_ends_come_apart_and_reads_are_throttled() {
+async fn throttled_memory_stream_keeps_the_contract() {
     check_all(|| async {
         let memory = Memory::new();
         memory.stream.set_end_apart(true);
@@ -23,7 +23,7 @@ async fn the_stream_in_memory_keeps_the_contract_when_ends_come_apart_and_reads_
 }
 
 #[tokio::test]
-async fn the_source_keeps_the_contract_on_the_embedded_server() {
+async fn source_keeps_the_contract_on_the_embedded_server() {
     let endpoint = endpoint();
     check_all(|| ServerStream::create(&endpoint)).await;
 }

@@ -15,7 +15,7 @@ use kcl_core::testing::record_source::SourceUnderTest;
 use kcl_kinesis::KinesisSource;
 use kcl_local::LocalStack;
 
-/// Where Kinesis is.
+/// A running Kinesis.
 pub(crate) struct Endpoint {
     pub(crate) sdk: SdkConfig,
     streams: AtomicU32,
@@ -28,7 +28,7 @@ pub(crate) fn endpoint() -> Endpoint {
     Endpoint { sdk: stack.sdk_config(), streams: AtomicU32::new(0), _stack: stack }
 }
 
-/// A stream of its own on a server.
+/// A stream on a server.
 pub(crate) struct ServerStream {
     client: Client,
     sdk: SdkConfig,
@@ -50,7 +50,7 @@ impl ServerStream {
         stream
     }
 
-    /// Waits until the stream is not being changed any more.
+    /// Waits until no change of the stream is in progress.
     async fn settle(&self) {
         for _ in 0..100 {
             let describe = self.client.describe_stream_summary().stream_name(&self.name);
@@ -60,7 +60,7 @@ impl ServerStream {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("stream {} is being changed for too long", self.name);
+        panic!("changes of stream {} take too long", self.name);
     }
 }
 

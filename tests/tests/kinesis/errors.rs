@@ -1,4 +1,4 @@
-//! How the source asks, and what its errors say.
+//! The source's requests and errors.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ async fn open(source: &KinesisSource) -> Result<Box<dyn ShardReader>, SourceErro
     source.open(&shard(), ReadFrom::TrimHorizon).await
 }
 
-/// Answers with an iterator, and with `answer` to whatever else is asked.
+/// Answers requests for an iterator with one, and all others with `answer`.
 fn iterator_and(answer: Answer) -> impl Fn(&str, &serde_json::Value) -> Answer {
     move |operation, _| match operation {
         "GetShardIterator" => ok(&json!({ "ShardIterator": "first" })),
@@ -39,11 +39,11 @@ fn iterator_and(answer: Answer) -> impl Fn(&str, &serde_json::Value) -> Answer {
 }
 
 fn ok(body: &serde_json::Value) -> Answer {
-    Answer::Say(200, body.to_string())
+    Answer::Reply(200, body.to_string())
 }
 
 fn error(status: u16, code: &str) -> Answer {
-    Answer::Say(status, json!({ "__type": code, "message": "so it is" }).to_string())
+    Answer::Reply(status, json!({ "__type": code, "message": "so it is" }).to_string())
 }
 
 fn description() -> Answer {
@@ -54,7 +54,7 @@ fn description() -> Answer {
     } }))
 }
 
-/// The error of the first read when the service answers it with this code.
+/// Returns the error of a first read that the service answers with `code`.
 async fn read_error(status: u16, code: &str) -> SourceError {
     let wire = Wire::answering(iterator_and(error(status, code))).await;
     let error = open(&source(&wire.sdk)).await.unwrap().read(10).await.unwrap_err();
@@ -62,19 +62,19 @@ async fn read_error(status: u16, code: &str) -> SourceError {
     error
 }
 
-/// No message of a chain contains the next one.
+/// Checks that no message of the chain contains the next one.
 #[track_caller]
 fn expect_clear(error: &SourceError) {
     let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(next) = cause {
-        let said = next.to_string();
-        assert!(!text.contains(&said), "{text:?} repeats {said:?}");
-        (text, cause) = (said, next.source());
+        let inner = next.to_string();
+        assert!(!text.contains(&inner), "{text:?} repeats {inner:?}");
+        (text, cause) = (inner, next.source());
     }
 }
 
 #[tokio::test]
-async fn throttled_reads_are_asked_once_and_others_once_more() {
+async fn only_unthrottled_reads_are_retried() {
     for (status, code, reads) in [
         (400, "ProvisionedThroughputExceededException", 1),
         (400, "LimitExceededException", 1),
@@ -91,21 +91,21 @@ async fn throttled_reads_are_asked_once_and_others_once_more() {
 }
 
 #[tokio::test]
-async fn an_expired_iterator_and_one_that_is_not_known_are_made_anew() {
+async fn expired_or_unknown_iterator_is_replaced() {
     for code in ["ExpiredIteratorException", "InvalidArgumentException"] {
         assert!(matches!(read_error(400, code).await, SourceError::Expired), "{code}");
     }
 }
 
 #[tokio::test]
-async fn a_denied_call_names_the_action_to_grant() {
+async fn denied_call_names_the_action_to_grant() {
     let action = |error: SourceError| {
         let SourceError::AccessDenied { action, source, .. } = error else { panic!("{error:?}") };
         (action, source.to_string())
     };
-    let (read, said) = action(read_error(400, "AccessDeniedException").await);
+    let (read, message) = action(read_error(400, "AccessDeniedException").await);
     assert_eq!(read, "kinesis:GetRecords");
-    assert_eq!(said, "AccessDeniedException: so it is (HTTP 400, request without id)");
+    assert_eq!(message, "AccessDeniedException: so it is (HTTP 400, request without id)");
     assert_eq!(action(read_error(400, "KMSAccessDeniedException").await).0, "kms:Decrypt");
 
     let wire = Wire::failing(400, "AccessDeniedException").await;
@@ -118,7 +118,7 @@ async fn a_denied_call_names_the_action_to_grant() {
 }
 
 #[tokio::test]
-async fn what_only_a_human_can_mend_is_not_retried() {
+async fn permanent_errors_are_not_retried() {
     for code in ["KMSDisabledException", "KMSNotFoundException", "ValidationException"] {
         let error = read_error(400, code).await;
         assert!(matches!(error, SourceError::Refused { .. }), "{code}: {error:?}");
@@ -129,7 +129,7 @@ async fn what_only_a_human_can_mend_is_not_retried() {
 }
 
 #[tokio::test]
-async fn a_missing_shard_is_told_from_a_missing_stream_by_asking() {
+async fn missing_shard_differs_from_missing_stream() {
     let missing = error(400, "ResourceNotFoundException");
     let wire = Wire::answering(move |operation, _| match operation {
         "DescribeStreamSummary" => description(),
@@ -144,7 +144,7 @@ async fn a_missing_shard_is_told_from_a_missing_stream_by_asking() {
 }
 
 #[tokio::test]
-async fn a_position_that_is_refused_says_which() {
+async fn refused_position_is_named() {
     let wire = Wire::failing(400, "InvalidArgumentException").await;
     let from = ReadFrom::At(SequenceNumber::from(7));
     let error = source(&wire.sdk).open(&shard(), from).await.unwrap_err();
@@ -152,7 +152,7 @@ async fn a_position_that_is_refused_says_which() {
 }
 
 #[tokio::test]
-async fn a_list_as_of_a_time_that_is_still_to_come_can_be_tried_again() {
+async fn list_as_of_a_future_time_is_retryable() {
     let wire = Wire::failing(400, "InvalidArgumentException").await;
     let source = source(&wire.sdk);
     let time = ShardFilter::OpenAt(Timestamp::from_epoch_millis(0));
@@ -161,7 +161,7 @@ async fn a_list_as_of_a_time_that_is_still_to_come_can_be_tried_again() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_unavailable() {
+async fn closed_port_is_unavailable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sdk = sdk_for(listener.local_addr().unwrap());
     drop(listener);
@@ -169,7 +169,7 @@ async fn nobody_listening_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_never_answers_is_unavailable_in_time() {
+async fn silent_server_is_unavailable_in_time() {
     let wire = Wire::answering(|_, _| Answer::Hang).await;
     expect_unavailable(&wire.sdk).await;
 
@@ -179,14 +179,14 @@ async fn a_server_that_accepts_and_never_answers_is_unavailable_in_time() {
 }
 
 #[tokio::test]
-async fn a_reply_that_never_ends_is_unavailable_in_time() {
+async fn endless_reply_is_unavailable_in_time() {
     let wire = Wire::answering(|_, _| Answer::Stall).await;
     expect_unavailable(&wire.sdk).await;
 }
 
 #[tokio::test]
-async fn a_reply_that_makes_no_sense_is_unavailable() {
-    let wire = Wire::answering(|_, _| Answer::Say(200, "<html>".to_owned())).await;
+async fn malformed_reply_is_unavailable() {
+    let wire = Wire::answering(|_, _| Answer::Reply(200, "<html>".to_owned())).await;
     expect_unavailable(&wire.sdk).await;
 }
 
@@ -197,7 +197,7 @@ async fn expect_unavailable(sdk: &SdkConfig) {
     expect_bounded(open(&source)).await;
 }
 
-/// A call fails as unavailable within twice its attempt's time, and a bit.
+/// Checks that a call fails as unavailable within about twice its attempt timeout.
 #[expect(clippy::disallowed_methods, reason = "this measures real time")]
 async fn expect_bounded<T: std::fmt::Debug>(call: impl Future<Output = Result<T, SourceError>>) {
     let started = Instant::now();
@@ -207,9 +207,9 @@ async fn expect_bounded<T: std::fmt::Debug>(call: impl Future<Output = Result<T,
     expect_clear(&error);
 }
 
-/// A client's connections are driven by the runtime that made them.
+/// The runtime that opened a client's connections drives them.
 #[tokio::test(flavor = "multi_thread")]
-async fn reading_does_not_wait_for_a_lease_side_that_stands_still() {
+async fn reading_does_not_wait_for_a_stalled_lease_side() {
     let wire = Wire::answering(|operation, _| match operation {
         "DescribeStreamSummary" => description(),
         "GetShardIterator" => ok(&json!({ "ShardIterator": "first" })),
@@ -228,7 +228,10 @@ async fn reading_does_not_wait_for_a_lease_side_that_stands_still() {
     described.unwrap();
     let read = async { open(&source).await?.read(10).await };
     let read = tokio::time::timeout(Duration::from_secs(5), read).await;
-    assert_eq!(read.expect("a connection of the other runtime is used").unwrap().records.len(), 1);
+    assert_eq!(
+        read.expect("the read uses a connection of the other runtime").unwrap().records.len(),
+        1
+    );
     lease_side.shutdown_background();
 }
 
@@ -245,7 +248,7 @@ impl ProvideCredentials for FailingProvider {
 }
 
 #[tokio::test]
-async fn missing_credentials_are_named_and_a_provider_that_is_down_is_retried() {
+async fn missing_credentials_differ_from_a_failing_provider() {
     let sdk = |provider: Option<fn() -> CredentialsError>| {
         let provider = provider.map(|fail| SharedCredentialsProvider::new(FailingProvider(fail)));
         let mut sdk = SdkConfig::builder();
@@ -266,7 +269,7 @@ async fn missing_credentials_are_named_and_a_provider_that_is_down_is_retried() 
 }
 
 #[tokio::test]
-async fn a_description_has_the_clock_of_the_service_or_is_refused() {
+async fn description_without_a_date_is_refused() {
     let now = Timestamp::from_epoch_millis(1_700_000_000_000);
     let wire = Wire::dated(Some(now), |_, _| description()).await;
     let described = source(&wire.sdk).describe().await.unwrap();
@@ -280,7 +283,7 @@ async fn a_description_has_the_clock_of_the_service_or_is_refused() {
 }
 
 #[tokio::test]
-async fn a_stream_named_by_arn_is_asked_for_by_arn() {
+async fn stream_named_by_arn_is_requested_by_arn() {
     let wire = Wire::answering(|operation, _| match operation {
         "DescribeStreamSummary" => description(),
         "ListShards" => ok(&json!({ "Shards": [] })),
@@ -292,15 +295,15 @@ async fn a_stream_named_by_arn_is_asked_for_by_arn() {
     source.describe().await.unwrap();
     source.list_shards(ShardFilter::All).await.unwrap();
     open(&source).await.unwrap().read(10).await.unwrap();
-    for (operation, body) in wire.asked() {
+    for (operation, body) in wire.requests() {
         assert_eq!(body["StreamARN"], ARN, "{operation}");
         assert_eq!(body.get("StreamName"), None, "{operation}");
     }
-    assert_eq!(wire.asked().len(), 4);
+    assert_eq!(wire.requests().len(), 4);
 }
 
 #[tokio::test]
-async fn a_list_has_all_pages_and_filters_the_first() {
+async fn list_has_all_pages_and_filters_the_first() {
     let page = |number: u32, token: Option<&str>| {
         let shard = json!({
             "ShardId": format!("shardId-{number:012}"),
@@ -319,7 +322,7 @@ async fn a_list_has_all_pages_and_filters_the_first() {
     let shards = source(&wire.sdk).list_shards(ShardFilter::OpenAt(time)).await.unwrap();
     let ids: Vec<_> = shards.iter().map(|shard| shard.id.as_str()).collect();
     assert_eq!(ids, ["shardId-000000000000", "shardId-000000000001", "shardId-000000000002"]);
-    let bodies: Vec<_> = wire.asked().into_iter().map(|(_, body)| body).collect();
+    let bodies: Vec<_> = wire.requests().into_iter().map(|(_, body)| body).collect();
     let filter = json!({ "Type": "AT_TIMESTAMP", "Timestamp": 1_700_000_000.5 });
     assert_eq!((&bodies[0]["ShardFilter"], &bodies[0]["StreamName"]), (&filter, &json!("orders")));
     for body in &bodies[1..] {
@@ -328,11 +331,11 @@ async fn a_list_has_all_pages_and_filters_the_first() {
 }
 
 #[tokio::test]
-async fn a_list_without_end_is_refused() {
+async fn endless_list_is_refused() {
     let wire = Wire::answering(|_, _| ok(&json!({ "Shards": [], "NextToken": "more" }))).await;
     let error = source(&wire.sdk).list_shards(ShardFilter::All).await.unwrap_err();
     assert!(matches!(error, SourceError::Refused { .. }), "{error:?}");
-    assert_eq!(wire.asked().len(), 100);
+    assert_eq!(wire.requests().len(), 100);
 }
 
 fn records(next: Option<&str>) -> serde_json::Value {
@@ -346,7 +349,7 @@ fn records(next: Option<&str>) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn reading_follows_the_iterators_and_ends_with_the_children() {
+async fn reading_follows_iterators_to_the_children() {
     let range = json!({ "StartingHashKey": "0", "EndingHashKey": "9" });
     let child = json!({ "ShardId": "child", "ParentShards": ["p"], "HashKeyRange": range });
     let wire = Wire::answering(move |_, body| match body["ShardIterator"].as_str() {
@@ -368,17 +371,17 @@ async fn reading_follows_the_iterators_and_ends_with_the_children() {
     let after = reader.read(10).await.unwrap();
     assert_eq!((after.records.len(), after.end), (0, last.end));
     let limits: Vec<_> =
-        wire.asked().iter().filter_map(|asked| asked.1["Limit"].as_u64()).collect();
+        wire.requests().iter().filter_map(|request| request.1["Limit"].as_u64()).collect();
     assert_eq!(limits, [10_000, 1]);
 }
 
 #[tokio::test]
-async fn a_reply_that_was_not_taken_is_asked_for_again() {
+async fn unusable_reply_is_requested_again() {
     let reads = AtomicUsize::new(0);
     let wire = Wire::answering(move |operation, _| match operation {
         "GetShardIterator" => ok(&json!({ "ShardIterator": "first" })),
         _ => match reads.fetch_add(1, Ordering::Relaxed) {
-            0 => Answer::Say(200, records(Some("second")).to_string().replace("4959", "LATEST")),
+            0 => Answer::Reply(200, records(Some("second")).to_string().replace("4959", "LATEST")),
             1 => Answer::Hang,
             _ => ok(&records(Some("second"))),
         },
@@ -391,7 +394,11 @@ async fn a_reply_that_was_not_taken_is_asked_for_again() {
     assert!(dropped.is_err());
     assert_eq!(reader.read(10).await.unwrap().records.len(), 1);
     assert_eq!(reader.read(10).await.unwrap().records.len(), 1);
-    let iterators: Vec<_> =
-        wire.asked().into_iter().skip(1).map(|(_, body)| body["ShardIterator"].clone()).collect();
+    let iterators: Vec<_> = wire
+        .requests()
+        .into_iter()
+        .skip(1)
+        .map(|(_, body)| body["ShardIterator"].clone())
+        .collect();
     assert_eq!(iterators, ["first", "first", "first", "second"]);
 }

@@ -1,4 +1,4 @@
-//! Record sources keep their contract, and fail as they should.
+//! Record sources: their contract and their errors.
 
 #[cfg(test)]
 mod contract;

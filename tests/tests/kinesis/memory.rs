@@ -1,4 +1,4 @@
-//! The stream in memory, on a clock that is turned by hand.
+//! The stream in memory, on a manual clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +11,11 @@ use kcl_core::model::{Moment, Position, SequenceNumber, Shard, ShardId, Timestam
 use kcl_core::testing::record_source::SourceUnderTest;
 use kcl_sim::memory::{LatePage, Limits, MemoryStream};
 
-/// A clock that only moves when told, by milliseconds.
+/// A clock that only the test advances, in milliseconds.
 #[derive(Debug, Default)]
-struct HandClock(AtomicU64);
+struct ManualClock(AtomicU64);
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn now(&self) -> Moment {
         Moment::from_origin(Duration::from_millis(self.0.load(Ordering::Relaxed)))
     }
@@ -26,20 +26,20 @@ impl Clock for HandClock {
     }
 }
 
-fn stream_on(name: &str, clock: &Arc<HandClock>) -> MemoryStream {
-    let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(clock);
+fn stream_on(name: &str, clock: &Arc<ManualClock>) -> MemoryStream {
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
     MemoryStream::new(name, 2, clock)
 }
 
 /// A stream of two shards in memory.
 pub(crate) struct Memory {
     pub(crate) stream: MemoryStream,
-    clock: Arc<HandClock>,
+    clock: Arc<ManualClock>,
 }
 
 impl Memory {
     pub(crate) fn new() -> Self {
-        let clock = Arc::new(HandClock::default());
+        let clock = Arc::new(ManualClock::default());
         Self { stream: stream_on("orders", &clock), clock }
     }
 
@@ -86,14 +86,14 @@ fn put(memory: &Memory, data: &'static str) -> (ShardId, SequenceNumber) {
     memory.stream.put_at(0, "key", data).unwrap()
 }
 
-/// What a reader brings next, as text.
+/// Returns the next records of a reader, as text.
 async fn next(reader: &mut dyn ShardReader) -> Vec<String> {
     let records = reader.read(10).await.unwrap().records;
     records.iter().map(|record| String::from_utf8(record.data.to_vec()).unwrap()).collect()
 }
 
 #[tokio::test]
-async fn a_position_that_was_trimmed_starts_at_what_is_left() {
+async fn trimmed_position_starts_at_the_oldest_record() {
     let memory = Memory::new();
     let (shard, first) = put(&memory, "first");
     let (_, second) = put(&memory, "second");
@@ -105,7 +105,7 @@ async fn a_position_that_was_trimmed_starts_at_what_is_left() {
 }
 
 #[tokio::test]
-async fn an_iterator_jumps_over_what_is_trimmed_meanwhile() {
+async fn iterator_skips_trimmed_records() {
     let memory = Memory::new();
     let (shard, _) = put(&memory, "first");
     let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
@@ -115,7 +115,7 @@ async fn an_iterator_jumps_over_what_is_trimmed_meanwhile() {
 }
 
 #[tokio::test]
-async fn records_outlive_their_retention_and_closed_shards_theirs() {
+async fn retention_trims_records_then_closed_shards() {
     let memory = Memory::new();
     let (shard, _) = put(&memory, "first");
     memory.advance(Duration::from_hours(20));
@@ -131,7 +131,7 @@ async fn records_outlive_their_retention_and_closed_shards_theirs() {
 }
 
 #[tokio::test]
-async fn trimming_everything_takes_records_and_closed_shards() {
+async fn trimming_all_removes_records_and_closed_shards() {
     let memory = Memory::new();
     let (shard, _) = put(&memory, "first");
     memory.stream.split(&shard, 7).unwrap();
@@ -146,7 +146,7 @@ async fn trimming_everything_takes_records_and_closed_shards() {
 }
 
 #[tokio::test]
-async fn a_reader_keeps_the_end_that_it_has_seen() {
+async fn reader_keeps_the_end_it_has_seen() {
     let memory = Memory::new();
     let (shard, _) = put(&memory, "first");
     let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
@@ -158,7 +158,7 @@ async fn a_reader_keeps_the_end_that_it_has_seen() {
 }
 
 #[tokio::test]
-async fn an_iterator_expires_unless_it_is_used() {
+async fn unused_iterator_expires() {
     let memory = Memory::new();
     let (shard, _) = put(&memory, "first");
     let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
@@ -171,7 +171,7 @@ async fn an_iterator_expires_unless_it_is_used() {
 }
 
 #[tokio::test]
-async fn a_throttled_read_is_answered_later_and_loses_nothing() {
+async fn throttled_read_loses_nothing() {
     let memory = Memory::new();
     let (shard, _) = put(&memory, "first");
     let mut reader = memory.open(&shard, ReadFrom::TrimHorizon).await;
@@ -189,7 +189,7 @@ async fn a_throttled_read_is_answered_later_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_reply_has_ten_mebibytes_at_most() {
+async fn reply_has_ten_mebibytes_at_most() {
     let memory = Memory::new();
     let megabyte = vec![0; 1024 * 1024];
     let (shard, _) = memory.stream.put_at(0, "key", megabyte.clone()).unwrap();
@@ -203,7 +203,7 @@ async fn a_reply_has_ten_mebibytes_at_most() {
 }
 
 #[tokio::test]
-async fn late_lists_show_the_past_and_torn_ones_half_of_it() {
+async fn late_lists_are_stale_and_torn_lists_partial() {
     let memory = Memory::new();
     let (shard, _) = put(&memory, "first");
     memory.advance(Duration::from_mins(1));
@@ -221,7 +221,7 @@ async fn late_lists_show_the_past_and_torn_ones_half_of_it() {
 }
 
 #[tokio::test]
-async fn another_stream_of_the_same_name_knows_nothing_of_the_first() {
+async fn recreated_stream_refuses_former_positions() {
     let memory = Memory::new();
     let (shard, old) = put(&memory, "first");
     let before = memory.stream.describe().await.unwrap();

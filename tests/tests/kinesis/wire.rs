@@ -1,4 +1,4 @@
-//! A server that answers as it is told, and writes down what it was asked.
+//! A server with scripted answers, which logs its requests.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -15,18 +15,18 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What to answer.
+/// An answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     /// This HTTP status and body.
-    Say(u16, String),
-    /// Nothing, ever.
+    Reply(u16, String),
+    /// No answer at all.
     Hang,
-    /// That the reply is good, but never all of it.
+    /// The head of a good reply, but never its whole body.
     Stall,
 }
 
-/// Settings that lead to a server on this machine.
+/// Returns an SDK configuration for a server on this machine.
 pub(crate) fn sdk_for(address: SocketAddr) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -37,10 +37,10 @@ pub(crate) fn sdk_for(address: SocketAddr) -> SdkConfig {
         .build()
 }
 
-/// A server that answers as it is told.
+/// A server with scripted answers.
 pub(crate) struct Wire {
     pub(crate) sdk: SdkConfig,
-    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    requests: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
 impl Wire {
@@ -51,7 +51,8 @@ impl Wire {
         Self::dated(Some(SystemClock.time_of_day()), answer).await
     }
 
-    /// The same, with this time in the `Date` header, or without one.
+    /// Like [`answering`](Self::answering), with `time` in the `Date` header, or without the
+    /// header.
     pub(crate) async fn dated(
         time: Option<Timestamp>,
         answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static,
@@ -63,22 +64,22 @@ impl Wire {
         Self::start(answer, date).await
     }
 
-    /// Answers everything with an error, as Kinesis words it.
+    /// Answers each request with an error in Kinesis's format.
     pub(crate) async fn failing(status: u16, code: &'static str) -> Self {
         Self::answering(move |_, _| {
-            Answer::Say(status, format!(r#"{{"__type":"{code}","message":"so it is"}}"#))
+            Answer::Reply(status, format!(r#"{{"__type":"{code}","message":"so it is"}}"#))
         })
         .await
     }
 
-    /// The operations that were asked for.
+    /// Returns the operations of all requests.
     pub(crate) fn operations(&self) -> Vec<String> {
-        self.asked().into_iter().map(|(operation, _)| operation).collect()
+        self.requests().into_iter().map(|(operation, _)| operation).collect()
     }
 
-    /// The operations and bodies that were asked for.
-    pub(crate) fn asked(&self) -> Vec<(String, Value)> {
-        self.asked.lock().unwrap().clone()
+    /// Returns the operations and bodies of all requests.
+    pub(crate) fn requests(&self) -> Vec<(String, Value)> {
+        self.requests.lock().unwrap().clone()
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test's runtime owns the server")]
@@ -88,8 +89,8 @@ impl Wire {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer) = (Arc::clone(&asked), Arc::new(answer));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (log, answer) = (Arc::clone(&requests), Arc::new(answer));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
@@ -99,7 +100,7 @@ impl Wire {
                 }));
             }
         });
-        Self { sdk: sdk_for(address), asked }
+        Self { sdk: sdk_for(address), requests }
     }
 }
 
@@ -111,7 +112,7 @@ async fn serve(
     let mut socket = BufReader::new(socket);
     while let Some((operation, body)) = request(&mut socket).await? {
         let (status, text, missing) = match answer(&operation, &body) {
-            Answer::Say(status, text) => (status, text, 0),
+            Answer::Reply(status, text) => (status, text, 0),
             Answer::Stall => (200, "{".to_owned(), 1),
             Answer::Hang => return pending().await,
         };
@@ -122,7 +123,7 @@ async fn serve(
     Ok(())
 }
 
-/// The operation and body of the next request; none at the end of the connection.
+/// Reads the operation and body of the next request. `None` at the end of the connection.
 async fn request(socket: &mut BufReader<TcpStream>) -> std::io::Result<Option<(String, Value)>> {
     let (mut operation, mut length) = (String::new(), 0);
     loop {

@@ -1,4 +1,4 @@
-//! Our decoder of aggregated records does as `prost` does, on good messages and on broken ones.
+//! The decoder of aggregated records agrees with `prost`, on valid and on broken messages.
 
 use bytes::Bytes;
 use kcl_core::kpl::{Malformed, UserRecord, UserRecords};
@@ -16,7 +16,7 @@ struct AggregatedRecord {
     records: Vec<Entry>,
 }
 
-/// Required fields are optional here, for `prost` does not look whether they are there.
+/// Required fields are optional here, because `prost` does not check that they are present.
 #[derive(Clone, PartialEq, Message)]
 struct Entry {
     #[prost(uint64, optional, tag = "1")]
@@ -105,7 +105,7 @@ fn aggregate() -> impl Strategy<Value = AggregatedRecord> {
     })
 }
 
-/// A field that neither knows, of every kind.
+/// Generates an unknown field of each wire type.
 fn unknown_field() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         Just(b"\x28\x96\x01".to_vec()),
@@ -116,14 +116,14 @@ fn unknown_field() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Messages one after the other are one message: so fields come in any order.
+/// Generates a message with its fields in any order: concatenated messages are one message.
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let part =
         prop_oneof![4 => aggregate().prop_map(|it| it.encode_to_vec()), 1 => unknown_field()];
     prop::collection::vec(part, 1..4).prop_map(|parts| parts.concat())
 }
 
-/// A message in which some bytes were changed, added or cut away.
+/// Generates a message with some bytes changed, added or removed.
 fn broken() -> impl Strategy<Value = Vec<u8>> {
     let change = (any::<prop::sample::Index>(), any::<u8>(), 0..4);
     (message(), prop::collection::vec(change, 1..4)).prop_map(|(mut message, changes)| {
@@ -161,7 +161,7 @@ proptest! {
 }
 
 #[test]
-fn a_fair_part_of_the_messages_is_good() {
+fn enough_generated_messages_are_valid() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut is_good = |_| theirs(&message().new_tree(&mut runner).unwrap().current()).is_some();
     let good = (0..1_000).filter(|number: &u32| is_good(*number)).count();

@@ -1,4 +1,4 @@
-//! Aggregates of the public Python library are expanded to what went into them.
+//! Aggregates of the public Python library expand to their user records.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use kcl_core::kpl::{
 use kcl_core::model::{HashKeyRange, Position, Record};
 use serde_json::Value;
 
-/// What went into an aggregate: partition key, explicit hash key, data.
+/// A user record of an aggregate: partition key, explicit hash key, data.
 type Sent = (String, Option<u128>, Vec<u8>);
 
 struct Golden {
@@ -41,18 +41,18 @@ fn golden() -> Vec<Golden> {
         (record["key"].as_str().unwrap().to_owned(), hash_key, runs(&record["data"]))
     };
     let line = |line| {
-        let told: Value = serde_json::from_str(line).unwrap();
+        let json: Value = serde_json::from_str(line).unwrap();
         Golden {
-            name: told["name"].as_str().unwrap().to_owned(),
-            frame: runs(&told["frame"]).into(),
-            sent: told["records"].as_array().unwrap().iter().map(sent).collect(),
+            name: json["name"].as_str().unwrap().to_owned(),
+            frame: runs(&json["frame"]).into(),
+            sent: json["records"].as_array().unwrap().iter().map(sent).collect(),
         }
     };
     text.lines().map(line).collect()
 }
 
 #[test]
-fn user_records_of_the_python_library_are_what_went_in() {
+fn python_user_records_round_trip() {
     let golden = golden();
     assert!(golden.len() >= 200, "{}", golden.len());
     for Golden { name, frame, sent } in golden {
@@ -66,7 +66,7 @@ fn user_records_of_the_python_library_are_what_went_in() {
 }
 
 #[test]
-fn records_of_the_python_library_are_numbered_and_filtered_by_their_hash_keys() {
+fn python_records_are_numbered_and_filtered_by_hash_key() {
     let upper = HashKeyRange { start: 1 << 127, end: u128::MAX };
     for Golden { name, frame, sent } in golden() {
         let outer = Record::new(Position::of(9.into()), "outer", frame, None);
@@ -92,9 +92,9 @@ fn records_of_the_python_library_are_numbered_and_filtered_by_their_hash_keys() 
     }
 }
 
-/// Both write tables first, in the order in which keys come.
+/// Both libraries write the key tables first, in the order of first use.
 #[test]
-fn frames_are_those_of_the_python_library_byte_by_byte() {
+fn frames_match_the_python_library_byte_for_byte() {
     for Golden { name, frame, sent } in golden() {
         let mut aggregator = Aggregator::new(2 << 20);
         for (key, hash_key, data) in &sent {

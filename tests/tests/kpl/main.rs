@@ -1,4 +1,4 @@
-//! Aggregated records, as others write and read them.
+//! Aggregated records, compared with other implementations.
 
 #[cfg(test)]
 mod differential;

@@ -1,4 +1,4 @@
-//! A service on the embedded stack gets what producers aggregated, and goes on inside of an aggregate.
+//! A service on the embedded stack receives user records, and resumes inside an aggregate.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use kcl_local::LocalStack;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Tells each record, and checkpoints the one that it stops at.
-struct Teller {
-    told: mpsc::UnboundedSender<String>,
+/// Sends each record to the test, and checkpoints the record that it stops at.
+struct Forwarder {
+    records: mpsc::UnboundedSender<String>,
     stop_at: &'static str,
     worker: WorkerHandle,
 }
 
-impl RecordProcessor for Teller {
+impl RecordProcessor for Forwarder {
     async fn process_records(
         &mut self,
         batch: RecordBatch,
@@ -33,7 +33,7 @@ impl RecordProcessor for Teller {
         for record in &batch {
             let text = String::from_utf8(record.data.to_vec())?;
             let is_last = text == self.stop_at;
-            self.told.send(text)?;
+            self.records.send(text)?;
             if is_last {
                 shard.checkpointer().checkpoint(record.position).await?;
                 self.worker.shut_down();
@@ -44,22 +44,22 @@ impl RecordProcessor for Teller {
     }
 }
 
-/// Runs a worker until it has checkpointed `stop_at`; returns what it got.
+/// Runs a worker until it has checkpointed `stop_at`. Returns its records.
 async fn run_until(stack: &LocalStack, stop_at: &'static str) -> anyhow::Result<Vec<String>> {
     let aws = stack.sdk_config();
     let mut config = WorkerConfig::default();
     config.retrieval.initial_position = InitialPosition::TrimHorizon;
     config.retrieval.poll_every = Duration::from_millis(200);
     config.delivery.checkpoints = CheckpointPolicy::Manual;
-    let (told, mut got) = mpsc::unbounded_channel();
-    let (handle, wanted) = std::sync::mpsc::channel::<WorkerHandle>();
-    let wanted = std::sync::Mutex::new(wanted);
+    let (records, mut received) = mpsc::unbounded_channel();
+    let (handle, handles) = std::sync::mpsc::channel::<WorkerHandle>();
+    let handles = std::sync::Mutex::new(handles);
     let worker = Worker::builder("aggregated")
         .records(KinesisSource::new(&aws, "orders"))
         .leases(DynamoLeaseStore::new(&aws, "aggregated").create_if_missing())
         .processor(move |_| {
-            let worker = wanted.lock().expect("nobody panicked").recv().expect("a handle");
-            Teller { told: told.clone(), stop_at, worker }
+            let worker = handles.lock().expect("not poisoned").recv().expect("a handle");
+            Forwarder { records: records.clone(), stop_at, worker }
         })
         .config(config)
         .build()?;
@@ -68,14 +68,14 @@ async fn run_until(stack: &LocalStack, stop_at: &'static str) -> anyhow::Result<
         .await
         .context("the worker did not end")??;
     let mut all = Vec::new();
-    while let Ok(text) = got.try_recv() {
+    while let Ok(text) = received.try_recv() {
         all.push(text);
     }
     Ok(all)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_gets_user_records_and_stops_inside_of_an_aggregate() -> anyhow::Result<()> {
+async fn service_resumes_inside_an_aggregate() -> anyhow::Result<()> {
     let stack = LocalStack::start()?;
     let aws = stack.sdk_config();
     let kinesis = Client::new(&aws);

@@ -1,4 +1,4 @@
-//! A process that is killed while it searches for the record at fault.
+//! A process that is killed while it bisects a batch.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ const POISON: &str = "key.13";
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Puts the records `key.1` to `key.16` at once: they are read as one batch.
+/// Puts the records `key.1` to `key.16` in one call, so that one batch holds them.
 async fn put(fleet: &Fleet) -> BTreeSet<String> {
     let ids: Vec<_> = (1..=16).map(|number| format!("key.{number}")).collect();
     let entry = |id: &String| {
@@ -30,27 +30,27 @@ async fn put(fleet: &Fleet) -> BTreeSet<String> {
     ids.into_iter().collect()
 }
 
-/// How far the shard is stored.
+/// Returns the position of the stored checkpoint.
 async fn stored(fleet: &Fleet) -> Option<Position> {
     fleet.leases().await.unwrap().first()?.checkpoint.position()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_killed_while_it_searches_repeats_only_what_was_not_stored() {
+async fn kill_during_bisection_repeats_only_unstored_records() {
     let folder = tempfile::tempdir().unwrap();
     let letters = folder.path().join("dead.jsonl");
     let policy = ["--poison", POISON, "--dead-letter", letters.to_str().unwrap()];
-    // The search takes several pauses, a renewal much less than one.
+    // The bisection takes several pauses, a renewal much less than one.
     let extra = [&policy[..], &["--failover-ms", "2000", "--retry-ms", "1000"]].concat();
     let mut fleet = Fleet::start(Path::new(WORKER), 1, &extra).await.unwrap();
     let produced = put(&fleet).await;
     fleet.spawn("a").unwrap();
-    until("some of it is stored", LIMIT, async || Ok(stored(&fleet).await.is_some()))
+    until("some progress is stored", LIMIT, async || Ok(stored(&fleet).await.is_some()))
         .await
         .unwrap();
     fleet.signal("a", Signal::KILL).unwrap();
     fleet.gone("a", LIMIT).await.unwrap();
-    assert!(!letters.exists(), "it was found before the process was killed");
+    assert!(!letters.exists(), "the bisection ended before the process was killed");
     let stored = stored(&fleet).await.unwrap();
 
     fleet.spawn("b").unwrap();

@@ -1,4 +1,4 @@
-//! What becomes of a record that cannot be processed.
+//! Failure policies for a record that cannot be processed.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use kcl_core::{BoxError, for_each};
 use kcl_kinesis::KinesisDeadLetter;
 use serde_json::Value;
 
-use crate::stage::{Done, Fussy, Poison, Stage, crash_once, run_until};
+use crate::stage::{Done, FailsOnPoison, Poison, Stage, crash_once, run_until};
 
 const RECORDS: [&str; 7] = ["a", "b", "c", "poison", "d", "e", "f"];
 const NEIGHBOURS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -30,7 +30,7 @@ fn lines(path: &Path) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_record_is_put_into_the_dead_letter_stream_and_its_neighbours_are_processed() {
+async fn poison_record_goes_to_the_dead_letter_stream() {
     for poison in [Poison::Fail, Poison::Panic] {
         let stage = Stage::with(&RECORDS).await;
         let done = Done::default();
@@ -38,7 +38,7 @@ async fn a_poison_record_is_put_into_the_dead_letter_stream_and_its_neighbours_a
         let worker = stage
             .worker(dead_letter())
             .dead_letter(KinesisDeadLetter::new(&stage.aws, "dead"))
-            .processor(move |_| Fussy { done: seen.clone(), poison })
+            .processor(move |_| FailsOnPoison { done: seen.clone(), poison })
             .build()
             .unwrap();
         run_until(worker, || done.all().len() >= 6).await;
@@ -58,15 +58,15 @@ async fn a_poison_record_is_put_into_the_dead_letter_stream_and_its_neighbours_a
     }
 }
 
-/// Fails a few times before it passes records on to a file.
+/// Fails a few times before it stores records in a file.
 #[derive(Debug)]
-struct Reluctant {
+struct Flaky {
     left: AtomicUsize,
     file: FileDeadLetter,
 }
 
 #[async_trait]
-impl DeadLetter for Reluctant {
+impl DeadLetter for Flaky {
     async fn store(&self, failed: &FailedRecord) -> Result<(), BoxError> {
         let next = |left: usize| left.checked_sub(1);
         if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).is_ok() {
@@ -77,7 +77,7 @@ impl DeadLetter for Reluctant {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_that_fails_is_tried_again_and_the_record_is_written_once() {
+async fn failing_dead_letter_is_retried_and_written_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dead.jsonl");
     let stage = Stage::with(&RECORDS).await;
@@ -86,8 +86,8 @@ async fn a_dead_letter_that_fails_is_tried_again_and_the_record_is_written_once(
     let file = FileDeadLetter::new(&path);
     let worker = stage
         .worker(dead_letter())
-        .dead_letter(Reluctant { left: AtomicUsize::new(4), file })
-        .processor(move |_| Fussy { done: seen.clone(), poison: Poison::Fail })
+        .dead_letter(Flaky { left: AtomicUsize::new(4), file })
+        .processor(move |_| FailsOnPoison { done: seen.clone(), poison: Poison::Fail })
         .build()
         .unwrap();
     run_until(worker, || done.all().len() >= 6).await;
@@ -98,15 +98,15 @@ async fn a_dead_letter_that_fails_is_tried_again_and_the_record_is_written_once(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_crashes_while_it_searches_leaves_what_it_did_and_the_next_goes_on() {
+async fn crash_during_bisection_keeps_stored_progress() {
     let stage = Stage::with(&RECORDS).await;
     let done = Done::default();
     let processor = |done: &Done| {
         let done = done.clone();
-        move |_: &ShardContext| Fussy { done: done.clone(), poison: Poison::Fail }
+        move |_: &ShardContext| FailsOnPoison { done: done.clone(), poison: Poison::Fail }
     };
-    // A dead letter that never takes the record: the worker crashes in the middle.
-    let never = Reluctant { left: AtomicUsize::new(usize::MAX), file: FileDeadLetter::new("/") };
+    // This dead letter never stores the record, so that the worker crashes meanwhile.
+    let never = Flaky { left: AtomicUsize::new(usize::MAX), file: FileDeadLetter::new("/") };
     let worker = stage.worker(dead_letter()).dead_letter(never).processor(processor(&done));
     crash_once(worker.build().unwrap(), || done.all().len() >= 3).await;
     assert_eq!(done.all(), ["a", "b", "c"]);
@@ -114,7 +114,7 @@ async fn a_worker_that_crashes_while_it_searches_leaves_what_it_did_and_the_next
     let path = folder.path().join("dead.jsonl");
     let next = stage.worker(dead_letter()).dead_letter(FileDeadLetter::new(&path));
     run_until(next.processor(processor(&done)).build().unwrap(), || done.all().len() >= 6).await;
-    assert_eq!(done.all(), NEIGHBOURS, "nothing twice, nothing missing");
+    assert_eq!(done.all(), NEIGHBOURS, "no record is repeated or missing");
     assert_eq!(lines(&path).len(), 1);
 }
 
@@ -128,14 +128,14 @@ impl Observer for Events {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_is_skipped_where_that_is_asked_for_and_told() {
+async fn skip_policy_skips_the_record_and_reports_it() {
     let stage = Stage::with(&RECORDS).await;
     let (done, events) = (Done::default(), Events::default());
     let seen = done.clone();
     let worker = stage
         .worker(FailurePolicy::attempts(1, OnExhausted::Skip))
         .observer(events.clone())
-        .processor(move |_| Fussy { done: seen.clone(), poison: Poison::Fail })
+        .processor(move |_| FailsOnPoison { done: seen.clone(), poison: Poison::Fail })
         .build()
         .unwrap();
     run_until(worker, || done.all().len() >= 6).await;
@@ -145,13 +145,13 @@ async fn a_record_is_skipped_where_that_is_asked_for_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_stops_with_an_error_where_that_is_asked_for() {
+async fn stop_policy_ends_the_worker_with_an_error() {
     let stage = Stage::with(&RECORDS).await;
     let done = Done::default();
     let seen = done.clone();
     let worker = stage
         .worker(FailurePolicy::attempts(1, OnExhausted::StopWorker))
-        .processor(move |_| Fussy { done: seen.clone(), poison: Poison::Panic })
+        .processor(move |_| FailsOnPoison { done: seen.clone(), poison: Poison::Panic })
         .build()
         .unwrap();
     let end = tokio::time::timeout(
@@ -165,7 +165,7 @@ async fn a_worker_stops_with_an_error_where_that_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closure_for_each_record_has_the_same_policy() {
+async fn record_closure_follows_the_same_policy() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dead.jsonl");
     let stage = Stage::with(&RECORDS).await;
@@ -189,7 +189,7 @@ async fn a_closure_for_each_record_has_the_same_policy() {
 }
 
 #[tokio::test]
-async fn a_file_goes_on_with_a_new_line_after_one_that_was_cut_off() {
+async fn truncated_line_is_followed_by_a_new_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dead.jsonl");
     fs::write(&path, "{\"cut\": ").unwrap();
@@ -212,7 +212,7 @@ async fn a_file_goes_on_with_a_new_line_after_one_that_was_cut_off() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_cannot_be_written_is_an_error() {
+async fn unwritable_dead_letter_is_an_error() {
     let record =
         kcl_core::Record::new(kcl_core::model::Position::of(7_u128.into()), "key", "data", None);
     let failed = FailedRecord::new("s".into(), "shard".into(), record, "no", 3);
@@ -223,7 +223,7 @@ async fn a_dead_letter_that_cannot_be_written_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_too_large_for_the_dead_letter_stream_is_an_error_that_says_what_helps() {
+async fn too_large_dead_letter_error_names_the_remedy() {
     let stage = Stage::with(&[]).await;
     let letters = KinesisDeadLetter::new(&stage.aws, "dead");
     let letter = |bytes: usize| {
@@ -233,8 +233,11 @@ async fn a_record_that_is_too_large_for_the_dead_letter_stream_is_an_error_that_
     };
     letters.store(&letter(780_000)).await.unwrap();
     let error = letters.store(&letter(800_000)).await.unwrap_err();
-    let said = error.to_string();
-    assert!(said.contains("UpdateMaxRecordSize") && said.contains("stream dead"), "{said}");
-    assert!(error.source().is_some(), "what Kinesis said is behind it");
+    let message = error.to_string();
+    assert!(
+        message.contains("UpdateMaxRecordSize") && message.contains("stream dead"),
+        "{message}"
+    );
+    assert!(error.source().is_some(), "the error of Kinesis is the source");
     assert_eq!(stage.records_of("dead").await.len(), 1);
 }

@@ -15,7 +15,7 @@ use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_kinesis::KinesisSource;
 use kcl_local::LocalStack;
 
-/// How long anything takes at most on a busy machine.
+/// How long a condition may take on a busy machine.
 const LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) struct Stage {
@@ -25,7 +25,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// The streams `orders` and `dead`, and these records in the first.
+    /// Creates the streams `orders` and `dead`, and puts `records` into the first.
     pub(crate) async fn with(records: &[&str]) -> Self {
         let stack = LocalStack::start().unwrap();
         let aws = stack.sdk_config();
@@ -45,7 +45,7 @@ impl Stage {
         put.data(Blob::new(record)).send().await.unwrap();
     }
 
-    /// A worker that processes the stream from its beginning.
+    /// Returns a worker that processes the stream from its beginning.
     pub(crate) fn worker(&self, failure: FailurePolicy) -> WorkerBuilder {
         let mut config = WorkerConfig::default();
         config.retrieval.initial_position = InitialPosition::TrimHorizon;
@@ -62,7 +62,7 @@ impl Stage {
             .config(config)
     }
 
-    /// The data of the records in a stream.
+    /// Returns the data of the records of `stream`.
     pub(crate) async fn records_of(&self, stream: &str) -> Vec<Vec<u8>> {
         let shards = self.client.list_shards().stream_name(stream).send().await.unwrap();
         let shard = shards.shards()[0].shard_id().to_owned();
@@ -74,7 +74,7 @@ impl Stage {
     }
 }
 
-/// What processors did, in order.
+/// The processed records, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Done(Arc<Mutex<Vec<String>>>);
 
@@ -95,13 +95,13 @@ pub(crate) enum Poison {
     Panic,
 }
 
-/// Notes records, unless one of its batch is the one that it cannot process.
-pub(crate) struct Fussy {
+/// Notes records, but fails batches that hold the record `poison`.
+pub(crate) struct FailsOnPoison {
     pub(crate) done: Done,
     pub(crate) poison: Poison,
 }
 
-impl RecordProcessor for Fussy {
+impl RecordProcessor for FailsOnPoison {
     async fn process_records(
         &mut self,
         batch: RecordBatch,
@@ -120,14 +120,13 @@ impl RecordProcessor for Fussy {
     }
 }
 
-/// Runs a worker until `condition` holds and what was done then is stored, then drops it, as a crash
-/// would.
+/// Runs a worker until `condition` holds and its progress is stored, then drops it like a crash.
 pub(crate) async fn crash_once(worker: Worker, mut condition: impl FnMut() -> bool + Send) {
     let met = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_secs(2)).await; // Some renewals.
+        tokio::time::sleep(Duration::from_secs(2)).await; // Several renewals.
     };
     tokio::select! {
         end = worker.run_until(std::future::pending()) => panic!("the worker ended by itself: {end:?}"),

@@ -14,8 +14,8 @@ use crate::backend::{DeadLetter, FailedRecord};
 /// Appends each record to a file as one line of JSON, as [`FailedRecord::to_json`] writes it.
 ///
 /// A record counts as stored once the file is synchronized with the disk. A line that a crash or a
-/// full disk cut off stays in the file, and the next record begins on a line of its own. One process at
-/// a time may write to a file.
+/// full disk cut off stays in the file, and the next record begins on a line of its own. One
+/// process at a time may write to a file.
 #[derive(Debug)]
 pub struct FileDeadLetter {
     path: PathBuf,

@@ -20,8 +20,8 @@ pub use file::FileDeadLetter;
 ///
 /// # Contract
 /// 1. `Ok` means that the record is stored: its shard continues without it.
-/// 2. After an error the call is retried, with growing pauses, until the record is stored, the lease is
-///    lost or the worker stops. The shard waits meanwhile.
+/// 2. After an error the call is retried, with growing pauses, until the record is stored, the
+///    lease is lost or the worker stops. The shard waits meanwhile.
 /// 3. A record may be stored twice: after a crash, or by the shard's next owner.
 /// 4. The future may be dropped at any of its await points. Give every call a time limit.
 #[async_trait]
@@ -59,8 +59,8 @@ impl FailedRecord {
     }
 
     /// Returns the record as one line of JSON, without an end of line: `stream`, `shard`,
-    /// `sequence_number`, `sub_sequence_number`, `partition_key`, `arrived` (milliseconds since 1970,
-    /// or null), `attempts`, `error`, and `data` in base64.
+    /// `sequence_number`, `sub_sequence_number`, `partition_key`, `arrived` (milliseconds since
+    /// 1970, or null), `attempts`, `error`, and `data` in base64.
     #[must_use]
     pub fn to_json(&self) -> String {
         let Record { position, partition_key, data, arrived, .. } = &self.record;

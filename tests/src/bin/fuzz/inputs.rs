@@ -1,19 +1,19 @@
-//! Inputs by chance: good ones to begin with, and changes to them.
+//! Random inputs: valid ones, and mutations of them.
 
 use kcl_core::kpl::{Aggregator, open};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
-/// Inputs are at most so long.
+/// The maximum length of an input.
 const BYTES_MAX: usize = 600;
 
-/// How many inputs are kept to be changed further.
+/// The number of inputs kept for further mutation.
 const POOL: usize = 256;
 
-/// Bytes that mean something somewhere.
-const TELLING: [u8; 20] = *b"\x00\x01\x02\x08\x0A\x0B\x0C\x10\x12\x1A\x22\x7F\x80\xFF09-+,/";
+/// Bytes that have a meaning in one of the formats.
+const MEANINGFUL: [u8; 20] = *b"\x00\x01\x02\x08\x0A\x0B\x0C\x10\x12\x1A\x22\x7F\x80\xFF09-+,/";
 
-/// Makes inputs without end.
+/// Generates inputs.
 pub(crate) struct Inputs {
     chance: Xoshiro256PlusPlus,
     good: Vec<Vec<u8>>,
@@ -30,7 +30,7 @@ impl Inputs {
         Self { chance: Xoshiro256PlusPlus::seed_from_u64(seed), pool: good.clone(), good }
     }
 
-    /// A good input with a few changes; the changed one may be changed again later.
+    /// Returns a mutated input, which may be mutated again later.
     pub(crate) fn next(&mut self) -> Vec<u8> {
         let is_good = self.below(2) == 0;
         let place = self.below(if is_good { self.good.len() } else { self.pool.len() });
@@ -72,7 +72,7 @@ impl Inputs {
         }
     }
 
-    /// A part of another input.
+    /// Returns a part of another input.
     fn piece(&mut self) -> Vec<u8> {
         let place = self.below(self.good.len());
         let from = self.good.get(place).cloned().unwrap_or_default();
@@ -83,8 +83,8 @@ impl Inputs {
 
     fn byte(&mut self) -> u8 {
         let [byte, ..] = self.chance.next_u32().to_le_bytes();
-        let place = self.below(TELLING.len() * 2);
-        TELLING.get(place).copied().unwrap_or(byte)
+        let place = self.below(MEANINGFUL.len() * 2);
+        MEANINGFUL.get(place).copied().unwrap_or(byte)
     }
 
     fn below(&mut self, end: usize) -> usize {
@@ -92,7 +92,7 @@ impl Inputs {
     }
 }
 
-/// Messages of aggregates; the target puts them into frames.
+/// Returns messages of aggregates. The target puts them into frames.
 fn messages() -> Vec<Vec<u8>> {
     let mut all = vec![Vec::new(), b"\x1A\x04\x08\x00\x1A\x00\x0A\x01a\x12\x017".to_vec()];
     for count in [1_usize, 2, 5, 20] {
@@ -109,7 +109,7 @@ fn messages() -> Vec<Vec<u8>> {
     all
 }
 
-/// Rows as the target reads them: a name's place, a type, a length, a value.
+/// Returns rows as the target reads them: a name's index, a type, a length, a value.
 fn rows() -> Vec<Vec<u8>> {
     let attribute = |name: u8, kind: u8, value: &str| {
         let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
@@ -180,12 +180,12 @@ fn texts() -> Vec<Vec<u8>> {
     texts.into_iter().chain([nines.as_str()]).map(|text| text.as_bytes().to_vec()).collect()
 }
 
-/// Bytes as they are replayed.
+/// Returns `bytes` in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The bytes that were written so; what is no byte is left out.
+/// Returns the bytes of hexadecimal `text`. Skips invalid ones.
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     text.as_bytes().chunks(2).filter_map(byte).collect()

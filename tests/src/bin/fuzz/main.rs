@@ -1,6 +1,6 @@
-//! Runs the fuzz targets on inputs made by chance, for as long as it is told: `ci/fuzz.sh` where
-//! nothing is there that is guided by coverage. The same seed makes the same inputs.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
+//! Runs the fuzz targets on random inputs for a given time. `ci/fuzz.sh` uses it if no
+//! coverage-guided fuzzer is installed. The same seed yields the same inputs.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the program prints its results")]
 
 mod inputs;
 
@@ -14,33 +14,33 @@ use tokio::time::Instant;
 
 use crate::inputs::Inputs;
 
-/// How many executions lie between two looks at the clock.
+/// The number of executions between two checks of the clock.
 const ROUND: u64 = 1_000;
 
 /// Fuzzes every decoder.
 #[derive(Debug, Parser)]
 struct Args {
-    /// For how long, over all targets.
+    /// How long to run, over all targets.
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// What the inputs are made from.
+    /// The seed of the inputs.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Only this target.
+    /// Run only this target.
     #[arg(long)]
     target: Option<String>,
-    /// Runs the target on this input alone, in hexadecimal.
+    /// Run the target on this input alone, in hexadecimal.
     #[arg(long, requires = "target")]
     input: Option<String>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let is_wanted = |name: &str| args.target.as_deref().is_none_or(|target| target == name);
-    let wanted: Vec<_> = TARGETS.into_iter().filter(|(name, _)| is_wanted(name)).collect();
-    let Ok(count) = u32::try_from(wanted.len()) else { return ExitCode::FAILURE };
+    let is_selected = |name: &str| args.target.as_deref().is_none_or(|target| target == name);
+    let targets: Vec<_> = TARGETS.into_iter().filter(|(name, _)| is_selected(name)).collect();
+    let Ok(count) = u32::try_from(targets.len()) else { return ExitCode::FAILURE };
     let mut total = 0;
-    for (name, target) in wanted {
+    for (name, target) in targets {
         if let Some(input) = &args.input {
             target(&inputs::unhex(input));
             continue;

@@ -1,8 +1,8 @@
-//! Measures, and prints one JSON line for each row of `docs/internals/performance.md`: a fleet of real
-//! processes, records of many keys, or the memory of records. Run by `ci/measure.sh`.
+//! Measures, and prints one JSON line for each row of `docs/internals/performance.md`: a fleet of
+//! real processes, records of many keys, or the memory of records. Run by `ci/measure.sh`.
 //!
-//! Strikes come at random moments: a fixed delay would lock onto the periodic scans.
-#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+//! Faults strike at random moments: a fixed delay would lock onto the periodic scans.
+#![expect(clippy::print_stdout, reason = "the program prints its results")]
 
 mod memory;
 mod per_key;
@@ -22,13 +22,13 @@ struct Args {
     /// The worker's binary.
     #[arg(long)]
     worker: PathBuf,
-    /// How often each strike is repeated.
+    /// The number of repetitions of each measurement.
     #[arg(long, default_value_t = 5)]
     trials: u32,
-    /// Memory: one shard in so many is slow.
+    /// Memory: every n-th shard is slow.
     #[arg(long, default_value_t = 8)]
     slow_every: usize,
-    /// Only the rows whose name contains this.
+    /// Measure only the rows whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
 }
@@ -54,23 +54,23 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn fleet(args: &Args) -> anyhow::Result<()> {
-    let wanted = |name: &str| name.contains(&args.only);
-    if wanted("start") {
+    let is_selected = |name: &str| name.contains(&args.only);
+    if is_selected("start") {
         print("start", "process start to first record, 4 shards, s", 1.0, rows::start(args).await?);
     }
-    if wanted("crash") {
+    if is_selected("crash") {
         print("crash", "SIGKILL to the slowest shard delivered, s", 12.0, rows::crash(args).await?);
     }
-    if wanted("stop") {
+    if is_selected("stop") {
         print("stop", "SIGTERM to the slowest shard delivered, s", 2.0, rows::stop(args).await?);
     }
-    if wanted("roll") {
+    if is_selected("roll") {
         print("roll", "longest gap while all three are replaced, s", 3.0, rows::roll(args).await?);
     }
-    if wanted("scale") {
+    if is_selected("scale") {
         print("scale", "2 to 4 workers: each holds 3, s", 6.0, rows::scale(args).await?);
     }
-    if wanted("reshard") {
+    if is_selected("reshard") {
         print(
             "reshard",
             "last of the parent to first of each child, s",
@@ -78,7 +78,7 @@ async fn fleet(args: &Args) -> anyhow::Result<()> {
             rows::reshard(args).await?,
         );
     }
-    if wanted("steady") {
+    if is_selected("steady") {
         print(
             "steady",
             "DynamoDB writes a minute, 12 shards, 3 workers",
@@ -86,7 +86,7 @@ async fn fleet(args: &Args) -> anyhow::Result<()> {
             rows::steady(args).await?,
         );
     }
-    if wanted("idle") {
+    if is_selected("idle") {
         print("idle", "resident MB of an idle worker of 12 shards", 25.0, rows::idle(args).await?);
     }
     Ok(())
@@ -101,7 +101,7 @@ fn print_at_least(row: &str, what: &str, floor: f64, Row { worst, more }: Row) {
     );
 }
 
-/// What a row came to: the figure that counts, and what else there is to say.
+/// The result of a row: its worst figure, and details.
 struct Row {
     worst: f64,
     more: Value,

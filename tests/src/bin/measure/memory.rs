@@ -1,4 +1,4 @@
-//! The memory of a worker of 64 shards full of records of 1 MiB, some of which are slow.
+//! Measures the memory of a worker of 64 shards full of records of 1 MiB. Some shards are slow.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const SHARDS: i32 = 64;
 const RECORDS: usize = 8;
 const RECORD_SIZE: usize = 1024 * 1024 - 64;
 
-/// How many records one `PutRecords` call takes: it may bring 5 MiB.
+/// The number of records of one `PutRecords` call, which may hold 5 MiB.
 const PUT_MAX: usize = 4;
 
 const BUDGET_MIB: u32 = 128;
@@ -25,7 +25,7 @@ const BUDGET_MIB: u32 = 128;
 /// A slow shard takes 2 s for each record.
 const EXTRA: [&str; 5] = ["--memory-mib", "128", "--work-us", "2000000", "--count-only"];
 
-/// How long the records may take, to be put and to be delivered.
+/// How long putting, and delivering, all records may take.
 const LIMIT: Duration = Duration::from_mins(2);
 
 pub(crate) async fn measure(args: &Args) -> anyhow::Result<()> {
@@ -51,7 +51,7 @@ async fn row(args: &Args) -> anyhow::Result<Row> {
         Ok((0..64).all(|shard| at(shard) >= if is_fast(shard) { RECORDS } else { 1 }))
     });
     moved.await.with_context(|| format!("records of each shard: {shards:?}"))?;
-    // The kernel keeps the most that there ever was: no peak falls between two looks.
+    // The kernel records the peak, so that none falls between two samples.
     let most = fleet.peak_resident_bytes("a")?;
     let worst = f64::from(u32::try_from(most / 1_000)?) / 1_000.0;
     let slow: Vec<_> =
@@ -61,7 +61,7 @@ async fn row(args: &Args) -> anyhow::Result<Row> {
     Ok(Row { worst, more })
 }
 
-/// Puts as many records into each shard.
+/// Puts the same number of records into each shard.
 async fn fill(client: &Client, stream: &str) -> anyhow::Result<()> {
     let width = u128::MAX / 64;
     for shard in 0..64 {
@@ -82,7 +82,7 @@ async fn fill(client: &Client, stream: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many records of each shard were delivered.
+/// Returns the number of delivered records of each shard.
 fn delivered(fleet: &Fleet) -> anyhow::Result<BTreeMap<usize, usize>> {
     let mut shards = BTreeMap::new();
     for line in fleet.log("a").lines() {

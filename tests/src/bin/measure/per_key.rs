@@ -1,4 +1,5 @@
-//! Records of 64 keys with 5 ms of work each: one at a time, and concurrently within the shard.
+//! Measures records of 64 keys with 5 ms of work each: one at a time, and concurrently within the
+//! shard.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,11 +22,11 @@ use crate::{Args, Row, print_at_least};
 const KEYS: usize = 64;
 const WORK: Duration = Duration::from_millis(5);
 
-/// How many records a run at a concurrency takes: about as long in each.
+/// The concurrency and number of records of each run. Runs take about the same time.
 const ONE_AT_A_TIME: (usize, usize) = (1, 500);
 const CONCURRENTLY: (usize, usize) = (KEYS, 16_000);
 
-/// The most records of one `PutRecords` call.
+/// The maximum number of records of one `PutRecords` call.
 const PUT_MAX: usize = 500;
 
 pub(crate) async fn measure(args: &Args) -> anyhow::Result<()> {

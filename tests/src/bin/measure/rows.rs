@@ -19,7 +19,7 @@ const PER_SECOND: u32 = 120;
 const LIMIT: Duration = Duration::from_mins(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// The lease expiry, as `fleet_worker` has it by default.
+/// The default lease expiry of `fleet_worker`.
 const EXPIRY_MILLIS: i64 = 10_000;
 
 fn now() -> i64 {
@@ -30,7 +30,7 @@ fn seconds(millis: i64) -> f64 {
     f64::from(i32::try_from(millis).unwrap_or(i32::MAX)) / 1_000.0
 }
 
-/// Waits for a random part of a renewal's and some scans' period.
+/// Waits for a random part of the period of renewals and scans.
 #[expect(clippy::disallowed_methods, reason = "a strike must not lock onto the fleet's timers")]
 async fn any_moment() {
     let millis = rand::rng().random_range(500..4_000);
@@ -65,7 +65,7 @@ pub(crate) async fn start(args: &Args) -> anyhow::Result<Row> {
     Ok(Row { worst: worst(&all), more: json!({ "all": all }) })
 }
 
-/// How long until each of `shards` was delivered by another worker than `victim`.
+/// Returns how long it takes until a worker other than `victim` delivered from each of `shards`.
 async fn elsewhere(
     fleet: &Fleet,
     victim: &str,
@@ -113,7 +113,7 @@ pub(crate) async fn crash(args: &Args) -> anyhow::Result<Row> {
     let produced = producer.stop().await?;
     let audit = fleet.delivered(&produced, LIMIT).await?;
     let oldest = oldest_repeat(&audit, &struck)?;
-    // What was delivered since the last renewal was sent, and the batch in hand.
+    // Deliveries since the last renewal was sent, and the batch in hand.
     let allowed = seconds(EXPIRY_MILLIS / 3) + 1.5;
     ensure!(oldest <= allowed, "a record was delivered again {oldest} s after its first delivery");
     let more = json!({
@@ -123,7 +123,7 @@ pub(crate) async fn crash(args: &Args) -> anyhow::Result<Row> {
     Ok(Row { worst: worst(&all), more })
 }
 
-/// How long before the kill the oldest record was delivered that came again.
+/// Returns how long before the kill the oldest repeated record was first delivered.
 fn oldest_repeat(audit: &Audit, struck: &BTreeMap<String, i64>) -> anyhow::Result<f64> {
     let mut first = BTreeMap::new();
     let mut oldest = 0;
@@ -239,7 +239,7 @@ pub(crate) async fn reshard(args: &Args) -> anyhow::Result<Row> {
     Ok(Row { worst: worst(&all), more: json!({ "all": all }) })
 }
 
-/// How often each DynamoDB operation was called while `wait` passed.
+/// Returns the number of calls of each DynamoDB operation during `wait`.
 async fn calls_during(fleet: &Fleet, wait: Duration) -> BTreeMap<String, u64> {
     let before = fleet.stack().calls();
     sleep(wait).await;
