@@ -1,314 +1,321 @@
-//! Acknowledgements one by one: the watermark, the bound, what fails, what ends.
+//! Acknowledgements of single records: checkpoints, limits, failures, and ends.
 
+use kcl_proto::consumer::lifecycle::ConsumerEnd;
 use kcl_proto::model::{Checkpoint, CheckpointPolicy, FailurePolicy, OnExhausted};
-use tokio::join;
 
 use crate::MemoryBudget;
-use crate::data_side::tests::held::Held;
-use crate::data_side::tests::kit::{Act, MILLI, SECOND, World, after, child};
-use crate::messages::{FromConsumer, Order};
+use crate::data_side::tests::application::Call::{self, Initialize, New};
+use crate::data_side::tests::application::{Act, attempt, batch, dead_letter};
+use crate::data_side::tests::clock::{MILLI, SECOND};
+use crate::data_side::tests::holder::Holder;
+use crate::data_side::tests::stream::{after, child};
+use crate::data_side::tests::world::World;
 use crate::report::event::Event;
 
-/// Records 1 to 6 in batches of two, each record acknowledged by the test.
+/// Records 1 to 6 in batches of two. The test acknowledges each record.
 fn world() -> World {
-    let mut world = World::new().with_records(1..=6).detaching();
+    let mut world = World::new().with_records(1..=6);
+    world.app.detach();
     world.config.retrieval.records_max = 2;
     world
 }
 
-async fn drained(world: &World, held: &mut Held) -> Option<Checkpoint> {
-    held.order.send_replace(Order::Drain { until: held.now + SECOND * 1_000 });
-    assert!(matches!(held.last_word().await, Some(FromConsumer::Drained)), "{:?}", world.log());
-    held.checkpoint()
+fn last_call(world: &World) -> Call {
+    world.calls().pop().unwrap()
+}
+
+async fn drained(holder: &mut Holder) -> Option<Checkpoint> {
+    holder.drain(SECOND * 1_000);
+    assert_eq!(holder.end().await, Some(ConsumerEnd::Drained));
+    holder.checkpoint()
 }
 
 #[tokio::test(start_paused = true)]
-async fn checkpoints_follow_the_oldest_record_that_is_outstanding() {
+async fn checkpoint_follows_the_oldest_outstanding_record() {
     let world = world();
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 3).await;
-        world.check_log(&[
-            "new after TRIM_HORIZON",
-            "initialize",
-            "1/0 to 2/0 try 1",
-            "3/0 to 4/0 try 1",
-            "5/0 to 6/0 try 1",
-        ]);
-        assert_eq!(held.checkpoint(), None);
-        for (number, expected) in
-            [(2, None), (1, Some(after(2))), (4, Some(after(2))), (3, Some(after(4)))]
-        {
-            world.ack(number).done();
-            held.serve(MILLI * 50).await;
-            assert_eq!(held.checkpoint(), expected, "after {number}");
-        }
-        assert_eq!(held.progress.borrow().caught_up_at, None);
-        world.ack(5).done();
-        world.ack(6).done();
-        held.serve(SECOND * 2).await;
-        assert!(held.progress.borrow().caught_up_at.is_some());
-        assert_eq!(drained(&world, &mut held).await, Some(after(6)));
-        held.let_go().await;
-    };
-    join!(run, script);
+    world
+        .run(async |holder| {
+            holder.serve(SECOND * 3).await;
+            assert_eq!(
+                world.calls(),
+                [
+                    New(Checkpoint::TrimHorizon),
+                    Initialize,
+                    batch(1..=2),
+                    batch(3..=4),
+                    batch(5..=6),
+                ]
+            );
+            assert_eq!(holder.checkpoint(), None);
+            for (number, expected) in
+                [(2, None), (1, Some(after(2))), (4, Some(after(2))), (3, Some(after(4)))]
+            {
+                world.app.ack(number).done();
+                holder.serve(MILLI * 50).await;
+                assert_eq!(holder.checkpoint(), expected, "after {number}");
+            }
+            assert_eq!(holder.caught_up_at(), None);
+            world.app.ack(5).done();
+            world.app.ack(6).done();
+            holder.serve(SECOND * 2).await;
+            assert!(holder.caught_up_at().is_some());
+            assert_eq!(drained(holder).await, Some(after(6)));
+            holder.release().await;
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_batch_waits_while_too_many_are_in_flight() {
+async fn next_batch_waits_at_the_in_flight_limit() {
     let mut world = world();
     world.config.delivery.in_flight_max = 3;
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 5).await;
-        assert_eq!(world.log().last().unwrap(), "3/0 to 4/0 try 1");
-        // One that is not the oldest makes no room: everything after it stays in memory.
-        world.ack(2).done();
-        held.serve(SECOND * 5).await;
-        assert_eq!(world.log().last().unwrap(), "3/0 to 4/0 try 1");
-        world.ack(1).done();
-        held.serve(SECOND).await;
-        assert_eq!(world.log().last().unwrap(), "5/0 to 6/0 try 1");
-    };
-    tokio::select! { () = script => {}, () = run => unreachable!() }
+    world
+        .run_during(async |holder| {
+            holder.serve(SECOND * 5).await;
+            assert_eq!(last_call(&world), batch(3..=4));
+            // Records after the oldest outstanding one stay in memory, acknowledged or not.
+            world.app.ack(2).done();
+            holder.serve(SECOND * 5).await;
+            assert_eq!(last_call(&world), batch(3..=4));
+            world.app.ack(1).done();
+            holder.serve(SECOND).await;
+            assert_eq!(last_call(&world), batch(5..=6));
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_take_memory_until_they_are_acknowledged() {
+async fn records_hold_memory_until_acknowledged() {
     let world = world();
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 3).await;
-        let mut used = world.memory.usage().used;
-        for (number, frees) in [(4, false), (3, true), (1, false), (2, true), (5, false), (6, true)]
-        {
-            world.ack(number).done();
-            let now = world.memory.usage().used;
-            assert_eq!(now < used, frees, "after {number}: {used}, then {now}");
-            used = now;
-        }
-        assert_eq!(used, 0);
-    };
-    tokio::select! { () = script => {}, () = run => unreachable!() }
+    world
+        .run_during(async |holder| {
+            holder.serve(SECOND * 3).await;
+            let mut used = world.memory.usage().used;
+            for (number, frees) in
+                [(4, false), (3, true), (1, false), (2, true), (5, false), (6, true)]
+            {
+                world.app.ack(number).done();
+                let now = world.memory.usage().used;
+                assert_eq!(now < used, frees, "after {number}: {used}, then {now}");
+                used = now;
+            }
+            assert_eq!(used, 0);
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_whose_records_hold_the_memory_reads_on_once_they_are_acknowledged() {
+async fn reading_resumes_once_acks_free_the_memory() {
     let mut world = world();
-    world.memory = MemoryBudget::new(1); // One record, then nothing while anything is held.
-    let (mut held, run) = world.start();
-    let script = async {
-        for number in 1..=3 {
-            held.serve(SECOND * 10).await;
-            let expected = format!("{number}/0 to {number}/0 try 1");
-            assert_eq!(world.log().last(), Some(&expected));
-            world.ack(number).done();
-            held.serve(MILLI * 50).await;
-            assert_eq!(held.checkpoint(), Some(after(number)));
-        }
-    };
-    tokio::select! { () = script => {}, () = run => unreachable!() }
+    world.memory = MemoryBudget::new(1); // Admits one record, and no other until it is done.
+    world
+        .run_during(async |holder| {
+            for number in 1..=3 {
+                holder.serve(SECOND * 10).await;
+                assert_eq!(last_call(&world), batch(number..=number));
+                world.app.ack(number).done();
+                holder.serve(MILLI * 50).await;
+                assert_eq!(holder.checkpoint(), Some(after(number)));
+            }
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn acknowledgements_of_a_former_processor_keep_the_next_one_from_no_record() {
+async fn acks_of_a_replaced_processor_block_no_record() {
     let mut world = world().with_plan([Act::Fail]);
     world.memory = MemoryBudget::new(1);
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 10).await;
-        assert_eq!(world.log().last().unwrap(), "1/0 to 1/0 try 2");
-        world.ack(1).done();
-        held.serve(SECOND * 10).await;
-        assert_eq!(world.log().last().unwrap(), "2/0 to 2/0 try 1");
-    };
-    tokio::select! { () = script => {}, () = run => unreachable!() }
+    world
+        .run_during(async |holder| {
+            holder.serve(SECOND * 10).await;
+            assert_eq!(last_call(&world), attempt(2, 1..=1));
+            world.app.ack(1).done();
+            holder.serve(SECOND * 10).await;
+            assert_eq!(last_call(&world), batch(2..=2));
+        })
+        .await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_dropped_acknowledgement_brings_the_record_and_all_after_it_to_a_new_processor() {
-    for policy in [CheckpointPolicy::Automatic, CheckpointPolicy::Manual] {
-        let mut world = world();
-        world.config.delivery.checkpoints = policy;
-        let (mut held, run) = world.start();
-        let script = async {
-            held.serve(SECOND * 3).await;
+/// Drops the acknowledgement of record 3, and returns the calls that follow.
+async fn drop_ack_of_3(policy: CheckpointPolicy) -> Vec<Call> {
+    let mut world = world();
+    world.config.delivery.checkpoints = policy;
+    world
+        .run_during(async |holder| {
+            holder.serve(SECOND * 3).await;
             for number in [1, 2, 4, 5] {
-                world.ack(number).done();
+                world.app.ack(number).done();
             }
-            drop(world.ack(3));
-            let stale = world.ack(6);
-            held.serve(SECOND * 3).await;
-            // What a former processor knows counts no more.
-            stale.done();
-            let log = world.log();
-            let again = &log[5..];
-            match policy {
-                CheckpointPolicy::Automatic | CheckpointPolicy::Every { .. } => assert_eq!(
-                    again,
-                    [
-                        "new after 2/0",
-                        "initialize",
-                        "3/0 to 3/0 try 2",
-                        "4/0 to 5/0 try 1",
-                        "6/0 to 6/0 try 1"
-                    ]
-                ),
-                CheckpointPolicy::Manual => assert_eq!(again[0], "new after TRIM_HORIZON"),
-            }
+            drop(world.app.ack(3));
+            let stale = world.app.ack(6);
+            holder.serve(SECOND * 3).await;
+            stale.done(); // It belongs to the replaced processor, and must not count.
+            let again = world.calls().split_off(5);
             assert!(world.events().iter().any(|event| matches!(event,
                 Event::BatchFailed { error, .. } if error.contains("dropped"))));
-            world.ack(3).done();
-            world.ack(4).done();
-            held.serve(MILLI * 50).await;
+            world.app.ack(3).done();
+            world.app.ack(4).done();
+            holder.serve(MILLI * 50).await;
             let expected = (policy == CheckpointPolicy::Automatic).then(|| after(4));
-            assert_eq!(held.checkpoint(), expected);
-        };
-        tokio::select! { () = script => {}, () = run => unreachable!() }
-    }
+            assert_eq!(holder.checkpoint(), expected);
+            again
+        })
+        .await
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_whose_acknowledgement_fails_too_often_is_set_aside_alone() {
+async fn dropped_ack_redelivers_to_a_new_processor() {
+    assert_eq!(
+        drop_ack_of_3(CheckpointPolicy::Automatic).await,
+        [New(after(2)), Initialize, attempt(2, 3..=3), batch(4..=5), batch(6..=6)]
+    );
+    let again = drop_ack_of_3(CheckpointPolicy::Manual).await;
+    assert_eq!(again[0], New(Checkpoint::TrimHorizon));
+}
+
+#[tokio::test(start_paused = true)]
+async fn exhausted_ack_dead_letters_its_record_alone() {
     let mut world = world();
     world.config.delivery.failure = FailurePolicy::attempts(3, OnExhausted::DeadLetter);
-    let (mut held, run) = world.start();
-    let script = async {
-        for _ in 0..3 {
-            held.serve(SECOND * 5).await;
-            world.ack(4).fail("no");
-        }
-        held.serve(SECOND * 5).await;
-        for number in [1, 2, 3, 5, 6] {
-            world.ack(number).done();
-        }
-        drained(&world, &mut held).await
-    };
-    let checkpoint = tokio::select! { it = script => it, () = run => unreachable!() };
+    let checkpoint = world
+        .run_during(async |holder| {
+            for _ in 0..3 {
+                holder.serve(SECOND * 5).await;
+                world.app.ack(4).fail("no");
+            }
+            holder.serve(SECOND * 5).await;
+            for number in [1, 2, 3, 5, 6] {
+                world.app.ack(number).done();
+            }
+            drained(holder).await
+        })
+        .await;
     assert_eq!(checkpoint, Some(after(6)));
-    let log = world.log();
-    let letters: Vec<_> = log.iter().filter(|line| line.contains("letter")).collect();
-    assert_eq!(letters, ["letter 4/0 after 3: no"]);
+    let letters: Vec<_> = world.calls().into_iter().filter(Call::is_dead_letter).collect();
+    assert_eq!(letters, [dead_letter(4, 3, "no")]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_acknowledgement_that_fails_interrupts_the_call_in_hand() {
+async fn failed_ack_interrupts_the_running_call() {
     let world = world().with_plan([Act::Ok, Act::Hang]);
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 3).await;
-        world.ack(1).fail("no");
-        held.serve(SECOND * 3).await;
-        assert_eq!(world.log()[4], "new after TRIM_HORIZON");
-        assert_eq!(world.log()[6], "1/0 to 1/0 try 2");
-    };
-    tokio::select! { () = script => {}, () = run => unreachable!() }
+    world
+        .run_during(async |holder| {
+            holder.serve(SECOND * 3).await;
+            world.app.ack(1).fail("no");
+            holder.serve(SECOND * 3).await;
+            assert_eq!(world.calls()[4], New(Checkpoint::TrimHorizon));
+            assert_eq!(world.calls()[6], attempt(2, 1..=1));
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_after_detaching_brings_the_batch_to_a_new_processor() {
+async fn error_after_detaching_replaces_the_processor() {
     let world = world().with_plan([Act::Fail]);
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 3).await;
-        assert_eq!(world.log()[3..6], ["new after TRIM_HORIZON", "initialize", "1/0 to 2/0 try 2"]);
-    };
-    tokio::select! { () = script => {}, () = run => unreachable!() }
+    world
+        .run_during(async |holder| {
+            holder.serve(SECOND * 3).await;
+            assert_eq!(
+                world.calls()[3..6],
+                [New(Checkpoint::TrimHorizon), Initialize, attempt(2, 1..=2)]
+            );
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_waits_for_what_is_outstanding_as_long_as_there_is_time() {
+async fn drain_waits_for_outstanding_acks() {
     let world = world();
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 3).await;
-        held.order.send_replace(Order::Drain { until: world.now() + SECOND * 20 });
-        held.serve(SECOND * 5).await;
-        assert_eq!(world.log().last().unwrap(), "shutdown");
-        for number in 1..=6 {
-            world.ack(number).done();
-        }
-        assert!(matches!(held.last_word().await, Some(FromConsumer::Drained)));
-        let checkpoint = held.checkpoint();
-        held.let_go().await;
-        checkpoint
-    };
-    assert_eq!(join!(run, script).1, Some(after(6)));
+    let checkpoint = world
+        .run(async |holder| {
+            holder.serve(SECOND * 3).await;
+            holder.drain(SECOND * 20);
+            holder.serve(SECOND * 5).await;
+            assert_eq!(last_call(&world), Call::ShutdownRequested);
+            for number in 1..=6 {
+                world.app.ack(number).done();
+            }
+            assert_eq!(holder.end().await, Some(ConsumerEnd::Drained));
+            let checkpoint = holder.checkpoint();
+            holder.release().await;
+            checkpoint
+        })
+        .await;
+    assert_eq!(checkpoint, Some(after(6)));
     assert_eq!(world.events(), []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_although_something_is_outstanding() {
+async fn drain_ends_in_time_with_acks_outstanding() {
     let world = world();
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 3).await;
-        let until = world.now() + SECOND * 20;
-        held.order.send_replace(Order::Drain { until });
-        held.serve(SECOND * 19).await;
-        world.ack(1).done();
-        assert!(matches!(held.last_word().await, Some(FromConsumer::Drained)));
-        assert!(world.now() >= until);
-        let checkpoint = held.checkpoint();
-        world.ack(2).done();
-        (checkpoint, held.checkpoint())
-    };
-    assert_eq!(join!(run, script).1, (Some(after(1)), Some(after(1))));
+    world
+        .run(async |holder| {
+            holder.serve(SECOND * 3).await;
+            let until = holder.drain(SECOND * 20);
+            holder.serve(SECOND * 19).await;
+            world.app.ack(1).done();
+            assert_eq!(holder.end().await, Some(ConsumerEnd::Drained));
+            assert!(world.now() >= until);
+            assert_eq!(holder.checkpoint(), Some(after(1)));
+            world.app.ack(2).done();
+            assert_eq!(holder.checkpoint(), Some(after(1)));
+        })
+        .await;
     assert_eq!(world.events(), [Event::Stalled { shard: "shard-0".into() }]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_ends_once_everything_is_acknowledged() {
+async fn shard_ends_once_everything_is_acknowledged() {
     let world = world();
-    world.close(&[(&child("low", 0, 49)).into(), (&child("high", 50, 99)).into()]);
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 60).await;
-        assert_eq!(world.log().last().unwrap(), "ended");
-        for number in (1..=6).rev() {
-            world.ack(number).done();
-        }
-        assert!(matches!(held.last_word().await, Some(FromConsumer::ShardEnded { .. })));
-        held.let_go().await;
-    };
-    join!(run, script);
+    world.stream.close(&[child("low", 0, 49), child("high", 50, 99)]);
+    world
+        .run(async |holder| {
+            holder.serve(SECOND * 60).await;
+            assert_eq!(last_call(&world), Call::ShardEnded);
+            for number in (1..=6).rev() {
+                world.app.ack(number).done();
+            }
+            assert_eq!(holder.end().await, Some(ConsumerEnd::ShardEnded));
+            holder.release().await;
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_acknowledgement_that_fails_after_the_shards_end_brings_the_record_again() {
+async fn failed_ack_after_shard_ended_redelivers() {
     let world = world();
-    world.close(&[(&child("only", 0, 99)).into()]);
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 60).await;
-        for number in 1..=5 {
-            world.ack(number).done();
-        }
-        drop(world.ack(6));
-        held.serve(SECOND * 60).await;
-        let log = world.log();
-        assert_eq!(log[log.len() - 2..], ["6/0 to 6/0 try 2", "ended"]);
-        world.ack(6).done();
-        assert!(matches!(held.last_word().await, Some(FromConsumer::ShardEnded { .. })));
-        held.let_go().await;
-    };
-    join!(run, script);
+    world.stream.close(&[child("only", 0, 99)]);
+    world
+        .run(async |holder| {
+            holder.serve(SECOND * 60).await;
+            for number in 1..=5 {
+                world.app.ack(number).done();
+            }
+            drop(world.app.ack(6));
+            holder.serve(SECOND * 60).await;
+            let calls = world.calls();
+            assert_eq!(calls[calls.len() - 2..], [attempt(2, 6..=6), Call::ShardEnded]);
+            world.app.ack(6).done();
+            assert_eq!(holder.end().await, Some(ConsumerEnd::ShardEnded));
+            holder.release().await;
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_loss_acknowledgements_do_nothing() {
+async fn acks_after_a_loss_do_nothing() {
     let world = world();
-    let (mut held, run) = world.start();
-    let script = async {
-        held.serve(SECOND * 3).await;
-        held.order.send_replace(Order::Lost { until: None });
-        assert!(held.last_word().await.is_none());
-        for number in 1..=5 {
-            world.ack(number).done();
-        }
-        drop(world.ack(6));
-        held.checkpoint()
-    };
-    assert_eq!(join!(run, script).1, None);
+    world
+        .run(async |holder| {
+            holder.serve(SECOND * 3).await;
+            holder.lose();
+            assert_eq!(holder.end().await, None);
+            for number in 1..=5 {
+                world.app.ack(number).done();
+            }
+            drop(world.app.ack(6));
+            assert_eq!(holder.checkpoint(), None);
+        })
+        .await;
     assert_eq!(world.events(), []);
 }

@@ -1,4 +1,4 @@
-//! Both clocks of a consumer under test.
+//! The clocks of a consumer under test: fence clock and time of day.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,40 +8,42 @@ use tokio::time::Instant;
 
 use crate::backend::Clock;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MILLI: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
+/// The time of day at the start.
 const TIME_OF_DAY: i64 = 1_000_000_000_000;
 
-/// The fence clock on tokio's clock, and the times it slept through.
+/// A fence clock that follows tokio's clock, plus the time the machine was suspended.
 #[derive(Debug)]
 pub(super) struct TestClock {
     start: Instant,
-    slept: Mutex<Duration>,
+    suspended: Mutex<Duration>,
 }
 
 impl TestClock {
     pub(super) fn start() -> Self {
-        Self { start: Instant::now(), slept: Mutex::default() }
+        Self { start: Instant::now(), suspended: Mutex::default() }
     }
 
-    /// Lets the fence clock jump while tokio's stands still, as in a suspended machine.
+    /// Advances the fence clock but not tokio's, like a suspended machine.
     pub(super) fn suspend(&self, time: Duration) {
-        *self.slept.lock().unwrap() += time;
+        *self.suspended.lock().unwrap() += time;
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Moment {
-        let slept = *self.slept.lock().unwrap();
-        Moment::from_origin(SECOND * 1_000 + self.start.elapsed() + slept)
+        let suspended = *self.suspended.lock().unwrap();
+        Moment::from_origin(SECOND * 1_000 + self.start.elapsed() + suspended)
     }
 
     fn time_of_day(&self) -> Timestamp {
-        let since = self.now().since(Moment::from_origin(SECOND * 1_000));
-        Timestamp::from_epoch_millis(TIME_OF_DAY + i64::try_from(since.as_millis()).unwrap())
+        time_of_day(self.now().since(Moment::from_origin(SECOND * 1_000)))
     }
 }
 
+/// The time of day, `since` the start.
 pub(super) fn time_of_day(since: Duration) -> Timestamp {
     Timestamp::from_epoch_millis(TIME_OF_DAY + i64::try_from(since.as_millis()).unwrap())
 }

@@ -1,111 +1,121 @@
-//! Nothing runs after the deadline.
+//! No code of the application runs after the deadline.
 
+use std::time::Duration;
+
+use kcl_proto::consumer::lifecycle::ConsumerEnd;
+use kcl_proto::model::Checkpoint;
 use tokio::join;
+use tokio::time::Instant;
 
-use crate::backend::Clock;
-use crate::data_side::tests::kit::{Act, MILLI, SECOND, World};
-use crate::messages::{FromConsumer, Order};
+use crate::data_side::tests::application::Call::{Initialize, LeaseLost, New};
+use crate::data_side::tests::application::{Act, batch};
+use crate::data_side::tests::clock::{MILLI, SECOND};
+use crate::data_side::tests::world::World;
+
+/// Records 1 to 4, and a processor that does this with them.
+fn world(act: Act) -> World {
+    World::new().with_records(1..=4).with_plan([act])
+}
 
 #[tokio::test(start_paused = true)]
-async fn a_processor_is_dropped_when_the_deadline_passes_without_word() {
-    let world = World::new().with_records(1..=4).with_plan([Act::Hang]);
-    let (mut held, run) = world.start();
-    held.deadline.send_replace(world.clock.now() + SECOND * 7);
-    let begun = tokio::time::Instant::now();
-    let script = async {
-        held.serve(SECOND * 5).await;
-        held.deadline.send_replace(world.clock.now() + SECOND * 7);
-        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
-    };
-    join!(run, script);
+async fn processor_is_dropped_at_an_unrenewed_deadline() {
+    let world = world(Act::Hang);
+    let begun = Instant::now();
+    world
+        .run(async |holder| {
+            holder.expire_in(SECOND * 7);
+            holder.serve(SECOND * 5).await;
+            holder.expire_in(SECOND * 7);
+            assert_eq!(holder.end().await, Some(ConsumerEnd::Failed));
+        })
+        .await;
     assert_eq!(begun.elapsed().as_secs(), 12);
-    world.check_log(&["new after TRIM_HORIZON", "initialize", "1/0 to 4/0 try 1", "lost"]);
+    let calls = [New(Checkpoint::TrimHorizon), Initialize, batch(1..=4), LeaseLost];
+    assert_eq!(world.calls(), calls);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_that_comes_after_the_deadline_does_not_count() {
-    let world = World::new().with_records(1..=4).with_plan([Act::Block(SECOND * 30)]);
-    let (mut held, run) = world.start();
-    held.deadline.send_replace(world.clock.now() + SECOND * 7);
-    let script = async {
-        let word = held.last_word().await;
-        assert!(matches!(word, Some(FromConsumer::Failed)), "{word:?}");
-        held.checkpoint()
-    };
-    assert_eq!(join!(run, script).1, None);
+async fn success_after_the_deadline_does_not_count() {
+    let world = world(Act::Block(SECOND * 30));
+    world
+        .run(async |holder| {
+            holder.expire_in(SECOND * 7);
+            assert_eq!(holder.end().await, Some(ConsumerEnd::Failed));
+            assert_eq!(holder.checkpoint(), None);
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_future_that_is_ready_is_not_polled_after_the_machine_slept_through_the_deadline() {
-    let world = World::new().with_records(1..=4).with_plan([Act::Take(SECOND)]);
-    let (mut held, run) = world.start();
-    held.deadline.send_replace(world.clock.now() + SECOND * 7);
-    let script = async {
-        held.serve(MILLI * 500).await;
-        world.clock.suspend(SECOND * 10);
-        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
-        held.checkpoint()
-    };
-    assert_eq!(join!(run, script).1, None);
-    world.check_log(&["new after TRIM_HORIZON", "initialize", "1/0 to 4/0 try 1", "lost"]);
+async fn ready_future_is_not_polled_after_a_suspend() {
+    let world = world(Act::Sleep(SECOND));
+    world
+        .run(async |holder| {
+            holder.expire_in(SECOND * 7);
+            holder.serve(MILLI * 500).await;
+            world.clock.suspend(SECOND * 10);
+            assert_eq!(holder.end().await, Some(ConsumerEnd::Failed));
+            assert_eq!(holder.checkpoint(), None);
+        })
+        .await;
+    let calls = [New(Checkpoint::TrimHorizon), Initialize, batch(1..=4), LeaseLost];
+    assert_eq!(world.calls(), calls);
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_processor_is_made_after_the_deadline() {
+async fn no_processor_is_created_after_the_deadline() {
     let world = World::new().with_records(1..=4);
-    let (mut held, run) = world.start();
-    held.deadline.send_replace(world.clock.now());
-    let script = async {
-        assert!(matches!(held.last_word().await, Some(FromConsumer::Failed)));
-    };
-    join!(run, script);
-    world.check_log(&[]);
+    world
+        .run(async |holder| {
+            holder.expire_in(Duration::ZERO);
+            assert_eq!(holder.end().await, Some(ConsumerEnd::Failed));
+        })
+        .await;
+    assert_eq!(world.calls(), []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loss_gives_no_grace_beyond_the_deadline() {
-    let mut world = World::new().with_records(1..=4).with_plan([Act::Hang]);
+async fn grace_of_a_loss_ends_at_the_deadline() {
+    let mut world = world(Act::Hang);
     world.config.delivery.cancel_grace = SECOND * 60;
-    let (mut held, run) = world.start();
-    held.deadline.send_replace(world.clock.now() + SECOND * 7);
-    let begun = tokio::time::Instant::now();
-    let script = async {
-        held.serve(SECOND * 5).await;
-        held.order.send_replace(Order::Lost { until: None });
-    };
-    join!(run, script);
+    let begun = Instant::now();
+    world
+        .run(async |holder| {
+            holder.expire_in(SECOND * 7);
+            holder.serve(SECOND * 5).await;
+            holder.lose();
+        })
+        .await;
     assert_eq!(begun.elapsed().as_secs(), 7);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loss_gives_no_grace_beyond_the_end_of_the_drain() {
-    let mut world = World::new().with_records(1..=4).with_plan([Act::Hang]);
+async fn grace_of_a_loss_ends_with_the_drain() {
+    let mut world = world(Act::Hang);
     world.config.delivery.cancel_grace = SECOND * 60;
-    let (mut held, run) = world.start();
-    let until = world.clock.now() + SECOND * 7;
-    let begun = tokio::time::Instant::now();
-    let script = async {
-        held.serve(SECOND * 5).await;
-        // The consumer may see no order but the last.
-        held.order.send_replace(Order::Drain { until });
-        held.order.send_replace(Order::Lost { until: Some(until) });
-    };
-    join!(run, script);
+    let begun = Instant::now();
+    world
+        .run(async |holder| {
+            holder.serve(SECOND * 5).await;
+            // The consumer may see only the last order.
+            holder.drain(SECOND * 2);
+            holder.lose();
+        })
+        .await;
     assert_eq!(begun.elapsed().as_secs(), 7);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_holder_that_is_gone_gives_no_grace_beyond_the_end_of_the_drain() {
-    let mut world = World::new().with_records(1..=4).with_plan([Act::Hang]);
+async fn grace_without_a_holder_ends_with_the_drain() {
+    let mut world = world(Act::Hang);
     world.config.delivery.cancel_grace = SECOND * 60;
-    let (mut held, run) = world.start();
-    let until = world.clock.now() + SECOND * 7;
-    let begun = tokio::time::Instant::now();
+    let (mut holder, consumer) = world.start();
+    let begun = Instant::now();
     let script = async {
-        held.serve(SECOND * 5).await;
-        held.order.send_replace(Order::Drain { until });
-        drop(held);
+        holder.serve(SECOND * 5).await;
+        holder.drain(SECOND * 2);
+        drop(holder);
     };
-    join!(run, script);
+    join!(consumer, script);
     assert_eq!(begun.elapsed().as_secs(), 7);
 }

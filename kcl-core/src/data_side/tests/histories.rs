@@ -1,18 +1,25 @@
-//! Random failures of the processor and of reading, many times over.
+//! Random histories of failures, of the processor and of reads.
 
-use kcl_proto::model::{CheckpointPolicy, FailurePolicy, OnExhausted};
+use kcl_proto::model::{Checkpoint, CheckpointPolicy, FailurePolicy, OnExhausted};
 use tokio::time::timeout;
 
 use crate::backend::SourceError;
-use crate::data_side::tests::kit::{Act, MILLI, SECOND, World, after, at, throttled, unavailable};
-use crate::data_side::tests::run_for;
+use crate::data_side::tests::application::{Act, Call, number};
+use crate::data_side::tests::clock::{MILLI, SECOND};
+use crate::data_side::tests::stream::{after, at, throttled, unavailable};
+use crate::data_side::tests::world::World;
 use crate::report::event::Event;
 use crate::tasks::chance::Chance;
 
 const RECORDS: u128 = 30;
 
-/// A world in which things fail for a while, drawn from `seed`.
-fn troubled(seed: u64, policy: CheckpointPolicy) -> World {
+fn seeds_and_policies() -> impl Iterator<Item = (u64, CheckpointPolicy)> {
+    let policies = [CheckpointPolicy::Automatic, CheckpointPolicy::Manual];
+    (0..100).flat_map(move |seed| policies.map(|policy| (seed, policy)))
+}
+
+/// A world with failures drawn from `seed`, which end.
+fn failing_world(seed: u64, policy: CheckpointPolicy) -> World {
     let chance = Chance::seeded(seed);
     let mut world = World::new().with_records(1..=RECORDS);
     world.config.delivery.checkpoints = policy;
@@ -22,10 +29,10 @@ fn troubled(seed: u64, policy: CheckpointPolicy) -> World {
         draw if draw < 0.5 => Act::Fail,
         draw if draw < 0.65 => Act::Panic,
         draw if draw < 0.75 => Act::CheckpointFirstAndFail,
-        draw if draw < 0.8 => Act::FailToStart,
-        draw => Act::Take(MILLI.mul_f64(draw * 3_000.0)),
+        draw if draw < 0.8 => Act::FailToInitialize,
+        draw => Act::Sleep(MILLI.mul_f64(draw * 3_000.0)),
     }));
-    world.fault((0..12).filter_map(|_| match chance.draw() {
+    world.stream.fail_reads((0..12).filter_map(|_| match chance.draw() {
         draw if draw < 0.2 => Some(throttled()),
         draw if draw < 0.4 => Some(SourceError::Expired),
         draw if draw < 0.6 => Some(unavailable()),
@@ -34,44 +41,45 @@ fn troubled(seed: u64, policy: CheckpointPolicy) -> World {
     world
 }
 
-/// Every delivery begins at or before the record after the furthest one that was delivered, and that
-/// of a new processor right after what it resumes.
+/// Checks that every batch begins at or before the record after the furthest delivered one, and the
+/// first batch of a processor right after the checkpoint that it resumes from.
 #[track_caller]
-fn check_no_gap(seed: u64, log: &[String]) {
+fn check_no_gap(seed: u64, calls: &[Call]) {
     let mut furthest = 0;
     let mut resumed = None;
-    for line in log {
-        if let Some(from) = line.strip_prefix("new after ") {
-            resumed = Some(from.split('/').next().and_then(|at| at.parse().ok()).unwrap_or(0_u128));
+    for call in calls {
+        if let Call::New(checkpoint) = call {
+            let Checkpoint::After(position) = checkpoint else {
+                resumed = Some(0);
+                continue;
+            };
+            resumed = Some(number(*position));
         }
-        let mut words = line.split(' ').map(|word| word.trim_end_matches("/0"));
-        let (first, last) =
-            (words.next().map(str::parse::<u128>), words.nth(1).map(str::parse::<u128>));
-        let (Some(Ok(first)), Some(Ok(last))) = (first, last) else { continue };
-        assert!(first <= furthest + 1, "seed {seed}: {line} after {furthest} in {log:#?}");
+        let Some(numbers) = call.numbers() else { continue };
+        let (first, last) = numbers.into_inner();
+        assert!(first <= furthest + 1, "seed {seed}: {call:?} after {furthest} in {calls:#?}");
         if let Some(resumed) = resumed.take() {
-            assert_eq!(first, resumed + 1, "seed {seed}: {line} in {log:#?}");
+            assert_eq!(first, resumed + 1, "seed {seed}: {call:?} in {calls:#?}");
         }
         furthest = furthest.max(last);
     }
-    assert_eq!(furthest, RECORDS, "seed {seed}: {log:#?}");
+    assert_eq!(furthest, RECORDS, "seed {seed}: {calls:#?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_fails_no_record_is_skipped() {
-    for (seed, policy) in (0..100)
-        .flat_map(|seed| [CheckpointPolicy::Automatic, CheckpointPolicy::Manual].map(|p| (seed, p)))
-    {
-        let world = troubled(seed, policy);
-        let checkpoint = timeout(SECOND * 10_000, run_for(&world, SECOND * 1_000)).await.unwrap();
-        check_no_gap(seed, &world.log());
+async fn no_history_of_failures_skips_a_record() {
+    for (seed, policy) in seeds_and_policies() {
+        let world = failing_world(seed, policy);
+        let run = world.run_for(SECOND * 1_000);
+        let checkpoint = timeout(SECOND * 10_000, run).await.unwrap();
+        check_no_gap(seed, &world.calls());
         if policy == CheckpointPolicy::Automatic {
             assert_eq!(checkpoint, Some(after(RECORDS)), "seed {seed}");
         }
     }
 }
 
-/// Drawn from `seed`: records that cannot be processed, and how they show it.
+/// Records that cannot be processed, drawn from `seed`, and how their batches fail.
 fn poison(seed: u64) -> Vec<(u128, Act)> {
     let chance = Chance::seeded(seed);
     let act = |number, draw| match draw {
@@ -83,51 +91,57 @@ fn poison(seed: u64) -> Vec<(u128, Act)> {
     (1..=RECORDS).filter_map(|number| act(number, chance.draw())).collect()
 }
 
-/// The first and the last record of a delivery.
-fn delivery(line: &str) -> Option<(u128, u128)> {
-    let (first, rest) = line.split_once("/0 to ")?;
-    Some((first.parse().ok()?, rest.split('/').next()?.parse().ok()?))
+/// A world whose records fail like this, in which exhausted records are dead-lettered.
+fn poisoned_world(seed: u64, policy: CheckpointPolicy, poison: &[(u128, Act)]) -> World {
+    let mut world = World::new().with_records(1..=RECORDS);
+    let attempts = 1 + usize::try_from(seed % 3).unwrap();
+    world.config.delivery.checkpoints = policy;
+    world.config.delivery.failure = FailurePolicy::attempts(attempts, OnExhausted::DeadLetter);
+    world.config.retrieval.records_max = 1 + usize::try_from(seed % 11).unwrap();
+    for (number, act) in poison {
+        world.app.poison(*number, *act);
+    }
+    world.app.plan_dead_letter((0..seed % 5).map(|_| Act::Fail));
+    world
+}
+
+/// Checks that no record is passed but the poisoned ones. Only a new processor under manual
+/// checkpoints begins at the trim horizon again.
+#[track_caller]
+fn check_order(label: &str, policy: CheckpointPolicy, poison: &[(u128, Act)], calls: &[Call]) {
+    let is_poison = |number: &u128| poison.iter().any(|(poison, _)| poison == number);
+    let mut furthest = 0;
+    for call in calls {
+        if *call == Call::New(Checkpoint::TrimHorizon) && policy == CheckpointPolicy::Manual {
+            furthest = 0;
+        }
+        let Some(numbers) = call.numbers() else { continue };
+        let passed = (furthest + 1..*numbers.start()).filter(|number| !is_poison(number)).count();
+        assert_eq!(passed, 0, "{label}: {call:?} in {calls:#?}");
+        if !numbers.clone().any(|number| is_poison(&number)) {
+            furthest = furthest.max(*numbers.end());
+        } else if let Some((named, Act::FailAt(_))) =
+            poison.iter().find(|(number, _)| numbers.contains(number))
+        {
+            furthest = furthest.max(named - 1);
+        }
+    }
+    let left = (furthest + 1..=RECORDS).filter(|number| !is_poison(number)).count();
+    assert_eq!(left, 0, "{label}: {calls:#?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_fails_each_record_is_processed_in_order_or_set_aside_once() {
-    for (seed, policy) in (0..100)
-        .flat_map(|seed| [CheckpointPolicy::Automatic, CheckpointPolicy::Manual].map(|p| (seed, p)))
-    {
-        let mut world = World::new().with_records(1..=RECORDS);
-        let attempts = 1 + usize::try_from(seed % 3).unwrap();
-        world.config.delivery.checkpoints = policy;
-        world.config.delivery.failure = FailurePolicy::attempts(attempts, OnExhausted::DeadLetter);
-        world.config.retrieval.records_max = 1 + usize::try_from(seed % 11).unwrap();
+async fn each_record_is_processed_or_dead_lettered_once() {
+    for (seed, policy) in seeds_and_policies() {
+        let label = format!("seed {seed} {policy:?}");
         let poison = poison(seed);
-        for (number, act) in &poison {
-            world.poison(*number, *act);
-        }
-        world.plan_letters((0..seed % 5).map(|_| Act::Fail));
-        timeout(SECOND * 10_000, run_for(&world, SECOND * 1_000)).await.unwrap();
-        let is_poison = |number: &u128| poison.iter().any(|(poison, _)| poison == number);
-        let set_aside = world.events().into_iter().filter_map(|event| {
+        let world = poisoned_world(seed, policy, &poison);
+        timeout(SECOND * 10_000, world.run_for(SECOND * 1_000)).await.unwrap();
+        let dead_lettered = world.events().into_iter().filter_map(|event| {
             if let Event::DeadLettered { position, .. } = event { Some(position) } else { None }
         });
         let expected = poison.iter().map(|(number, _)| at(*number));
-        assert!(set_aside.eq(expected), "seed {seed} {policy:?}: {:#?}", world.log());
-        // A new processor with manual checkpoints begins anew; nobody else goes back.
-        let mut furthest = 0;
-        for line in world.log() {
-            let resumed = line.starts_with("new after TRIM") && policy == CheckpointPolicy::Manual;
-            furthest = if resumed { 0 } else { furthest };
-            let Some((first, last)) = delivery(&line) else { continue };
-            let before = (furthest + 1..first).filter(|number| !is_poison(number)).count();
-            assert_eq!(before, 0, "seed {seed} {policy:?}: {line} in {:#?}", world.log());
-            if !(first..=last).any(|number| is_poison(&number)) {
-                furthest = furthest.max(last);
-            } else if let Some((named, Act::FailAt(_))) =
-                poison.iter().find(|(number, _)| (first..=last).contains(number))
-            {
-                furthest = furthest.max(named - 1);
-            }
-        }
-        let left = (furthest + 1..=RECORDS).filter(|number| !is_poison(number)).count();
-        assert_eq!(left, 0, "seed {seed} {policy:?}: {:#?}", world.log());
+        assert!(dead_lettered.eq(expected), "{label}: {:#?}", world.calls());
+        check_order(&label, policy, &poison, &world.calls());
     }
 }

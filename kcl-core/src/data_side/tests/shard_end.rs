@@ -1,12 +1,15 @@
-//! A shard's end: its children, and the processor's consent.
+//! The end of a shard: its children, and the processor's `Ok`.
 
+use kcl_proto::consumer::lifecycle::ConsumerEnd;
 use kcl_proto::model::{Checkpoint, CheckpointPolicy, ChildShard, Shard, ShardId};
 use tokio::join;
 use tokio::time::sleep;
 
-use crate::data_side::tests::ids;
-use crate::data_side::tests::kit::{Act, SECOND, World, after, at, child};
-use crate::messages::FromConsumer;
+use crate::data_side::tests::application::Call::{Initialize, New, ShardEnded};
+use crate::data_side::tests::application::{Act, batch};
+use crate::data_side::tests::clock::SECOND;
+use crate::data_side::tests::stream::{after, at, child};
+use crate::data_side::tests::world::World;
 use crate::report::error::CheckpointError;
 use crate::report::event::Event;
 
@@ -14,43 +17,46 @@ fn children() -> [Shard; 2] {
     [child("left", 0, 49), child("right", 50, 99)]
 }
 
+fn ids(children: &[ChildShard]) -> Vec<&str> {
+    children.iter().map(|child| child.id.as_str()).collect()
+}
+
+/// Runs a consumer to its shard's end. Returns its checkpoint and the children that it reports.
 async fn end(world: &World) -> (Option<Checkpoint>, Vec<ChildShard>) {
-    let (mut held, run) = world.start();
-    let script = async {
-        let Some(FromConsumer::ShardEnded { children }) = held.last_word().await else {
-            panic!("the consumer left without the shard's end");
-        };
-        let checkpoint = held.checkpoint();
-        held.let_go().await;
-        (checkpoint, children)
-    };
-    let (_, (checkpoint, children)) = join!(run, script);
+    let (checkpoint, children) = world
+        .run(async |holder| {
+            assert_eq!(holder.end().await, Some(ConsumerEnd::ShardEnded));
+            let checkpoint = holder.checkpoint();
+            holder.release().await;
+            (checkpoint, holder.children.clone())
+        })
+        .await;
     let ids = children.iter().map(|child| child.id.clone()).collect();
-    let told = Event::ShardEnded { shard: "shard-0".into(), children: ids };
-    assert_eq!(world.take_event(), Some(told));
+    let ended = Event::ShardEnded { shard: "shard-0".into(), children: ids };
+    assert_eq!(world.take_event(), Some(ended));
     (checkpoint, children)
 }
 
 #[tokio::test(start_paused = true)]
-async fn children_that_the_end_tells_are_taken_from_there() {
+async fn children_come_from_the_last_read() {
     let world = World::new().with_records(1..=2);
-    world.close(&children().map(|child| ChildShard::from(&child)));
+    world.stream.close(&children());
     let (checkpoint, found) = end(&world).await;
     assert_eq!((checkpoint, ids(&found)), (Some(after(2)), vec!["left", "right"]));
-    world.check_log(&["new after TRIM_HORIZON", "initialize", "1/0 to 2/0 try 1", "ended"]);
+    assert_eq!(world.calls(), [New(Checkpoint::TrimHorizon), Initialize, batch(1..=2), ShardEnded]);
     assert_eq!(world.events(), []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn children_that_the_end_does_not_tell_are_listed_until_they_cover_the_shard() {
+async fn missing_children_are_listed_until_they_cover_it() {
     let world = World::new().with_records(1..=2);
     let [left, right] = children();
-    world.close(&[ChildShard::from(&left)]);
-    world.list(vec![left.clone()]);
+    world.stream.close([&left]);
+    world.stream.list(vec![left.clone()]);
     let later = async {
         sleep(SECOND * 20).await;
-        assert_eq!(world.log_len(), 3);
-        world.list(vec![left.clone(), right.clone()]);
+        assert_eq!(world.calls().len(), 3);
+        world.stream.list(vec![left.clone(), right.clone()]);
     };
     let ((_, found), ()) = join!(end(&world), later);
     assert_eq!(ids(&found), ["left", "right"]);
@@ -59,21 +65,24 @@ async fn children_that_the_end_does_not_tell_are_listed_until_they_cover_the_sha
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_ends_after_the_processor_agreed() {
+async fn shard_ends_once_the_processor_returns_ok() {
     let plan = [Act::Ok, Act::Fail, Act::Panic];
     let world = World::new().with_records(1..=2).with_plan(plan);
-    world.close(&children().map(|child| ChildShard::from(&child)));
+    world.stream.close(&children());
     end(&world).await;
-    world.check_log(&[
-        "new after TRIM_HORIZON",
-        "initialize",
-        "1/0 to 2/0 try 1",
-        "ended",
-        "ended",
-        "new after 2/0",
-        "initialize",
-        "ended",
-    ]);
+    assert_eq!(
+        world.calls(),
+        [
+            New(Checkpoint::TrimHorizon),
+            Initialize,
+            batch(1..=2),
+            ShardEnded,
+            ShardEnded,
+            New(after(2)),
+            Initialize,
+            ShardEnded,
+        ]
+    );
     assert!(matches!(
         &world.events()[..],
         [
@@ -84,22 +93,22 @@ async fn a_shard_ends_after_the_processor_agreed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_manual_checkpoints_too_the_end_is_stored_once_the_processor_agreed() {
+async fn manual_policy_ends_the_shard_by_the_same_ok() {
     let mut world = World::new().with_records(1..=2);
     world.config.delivery.checkpoints = CheckpointPolicy::Manual;
-    world.close(&children().map(|child| ChildShard::from(&child)));
+    world.stream.close(&children());
     let (checkpoint, found) = end(&world).await;
     assert_eq!((checkpoint, found.len()), (None, 2));
-    let late = world.checkpointer().checkpoint(at(2)).await;
+    let late = world.app.checkpointer().checkpoint(at(2)).await;
     assert!(matches!(late, Err(CheckpointError::LeaseLost)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_that_was_trimmed_as_a_whole_ends_and_its_records_are_reported_lost() {
+async fn wholly_trimmed_shard_ends_and_reports_its_loss() {
     let mut world = World::new();
     world.lease.checkpoint = after(7);
-    world.remove_shard();
-    world.list(children().to_vec());
+    world.stream.remove_shard();
+    world.stream.list(children().to_vec());
     let (_, found) = end(&world).await;
     assert_eq!(found.len(), 2);
     let lost = Event::DataLost {
@@ -112,12 +121,12 @@ async fn a_shard_that_was_trimmed_as_a_whole_ends_and_its_records_are_reported_l
 }
 
 #[tokio::test(start_paused = true)]
-async fn trimmed_children_are_reported_and_replaced_by_what_is_left() {
+async fn trimmed_child_is_reported_and_replaced_by_its_own() {
     let world = World::new().with_records(1..=2);
     let mut grandchild = child("grandchild", 50, 99);
     grandchild.parents = vec!["right".into()];
-    world.close(&[]);
-    world.list(vec![child("left", 0, 49), grandchild]);
+    world.stream.close(&[]);
+    world.stream.list(vec![child("left", 0, 49), grandchild]);
     let (_, found) = end(&world).await;
     assert_eq!(ids(&found), ["left", "grandchild"]);
     assert!(matches!(&world.events()[..], [Event::DataLost { from: Checkpoint::ShardEnd, .. }]));

@@ -1,0 +1,165 @@
+//! The stream under test: one shard in memory, with faults.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kcl_proto::model::{
+    Checkpoint, ChildShard, HashKeyRange, Position, ReadFrom, Record, Shard, ShardFilter, ShardId,
+    StreamDescription, Timestamp,
+};
+use tokio::time::sleep;
+
+use crate::backend::{Fetched, RecordSource, ShardClosed, ShardReader, SourceError};
+use crate::data_side::tests::clock::{MILLI, SECOND};
+
+/// How long the stream retains records.
+pub(super) const RETENTION: Duration = Duration::from_hours(24);
+
+/// A stream of one shard. Clones share the same shard.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stream(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    records: Vec<Record>,
+    /// The children that the closed shard names.
+    closed: Option<Vec<ChildShard>>,
+    listed: Vec<Shard>,
+    faults: VecDeque<SourceError>,
+    is_missing: bool,
+    opened: Vec<ReadFrom>,
+    reads: usize,
+}
+
+impl Stream {
+    pub(super) fn put(&self, positions: impl IntoIterator<Item = Position>) {
+        let records = positions.into_iter().map(|at| Record::new(at, "key", "data", None));
+        self.state().records.extend(records);
+    }
+
+    /// Closes the shard. Its last read returns `children`.
+    pub(super) fn close<'a>(&self, children: impl IntoIterator<Item = &'a Shard>) {
+        self.state().closed = Some(children.into_iter().map(ChildShard::from).collect());
+    }
+
+    /// Lists these shards from now on.
+    pub(super) fn list(&self, shards: Vec<Shard>) {
+        self.state().listed = shards;
+    }
+
+    /// Fails the next reads.
+    pub(super) fn fail_reads(&self, faults: impl IntoIterator<Item = SourceError>) {
+        self.state().faults.extend(faults);
+    }
+
+    pub(super) fn remove_shard(&self) {
+        self.state().is_missing = true;
+    }
+
+    /// Where each reader was opened.
+    pub(super) fn opened(&self) -> Vec<ReadFrom> {
+        self.state().opened.clone()
+    }
+
+    /// How many reads there were.
+    pub(super) fn reads(&self) -> usize {
+        self.state().reads
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl RecordSource for Stream {
+    async fn describe(&self) -> Result<StreamDescription, SourceError> {
+        let (created, now) = (Timestamp::default(), Timestamp::default());
+        let mut stream = StreamDescription::new("stream".into(), "arn".into(), created, now);
+        stream.retention = RETENTION;
+        Ok(stream)
+    }
+
+    async fn list_shards(&self, _filter: ShardFilter) -> Result<Vec<Shard>, SourceError> {
+        Ok(self.state().listed.clone())
+    }
+
+    async fn open(
+        &self,
+        shard: &ShardId,
+        from: ReadFrom,
+    ) -> Result<Box<dyn ShardReader>, SourceError> {
+        let mut state = self.state();
+        state.opened.push(from);
+        if state.is_missing {
+            return Err(SourceError::ShardMissing {
+                stream: "stream".into(),
+                shard: shard.clone(),
+            });
+        }
+        let next = match from {
+            ReadFrom::TrimHorizon | ReadFrom::AtTimestamp(_) => 0,
+            ReadFrom::Latest => state.records.len(),
+            ReadFrom::At(sequence) => {
+                state.records.partition_point(|record| record.position.sequence < sequence)
+            }
+        };
+        Ok(Box::new(Reader { stream: self.clone(), next }))
+    }
+}
+
+#[derive(Debug)]
+struct Reader {
+    stream: Stream,
+    next: usize,
+}
+
+#[async_trait]
+impl ShardReader for Reader {
+    async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
+        sleep(MILLI * 10).await;
+        let mut state = self.stream.state();
+        state.reads += 1;
+        if let Some(fault) = state.faults.pop_front() {
+            return Err(fault);
+        }
+        let records: Vec<_> =
+            state.records.iter().skip(self.next).take(records_max).cloned().collect();
+        self.next += records.len();
+        let is_end = self.next == state.records.len();
+        let behind = if is_end { Duration::ZERO } else { SECOND };
+        let closed = state.closed.clone().filter(|_| is_end).map(ShardClosed::new);
+        Ok(Fetched::new(records, Some(behind), closed))
+    }
+}
+
+/// The position of a record that is not aggregated.
+pub(super) fn at(number: u128) -> Position {
+    Position::of(number.into())
+}
+
+pub(super) fn after(number: u128) -> Checkpoint {
+    Checkpoint::After(at(number))
+}
+
+/// A child of the shard, with these hash keys.
+pub(super) fn child(id: &str, start: u128, end: u128) -> Shard {
+    let mut child = Shard::new(id.into(), HashKeyRange { start, end }, 1_000.into());
+    child.parents = vec!["shard-0".into()];
+    child
+}
+
+pub(super) fn throttled() -> SourceError {
+    SourceError::Throttled { source: "slow down".into() }
+}
+
+pub(super) fn unavailable() -> SourceError {
+    SourceError::Unavailable { stream: "stream".into(), source: "no route".into() }
+}
+
+pub(super) fn denied() -> SourceError {
+    let (stream, action) = ("stream".into(), "kinesis:GetRecords");
+    SourceError::AccessDenied { stream, action, source: "no".into() }
+}
