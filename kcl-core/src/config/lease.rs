@@ -33,11 +33,11 @@ pub struct LeaseConfig {
     /// Default: 30 s. From 1 s to 1 h.
     /// Source: Java KCL 3 `GracefulLeaseHandoffConfig.gracefulLeaseHandoffTimeoutMillis`.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    pub hand_over: Duration,
+    pub handover: Duration,
     /// How many hand-overs to this worker may be open at once.
     ///
     /// Default: 16. From 1 to 1,000.
-    pub hand_overs_max: usize,
+    pub handovers_max: usize,
     /// How many DynamoDB read units a second the whole fleet spends on scans of the table.
     ///
     /// Default: 100. From 1 to 100,000. A scan takes place at least every second while that allows.
@@ -50,8 +50,8 @@ impl Default for LeaseConfig {
             expiry: Duration::from_secs(10),
             renew_every: None,
             leases_max: None,
-            hand_over: Duration::from_secs(30),
-            hand_overs_max: 16,
+            handover: Duration::from_secs(30),
+            handovers_max: 16,
             scan_units: 100,
         }
     }
@@ -79,17 +79,17 @@ impl LeaseConfig {
         self
     }
 
-    /// Sets [`hand_over`](Self::hand_over).
+    /// Sets [`handover`](Self::handover).
     #[must_use]
-    pub const fn with_hand_over(mut self, time: Duration) -> Self {
-        self.hand_over = time;
+    pub const fn with_handover(mut self, time: Duration) -> Self {
+        self.handover = time;
         self
     }
 
-    /// Sets [`hand_overs_max`](Self::hand_overs_max).
+    /// Sets [`handovers_max`](Self::handovers_max).
     #[must_use]
-    pub const fn with_hand_overs_max(mut self, hand_overs: usize) -> Self {
-        self.hand_overs_max = hand_overs;
+    pub const fn with_handovers_max(mut self, handovers: usize) -> Self {
+        self.handovers_max = handovers;
         self
     }
 
@@ -111,9 +111,9 @@ impl LeaseConfig {
         const SECOND: Duration = Duration::from_secs(1);
         let mut invalid = Vec::new();
         invalid.extend(InvalidSetting::outside("lease.expiry", self.expiry, SECOND, HOUR));
-        invalid.extend(InvalidSetting::outside("lease.hand_over", self.hand_over, SECOND, HOUR));
-        let (hand_overs, units) = (self.hand_overs_max, self.scan_units);
-        invalid.extend(InvalidSetting::outside("lease.hand_overs_max", hand_overs, 1, 1_000));
+        invalid.extend(InvalidSetting::outside("lease.handover", self.handover, SECOND, HOUR));
+        let (handovers, units) = (self.handovers_max, self.scan_units);
+        invalid.extend(InvalidSetting::outside("lease.handovers_max", handovers, 1, 1_000));
         invalid.extend(InvalidSetting::outside("lease.scan_units", units, 1, 100_000));
         if let Some(max) = self.leases_max {
             invalid.extend(InvalidSetting::below("lease.leases_max", max, 1));

@@ -197,7 +197,7 @@ impl FleetView {
         };
         let limits = Limits {
             leases_max: self.shared.config.lease.leases_max,
-            requests_max: self.shared.config.lease.hand_overs_max,
+            requests_max: self.shared.config.lease.handovers_max,
         };
         balance::plan(&fleet, &limits)
     }

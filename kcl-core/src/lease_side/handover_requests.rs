@@ -76,7 +76,7 @@ impl HandoverRequests {
         self.open.remove(key);
         if let RequestEnd::Refused(reason) = end {
             self.refused.begin(key.clone(), now + self.shared.config.lease.expiry);
-            self.shared.events.emit(&Event::HandOverEnded { key: key.clone(), reason });
+            self.shared.events.emit(&Event::HandoverEnded { key: key.clone(), reason });
         }
     }
 
@@ -146,7 +146,7 @@ impl Request {
                 Some(RequestEffect::Ended(end)) => return end,
                 Some(RequestEffect::Begun) => {
                     let (key, owner) = (self.asking.key().clone(), self.owner.clone());
-                    self.shared.events.emit(&Event::HandOverBegun { key, owner });
+                    self.shared.events.emit(&Event::HandoverBegun { key, owner });
                     continue;
                 }
                 Some(RequestEffect::Read) => self.read().await,

@@ -58,7 +58,7 @@ impl HeldLeases {
         let times = HoldingTimes {
             expiry: lease.expiry,
             renew_every: lease.renewal(),
-            handover: lease.hand_over,
+            handover: lease.handover,
             store_every: StoreEvery::of(self.shared.config.delivery.checkpoints),
         };
         let numbers = self.shared.write_numbers();
@@ -134,7 +134,7 @@ impl HeldLeases {
         for (key, held) in &self.held {
             let Some(row) = fleet.row(key) else { continue };
             if row.checkpoint_owner.as_ref() == Some(&self.shared.me) {
-                drop(held.hints.try_send(Hint::HandOver));
+                drop(held.hints.try_send(Hint::Handover));
             }
             if let Some(next) = &held.next {
                 let moved_at = fleet.last_moved(next);

@@ -35,7 +35,7 @@ const CREATE_RETRY_AFTER: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) enum Hint {
     /// A worker asks for the lease.
-    HandOver,
+    Handover,
     /// When the next owner's presence last moved.
     NextOwnerMoved(Option<Moment>),
 }
@@ -44,7 +44,7 @@ pub(super) enum Hint {
 #[derive(Debug)]
 pub(super) enum ToMainLoop {
     /// A worker asks for the lease.
-    HandOverAsked { key: LeaseKey, next: WorkerId },
+    HandoverAsked { key: LeaseKey, next: WorkerId },
     /// The lease is no longer held. Its consumer may still exist.
     LeaseEnded { key: LeaseKey, how: LeaseEnd, row: Box<Lease> },
     /// The consumer is gone too.
@@ -105,7 +105,7 @@ impl Holder {
             biased;
             input = self.calls.next() => input,
             Some(hint) = self.channels.hints.recv() => match hint {
-                Hint::HandOver => HoldingInput::HandoverHinted,
+                Hint::Handover => HoldingInput::HandoverHinted,
                 Hint::NextOwnerMoved(moved_at) => HoldingInput::NextOwnerMoved(moved_at),
             },
             Ok(()) = self.channels.stop.changed() => {
@@ -148,13 +148,13 @@ impl Holder {
             HoldingEffect::CreateChildren(children) => self.create_children(&children),
             HoldingEffect::HandoverRequested(next) => {
                 let key = key();
-                let event = Event::HandOverAsked { key: key.clone(), next: next.clone() };
+                let event = Event::HandoverAsked { key: key.clone(), next: next.clone() };
                 self.shared.events.emit(&event);
-                let asked = ToMainLoop::HandOverAsked { key, next };
+                let asked = ToMainLoop::HandoverAsked { key, next };
                 drop(self.channels.main_loop.send(asked).await);
             }
             HoldingEffect::HandoverEnded(reason) => {
-                self.shared.events.emit(&Event::HandOverEnded { key: key(), reason });
+                self.shared.events.emit(&Event::HandoverEnded { key: key(), reason });
             }
             HoldingEffect::Ended(how) => self.end(how).await,
         }

@@ -332,7 +332,7 @@ impl MainLoop {
     fn received(&mut self, message: ToMainLoop) {
         let now = self.now();
         match message {
-            ToMainLoop::HandOverAsked { key, next } => {
+            ToMainLoop::HandoverAsked { key, next } => {
                 let moved_at = self.fleet.has_asked(&next, now);
                 self.held.asked(&key, next, moved_at);
             }

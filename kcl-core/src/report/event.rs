@@ -85,21 +85,21 @@ pub enum Event {
         checkpoint: Checkpoint,
     },
     /// This worker asked the owner of a lease to hand it over.
-    HandOverBegun {
+    HandoverBegun {
         /// The lease.
         key: LeaseKey,
         /// Its owner.
         owner: WorkerId,
     },
     /// Another worker asked this one for a lease, whose consumer now drains.
-    HandOverAsked {
+    HandoverAsked {
         /// The lease.
         key: LeaseKey,
         /// The worker that asked.
         next: WorkerId,
     },
     /// A hand-over ended without moving the lease.
-    HandOverEnded {
+    HandoverEnded {
         /// The lease.
         key: LeaseKey,
         /// Why.
@@ -337,9 +337,9 @@ impl Event {
             Self::Started { .. } => "started",
             Self::LeaseTaken { .. } => "lease_taken",
             Self::LeaseEnded { .. } => "lease_ended",
-            Self::HandOverBegun { .. } => "hand_over_begun",
-            Self::HandOverAsked { .. } => "hand_over_asked",
-            Self::HandOverEnded { .. } => "hand_over_ended",
+            Self::HandoverBegun { .. } => "handover_begun",
+            Self::HandoverAsked { .. } => "handover_asked",
+            Self::HandoverEnded { .. } => "handover_ended",
             Self::BatchFailed { .. } => "batch_failed",
             Self::RecordFailed { .. } => "record_failed",
             Self::DeadLettered { .. } => "dead_lettered",
@@ -372,9 +372,9 @@ impl Event {
             Self::Started { .. }
             | Self::LeaseTaken { .. }
             | Self::LeaseEnded { .. }
-            | Self::HandOverBegun { .. }
-            | Self::HandOverAsked { .. }
-            | Self::HandOverEnded { .. }
+            | Self::HandoverBegun { .. }
+            | Self::HandoverAsked { .. }
+            | Self::HandoverEnded { .. }
             | Self::ShardEnded { .. }
             | Self::LeaseCreated { .. }
             | Self::LeaseDeleted { .. } => Severity::Info,
@@ -406,9 +406,9 @@ impl Event {
         match self {
             Self::LeaseTaken { key, .. }
             | Self::LeaseEnded { key, .. }
-            | Self::HandOverBegun { key, .. }
-            | Self::HandOverAsked { key, .. }
-            | Self::HandOverEnded { key, .. }
+            | Self::HandoverBegun { key, .. }
+            | Self::HandoverAsked { key, .. }
+            | Self::HandoverEnded { key, .. }
             | Self::LeaseCreated { key }
             | Self::LeaseDeleted { key } => Some(key.shard()),
             Self::BatchFailed { shard, .. }

@@ -35,18 +35,18 @@ fn all() -> Vec<(Event, &'static str, &'static str)> {
             "lease shard-1 ended at TRIM_HORIZON: lost",
         ),
         (
-            Event::HandOverBegun { key: key(), owner: worker() },
-            "hand_over_begun",
+            Event::HandoverBegun { key: key(), owner: worker() },
+            "handover_begun",
             "asked ann:1 to hand over lease shard-1",
         ),
         (
-            Event::HandOverAsked { key: key(), next: worker() },
-            "hand_over_asked",
+            Event::HandoverAsked { key: key(), next: worker() },
+            "handover_asked",
             "ann:1 asked for lease shard-1: its consumer drains",
         ),
         (
-            Event::HandOverEnded { key: key(), reason: "taken" },
-            "hand_over_ended",
+            Event::HandoverEnded { key: key(), reason: "taken" },
+            "handover_ended",
             "hand-over of lease shard-1 ended without moving it: taken",
         ),
         (
@@ -219,9 +219,9 @@ fn urgent_events_are_errors() {
             "started",
             "lease_taken",
             "lease_ended",
-            "hand_over_begun",
-            "hand_over_asked",
-            "hand_over_ended",
+            "handover_begun",
+            "handover_asked",
+            "handover_ended",
             "shard_ended",
             "lease_created",
             "lease_deleted"

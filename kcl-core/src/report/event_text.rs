@@ -15,13 +15,13 @@ impl fmt::Display for Event {
             Self::LeaseEnded { key, how, checkpoint } => {
                 write!(f, "lease {key} ended at {checkpoint}: {how}")
             }
-            Self::HandOverBegun { key, owner } => {
+            Self::HandoverBegun { key, owner } => {
                 write!(f, "asked {owner} to hand over lease {key}")
             }
-            Self::HandOverAsked { key, next } => {
+            Self::HandoverAsked { key, next } => {
                 write!(f, "{next} asked for lease {key}: its consumer drains")
             }
-            Self::HandOverEnded { key, reason } => {
+            Self::HandoverEnded { key, reason } => {
                 write!(f, "hand-over of lease {key} ended without moving it: {reason}")
             }
             Self::BatchFailed { shard, attempt, error, retry_in } => {

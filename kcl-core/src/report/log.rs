@@ -111,13 +111,13 @@ fn log(event: &Event) {
         Event::LeaseEnded { key, how, checkpoint } => {
             line!(event, lease_key = %key, reason = ?how, %checkpoint, "lease ended");
         }
-        Event::HandOverBegun { key, owner } => {
+        Event::HandoverBegun { key, owner } => {
             line!(event, lease_key = %key, %owner, "hand-over begun");
         }
-        Event::HandOverAsked { key, next } => {
+        Event::HandoverAsked { key, next } => {
             line!(event, lease_key = %key, owner = %next, "hand-over asked for");
         }
-        Event::HandOverEnded { key, reason } => {
+        Event::HandoverEnded { key, reason } => {
             line!(event, lease_key = %key, reason, "hand-over ended without moving the lease");
         }
         Event::BatchFailed { shard, attempt, error, retry_in } => {

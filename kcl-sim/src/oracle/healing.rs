@@ -60,7 +60,7 @@ fn held(
     for lease in leases.iter().filter(|lease| !lease.is_ended()) {
         if lease.checkpoint_owner.is_some() {
             return Err((
-                Oracle::HandOversEnd,
+                Oracle::HandoversEnd,
                 format!("the hand-over of {} has not ended", lease.key),
             ));
         }

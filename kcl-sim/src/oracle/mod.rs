@@ -71,7 +71,7 @@ pub enum Oracle {
     /// After the faults: the numbers of leases that workers hold differ by at most one.
     Balanced,
     /// After the faults: no hand-over is under way.
-    HandOversEnd,
+    HandoversEnd,
     /// After the faults: a worker's status lists exactly the leases that it owns in the table.
     StatusTrue,
     /// Workers run until they are asked to stop, and then end in time.

@@ -17,8 +17,8 @@ fn one_error_names_every_invalid_setting() {
     config.lease.expiry = Duration::from_millis(500);
     config.lease.renew_every = Some(Duration::from_millis(400));
     config.lease.leases_max = Some(0);
-    config.lease.hand_over = Duration::ZERO;
-    config.lease.hand_overs_max = 0;
+    config.lease.handover = Duration::ZERO;
+    config.lease.handovers_max = 0;
     config.lease.scan_units = 0;
     config.retrieval.poll_every = Duration::ZERO;
     config.retrieval.records_max = 0;
@@ -31,7 +31,7 @@ fn one_error_names_every_invalid_setting() {
     let text = error.to_string();
     check(&text, &["lease.expiry (500ms) must be at least 3 x lease.renew_every (400ms)"]);
     check(&text, &["lease.expiry (500ms) must be between 1s and", "lease.leases_max (0)"]);
-    check(&text, &["lease.hand_over (0ns)", "lease.hand_overs_max (0)", "lease.scan_units (0)"]);
+    check(&text, &["lease.handover (0ns)", "lease.handovers_max (0)", "lease.scan_units (0)"]);
     check(&text, &["retrieval.poll_every (0ns)", "retrieval.records_max (0)"]);
     check(&text, &["delivery.retry_min (0ns)", "delivery.retry_max (7200s)"]);
     check(&text, &["delivery.cancel_grace (3600s)", "shutdown.drain (0ns)"]);

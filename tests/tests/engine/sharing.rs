@@ -141,7 +141,7 @@ fn withdrawn_amid_a_batch(story: &Story) -> Member {
     let owner = story.start("owner");
     story.until("begun", SOON, |story| story.journal.has("a"));
     story.write_as("first", 0, begin(story, &owner));
-    let asked = |event: &Event| matches!(event, Event::HandOverAsked { .. }).then_some(());
+    let asked = |event: &Event| matches!(event, Event::HandoverAsked { .. }).then_some(());
     story.until("asked", SOON, |story| !story.journal.events(asked).is_empty());
     let (counter, victim) = (story.lease(0).counter, owner.id.clone());
     story.write_as("first", 0, WriteKind::Withdraw { counter, victim });
