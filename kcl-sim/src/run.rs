@@ -61,7 +61,8 @@ impl Run {
         let (pause, load) = (self.plan.traffic, self.plan.load);
         self.sim.produce(pause, Producer::of_load(self.sim.seed, pause, load));
         if let Some(most) = self.plan.wait_max {
-            self.sim.observed.facts.limit_waits(SETTLED, most);
+            let expiry = (most >= self.plan.expiry).then_some(self.plan.expiry);
+            self.sim.observed.facts.limit_waits(SETTLED, most, expiry);
         }
         self.storm()?;
         self.behavior.calm();

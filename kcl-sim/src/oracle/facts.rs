@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kcl_core::event::Event;
+use kcl_core::event::{Event, LeaseEnd};
 use kcl_core::model::{Lease, Position, SequenceNumber, Shard, ShardId, StartPosition, WorkerId};
 
 use super::shard_facts::{OwnerFacts, Put, ShardFacts};
@@ -224,6 +224,11 @@ impl Facts {
             Entry::Event(Event::Skipped { shard, position, .. }) => {
                 self.abandoned(at, who, &Abandoned { shard, record: *position, is_stored: false });
             }
+            Entry::Event(Event::LeaseEnded { key, how: LeaseEnd::Expired, .. }) => {
+                if let Some(facts) = self.shards.get_mut(&key.shard()) {
+                    facts.expired = Some(at);
+                }
+            }
             Entry::Called { .. }
             | Entry::Returned { .. }
             | Entry::Dropped { .. }
@@ -231,9 +236,15 @@ impl Facts {
         }
     }
 
-    /// Expects that no record put after `since` waits longer than `most`.
-    pub(crate) const fn limit_waits(&mut self, since: Time, most: Duration) {
-        self.wait_limit = Some(WaitLimit::new(since, most));
+    /// Expects that no record put after `since` waits longer than `most`. `expiry` is the fleet's, if
+    /// workers may fail.
+    pub(crate) const fn limit_waits(
+        &mut self,
+        since: Time,
+        most: Duration,
+        expiry: Option<Duration>,
+    ) {
+        self.wait_limit = Some(WaitLimit::new(since, most, expiry));
     }
 
     /// Checks the first record of each shard that is not done.
@@ -248,8 +259,9 @@ impl Facts {
     /// Checks a record that is not done, or has just been done.
     pub(super) fn check_wait(&mut self, now: Time, shard: &ShardId, place: usize) {
         let Some(limit) = self.wait_limit else { return };
-        let put = self.shards.get(shard).and_then(|facts| facts.records.get(place));
-        if let Some(waited) = put.and_then(|put| limit.exceeded(put.at, now)) {
+        let Some(facts) = self.shards.get(shard) else { return };
+        let put = facts.records.get(place);
+        if let Some(waited) = put.and_then(|put| limit.exceeded(put.at, facts.expired, now)) {
             self.broken(now, Oracle::WaitsBounded, || {
                 format!("{shard}: the record at place {place} waited for {waited} ms")
             });

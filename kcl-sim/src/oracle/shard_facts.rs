@@ -35,6 +35,8 @@ pub(crate) struct ShardFacts {
     pub(crate) trimmed: usize,
     /// The start position of the application, once it is stored. Earlier records are not expected.
     pub(super) begins: Option<StartPosition>,
+    /// When an owner last lost the lease by its own clock.
+    pub(super) expired: Option<Time>,
     /// Whether the shard ever had a lease.
     pub(crate) had_lease: bool,
     /// The place up to which the application has asked for a checkpoint.

@@ -109,7 +109,7 @@ impl World {
     /// `process_records` call that gets it returns, or, if records are acknowledged one by one,
     /// until its acknowledgement is stored. Records put before this call do not count.
     pub fn expect_within(&mut self, most: Duration) {
-        self.sim.observed.facts.limit_waits(self.sim.now(), most);
+        self.sim.observed.facts.limit_waits(self.sim.now(), most, None);
     }
 
     /// Returns how often each fault occurred.
