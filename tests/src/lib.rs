@@ -1,5 +1,5 @@
 //! What the tests of this package share: servers, fleets of real processes, and the audit of what
-//! they delivered.
+//! they delivered, and the files of the workspace.
 
 pub mod audit;
 pub mod dynamodb;
@@ -7,3 +7,4 @@ pub mod errors;
 pub mod fleet;
 pub mod fuzz;
 pub mod producer;
+pub mod workspace;

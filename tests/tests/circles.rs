@@ -7,6 +7,8 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use kcl_tests::workspace::root;
+
     /// A module or an item of a crate, such as `["lease", "expiry"]`.
     type Name = Vec<String>;
     type Arrows = BTreeMap<Name, BTreeSet<Name>>;
@@ -141,8 +143,7 @@ mod tests {
     #[test]
     fn no_circle_of_files_or_folders() {
         for name in CRATES {
-            let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-            let files = arrows(&root.join(name).join("src"));
+            let files = arrows(&root().join(name).join("src"));
             assert!(files.values().any(|targets| !targets.is_empty()), "{name}: no arrow found");
             let mut folders = Arrows::new();
             for (from, to) in files.iter().flat_map(|(at, to)| to.iter().map(move |to| (at, to))) {

@@ -5,7 +5,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::fmt::Debug;
     use std::fs;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     use kcl_core::config::WorkerConfig;
     use kcl_dynamo::{DynamoLeaseStoreConfig, NewTable};
@@ -13,34 +13,14 @@ mod tests {
     use kcl_proto::consumer::lifecycle::{Action, Event, State};
     use kcl_proto::worker::shutdown::BOUND;
     use kcl_sim::{Fault, Scenario};
-
-    fn root() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
-    }
+    use kcl_tests::workspace::{files, root};
 
     fn read(path: &str) -> String {
         fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).expect("a readable folder") {
-            let path = entry.expect("a readable entry").path();
-            if path.is_symlink() {
-                continue;
-            }
-            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
-                files(&path, extension, found);
-            } else if path.extension().is_some_and(|it| it == extension) {
-                found.push(path);
-            }
-        }
-    }
-
     fn all(extension: &str) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        files(&root(), extension, &mut found);
-        found
+        files(&root(), &[extension])
     }
 
     /// The cells of a table's row, without backticks.
@@ -487,9 +467,7 @@ mod tests {
     #[test]
     fn every_decision_is_listed() {
         let listed = read("ARCHITECTURE.md");
-        let mut found = Vec::new();
-        files(&root().join("docs/decisions"), "md", &mut found);
-        for path in found {
+        for path in files(&root().join("docs/decisions"), &["md"]) {
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
             assert!(listed.contains(&name), "ARCHITECTURE.md does not list {name}");
         }

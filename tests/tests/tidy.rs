@@ -3,7 +3,9 @@
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
+
+    use kcl_tests::workspace::{files, root};
 
     /// The maximum number of lines of a file, tests included.
     const LINES_MAX: usize = 500;
@@ -38,25 +40,8 @@ mod tests {
     ];
     const VAGUE_MAX: usize = 60;
 
-    fn root() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
-    }
-
-    fn files(folder: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).expect("a readable folder") {
-            let path = entry.expect("a readable entry").path();
-            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
-                files(&path, extensions, found);
-            } else if path.extension().is_some_and(|it| extensions.iter().any(|ours| it == *ours)) {
-                found.push(path);
-            }
-        }
-    }
-
     fn each_source(mut check: impl FnMut(&Path, &str)) {
-        let mut found = Vec::new();
-        files(&root(), &["rs"], &mut found);
+        let found = files(&root(), &["rs"]);
         assert!(found.len() > 50, "the workspace has more files than {}", found.len());
         for path in found {
             let text = fs::read_to_string(&path).expect("readable text");
@@ -98,9 +83,8 @@ mod tests {
 
     #[test]
     fn comments_and_documents_use_plain_words() {
-        let (mut found, mut vague) = (Vec::new(), Vec::new());
-        files(&root(), &["rs", "md"], &mut found);
-        for path in found {
+        let mut vague = Vec::new();
+        for path in files(&root(), &["rs", "md"]) {
             let text = fs::read_to_string(&path).expect("readable text").to_lowercase();
             let is_code = path.extension().is_some_and(|it| it == "rs");
             for line in text.lines() {
