@@ -26,6 +26,11 @@ impl Chance {
         self.0.random_range(low..=high.max(low))
     }
 
+    /// Draws a number from 0.0 to 1.0.
+    pub(crate) fn part(&mut self) -> f64 {
+        self.0.random_range(0.0..1.0)
+    }
+
     /// Draws an index of a list of length `of`. `None` if it is empty.
     pub fn place(&mut self, of: usize) -> Option<usize> {
         (of > 0).then(|| self.0.random_range(0..of))

@@ -69,11 +69,19 @@ pub enum Fault {
     VanishedShard,
     /// The stream is deleted and created again.
     Recreated,
+    /// The table lets no more calls through.
+    Saturated,
+    /// A client opens a connection for a call.
+    NewConnection,
+    /// A call waits for new credentials, or fails without them.
+    LateCredentials,
+    /// A service answers once that what is there does not exist.
+    NotFound,
 }
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 35] = [
         Self::SlowReply,
         Self::LostRequest,
         Self::LostReply,
@@ -105,6 +113,10 @@ impl Fault {
         Self::StaleList,
         Self::VanishedShard,
         Self::Recreated,
+        Self::Saturated,
+        Self::NewConnection,
+        Self::LateCredentials,
+        Self::NotFound,
     ];
 }
 
@@ -142,6 +154,10 @@ impl fmt::Display for Fault {
             Self::StaleList => "stale shard list",
             Self::VanishedShard => "vanished shard",
             Self::Recreated => "re-created stream",
+            Self::Saturated => "saturated table",
+            Self::NewConnection => "new connection",
+            Self::LateCredentials => "late credentials",
+            Self::NotFound => "not found",
         };
         f.pad(name)
     }

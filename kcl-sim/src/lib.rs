@@ -84,6 +84,8 @@
 
 mod campaign;
 mod chance;
+mod course;
+mod course_plan;
 mod error;
 mod fault;
 mod journal;

@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) ends_recreated: bool,
     /// Whether all workers start within a second.
     pub(crate) starts_together: bool,
+    /// The greatest `leases_max` of a worker. `None` if no worker has one.
+    pub(crate) leases_max: Option<u64>,
 }
 
 /// Something that happens to the fleet or the stream.
@@ -100,6 +102,7 @@ impl Plan {
             wait_max: None,
             ends_recreated: false,
             starts_together: chance.hits(0.5),
+            leases_max: None,
         }
     }
 
@@ -127,6 +130,7 @@ impl Plan {
             throttled: rate(100),
             stale_scan: rate(500),
             expired: rate(30),
+            not_found: 0.0,
         };
         self.failure_rates = FailureRates {
             slow: rate(60),

@@ -20,6 +20,9 @@ const SHARDS_MAX: usize = 16;
 /// When a fleet whose workers started together has settled.
 const SETTLED: Time = Time::from_millis(15_000);
 
+/// The worker that takes what the others may not hold.
+const RELIEF: &str = "relief";
+
 /// A simulation and its plan.
 pub(crate) struct Run {
     pub(crate) sim: Simulation,
@@ -78,6 +81,9 @@ impl Run {
             self.start("late")?;
             return all_end(&mut self.sim);
         }
+        if self.plan.leases_max.is_some() {
+            self.start(RELIEF)?;
+        }
         let healed_in = heal(&mut self.sim)?;
         shut_down(&mut self.sim)?;
         Ok(healed_in)
@@ -125,7 +131,10 @@ impl Run {
         }
         let drift = self.plan.drift;
         let speed = 1_000 - drift + self.chance.between(0, 2 * drift);
-        let config = self.plan.config(self.expiry);
+        let mut config = self.plan.config(self.expiry);
+        if let Some(most) = self.plan.leases_max.filter(|_| name != RELIEF) {
+            config.lease.leases_max = usize::try_from(self.chance.between(1, most)).ok();
+        }
         let (behavior, checkpoints) = (self.behavior.clone(), self.plan.checkpoints);
         let worker = self.chance.between(0, u64::MAX);
         let spec = match self.plan.processors {

@@ -8,8 +8,11 @@ use kcl_core::config::CheckpointPolicy;
 use kcl_core::model::InitialPosition;
 
 use crate::chance::Chance;
+use crate::course::Course;
+use crate::course_plan::CoursePlan;
 use crate::error::SimError;
 use crate::fault::Tally;
+use crate::oracle::Oracle;
 use crate::plan::{Act, Plan};
 use crate::processor::ProcessorKind;
 use crate::run::Run;
@@ -62,11 +65,20 @@ pub enum Scenario {
     DeletedRows,
     /// A stream that is deleted and created again under its name: workers end with an error.
     Recreated,
+    /// As [`Mixed`](Self::Mixed), with workers that hold few leases at most.
+    Capped,
+    /// Up to 60 workers and 3,000 shards, and a table that queues calls: they start, rest, and a
+    /// worker crashes, joins and stops.
+    Large,
+    /// The same with up to 10 workers and 800 shards, on a table that throttles.
+    Throttled,
+    /// The same with up to 6 workers, whose credentials expire, and take long.
+    Credentials,
 }
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Mixed,
         Self::Crashes,
         Self::Partitions,
@@ -85,12 +97,20 @@ impl Scenario {
         Self::TwoPhase,
         Self::DeletedRows,
         Self::Recreated,
+        Self::Capped,
+        Self::Large,
+        Self::Throttled,
+        Self::Credentials,
     ];
 
-    /// Returns the scenario of a seed when seeds take all scenarios in turn.
+    /// How many of the first scenarios seeds take in turn.
+    const TURNS: usize = 18;
+
+    /// Returns the scenario of a seed when seeds take the scenarios in turn: all but those under
+    /// load, and [`Capped`](Self::Capped).
     #[must_use]
     pub fn of_turn(seed: u64) -> Self {
-        let turns = u64::try_from(Self::ALL.len()).unwrap_or(1);
+        let turns = u64::try_from(Self::TURNS).unwrap_or(1);
         let place = usize::try_from(seed % turns).unwrap_or(0);
         Self::ALL.get(place).copied().unwrap_or(Self::Mixed)
     }
@@ -115,6 +135,10 @@ impl Scenario {
             Self::TwoPhase => "two-phase",
             Self::DeletedRows => "deleted-rows",
             Self::Recreated => "recreated",
+            Self::Capped => "capped",
+            Self::Large => "large",
+            Self::Throttled => "throttled",
+            Self::Credentials => "credentials",
         }
     }
 
@@ -135,9 +159,10 @@ impl Scenario {
             &[(Act::Join, 2), (Act::Stop, 6), (Act::Split, 1), (Act::Merge, 1)];
         let fair = Plan::fair(chance);
         match self {
-            Self::Mixed => {
+            Self::Mixed | Self::Capped => {
                 let plan = fair.bad_weather(chance).acts(CRASHES).acts(CUTS).acts(RESHARDS);
-                plan.acts(&[(Act::Trim, 1), (Act::Forget, 1)])
+                let leases_max = (self == Self::Capped).then(|| chance.between(1, 5));
+                Plan { leases_max, ..plan }.acts(&[(Act::Trim, 1), (Act::Forget, 1)])
             }
             Self::Crashes => fair.acts(CRASHES),
             Self::Partitions => fair.bad_weather(chance).acts(CUTS),
@@ -187,7 +212,19 @@ impl Scenario {
             Self::DeletedRows => {
                 fair.bad_weather(chance).acts(CRASHES).acts(&[(Act::DeleteRow, 2), (Act::Split, 1)])
             }
+            Self::Large | Self::Throttled | Self::Credentials => fair,
         }
+    }
+
+    /// The plan of a large fleet under load. `None` for a storm.
+    fn course_plan(self, chance: &mut Chance) -> Option<CoursePlan> {
+        if self == Self::Large {
+            return Some(CoursePlan::large(chance));
+        }
+        if self == Self::Throttled {
+            return Some(CoursePlan::throttled(chance));
+        }
+        (self == Self::Credentials).then(|| CoursePlan::credentials(chance))
     }
 
     /// Adds how the scenario processes records.
@@ -223,16 +260,23 @@ impl Scenario {
     /// Runs the world of a seed.
     #[must_use]
     pub fn run(self, seed: u64) -> Outcome {
-        self.run_world(seed, false)
+        self.run_world(seed, false, &[])
+    }
+
+    /// Runs the world of a seed, and does not check some of the [promises about
+    /// load](Oracle::OF_LOAD): those behind the first one that is broken come to light.
+    #[must_use]
+    pub fn run_ignoring(self, seed: u64, ignored: &[Oracle]) -> Outcome {
+        self.run_world(seed, false, ignored)
     }
 
     /// Runs the world of a seed, and keeps a line for everything that happens.
     #[must_use]
     pub fn run_traced(self, seed: u64) -> Outcome {
-        self.run_world(seed, true)
+        self.run_world(seed, true, &[])
     }
 
-    fn run_world(self, seed: u64, is_traced: bool) -> Outcome {
+    fn run_world(self, seed: u64, is_traced: bool, ignored: &[Oracle]) -> Outcome {
         let mut outcome = Outcome {
             scenario: self,
             seed,
@@ -243,19 +287,29 @@ impl Scenario {
             error: None,
         };
         let mut chance = Chance::of(seed, 0);
-        let plan = self.plan(&mut chance);
-        let mut run = Run::new(seed, plan, chance);
-        if is_traced {
-            run.sim.observed.trace = Trace::on();
-        }
-        match run.finish() {
+        let trace = if is_traced { Trace::on() } else { Trace::default() };
+        let (sim, behavior, end) = if let Some(plan) = self.course_plan(&mut chance) {
+            let mut course = Course::new(seed, plan, chance);
+            course.sim.observed.trace = trace;
+            course.sim.observed.facts.ignored.extend(ignored);
+            let end = course.finish();
+            (course.sim, course.behavior, end)
+        } else {
+            let plan = self.plan(&mut chance);
+            let mut run = Run::new(seed, plan, chance);
+            run.sim.observed.trace = trace;
+            run.sim.observed.facts.ignored.extend(ignored);
+            let end = run.finish();
+            (run.sim, run.behavior, end)
+        };
+        match end {
             Ok(healed_in) => outcome.healed_in = healed_in,
             Err(error) => outcome.error = Some(error),
         }
-        outcome.simulated = run.sim.now() - Time::default();
-        outcome.tally = run.sim.observed.tally.clone();
-        outcome.tally.add(&run.behavior.tally());
-        outcome.trace = run.sim.observed.trace.lines().to_vec();
+        outcome.simulated = sim.now() - Time::default();
+        outcome.tally = sim.observed.tally.clone();
+        outcome.tally.add(&behavior.tally());
+        outcome.trace = sim.observed.trace.lines().to_vec();
         outcome
     }
 }

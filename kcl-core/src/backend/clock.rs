@@ -15,6 +15,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
     /// The time of day by this machine's clock, which may be wrong.
     fn time_of_day(&self) -> Timestamp;
+
+    /// Notes that the lease side has planned over this many leases. A simulation charges time for
+    /// it; by default nothing happens.
+    fn planned(&self, leases: usize) {
+        let _ = leases;
+    }
 }
 
 /// The clocks of this machine.

@@ -199,6 +199,7 @@ impl FleetView {
             leases_max: self.shared.config.lease.leases_max,
             requests_max: self.shared.config.lease.handovers_max,
         };
+        self.shared.clock.planned(candidates.len());
         balance::plan(&fleet, &limits)
     }
 

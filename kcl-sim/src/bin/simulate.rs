@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use clap::Parser;
-use kcl_sim::{Campaign, Scenario};
+use kcl_sim::{Campaign, Oracle, Scenario};
 
 /// Simulates fleets through storms of faults, and reports broken promises.
 #[derive(Debug, Parser)]
@@ -22,6 +22,9 @@ struct Args {
     /// Prints a line for everything that happens, on one thread.
     #[arg(long)]
     trace: bool,
+    /// Does not check this promise about load, to see what lies behind it. On one thread.
+    #[arg(long)]
+    ignore: Vec<Oracle>,
     /// The number of threads. By default, one per processor.
     #[arg(long)]
     threads: Option<NonZero<usize>>,
@@ -38,6 +41,13 @@ fn main() -> ExitCode {
             let outcome = scenario.run_traced(seed);
             outcome.trace.iter().for_each(|line| println!("{line}"));
             campaign.count(&outcome);
+        }
+        campaign
+    } else if !args.ignore.is_empty() {
+        let mut campaign = Campaign::default();
+        for seed in seeds {
+            let scenario = args.scenario.unwrap_or_else(|| Scenario::of_turn(seed));
+            campaign.count(&scenario.run_ignoring(seed, &args.ignore));
         }
         campaign
     } else {

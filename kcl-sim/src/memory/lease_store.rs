@@ -16,6 +16,10 @@ const TABLE: &str = "memory";
 const PAGE_ROWS_MAX: usize = 3_000;
 /// The rows that half a read unit pays for.
 const ROWS_PER_HALF_UNIT: usize = 12;
+/// The bytes of a page of DynamoDB.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// The bytes that half a read unit pays for.
+const BYTES_PER_HALF_UNIT: usize = 4 * 1024;
 
 /// A lease table in memory. Clones are handles to the same table.
 ///
@@ -35,6 +39,8 @@ pub struct MemoryLeaseStore {
     // the writes to a row.
     table: Arc<Mutex<Table>>,
     page_rows_max: usize,
+    /// The size of each row. `None` if [`ROWS_PER_HALF_UNIT`] counts instead.
+    row_bytes: Option<usize>,
     scans_lag: usize,
 }
 
@@ -48,7 +54,7 @@ impl MemoryLeaseStore {
     /// Creates an empty table.
     #[must_use]
     pub fn new() -> Self {
-        Self { table: Arc::default(), page_rows_max: PAGE_ROWS_MAX, scans_lag: 0 }
+        Self { table: Arc::default(), page_rows_max: PAGE_ROWS_MAX, row_bytes: None, scans_lag: 0 }
     }
 
     /// Limits the pages of this handle to `rows` rows, at least one. Default: 3,000.
@@ -56,6 +62,15 @@ impl MemoryLeaseStore {
     pub const fn with_page_rows(mut self, rows: usize) -> Self {
         self.page_rows_max = if rows == 0 { 1 } else { rows };
         self
+    }
+
+    /// Makes each row as large as `bytes` bytes, at least one: a page of this handle has 1 MiB of
+    /// them, and a read unit pays for 8 KiB of an eventual scan. Default: about 350 bytes.
+    #[must_use]
+    pub const fn with_row_bytes(mut self, bytes: usize) -> Self {
+        let bytes = if bytes == 0 { 1 } else { bytes };
+        self.row_bytes = Some(bytes);
+        self.with_page_rows(PAGE_BYTES / bytes)
     }
 
     /// Makes eventual scans of this handle miss the last `writes` writes to the table. Default: 0.
@@ -95,6 +110,25 @@ impl MemoryLeaseStore {
             Row::Presence(_) | Row::Stream(_) | Row::Java(_) => None,
         });
         leases.collect()
+    }
+
+    /// Returns the read units that a page of a scan costs.
+    pub(crate) fn page_units(&self, from: Option<&PageToken>, reading: Reading) -> f64 {
+        let table = self.lock();
+        let rest = table.rows.range::<str, _>((after(from), Bound::Unbounded));
+        self.units(rest.take(self.page_rows_max).count(), reading)
+    }
+
+    fn units(&self, rows: usize, reading: Reading) -> f64 {
+        let halves = match self.row_bytes {
+            None => rows.div_ceil(ROWS_PER_HALF_UNIT),
+            Some(bytes) => rows.saturating_mul(bytes).div_ceil(BYTES_PER_HALF_UNIT),
+        };
+        let halves = f64::from(u32::try_from(halves).unwrap_or(u32::MAX));
+        match reading {
+            Reading::Eventual => halves / 2.0,
+            Reading::Consistent => halves,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -168,10 +202,14 @@ impl Table {
     }
 }
 
-fn page(rows: &BTreeMap<String, Row>, from: Option<PageToken>, rows_max: usize) -> Page {
+fn after(from: Option<&PageToken>) -> Bound<&str> {
+    from.map_or(Bound::Unbounded, |PageToken(key)| Bound::Excluded(key.as_str()))
+}
+
+/// Reads a page. Returns it, and how many rows it has.
+fn page(rows: &BTreeMap<String, Row>, from: Option<&PageToken>, rows_max: usize) -> (Page, usize) {
     let mut page = Page::default();
-    let from = from.map_or(Bound::Unbounded, |PageToken(key)| Bound::Excluded(key));
-    let mut rest = rows.range((from, Bound::Unbounded)).peekable();
+    let mut rest = rows.range::<str, _>((after(from), Bound::Unbounded)).peekable();
     let mut read: usize = 0;
     let mut last = None;
     for (key, row) in rest.by_ref().take(rows_max) {
@@ -187,9 +225,7 @@ fn page(rows: &BTreeMap<String, Row>, from: Option<PageToken>, rows_max: usize) 
     if rest.peek().is_some() {
         page.next = last.cloned().map(PageToken);
     }
-    let halves = u32::try_from(read.div_ceil(ROWS_PER_HALF_UNIT)).unwrap_or(u32::MAX);
-    page.read_units = f64::from(halves) / 2.0;
-    page
+    (page, read)
 }
 
 #[async_trait]
@@ -204,11 +240,13 @@ impl LeaseStore for MemoryLeaseStore {
         reading: Reading,
     ) -> Result<Page, LeaseStoreError> {
         let table = self.lock();
-        let page = match (self.scans_lag, reading) {
-            (0, _) | (_, Reading::Consistent) => page(&table.rows, from, self.page_rows_max),
-            (lag, Reading::Eventual) => page(&table.before(lag), from, self.page_rows_max),
+        let (from, rows_max) = (from.as_ref(), self.page_rows_max);
+        let (mut page, read) = match (self.scans_lag, reading) {
+            (0, _) | (_, Reading::Consistent) => page(&table.rows, from, rows_max),
+            (lag, Reading::Eventual) => page(&table.before(lag), from, rows_max),
         };
         drop(table);
+        page.read_units = self.units(read, reading);
         Ok(page)
     }
 
@@ -324,5 +362,18 @@ mod tests {
         store.delete_presence(&WorkerId::from("c")).await.unwrap();
         let second = store.scan(first.next, Reading::Eventual).await.unwrap();
         assert_eq!((second.presence, second.next), (vec![presence("b", 2)], None));
+    }
+
+    #[tokio::test]
+    async fn rows_of_800_bytes_fill_pages_of_a_mebibyte() {
+        let store = MemoryLeaseStore::new().with_row_bytes(800);
+        for worker in 0..2_000 {
+            store.put_presence(&presence(&format!("w{worker:04}"), 1)).await.unwrap();
+        }
+        let first = store.scan(None, Reading::Eventual).await.unwrap();
+        assert_eq!((first.presence.len(), first.read_units), (1_310, 128.0));
+        assert_eq!(store.page_units(None, Reading::Consistent), 256.0);
+        let rest = store.scan(first.next, Reading::Consistent).await.unwrap();
+        assert_eq!((rest.presence.len(), rest.read_units), (690, 135.0));
     }
 }

@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kcl_core::event::{Event, LeaseEnd};
-use kcl_core::model::{Lease, Position, SequenceNumber, Shard, ShardId, StartPosition, WorkerId};
+use kcl_core::model::{
+    Lease, LeaseKey, Position, SequenceNumber, Shard, ShardId, StartPosition, WorkerId,
+};
 
+use super::calls::CallFacts;
+use super::holdings::Holdings;
 use super::shard_facts::{OwnerFacts, Put, ShardFacts};
 use super::waits::WaitLimit;
 use super::{Oracle, Violation};
@@ -40,8 +44,12 @@ pub(crate) struct Facts {
     pub(crate) knows_processors: bool,
     /// Whether the stream was re-created.
     pub(crate) is_recreated: bool,
+    pub(crate) holdings: Holdings,
+    pub(crate) calls: CallFacts,
     /// How long records may wait. `None` for no limit.
     wait_limit: Option<WaitLimit>,
+    /// The promises that are not checked.
+    pub(crate) ignored: BTreeSet<Oracle>,
     violation: Option<Violation>,
 }
 
@@ -224,15 +232,46 @@ impl Facts {
             Entry::Event(Event::Skipped { shard, position, .. }) => {
                 self.abandoned(at, who, &Abandoned { shard, record: *position, is_stored: false });
             }
-            Entry::Event(Event::LeaseEnded { key, how: LeaseEnd::Expired, .. }) => {
-                if let Some(facts) = self.shards.get_mut(&key.shard()) {
-                    facts.expired = Some(at);
+            Entry::Event(Event::LeaseEnded { key, how, .. }) => {
+                self.holdings.ends(who, key);
+                if *how == LeaseEnd::Expired {
+                    self.expired(at, who, key);
                 }
             }
             Entry::Called { .. }
             | Entry::Returned { .. }
             | Entry::Dropped { .. }
             | Entry::Event(_) => {}
+        }
+    }
+
+    fn expired(&mut self, at: Time, who: &WorkerId, key: &LeaseKey) {
+        let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
+        facts.expired = Some(at);
+        let kept = !self.calls.is_timely(facts.moved);
+        self.check(at, Oracle::LeasesKept, kept, || format!("{key} of {who} expires"));
+    }
+
+    /// Notes that a worker waits for so many calls to the table.
+    pub(crate) fn check_calls_in_flight(&mut self, at: Time, who: &str, calls: usize) {
+        self.broken(at, Oracle::CallsInFlight, || format!("{who} waits for {calls} calls"));
+    }
+
+    /// Notes that a scan reads a page.
+    pub(crate) fn scanned(&mut self, at: Time, units: f64) {
+        if let Some((spent, may)) = self.calls.scanned(at, units) {
+            self.broken(at, Oracle::ScansBudgeted, || {
+                format!("scans cost {spent:.0} read units of {may:.0} within 30 s")
+            });
+        }
+    }
+
+    /// Notes a take that has landed and was lost.
+    pub(crate) fn take_lost(&mut self, at: Time, key: &LeaseKey) {
+        if let Some(lost) = self.calls.lost_take(at) {
+            self.broken(at, Oracle::TakesRest, || {
+                format!("{lost} takes were lost within 30 s, the last one of {key}")
+            });
         }
     }
 
@@ -304,7 +343,9 @@ impl Facts {
     }
 
     pub(crate) fn broken(&mut self, at: Time, oracle: Oracle, seen: impl FnOnce() -> String) {
-        self.violation.get_or_insert_with(|| Violation { at, oracle, seen: seen() });
+        if !self.ignored.contains(&oracle) {
+            self.violation.get_or_insert_with(|| Violation { at, oracle, seen: seen() });
+        }
     }
 
     pub(crate) fn check(

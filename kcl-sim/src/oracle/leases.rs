@@ -2,34 +2,29 @@
 
 use std::time::Duration;
 
-use kcl_core::backend::{LeaseWrite, WriteKind};
+use kcl_core::backend::WriteKind;
 use kcl_core::model::{Checkpoint, Lease};
 
 use super::Oracle;
 use super::facts::Facts;
+use super::landing::Landing;
 use super::shard_facts::{OwnerFacts, WITHIN};
 use crate::time::Time;
 
 /// How long an acknowledgement takes at most to reach the lease side, drift included.
 const PUBLISHED_WITHIN: Duration = Duration::from_millis(25);
 
-/// A write that has landed and changed a row.
-pub(crate) struct Landing<'a> {
-    pub(crate) at: Time,
-    pub(crate) write: &'a LeaseWrite,
-    pub(crate) before: Option<&'a Lease>,
-    pub(crate) after: Option<&'a Lease>,
-}
-
 impl Facts {
     /// Checks a write that has landed and changed a row.
     pub(crate) fn landed(&mut self, landing: &Landing<'_>) {
+        self.counts(landing);
         match (landing.before, landing.after) {
             (None, Some(after)) => self.created(landing, after),
             (Some(before), Some(after)) => {
                 self.counter(landing, before, after);
                 self.checkpoint(landing, before, after);
                 self.pending(landing, before, after);
+                self.renewed(landing, before, after);
                 self.taken(landing, before, after);
                 self.stored(landing, before, after);
                 self.extends(landing, before, after);
@@ -37,6 +32,31 @@ impl Facts {
             (Some(before), None) => self.deleted(landing, before),
             (None, None) => {}
         }
+    }
+
+    /// Checks how many leases the writer holds.
+    fn counts(&mut self, landing: &Landing<'_>) {
+        let (worker, expiry) = (&landing.write.worker, landing.after.and_then(|row| row.expiry));
+        let time = self.in_the_world(worker, expiry.unwrap_or_default() * 9 / 10);
+        let until = self.first_sent(landing) + time;
+        if let Some((held, most)) = self.holdings.landed(landing, until) {
+            self.broken(landing.at, Oracle::MaximaKept, || {
+                format!("{worker} holds {held} leases, of at most {most}")
+            });
+        }
+    }
+
+    /// Checks that a lease is renewed in time.
+    fn renewed(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        let is_renewal = matches!(landing.write.kind, WriteKind::Renew { .. });
+        let Some(facts) = self.shards.get(&after.key.shard()).filter(|_| is_renewal) else {
+            return;
+        };
+        let (gap, half) = (landing.at - facts.moved, before.expiry.unwrap_or_default() / 2);
+        let is_timely = gap <= half || !self.calls.is_timely(facts.moved);
+        self.check(landing.at, Oracle::RenewedInTime, is_timely, || {
+            format!("{} is renewed after {gap:?}, more than {half:?}", after.key)
+        });
     }
 
     /// Returns when the first copy of a write was sent.

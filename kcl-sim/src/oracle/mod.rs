@@ -1,17 +1,22 @@
 //! Oracles: promises that every world checks after every step.
 
+mod calls;
 mod facts;
 mod healing;
+mod holdings;
+mod landing;
 mod leases;
 mod records;
 mod shard_facts;
 mod waits;
 
 use std::fmt;
+use std::str::FromStr;
 
+pub(crate) use calls::ScanBudget;
 pub(crate) use facts::Facts;
 pub(crate) use healing::is_healthy;
-pub(crate) use leases::Landing;
+pub(crate) use landing::Landing;
 pub(crate) use shard_facts::Put;
 
 use crate::time::Time;
@@ -64,6 +69,22 @@ pub enum Oracle {
     WaitsBounded,
     /// No loop calls the table or the stream without a pause.
     CallsBounded,
+    /// No worker waits for more than 64 calls to the table at once.
+    CallsInFlight,
+    /// Scans keep to their budget of read units: twice of it while leases move, and also while the
+    /// table is throttled.
+    ScansBudgeted,
+    /// A fleet at rest loses at most one take a second.
+    TakesRest,
+    /// No worker holds more leases than its `leases_max`.
+    MaximaKept,
+    /// While calls succeed, each lease is renewed within half an expiry.
+    RenewedInTime,
+    /// While calls succeed, no lease of a live worker expires.
+    LeasesKept,
+    /// Workers that join get their share within seconds, and so do those that inherit from a worker
+    /// that crashed, once its leases have expired.
+    SharesInTime,
     /// After the faults: a live worker holds every shard that can be worked on.
     AllHeld,
     /// After the faults: every record is processed and checkpointed.
@@ -76,6 +97,29 @@ pub enum Oracle {
     StatusTrue,
     /// Workers run until they are asked to stop, and then end in time.
     WorkersRun,
+}
+
+impl Oracle {
+    /// The promises about fleets under load.
+    pub const OF_LOAD: [Self; 7] = [
+        Self::CallsInFlight,
+        Self::ScansBudgeted,
+        Self::TakesRest,
+        Self::MaximaKept,
+        Self::RenewedInTime,
+        Self::LeasesKept,
+        Self::SharesInTime,
+    ];
+}
+
+impl FromStr for Oracle {
+    type Err = String;
+
+    /// The name of a promise about fleets under load.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::OF_LOAD.into_iter().find(|oracle| oracle.to_string() == text);
+        found.ok_or_else(|| format!("no promise {text:?}: there are {:?}", Self::OF_LOAD))
+    }
 }
 
 impl fmt::Display for Oracle {

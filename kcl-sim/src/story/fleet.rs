@@ -19,7 +19,9 @@ use crate::story::member::Member;
 use crate::story::notes::Notes;
 use crate::story::script::{Act, Call};
 use crate::story::stage::{LOOK_EVERY, Stage};
-use crate::world::{SharedFactory, Simulation};
+use crate::world::{
+    SharedFactory, Simulation, expect_user_records, put_aggregate, write_as_stranger,
+};
 
 /// A fleet, its table and its stream, in which only what the test says goes wrong.
 ///
@@ -186,7 +188,7 @@ impl Story {
         places: impl IntoIterator<Item = u64>,
     ) -> SequenceNumber {
         let hash_key = self.hash_range(shard).start;
-        self.stage.act(|world| world.put_aggregate(hash_key, data.into(), places))
+        self.stage.act(|world| put_aggregate(world, hash_key, data.into(), places))
     }
 
     /// Says that workers which start from now on expand an aggregate: processors then get also its
@@ -198,7 +200,7 @@ impl Story {
         places: impl IntoIterator<Item = u64>,
     ) {
         let shard = self.shard(shard);
-        self.stage.world.borrow_mut().expect_user_records(&shard, aggregate, places);
+        expect_user_records(&mut self.stage.world.borrow_mut(), &shard, aggregate, places);
     }
 
     /// Drops the records of a shard before this one.
@@ -324,7 +326,7 @@ impl Story {
     #[track_caller]
     pub fn write_as(&self, worker: &str, shard: usize, kind: WriteKind) {
         let write = LeaseWrite { key: self.key(shard), worker: worker.into(), number: 1, kind };
-        let outcome = self.stage.act(|world| Ok::<_, SimError>(world.write(&write)));
+        let outcome = self.stage.act(|world| Ok::<_, SimError>(write_as_stranger(world, &write)));
         if !matches!(outcome, Some(Conditional::Applied(_))) {
             self.stage.fail(format_args!("{write:?}: {outcome:?}"));
         }

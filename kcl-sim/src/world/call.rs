@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kcl_core::backend::{LeaseStoreError, LeaseWrite, SourceError, WriteKind};
+use kcl_core::backend::{LeaseStoreError, LeaseWrite, PageToken, Reading, SourceError, WriteKind};
 use kcl_core::model::{LeaseKey, ShardId, WorkerId};
 use tokio::sync::oneshot;
 
@@ -14,15 +14,15 @@ use crate::memory::{MemoryLeaseStore, MemoryStream};
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     Prepare,
-    Scan,
+    Scan(Reading),
     /// A further page of a scan.
-    ScanOn,
+    ScanOn(PageToken, Reading),
     Get(LeaseKey),
     Write(Box<LeaseWrite>),
     StreamStart,
     CreateStreamStart,
     MarkBootstrapped,
-    PutPresence,
+    PutPresence(WorkerId),
     DeletePresence(WorkerId),
     Describe,
     ListShards,
@@ -36,42 +36,47 @@ impl Request {
         match self {
             Self::Describe | Self::ListShards | Self::Open(_) | Self::Read(_) => true,
             Self::Prepare
-            | Self::Scan
-            | Self::ScanOn
+            | Self::Scan(_)
+            | Self::ScanOn(..)
             | Self::Get(_)
             | Self::Write(_)
             | Self::StreamStart
             | Self::CreateStreamStart
             | Self::MarkBootstrapped
-            | Self::PutPresence
+            | Self::PutPresence(_)
             | Self::DeletePresence(_) => false,
         }
     }
 
     /// Whether the call reads a page of a scan.
     pub(crate) const fn is_scan(&self) -> bool {
-        matches!(self, Self::Scan | Self::ScanOn)
+        matches!(self, Self::Scan(_) | Self::ScanOn(..))
+    }
+
+    /// Whether a service may answer once that what the call names does not exist.
+    pub(crate) const fn may_miss(&self) -> bool {
+        !matches!(self, Self::Prepare | Self::Open(_) | Self::Read(_))
     }
 
     /// Whether the result is too long for a trace.
     pub(crate) const fn has_long_result(&self) -> bool {
-        matches!(self, Self::Scan | Self::ScanOn | Self::ListShards | Self::Read(_))
+        self.is_scan() || matches!(self, Self::ListShards | Self::Read(_))
     }
 
     /// The kind of call, and the shard or lease that it names. `None` if the size of the table, or
     /// how often the application checkpoints, bounds the number of such calls.
     pub(crate) fn kind(&self) -> Option<(&'static str, &str)> {
         Some(match self {
-            Self::ScanOn => return None,
+            Self::ScanOn(..) => return None,
             Self::Write(write) if matches!(write.kind, WriteKind::Renew { .. }) => return None,
             Self::Prepare => ("prepare", ""),
-            Self::Scan => ("scan", ""),
+            Self::Scan(_) => ("scan", ""),
             Self::Get(key) => ("get", key.as_str()),
             Self::Write(write) => ("write", write.key.as_str()),
             Self::StreamStart => ("stream start", ""),
             Self::CreateStreamStart => ("create stream start", ""),
             Self::MarkBootstrapped => ("mark bootstrapped", ""),
-            Self::PutPresence => ("put presence", ""),
+            Self::PutPresence(_) => ("put presence", ""),
             Self::DeletePresence(worker) => ("delete presence", worker.as_str()),
             Self::Describe => ("describe", ""),
             Self::ListShards => ("list shards", ""),
@@ -91,13 +96,13 @@ impl fmt::Display for Request {
             Self::DeletePresence(worker) => write!(f, "delete presence of {worker}"),
             Self::Open(shard) => write!(f, "open {shard}"),
             Self::Read(shard) => write!(f, "read {shard}"),
+            Self::PutPresence(_) => f.write_str("PutPresence"),
+            Self::Scan(_) => f.write_str("Scan"),
+            Self::ScanOn(..) => f.write_str("ScanOn"),
             Self::Prepare
-            | Self::Scan
-            | Self::ScanOn
             | Self::StreamStart
             | Self::CreateStreamStart
             | Self::MarkBootstrapped
-            | Self::PutPresence
             | Self::Describe
             | Self::ListShards => write!(f, "{self:?}"),
         }
@@ -121,6 +126,8 @@ pub(crate) trait Call: Send {
     fn result(&self) -> String;
     /// Answers the caller, unless it is gone.
     fn answer(&mut self, answer: Answer);
+    /// Whether the caller waits for the answer.
+    fn is_awaited(&self) -> bool;
 }
 
 impl fmt::Debug for dyn Call {
@@ -135,6 +142,8 @@ pub(crate) trait ClientError: fmt::Debug + Send + Sized + 'static {
     fn throttled() -> Self;
     fn expired() -> Self;
     fn denied() -> Self;
+    fn no_credentials() -> Self;
+    fn not_found() -> Self;
 }
 
 impl ClientError for LeaseStoreError {
@@ -157,6 +166,14 @@ impl ClientError for LeaseStoreError {
             source: "no permission".into(),
         }
     }
+
+    fn no_credentials() -> Self {
+        Self::Credentials { table: STREAM.to_owned(), source: "they take long".into() }
+    }
+
+    fn not_found() -> Self {
+        Self::TableMissing { table: STREAM.to_owned() }
+    }
 }
 
 impl ClientError for SourceError {
@@ -178,6 +195,14 @@ impl ClientError for SourceError {
             action: "kinesis:GetRecords",
             source: "no permission".into(),
         }
+    }
+
+    fn no_credentials() -> Self {
+        Self::Credentials { stream: STREAM.to_owned(), source: "they take long".into() }
+    }
+
+    fn not_found() -> Self {
+        Self::StreamMissing { stream: STREAM.to_owned() }
     }
 }
 
@@ -226,7 +251,13 @@ impl<T: fmt::Debug + Send, E: ClientError> Call for TypedCall<T, E> {
             Answer::Throttled => Err(E::throttled()),
             Answer::Expired => Err(E::expired()),
             Answer::Denied => Err(E::denied()),
+            Answer::NoCredentials => Err(E::no_credentials()),
+            Answer::NotFound => Err(E::not_found()),
         };
         drop(reply.send(result)); // The caller may be gone.
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| !reply.is_closed())
     }
 }

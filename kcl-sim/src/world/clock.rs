@@ -47,6 +47,8 @@ pub(crate) struct WorldClock {
 /// Something that is due.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Due {
+    /// An attempt of the call of this number arrives at a service under load.
+    Arrive(u64),
     /// The call of this number lands.
     Land(u64),
     /// The call of this number is answered.
@@ -95,17 +97,24 @@ pub(crate) struct WorkerClock {
     began_at: Timestamp,
     /// Milliseconds of suspension, set by the world between two steps of the worker.
     suspended: Arc<AtomicU64>,
+    /// How many leases the worker has planned over since the world last asked.
+    planned: Arc<AtomicU64>,
 }
 
 impl WorkerClock {
     /// A clock that shows `began_at` at the instant `began` of the worker's runtime.
     pub(crate) fn new(began: Instant, began_at: Timestamp) -> Self {
-        Self { began, began_at, suspended: Arc::default() }
+        Self { began, began_at, suspended: Arc::default(), planned: Arc::default() }
     }
 
     /// Adds time during which the machine was suspended.
     pub(crate) fn suspend(&self, gap: Duration) {
         self.suspended.fetch_add(millis(gap), Ordering::Relaxed);
+    }
+
+    /// Returns how many leases the worker has planned over since the last call.
+    pub(crate) fn take_planned(&self) -> u64 {
+        self.planned.swap(0, Ordering::Relaxed)
     }
 
     fn elapsed(&self) -> Duration {
@@ -121,5 +130,9 @@ impl Clock for WorkerClock {
     fn time_of_day(&self) -> Timestamp {
         let millis = i64::try_from(self.elapsed().as_millis()).unwrap_or(i64::MAX);
         Timestamp::from_epoch_millis(self.began_at.epoch_millis().saturating_add(millis))
+    }
+
+    fn planned(&self, leases: usize) {
+        self.planned.fetch_add(u64::try_from(leases).unwrap_or(0), Ordering::Relaxed);
     }
 }

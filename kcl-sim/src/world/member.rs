@@ -50,6 +50,8 @@ pub(crate) struct Member {
     pace: Pace,
     /// By how much its clock jumps before it runs again.
     gap: Duration,
+    /// The time that plans have taken, as far as it is not charged yet.
+    unpaid: Duration,
     run: Option<JoinHandle<End>>,
     /// Dropped after the port and the journal are closed.
     runtime: Runtime,
@@ -130,6 +132,7 @@ impl Member {
             clock,
             pace: Pace { began, since: start.now, speed: start.speed },
             gap: Duration::ZERO,
+            unpaid: Duration::ZERO,
             run: Some(run),
             runtime,
         })
@@ -158,6 +161,18 @@ impl Member {
         Step {
             calls: calls.map(|(instant, call)| (at(instant), call)).collect(),
             entries: entries.map(|(instant, entry)| (at(instant), entry)).collect(),
+        }
+    }
+
+    /// Charges for the plans of the last step: the worker stands still for this time per lease that
+    /// they looked at.
+    pub(crate) fn pay_plans(&mut self, per_lease: Duration) {
+        let leases = u32::try_from(self.clock.take_planned()).unwrap_or(u32::MAX);
+        self.unpaid += per_lease * leases;
+        let paid = Duration::from_millis(millis(self.unpaid));
+        self.unpaid -= paid;
+        if !paid.is_zero() {
+            self.freeze(self.time + paid);
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Members {
     /// Journal entries that the world has not read yet.
     entries: TimeQueue<(WorkerId, Entry)>,
     ends: Ends,
+    /// How long a plan takes per lease that it looks at. By default, no time.
+    pub(crate) plan_time: Duration,
 }
 
 /// The ends of workers, for a caller that waits for them.

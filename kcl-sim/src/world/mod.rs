@@ -4,10 +4,14 @@
 //! table and members. A member runs to its next call; the network draws whether, when and how often
 //! that call lands, and what its caller gets.
 
+mod aggregates;
 mod call;
 mod call_faults;
 mod call_rate;
+mod capacity;
 mod clock;
+mod connections;
+mod credentials;
 mod deliveries;
 mod ends;
 mod healing;
@@ -18,10 +22,13 @@ mod observations;
 mod port;
 mod producer;
 mod redelivery;
+mod service;
 mod simulation;
 mod storm;
+mod stranger;
 mod stream;
 mod table;
+mod tries;
 mod weather;
 mod worker_spec;
 
@@ -34,13 +41,18 @@ use kcl_core::event::WorkerStatus;
 use kcl_core::model::{Lease, Position, Record, Shard, ShardId};
 use kcl_core::{ProcessorFactory, RecordProcessor};
 
+pub(crate) use aggregates::{expect_user_records, put_aggregate};
 pub use call_faults::{CallFault, Calls};
+pub(crate) use capacity::{CapacityPlan, Units};
+pub(crate) use credentials::CredentialsPlan;
 pub use deliveries::Delivery;
 pub(crate) use ends::{all_end, end_of};
 pub(crate) use healing::{heal, shut_down};
 pub use member::End;
 pub(crate) use producer::{Load, Producer};
+pub(crate) use service::ServicePlan;
 pub(crate) use simulation::Simulation;
+pub(crate) use stranger::write_as_stranger;
 pub use weather::Weather;
 pub(crate) use worker_spec::{SharedFactory, WorkerSpec};
 

@@ -7,8 +7,12 @@ use super::call::{Call, Request};
 use super::call_faults::CallFaults;
 use super::call_rate::CallRate;
 use super::clock::{Due, WorldClock};
+use super::connections::Connections;
+use super::credentials::{Credentials, CredentialsPlan};
+use super::service::{Cost, Service, ServicePlan};
 use super::table::STALE_MAX;
-use super::weather::{Answer, CallOutcome, Weather};
+use super::tries::{Next, Tries};
+use super::weather::{Answer, CallOutcome, TIMEOUT, Weather};
 use crate::chance::Chance;
 use crate::fault::Fault;
 use crate::time::Time;
@@ -33,6 +37,18 @@ pub(crate) struct Net {
     is_quick: bool,
     /// How many of the last writes every eventual scan misses.
     scan_lag: usize,
+    connections: Connections,
+    load: LoadModel,
+}
+
+/// What calls cost under load. By default, nothing.
+#[derive(Debug, Default)]
+struct LoadModel {
+    /// The table.
+    service: Option<Service>,
+    /// How long it takes to open a connection to the table.
+    connect: Duration,
+    credentials: Option<Credentials>,
 }
 
 /// Until when a worker cannot reach the services.
@@ -50,8 +66,21 @@ pub(crate) struct InFlight {
     /// How many of the last writes the call does not see, if it is a scan.
     pub(crate) stale: usize,
     answer: Answer,
-    /// How many landings and answers are still due.
+    /// How many arrivals, landings and answers are still due.
     left: u32,
+    /// The attempts of a call to a service under load, until its answer is due.
+    tries: Option<Tries>,
+    /// When its answer is due, or may be due at the earliest.
+    answered: Time,
+}
+
+/// What becomes of an attempt of a call that arrives at a service under load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It is carried out.
+    Taken,
+    /// It is not let through.
+    Throttled,
 }
 
 /// What was drawn for a call.
@@ -61,11 +90,20 @@ pub(crate) struct Drawn {
     stale: usize,
     /// Whether the weather made the scan stale.
     is_stale: bool,
+    /// How long the call waits for credentials.
+    delay: Duration,
+    /// Which part of its backoffs the client waits.
+    jitter: f64,
 }
 
 impl Drawn {
     pub(crate) const fn fault(&self) -> Option<Fault> {
         self.outcome.fault
+    }
+
+    /// Whether the call waits for credentials.
+    pub(crate) const fn waits(&self) -> bool {
+        !self.delay.is_zero()
     }
 
     pub(crate) const fn is_stale(&self) -> bool {
@@ -85,6 +123,35 @@ impl Net {
     /// Makes each call take as little time as the world can measure.
     pub(crate) const fn set_quick(&mut self) {
         self.is_quick = true;
+    }
+
+    /// Puts the table under load: it queues and throttles calls.
+    pub(crate) fn set_service(&mut self, plan: ServicePlan) {
+        self.load.service = Some(Service::new(plan));
+    }
+
+    /// Changes the capacity of a table under load, by a factor of what was planned.
+    pub(crate) fn scale_capacity(&mut self, factor: f64, now: Time) {
+        if let Some(service) = &mut self.load.service {
+            service.scale(factor, now);
+        }
+    }
+
+    /// Makes each new connection to the table take this time.
+    pub(crate) const fn set_connect_time(&mut self, time: Duration) {
+        self.load.connect = time;
+    }
+
+    /// Makes credentials expire, and new ones take long.
+    pub(crate) fn set_credentials(&mut self, plan: CredentialsPlan) {
+        self.load.credentials = Some(Credentials::new(plan));
+    }
+
+    /// A worker starts.
+    pub(crate) fn starts(&mut self, worker: &str) {
+        if let Some(credentials) = &mut self.load.credentials {
+            credentials.starts(worker);
+        }
     }
 
     /// Makes every eventual scan miss the last `writes` writes.
@@ -137,8 +204,15 @@ impl Net {
         let uses_iterator = matches!(request, Request::Read(_));
         let is_throttled = at < self.throttled_until && chance.hits(THROTTLED);
         let fault = self.call_faults.get_mut(caller).and_then(|faults| faults.outcome(request));
+        let credentials = self.load.credentials.as_mut();
+        let ready = credentials.map(|credentials| credentials.usable_from(caller, at, chance));
+        let delay = ready.map_or(Duration::ZERO, |ready| ready - at);
         let outcome = if let Some(outcome) = fault {
             outcome
+        } else if delay > TIMEOUT {
+            CallOutcome::without_credentials()
+        } else if request.may_miss() && chance.hits(self.weather.not_found) {
+            CallOutcome::not_found()
         } else if request.is_to_stream() && at < cut.records {
             CallOutcome::blocked(Fault::RecordsCut)
         } else if !request.is_to_stream() && at < cut.leases {
@@ -158,24 +232,115 @@ impl Net {
         } else {
             0
         };
-        Drawn { outcome, stale, is_stale }
+        let delay = if delay > TIMEOUT { Duration::ZERO } else { delay };
+        let jitter = if self.load.service.is_some() { chance.part() } else { 0.0 };
+        Drawn { outcome, stale, is_stale, delay, jitter }
     }
 
-    /// Sends a call on its way.
-    pub(crate) fn send(&mut self, at: Time, sent: Sent, clock: &mut WorldClock) {
-        let Sent { caller, call, drawn: Drawn { outcome, stale, .. } } = sent;
-        let mut flight = InFlight { caller, call, stale, answer: outcome.answer, left: 1 };
+    /// Sends a call on its way. Returns whether it waits for a new connection.
+    pub(crate) fn send(&mut self, at: Time, sent: Sent, clock: &mut WorldClock) -> bool {
+        let Sent { caller, call, drawn } = sent;
+        let Drawn { outcome, stale, delay, jitter, .. } = drawn;
+        let is_to_table = !call.request().is_to_stream();
+        let connects = is_to_table && self.connections.begin(&caller);
+        let connect = if connects { self.load.connect } else { Duration::ZERO };
+        let at = at + delay + connect;
+        let is_served = is_to_table && self.load.service.is_some();
         let number = self.calls_made;
         self.calls_made += 1;
         let after = |millis| at + Duration::from_millis(millis);
+        let mut left = 1;
         for landing in outcome.landings.into_iter().flatten() {
-            clock.schedule(after(landing), Due::Land(number));
-            flight.left += 1;
+            let due = if is_served { Due::Arrive(number) } else { Due::Land(number) };
+            clock.schedule(after(landing), due);
+            left += 1;
         }
-        let answered = after(outcome.answered);
-        clock.schedule(answered, Due::Answer(number));
-        *self.answers.entry((flight.caller.clone(), answered)).or_default() += 1;
-        self.calls.insert(number, flight);
+        let first = outcome.landings.into_iter().flatten().min();
+        // A service under load decides when the caller gets the result.
+        let tries = first.filter(|_| is_served && outcome.answer == Answer::Result).map(|first| {
+            let reply = outcome.answered.saturating_sub(first);
+            Tries::new(at, [first, reply].map(Duration::from_millis), jitter)
+        });
+        let answered = match (tries, first) {
+            (Some(_), Some(first)) => after(first),
+            _ => after(outcome.answered),
+        };
+        let answer = outcome.answer;
+        if tries.is_none() {
+            clock.schedule(answered, Due::Answer(number));
+        }
+        self.expect_answer(&caller, answered);
+        self.calls.insert(number, InFlight { caller, call, stale, answer, left, tries, answered });
+        connects && !connect.is_zero()
+    }
+
+    /// An attempt of a call arrives at a service under load.
+    pub(crate) fn arrive(
+        &mut self,
+        number: u64,
+        cost: &Cost,
+        now: Time,
+        clock: &mut WorldClock,
+    ) -> Arrival {
+        let taken = self.load.service.as_mut().map_or(Some(now), |table| table.take(cost, now));
+        let arrival = if taken.is_some() { Arrival::Taken } else { Arrival::Throttled };
+        let Some(mut flight) = self.calls.remove(&number) else { return arrival };
+        match taken {
+            Some(done) => clock.schedule(done, Due::Land(number)),
+            None => flight.left = flight.left.saturating_sub(1),
+        }
+        if let Some(tries) = flight.tries.take() {
+            self.unexpect_answer(&flight.caller, flight.answered);
+            match tries.arrives(now, taken) {
+                Next::Answer(at, answer) => {
+                    (flight.answered, flight.answer) = (at, answer);
+                    clock.schedule(at, Due::Answer(number));
+                }
+                Next::Again(at, tries) => {
+                    (flight.answered, flight.tries) = (at, Some(tries));
+                    flight.left += 1;
+                    clock.schedule(at, Due::Arrive(number));
+                }
+            }
+            self.expect_answer(&flight.caller, flight.answered);
+        }
+        if flight.left > 0 {
+            self.calls.insert(number, flight);
+        }
+        arrival
+    }
+
+    /// What a call on its way asks for.
+    pub(crate) fn request(&self, number: u64) -> Option<&Request> {
+        self.calls.get(&number).map(|flight| flight.call.request())
+    }
+
+    /// How many calls to the table a worker waits for, if these are more than `most`.
+    pub(crate) fn in_flight(&self, worker: &str, most: usize) -> Option<usize> {
+        if self.connections.busy(worker) <= most {
+            return None;
+        }
+        // Those of a worker that was killed are still on their way.
+        let of = self.calls.values().filter(|flight| {
+            let is_to_table = !flight.call.request().is_to_stream();
+            is_to_table && flight.caller == worker && flight.call.is_awaited()
+        });
+        Some(of.count()).filter(|count| *count > most)
+    }
+
+    fn expect_answer(&mut self, worker: &str, at: Time) {
+        *self.answers.entry((worker.to_owned(), at)).or_default() += 1;
+    }
+
+    fn unexpect_answer(&mut self, worker: &str, at: Time) {
+        let key = (worker.to_owned(), at);
+        let open = self.answers.get_mut(&key).map(|open| {
+            *open = open.saturating_sub(1);
+            *open
+        });
+        if open == Some(0) {
+            self.answers.remove(&key);
+        }
     }
 
     /// Takes a call that lands.
@@ -195,14 +360,10 @@ impl Net {
     pub(crate) fn answer(&mut self, number: u64, now: Time) {
         let Some(mut flight) = self.calls.remove(&number) else { return };
         flight.call.answer(flight.answer);
-        let key = (flight.caller.clone(), now);
-        let open = self.answers.get_mut(&key).map(|open| {
-            *open = open.saturating_sub(1);
-            *open
-        });
-        if open == Some(0) {
-            self.answers.remove(&key);
+        if !flight.call.request().is_to_stream() {
+            self.connections.end(&flight.caller);
         }
+        self.unexpect_answer(&flight.caller, now);
         self.put_back(number, flight);
     }
 

@@ -90,7 +90,10 @@ impl LeaseStore for Port {
         from: Option<PageToken>,
         reading: Reading,
     ) -> Result<Page, LeaseStoreError> {
-        let request = if from.is_none() { Request::Scan } else { Request::ScanOn };
+        let request = match &from {
+            None => Request::Scan(reading),
+            Some(from) => Request::ScanOn(from.clone(), reading),
+        };
         let work = move |services: &Services<'_>| {
             let table = services.table.clone().with_stale_scans(services.stale);
             at_once(table.scan(from.clone(), reading))
@@ -139,9 +142,10 @@ impl LeaseStore for Port {
     }
 
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
+        let request = Request::PutPresence(presence.worker.clone());
         let presence = presence.clone();
         let work = move |services: &Services<'_>| at_once(services.table.put_presence(&presence));
-        self.call(Request::PutPresence, work).await
+        self.call(request, work).await
     }
 
     async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError> {

@@ -4,17 +4,16 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
-use kcl_core::backend::{Conditional, LeaseStore, LeaseWrite};
+use kcl_core::backend::{LeaseWrite, WriteKind};
 use kcl_core::error::RunError;
 use kcl_core::kpl::hash_key;
-use kcl_core::model::{LeaseKey, Position, Record, SequenceNumber, ShardId};
+use kcl_core::model::{Lease, LeaseKey, Position, Record, SequenceNumber, ShardId};
 
 use super::call::{Call, Request, Services};
 use super::clock::{Due, WorldClock};
 use super::member::{End, Member, Start, Step};
 use super::members::Members;
-use super::net::{Cut, Net, Sent};
+use super::net::{Arrival, Cut, Net, Sent};
 use super::observations::{Observations, WORLD};
 use super::producer::{Produced, Producer, encode};
 use super::stream::Stream;
@@ -29,6 +28,9 @@ use crate::time::Time;
 
 /// The pause between two looks at a worker that must end before its successor starts.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The most calls of a worker to the table that are in flight.
+const CALLS_IN_FLIGHT_MAX: usize = 64;
 
 /// A fleet, its table and its stream, and the network between them.
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl Simulation {
                 return self.verdict();
             }
             match self.clock.pop_due(horizon) {
+                Some(Due::Arrive(number)) => self.arrive(number),
                 Some(Due::Land(number)) => self.land(number),
                 Some(Due::Answer(number)) => self.net.answer(number, horizon),
                 Some(Due::Put) => self.put_next(),
@@ -108,21 +111,28 @@ impl Simulation {
 
     /// Runs one worker until its next call or the next answer to it.
     fn step(&mut self, nth: usize, end: Time) -> Result<(), SimError> {
+        let plan_time = self.members.plan_time;
         let Some(member) = self.members.get_mut(nth) else { return Ok(()) };
         let until = self.net.next_answer(&member.name).unwrap_or(end);
         let Step { calls, entries } = member.step(until.min(end).max(member.time));
         let (name, id) = (member.name.clone(), member.id.clone());
         let (time, ended) = (member.time, member.end());
+        member.pay_plans(plan_time);
         for (at, entry) in entries {
             self.members.add_entry(at, &id, entry);
         }
         for (at, call) in calls {
+            let is_to_table = !call.request().is_to_stream();
             if let Err(calls) = self.net.count(at, &name, call.request()) {
                 let seen =
                     format!("{name} makes {calls} calls within a second: {}", call.request());
                 return Err(self.broken(Oracle::CallsBounded, at, seen));
             }
             self.send(nth, at, call);
+            let in_flight = self.net.in_flight(&name, CALLS_IN_FLIGHT_MAX).filter(|_| is_to_table);
+            if let Some(calls) = in_flight {
+                self.observed.facts.check_calls_in_flight(at, &name, calls);
+            }
         }
         match ended {
             Some(end) => self.ended(nth, &name, time, end),
@@ -136,6 +146,9 @@ impl Simulation {
         let drawn = self.net.draw(at, &member.name, call.request(), &mut member.chance);
         self.observed.sent(at, member, call.request());
         drawn.fault().into_iter().for_each(|fault| self.observed.tally.count(fault));
+        if drawn.waits() {
+            self.observed.tally.count(Fault::LateCredentials);
+        }
         if drawn.is_stale() {
             self.observed.tally.count(Fault::StaleScan);
         }
@@ -144,7 +157,21 @@ impl Simulation {
             self.observed.trace.line(at, &member.name, format_args!("{}{fault}", call.request()));
         }
         let sent = Sent { caller: member.name.clone(), call, drawn };
-        self.net.send(at, sent, &mut self.clock);
+        if self.net.send(at, sent, &mut self.clock) {
+            self.observed.tally.count(Fault::NewConnection);
+        }
+    }
+
+    /// Lets an attempt of a call arrive at the table.
+    fn arrive(&mut self, number: u64) {
+        let Some(request) = self.net.request(number) else { return };
+        let cost = self.table.cost(request);
+        let (now, is_scan) = (self.clock.now(), request.is_scan());
+        match self.net.arrive(number, &cost, now, &mut self.clock) {
+            Arrival::Taken if is_scan => self.observed.facts.scanned(now, cost.units.reads),
+            Arrival::Taken => {}
+            Arrival::Throttled => self.observed.tally.count(Fault::Saturated),
+        }
     }
 
     /// Lets a call land.
@@ -162,13 +189,15 @@ impl Simulation {
                 self.table.count_write();
                 let (before, after) = (before.as_ref(), after.as_ref());
                 self.observed.facts.landed(&Landing { at: now, write, before, after });
+            } else if is_lost_take(write, after.as_ref()) {
+                self.observed.facts.take_lost(now, &write.key);
             }
         } else {
             flight.call.land(&services);
         }
         if request.is_scan() {
             let has_changed = self.table.reads_page(&flight.caller);
-            if has_changed && matches!(request, Request::ScanOn) {
+            if has_changed && matches!(request, Request::ScanOn(..)) {
                 self.observed.tally.count(Fault::TornScan);
             }
         }
@@ -273,33 +302,6 @@ impl Simulation {
         Ok(position)
     }
 
-    /// Puts an aggregate at a hash key. Consumers get its user records at these places.
-    pub(crate) fn put_aggregate(
-        &mut self,
-        hash_key: u128,
-        data: Bytes,
-        places: impl IntoIterator<Item = u64>,
-    ) -> Result<SequenceNumber, SimError> {
-        let put = self.stream.memory().put_at(hash_key, "key", data);
-        let (shard, sequence) = put.map_err(SimError::Put)?;
-        self.expect_user_records(&shard, sequence, places);
-        Ok(sequence)
-    }
-
-    /// Expects that consumers get the user records of an aggregate at these places.
-    pub(crate) fn expect_user_records(
-        &mut self,
-        shard: &ShardId,
-        sequence: SequenceNumber,
-        places: impl IntoIterator<Item = u64>,
-    ) {
-        let at = self.clock.time_of_day();
-        for sub_sequence in places {
-            let position = Position { sequence, sub_sequence };
-            self.observed.facts.put(shard, Put { position, at, key: 0, is_poison: false });
-        }
-    }
-
     pub(crate) fn produce(&mut self, pause: Duration, producer: Producer) {
         if self.stream.produce(producer) {
             self.schedule_put(pause);
@@ -329,12 +331,18 @@ impl Simulation {
         if !spec.config.delivery.checkpoints.is_automatic() {
             self.observed.facts.checkpoints_are_manual();
         }
+        let leases_max = spec.config.lease.leases_max;
+        self.net.starts(name);
         let incarnation = self.members.next_incarnation();
         let chance = Chance::of(self.seed, incarnation);
         let time_of_day = self.clock.time_of_day();
         let start = Start { name, incarnation, now, time_of_day, speed, chance };
         let id = self.members.start(start, spec)?;
         self.observed.facts.clock_runs_at(&id, speed);
+        self.observed.facts.calls.starts(now);
+        if let Some(most) = leases_max {
+            self.observed.facts.holdings.starts(&id, most);
+        }
         self.observed.trace.line(now, name, format_args!("starts as {id}"));
         Ok(())
     }
@@ -443,18 +451,6 @@ impl Simulation {
         self.observed.trace.line(self.clock.now(), WORLD, "deletes the stream");
     }
 
-    /// Writes to the table as a worker that is not in this world.
-    pub(crate) fn write(&mut self, write: &LeaseWrite) -> Option<Conditional> {
-        let before = self.table.lease(&write.key);
-        let outcome = self.table.store().write(write).now_or_never().and_then(Result::ok);
-        let after = self.table.lease(&write.key);
-        if before != after {
-            let (before, after) = (before.as_ref(), after.as_ref());
-            self.observed.facts.landed(&Landing { at: self.clock.now(), write, before, after });
-        }
-        outcome
-    }
-
     pub(crate) fn forget(&mut self, shard: &ShardId) {
         if self.stream.memory().forget(shard).is_ok() {
             self.fault(Fault::VanishedShard, WORLD, format_args!("forgets {shard}"));
@@ -487,6 +483,11 @@ impl Simulation {
     fn fault(&mut self, fault: Fault, who: &str, what: impl fmt::Display) {
         self.observed.fault(fault, self.clock.now(), who, what);
     }
+}
+
+/// Whether a write that has changed nothing is a take that was lost.
+fn is_lost_take(write: &LeaseWrite, row: Option<&Lease>) -> bool {
+    matches!(write.kind, WriteKind::Take { .. }) && !row.is_some_and(|row| write.made(row))
 }
 
 /// A number for a partition key: the low half of its hash key.

@@ -3,14 +3,20 @@
 use std::collections::BTreeMap;
 
 use futures::FutureExt;
-use kcl_core::backend::LeaseStore;
+use kcl_core::backend::{LeaseStore, PageToken, Reading};
 use kcl_core::model::{Lease, LeaseKey, ShardId, StartPosition, StreamName};
 
+use super::call::Request;
+use super::capacity::Units;
+use super::service::Cost;
 use super::stream::STREAM;
 use crate::memory::MemoryLeaseStore;
 
 /// How many of the last writes a stale scan may miss.
 pub(crate) const STALE_MAX: usize = 40;
+
+/// The read units of a full page of an eventual scan: 1 MiB.
+const PAGE_UNITS: f64 = 128.0;
 
 /// The lease table, and how often it changed.
 #[derive(Debug)]
@@ -30,6 +36,10 @@ impl Table {
 
     pub(crate) fn set_page_rows(&mut self, rows: usize) {
         self.store = self.store.clone().with_page_rows(rows);
+    }
+
+    pub(crate) fn set_row_bytes(&mut self, bytes: usize) {
+        self.store = self.store.clone().with_row_bytes(bytes);
     }
 
     /// Counts a write that changed a row.
@@ -58,6 +68,40 @@ impl Table {
 
     pub(crate) fn lease(&self, key: &LeaseKey) -> Option<Lease> {
         self.store.get(key).now_or_never().and_then(Result::ok).flatten()
+    }
+
+    /// What a call to the table costs.
+    pub(crate) fn cost(&self, request: &Request) -> Cost {
+        let one = |row: &str, writes, reads| Cost {
+            row: row.to_owned(),
+            units: Units { writes, reads },
+            page: None,
+        };
+        let page = |from: Option<&PageToken>, reading| {
+            let reads = self.store.page_units(from, reading);
+            let full = match reading {
+                Reading::Eventual => PAGE_UNITS,
+                Reading::Consistent => 2.0 * PAGE_UNITS,
+            };
+            let row = from.map(|PageToken(row)| row.clone()).unwrap_or_default();
+            Cost { row, units: Units { writes: 0.0, reads }, page: Some(reads / full) }
+        };
+        match request {
+            Request::Scan(reading) => page(None, *reading),
+            Request::ScanOn(from, reading) => page(Some(from), *reading),
+            Request::Get(key) => one(key.as_str(), 0.0, 1.0),
+            Request::StreamStart => one(STREAM, 0.0, 1.0),
+            Request::Write(write) => one(write.key.as_str(), 1.0, 0.0),
+            Request::CreateStreamStart | Request::MarkBootstrapped => one(STREAM, 1.0, 0.0),
+            Request::PutPresence(worker) | Request::DeletePresence(worker) => {
+                one(worker.as_str(), 1.0, 0.0)
+            }
+            Request::Prepare
+            | Request::Describe
+            | Request::ListShards
+            | Request::Open(_)
+            | Request::Read(_) => one("", 0.0, 0.0),
+        }
     }
 
     /// The start position of the application. `None` until it is stored.

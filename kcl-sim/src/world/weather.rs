@@ -29,6 +29,8 @@ pub struct Weather {
     pub stale_scan: f64,
     /// Of [`Fault::ExpiredIterator`].
     pub expired: f64,
+    /// Of [`Fault::NotFound`].
+    pub not_found: f64,
 }
 
 /// What happens to one call. Times are milliseconds since the call was made.
@@ -57,6 +59,10 @@ pub(crate) enum Answer {
     Expired,
     /// An error: the caller has no permission.
     Denied,
+    /// An error: the caller's credentials have expired, and new ones take long.
+    NoCredentials,
+    /// An error: what the call names does not exist.
+    NotFound,
 }
 
 impl CallOutcome {
@@ -73,6 +79,17 @@ impl CallOutcome {
     fn timeout(landings: [Option<u64>; 2]) -> Self {
         let answered = millis(TIMEOUT);
         Self { landings, answered, answer: Answer::Unavailable, fault: None }
+    }
+
+    /// A call whose caller has no credentials in time.
+    pub(crate) fn without_credentials() -> Self {
+        let fault = Some(Fault::LateCredentials);
+        Self { fault, ..Self::refused(millis(TIMEOUT), Answer::NoCredentials) }
+    }
+
+    /// A call that fails because what it names does not exist, as the service says for once.
+    pub(crate) fn not_found() -> Self {
+        Self { fault: Some(Fault::NotFound), ..Self::refused(2, Answer::NotFound) }
     }
 
     const fn refused(answered: u64, answer: Answer) -> Self {
@@ -93,6 +110,7 @@ impl Weather {
             throttled: 0.02,
             stale_scan: 0.2,
             expired: 0.01,
+            not_found: 0.0,
         }
     }
 

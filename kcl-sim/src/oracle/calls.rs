@@ -1,0 +1,158 @@
+//! The calls of a fleet to its table: which are made in vain, and what scans cost.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// The time over which takes and scans are counted.
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// The most takes within that time that a fleet at rest loses.
+const LOST_TAKES_MAX: usize = 30;
+
+/// By how much scans may exceed their budget: their pauses are drawn from 80 to 100 %.
+const JITTER: f64 = 1.25;
+
+/// By how much they may exceed it while leases move.
+const MOVING: f64 = 2.0;
+
+/// How often a worker that starts reads the table beyond the budget: consistently, to see whether
+/// a Java fleet is alive, then for its first plan and for its first turn of housekeeping.
+const SCANS_AT_START: f64 = 4.0;
+
+/// The calls of a fleet to its table.
+#[derive(Debug, Default)]
+pub(crate) struct CallFacts {
+    /// Since when nothing changes. `None` while something does.
+    rests_since: Option<Time>,
+    lost_takes: VecDeque<Time>,
+    scans: ScanFacts,
+    /// From when on each lease is renewed in time. `None` if calls fail.
+    timely_from: Option<Time>,
+}
+
+/// What scans cost.
+#[derive(Debug, Default)]
+struct ScanFacts {
+    budget: Option<ScanBudget>,
+    /// What was spent within the window: when, and how many units.
+    spent: VecDeque<(Time, f64)>,
+    /// When workers have started within the window.
+    starts: VecDeque<Time>,
+}
+
+/// What scans may cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ScanBudget {
+    /// Read units a second, of the whole fleet.
+    pub(crate) units: f64,
+    /// Read units of one scan.
+    pub(crate) scan: f64,
+    /// The most workers that scan.
+    pub(crate) workers: f64,
+}
+
+impl CallFacts {
+    /// Nothing changes from then on. Takes that were planned before are over by then.
+    pub(crate) fn rests_from(&mut self, since: Time) {
+        self.rests_since = Some(since);
+        self.lost_takes.clear();
+    }
+
+    /// Something changes.
+    pub(crate) const fn is_disturbed(&mut self) {
+        self.rests_since = None;
+    }
+
+    /// Calls succeed, and a lease that is held now is renewed in time, from then on.
+    pub(crate) const fn timely_from(&mut self, since: Time) {
+        self.timely_from = Some(since);
+    }
+
+    /// Calls fail.
+    pub(crate) const fn fail(&mut self) {
+        self.timely_from = None;
+    }
+
+    /// Whether a lease that was renewed at `last` is to be renewed in time.
+    pub(super) fn is_timely(&self, last: Time) -> bool {
+        self.timely_from.is_some_and(|since| last >= since)
+    }
+
+    /// Limits what scans cost.
+    pub(crate) const fn limit_scans(&mut self, budget: ScanBudget) {
+        self.scans.budget = Some(budget);
+    }
+
+    /// A worker starts.
+    pub(crate) fn starts(&mut self, now: Time) {
+        self.scans.starts.push_back(now);
+    }
+
+    /// A take is lost. Returns how many were lost within the window, if these are too many.
+    pub(super) fn lost_take(&mut self, now: Time) -> Option<usize> {
+        self.rests_since.filter(|since| now >= *since)?;
+        self.lost_takes.push_back(now);
+        while self.lost_takes.front().is_some_and(|at| now - *at > WINDOW) {
+            self.lost_takes.pop_front();
+        }
+        Some(self.lost_takes.len()).filter(|lost| *lost > LOST_TAKES_MAX)
+    }
+
+    /// A scan reads a page. Returns what was spent within the window and what may be, if it is too
+    /// much.
+    pub(super) fn scanned(&mut self, now: Time, units: f64) -> Option<(f64, f64)> {
+        let scans = &mut self.scans;
+        let budget = scans.budget?;
+        scans.spent.push_back((now, units));
+        while scans.spent.front().is_some_and(|(at, _)| now - *at > WINDOW) {
+            scans.spent.pop_front();
+        }
+        while scans.starts.front().is_some_and(|at| now - *at > 2 * WINDOW) {
+            scans.starts.pop_front();
+        }
+        let spent: f64 = scans.spent.iter().map(|(_, units)| units).sum();
+        let rests = self.rests_since.is_some_and(|since| now >= since + WINDOW);
+        let factor = if rests { JITTER } else { JITTER * MOVING };
+        let starts = f64::from(u32::try_from(scans.starts.len()).unwrap_or(u32::MAX));
+        let beyond = (budget.workers + starts * SCANS_AT_START) * budget.scan;
+        let may = (factor * budget.units).mul_add(WINDOW.as_secs_f64(), beyond);
+        (spent > may).then_some((spent, may))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_millis(seconds * 1_000)
+    }
+
+    #[test]
+    fn takes_are_lost_while_something_changes() {
+        let mut calls = CallFacts::default();
+        let lose = |calls: &mut CallFacts, second| {
+            (0..40).filter_map(|_| calls.lost_take(at(second))).next()
+        };
+        assert_eq!(lose(&mut calls, 1), None);
+        calls.rests_from(at(10));
+        assert_eq!(lose(&mut calls, 9), None);
+        assert_eq!(lose(&mut calls, 11), Some(31));
+        calls.is_disturbed();
+        assert_eq!(lose(&mut calls, 12), None);
+    }
+
+    #[test]
+    fn scans_keep_to_their_budget() {
+        let mut calls = CallFacts::default();
+        calls.limit_scans(ScanBudget { units: 10.0, scan: 20.0, workers: 2.0 });
+        let spent = |calls: &mut CallFacts, from: u64| {
+            (from..from + 60).filter_map(|second| calls.scanned(at(second), 20.0)).next()
+        };
+        assert_eq!(spent(&mut calls, 0), None, "20 a second, as leases move");
+        calls.rests_from(at(60));
+        assert_eq!(spent(&mut calls, 60), Some((620.0, 415.0)));
+    }
+}

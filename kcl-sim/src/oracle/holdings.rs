@@ -1,0 +1,64 @@
+//! How many leases each worker holds, for workers with a maximum.
+
+use std::collections::BTreeMap;
+
+use kcl_core::backend::WriteKind;
+use kcl_core::model::{LeaseKey, WorkerId};
+
+use super::landing::Landing;
+use crate::time::Time;
+
+/// The leases of the workers that have a maximum.
+///
+/// A lease counts from the take that lands until it is written that the worker holds it no longer,
+/// the worker ends it, or the time for which its last write holds it is over.
+#[derive(Debug, Default)]
+pub(crate) struct Holdings {
+    of: BTreeMap<WorkerId, Holding>,
+}
+
+#[derive(Debug, Default)]
+struct Holding {
+    most: usize,
+    /// The leases, and until when the worker holds each of them.
+    held: BTreeMap<LeaseKey, Time>,
+}
+
+impl Holdings {
+    /// A worker starts that holds at most `most` leases.
+    pub(crate) fn starts(&mut self, worker: &WorkerId, most: usize) {
+        self.of.insert(worker.clone(), Holding { most, held: BTreeMap::new() });
+    }
+
+    /// Whether any worker has had a maximum.
+    pub(crate) fn are_limited(&self) -> bool {
+        !self.of.is_empty()
+    }
+
+    /// Notes a write that has landed and holds the lease until then, if it does. Returns what the
+    /// writer now holds and may hold, if that is too much.
+    pub(super) fn landed(&mut self, landing: &Landing<'_>, until: Time) -> Option<(usize, usize)> {
+        let (worker, key) = (&landing.write.worker, &landing.write.key);
+        let former = landing.before.and_then(|lease| lease.holder());
+        let holder = landing.after.and_then(|lease| lease.holder());
+        if let Some(former) = former.filter(|former| Some(*former) != holder) {
+            self.ends(former, key);
+        }
+        let holding = self.of.get_mut(worker).filter(|_| holder == Some(worker))?;
+        if !matches!(landing.write.kind, WriteKind::Take { .. }) {
+            let held = holding.held.get_mut(key)?;
+            *held = until.max(*held);
+            return None;
+        }
+        holding.held.insert(key.clone(), until);
+        holding.held.retain(|_, until| *until > landing.at);
+        (holding.held.len() > holding.most).then_some((holding.held.len(), holding.most))
+    }
+
+    /// Notes that a worker ends a lease.
+    pub(super) fn ends(&mut self, worker: &WorkerId, key: &LeaseKey) {
+        if let Some(holding) = self.of.get_mut(worker) {
+            holding.held.remove(key);
+        }
+    }
+}
