@@ -21,6 +21,7 @@ mod lease_side;
 mod memory;
 mod messages;
 mod report;
+mod retention;
 mod tasks;
 mod worker;
 

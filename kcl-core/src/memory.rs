@@ -149,7 +149,7 @@ impl MemoryShare {
     }
 
     fn reserved(&self, ReadGrant { records, bytes }: ReadGrant) -> Reserved {
-        Reserved { share: self.clone(), records, bytes }
+        Reserved { share: self.clone(), records, bytes, _reply: None }
     }
 }
 
@@ -178,6 +178,8 @@ pub(crate) struct Reserved {
     share: MemoryShare,
     records: usize,
     bytes: u64,
+    /// The reply that these records were expanded from, and share the memory of.
+    _reply: Option<Arc<Self>>,
 }
 
 impl Reserved {
@@ -195,6 +197,13 @@ impl Reserved {
             state.release(self.share.0.id, self.bytes - bytes);
         }
         self.bytes = bytes;
+    }
+
+    /// Adds `bytes` for records that were expanded from this reply, which is held with them.
+    pub(crate) fn expanded(self: &Arc<Self>, bytes: u64) -> Self {
+        let share = self.share.clone();
+        share.0.budget.lock().pool.add(share.0.id, bytes);
+        Self { share, records: 0, bytes, _reply: Some(Arc::clone(self)) }
     }
 }
 
@@ -225,6 +234,20 @@ mod tests {
         assert_eq!(budget.usage().used, 40 * MIB);
         drop(share);
         drop(reserved);
+        assert_eq!(budget.usage().used, 0);
+    }
+
+    #[test]
+    fn expanded_records_hold_their_reply() {
+        let budget = MemoryBudget::new(128 << 20);
+        let mut reply = budget.join().reserve(REQUEST).now_or_never().unwrap();
+        reply.settle(7 * MIB);
+        let reply = Arc::new(reply);
+        let (one, other) = (reply.expanded(MIB), reply.expanded(2 * MIB));
+        assert_eq!(budget.usage().used, 10 * MIB);
+        drop((reply, one));
+        assert_eq!(budget.usage().used, 9 * MIB);
+        drop(other);
         assert_eq!(budget.usage().used, 0);
     }
 

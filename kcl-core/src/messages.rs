@@ -11,6 +11,7 @@ use kcl_proto::model::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::report::error::CheckpointError;
+use crate::retention::Retention;
 
 /// How many messages of its consumer a holder queues.
 pub(crate) const FROM_CONSUMER_MAX: usize = 64;
@@ -26,7 +27,7 @@ pub(crate) struct Grant {
     /// How the application began to consume the stream.
     pub(crate) start: Arc<StreamStart>,
     /// How long the stream retains records.
-    pub(crate) retention: Duration,
+    pub(crate) retention: Retention,
     /// The row that the take wrote.
     pub(crate) lease: Lease,
     /// The counter that the take wrote.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kcl_proto::consumer::read_pace::READS_PER_SECOND_MAX;
 use kcl_proto::kpl::HashRangePolicy;
 use kcl_proto::model::InitialPosition;
 
@@ -20,10 +21,19 @@ pub struct RetrievalConfig {
     pub initial_position: InitialPosition,
     /// How often a shard is read once its consumer is caught up.
     ///
-    /// Default: 1 s. From 200 ms, the limit of Kinesis, to 1 minute. A consumer that is behind
-    /// reads as fast as Kinesis allows: 5 reads and 2 MiB a second for each shard.
+    /// Default: 1 s. From 200 ms, the limit of Kinesis, to 1 minute. A consumer counts as caught up
+    /// while it is behind by less than 100 ms.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub poll_every: Duration,
+    /// How often a second a shard is read while its consumer is behind.
+    ///
+    /// Default: 2. From 1 to 5. Kinesis allows 5 reads and 2 MiB a second for each shard, shared by
+    /// all that poll it: what one application leaves, others can use. A reply with as many records
+    /// as were asked for may be followed by the next read sooner, up to 5 a second. A
+    /// [`poll_every`](Self::poll_every) that asks for more reads raises the number.
+    ///
+    /// Source: Kinesis Developer Guide, "Quotas and limits", shard read throughput.
+    pub reads_per_second: usize,
     /// How many records one read asks for at most, and how many make a batch full. An aggregate
     /// counts as one record of a read, and as its user records in a batch. A batch holds whole
     /// aggregates, so its last one may bring it above this number.
@@ -42,8 +52,9 @@ pub struct RetrievalConfig {
     /// How many bytes of records this worker holds at most, unless it shares a
     /// [`MemoryBudget`](crate::MemoryBudget): those that are being read, read ahead or processed.
     ///
-    /// Default: 256 MiB. At least 1 MiB. One record for each shard may come on top, and what the
-    /// application keeps. A shard asks for 30 MiB before its first read, when the size of its
+    /// Default: 256 MiB. At least 1 MiB. User records of an aggregate count with their data, which
+    /// they share, and about 150 bytes each. One record for each shard, with its user records, may
+    /// come on top, and what the application keeps. A shard asks for 30 MiB before its first read, when the size of its
     /// records is not known; for full speed it needs 12 MiB after that.
     pub memory_max: usize,
 }
@@ -54,8 +65,9 @@ pub struct RetrievalConfig {
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Aggregation {
-    /// Deliver their user records. A record that looks aggregated but does not decode is delivered
-    /// unchanged, and [counted](crate::event::Event::MalformedAggregates).
+    /// Deliver their user records. A record that looks aggregated but does not decode, or has more
+    /// than [174,762](kcl_proto::kpl::USER_RECORDS_MAX) user records, is delivered unchanged, and
+    /// [counted](crate::event::Event::MalformedAggregates).
     #[default]
     Expand,
     /// Deliver them as they are in the stream.
@@ -69,6 +81,7 @@ impl Default for RetrievalConfig {
         Self {
             initial_position: InitialPosition::default(),
             poll_every: Duration::from_secs(1),
+            reads_per_second: 2,
             records_max: 10_000,
             aggregation: Aggregation::default(),
             hash_range: HashRangePolicy::default(),
@@ -89,6 +102,13 @@ impl RetrievalConfig {
     #[must_use]
     pub const fn with_poll_every(mut self, interval: Duration) -> Self {
         self.poll_every = interval;
+        self
+    }
+
+    /// Sets [`reads_per_second`](Self::reads_per_second).
+    #[must_use]
+    pub const fn with_reads_per_second(mut self, reads: usize) -> Self {
+        self.reads_per_second = reads;
         self
     }
 
@@ -123,8 +143,10 @@ impl RetrievalConfig {
     pub(super) fn validate(&self) -> Vec<InvalidSetting> {
         let (min, max) = (Duration::from_millis(200), Duration::from_mins(1));
         let (poll, records) = (self.poll_every, self.records_max);
+        let (reads, reads_max) = (self.reads_per_second, READS_PER_SECOND_MAX);
         let mut invalid = Vec::new();
         invalid.extend(InvalidSetting::outside("retrieval.poll_every", poll, min, max));
+        invalid.extend(InvalidSetting::outside("retrieval.reads_per_second", reads, 1, reads_max));
         invalid.extend(InvalidSetting::outside("retrieval.records_max", records, 1, 10_000));
         invalid.extend(InvalidSetting::below("retrieval.memory_max", self.memory_max, MIB));
         invalid

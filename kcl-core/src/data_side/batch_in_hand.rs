@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kcl_proto::consumer::failure_policy::{Failed, FailureHistory, Portion, Verdict};
 use kcl_proto::consumer::retention_warning::Lag;
-use kcl_proto::model::{FailurePolicy, Moment, OnExhausted, Position, Record, Timestamp};
+use kcl_proto::model::{FailurePolicy, Moment, OnExhausted, Position, Record};
 
 use crate::data_side::call_outcome::CallFailure;
 use crate::data_side::processor_call::Delivery;
@@ -75,10 +75,9 @@ impl BatchInHand {
             self.batch.take().map(|batch| Batch { records: batch.records.after(done), ..batch });
     }
 
-    /// Drops the batch if no record is left. Returns when these were the last records of the shard,
-    /// if they were.
-    pub(super) fn take_finished(&mut self) -> Option<Timestamp> {
-        self.batch.take_if(|batch| batch.records.is_empty())?.caught_up_at
+    /// Takes the batch if no record is left.
+    pub(super) fn take_finished(&mut self) -> Option<Batch> {
+        self.batch.take_if(|batch| batch.records.is_empty())
     }
 
     /// The number of the current delivery of the record at `position`, from 1.

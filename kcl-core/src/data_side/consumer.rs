@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use kcl_proto::consumer::failure_policy::{self, Exhausted, Portion, Verdict};
 use kcl_proto::consumer::lifecycle::{Action, ConsumerEnd, Event as Happened, State};
@@ -18,7 +17,7 @@ use crate::data_side::call_outcome::{Call, CallFailure, Interrupt, Outcome};
 use crate::data_side::deadline_guard::Guard;
 use crate::data_side::parts::{ConsumerParts, ReadParts};
 use crate::data_side::processor_call::{ProcessorCall, Until};
-use crate::data_side::reader::{Batch, Next, Reader, Unrecoverable};
+use crate::data_side::reader::{Batch, Next, Passed, Reader, Unrecoverable};
 use crate::data_side::retries::Retries;
 use crate::data_side::shard_end;
 use crate::messages::{FromConsumer, Grant, Order, Reports};
@@ -183,9 +182,12 @@ impl Consumer {
                     self.calls.report_lag(batch.records.behind_latest(), batch.read_at);
                     return Ok(batch);
                 }
-                Some(Next::CaughtUp(at)) => {
-                    self.calls.report_lag(Some(Duration::ZERO), self.parts.clock.now());
-                    self.calls.report(Some(at));
+                Some(Next::Passed(Passed { through, behind_latest, read_at, caught_up_at })) => {
+                    self.calls.report_lag(behind_latest, read_at);
+                    if let Some(through) = through {
+                        self.calls.pass(through);
+                    }
+                    self.calls.report(caught_up_at);
                 }
                 Some(Next::End(_)) => return Err(Happened::EndReached),
                 Some(Next::Unrecoverable(reason)) => {
@@ -229,8 +231,11 @@ impl Consumer {
     fn portion_done(&mut self, last: Option<Position>) -> Happened {
         self.retries.deliveries = 0;
         self.hand.finish(last);
-        let caught_up_at = self.hand.take_finished();
-        self.calls.report(caught_up_at);
+        let finished = self.hand.take_finished();
+        if let Some(batch) = &finished {
+            self.calls.pass(batch.through);
+        }
+        self.calls.report(finished.and_then(|batch| batch.caught_up_at));
         Happened::Succeeded
     }
 
@@ -347,7 +352,7 @@ impl Consumer {
         }
         let reported = match self.reader.as_mut().and_then(Reader::take) {
             Some(Next::End(children)) => children,
-            Some(Next::Batch(_) | Next::CaughtUp(_) | Next::Unrecoverable(_)) | None => Vec::new(),
+            Some(Next::Batch(_) | Next::Passed(_) | Next::Unrecoverable(_)) | None => Vec::new(),
         };
         let done = self.calls.done();
         let found = self.calls.wait(shard_end::children(&self.parts, &reported, done)).await;

@@ -1,7 +1,6 @@
 //! What consumers and their readers share.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kcl_proto::model::{Lease, StreamStart};
 
@@ -10,6 +9,7 @@ use crate::config::WorkerConfig;
 use crate::data_side::erased::ErasedFactory;
 use crate::memory::{MemoryBudget, MemoryShare};
 use crate::report::log::Events;
+use crate::retention::Retention;
 use crate::tasks::chance::Chance;
 use crate::tasks::stopped_shards::StoppedShards;
 
@@ -38,5 +38,5 @@ pub(super) struct ReadParts {
     pub(super) memory: MemoryShare,
     pub(super) lease: Arc<Lease>,
     pub(super) start: Arc<StreamStart>,
-    pub(super) retention: Duration,
+    pub(super) retention: Retention,
 }

@@ -363,6 +363,11 @@ impl ProcessorCall {
         }
     }
 
+    /// Records that nothing up to `through` needs processing but what was delivered.
+    pub(super) fn pass(&self, through: Position) {
+        self.checkpointer.progress.send_modify(|progress| progress.pass(through));
+    }
+
     /// The end of what is done.
     pub(super) fn done(&self) -> Checkpoint {
         self.checkpointer.progress.borrow().done()

@@ -7,6 +7,7 @@ use kcl_proto::consumer::read_pace::{Pace, ReadDone};
 use kcl_proto::model::Moment;
 
 use crate::backend::SourceError;
+use crate::config::RetrievalConfig;
 
 /// Every how many throttled reads in a row a failure is reported. Fewer are normal operation.
 const THROTTLED_REPORT_EVERY: u32 = 10;
@@ -26,6 +27,9 @@ pub(super) struct ReadSchedule {
 struct Failing {
     since: Moment,
     count: u32,
+    /// Since when every read has been refused, or `None` if the last failure may pass. A refusal
+    /// after an outage says nothing about the time before it.
+    refused_since: Option<Moment>,
 }
 
 /// What a failed read means.
@@ -38,9 +42,10 @@ pub(super) struct ReadFailure {
 }
 
 impl ReadSchedule {
-    /// A shard that is read from `now` on, every `poll_every` while its consumer is caught up.
-    pub(super) const fn new(poll_every: Duration, now: Moment) -> Self {
-        Self { pace: Pace::new(poll_every), next: now, failing: None, throttled: 0 }
+    /// A shard that is read from `now` on, as `config` says.
+    pub(super) fn new(config: &RetrievalConfig, now: Moment) -> Self {
+        let pace = Pace::new(config.poll_every, config.reads_per_second);
+        Self { pace, next: now, failing: None, throttled: 0 }
     }
 
     /// The schedule of a reader that takes over. `is_reading` says whether a read is in flight: it
@@ -66,6 +71,7 @@ impl ReadSchedule {
 
     /// Records a throttled read.
     pub(super) fn throttled(&mut self, chance: f64, now: Moment) -> ReadFailure {
+        self.failing = None; // Kinesis answered, and accepted the request.
         self.throttled = self.throttled.saturating_add(1);
         self.next = self.pace.after_throttled(chance, now);
         let is_reported = self.throttled.is_multiple_of(THROTTLED_REPORT_EVERY);
@@ -82,18 +88,22 @@ impl ReadSchedule {
     ) -> ReadFailure {
         // The request may have reached Kinesis, which counts it.
         self.next = self.next.max(self.pace.after_lost(now));
-        let failing = self.failing.get_or_insert(Failing { since: now, count: 0 });
+        let is_retryable = error.is_retryable();
+        let first = Failing { since: now, count: 0, refused_since: None };
+        let failing = self.failing.get_or_insert(first);
         failing.count = failing.count.saturating_add(1);
-        let Failing { since, count } = *failing;
+        let refused_since = failing.refused_since.unwrap_or(now);
+        failing.refused_since = (!is_retryable).then_some(refused_since);
+        let Failing { since, count, refused_since } = *failing;
         if count == 1 && matches!(error, SourceError::Expired) {
             // An iterator expires while a consumer is busy: a new one is opened at once.
             return ReadFailure { retry_in: None, is_unreadable: false };
         }
-        let is_retryable = error.is_retryable();
         let backoff = if is_retryable { Backoff::READ } else { Backoff::READ_REFUSED };
         let retry_in = backoff.jittered(count, chance());
         self.next = self.next.max(now + retry_in);
-        let is_unreadable = backoff::is_unreadable(now - since, is_retryable);
+        let is_unreadable =
+            backoff::is_unreadable(now - since, refused_since.map(|since| now - since));
         ReadFailure { retry_in: Some(retry_in), is_unreadable }
     }
 }
@@ -102,14 +112,16 @@ impl ReadSchedule {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    fn read_at(seconds: u64) -> ReadDone {
+        ReadDone { started: at(seconds), bytes: 0, behind_latest: None, is_full: false }
+    }
 
     fn at(seconds: u64) -> Moment {
         Moment::from_origin(Duration::from_secs(seconds))
     }
 
     fn schedule() -> ReadSchedule {
-        ReadSchedule::new(SECOND, at(0))
+        ReadSchedule::new(&RetrievalConfig::default(), at(0))
     }
 
     fn denied() -> SourceError {
@@ -134,8 +146,7 @@ mod tests {
             .filter(|read| schedule.throttled(1.0, at(60 * read)).retry_in.is_some())
             .collect();
         assert_eq!(reported, [10, 20, 30]);
-        let read = ReadDone { started: at(3_000), bytes: 0, is_caught_up: true };
-        schedule.succeeded(read, at(3_000));
+        schedule.succeeded(read_at(3_000), at(3_000));
         assert_eq!(schedule.throttled(1.0, at(3_060)).retry_in, None);
     }
 
@@ -149,14 +160,44 @@ mod tests {
         }
     }
 
+    fn unavailable() -> SourceError {
+        SourceError::Unavailable { stream: "stream".into(), source: "no route".into() }
+    }
+
+    /// Checks after which of these failed reads, at seconds, the shard is unreadable.
+    #[track_caller]
+    fn check(reads: impl IntoIterator<Item = (u64, SourceError)>, expected: Option<u64>) {
+        let mut schedule = schedule();
+        let found = reads.into_iter().find_map(|(second, error)| {
+            let failure = schedule.failed(&error, || 1.0, at(second));
+            failure.is_unreadable.then_some(second)
+        });
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn refusal_after_an_outage_gets_its_own_time() {
+        let outage = || (0..240).map(|second| (second, unavailable()));
+        let refused = |seconds: std::ops::Range<u64>| seconds.map(|second| (second, denied()));
+        check(outage().chain(refused(240..299)), None);
+        check(outage().chain(refused(240..400)), Some(300));
+        check(refused(0..400), Some(60));
+        check(refused(0..59).chain([(59, unavailable())]).chain(refused(60..400)), Some(120));
+    }
+
+    #[test]
+    fn throttled_read_ends_an_outage() {
+        let mut schedule = schedule();
+        schedule.failed(&unavailable(), || 1.0, at(0));
+        schedule.throttled(1.0, at(299));
+        assert!(!schedule.failed(&unavailable(), || 1.0, at(301)).is_unreadable);
+    }
+
     #[test]
     fn restarted_schedule_counts_a_read_in_flight() {
         let mut schedule = schedule();
-        for _ in 0..4 {
-            let read = ReadDone { started: at(10), bytes: 0, is_caught_up: false };
-            schedule.succeeded(read, at(10));
-        }
+        schedule.succeeded(read_at(10), at(10));
         assert_eq!(schedule.restarted(false, at(10)).next(), at(10));
-        assert_eq!(schedule.restarted(true, at(10)).next(), at(11), "five reads in a second");
+        assert_eq!(schedule.restarted(true, at(10)).next(), at(11), "two reads in a second");
     }
 }

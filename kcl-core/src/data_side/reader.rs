@@ -7,14 +7,15 @@ use std::vec::IntoIter;
 use futures::future::BoxFuture;
 use kcl_proto::consumer::read_pace::ReadDone;
 use kcl_proto::consumer::read_size::RecordSize;
+use kcl_proto::consumer::retention_warning::Lag;
 use kcl_proto::model::{Checkpoint, ChildShard, Moment, Position, Record, ShardFilter, Timestamp};
 use kcl_proto::shards::bootstrap;
-use kcl_proto::shards::start_position::Resume;
+use kcl_proto::shards::start_position::{RETENTION_MIN, Resume};
 use kcl_proto::shards::successors::{self, Ended, Successors};
 
 use crate::backend::{Fetched, ShardReader, SourceError};
 use crate::config::LostDataPolicy;
-use crate::data_side::deaggregate::Expander;
+use crate::data_side::deaggregate::{Expanded, Expander};
 use crate::data_side::parts::ReadParts;
 use crate::data_side::read_schedule::ReadSchedule;
 use crate::memory::Reserved;
@@ -28,8 +29,8 @@ use crate::tasks::sleep::sleep_until;
 pub(super) enum Next {
     /// Records to process.
     Batch(Batch),
-    /// Everything before this time was read.
-    CaughtUp(Timestamp),
+    /// A read that left nothing to process.
+    Passed(Passed),
     /// The shard is closed, and everything was read. Repeated on every call.
     End(Vec<ChildShard>),
     /// The shard is not read further. Repeated on every call.
@@ -45,10 +46,26 @@ pub(super) enum Unrecoverable {
     LostData,
 }
 
-/// Records that were read together.
+/// Reads that left nothing to process: replies without records, or with records that were dropped
+/// or done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passed {
+    /// The end of their records, or `None` if they had none.
+    pub(super) through: Option<Position>,
+    /// How far the last one was behind the end of the shard, or `None` if that is not known.
+    pub(super) behind_latest: Option<Duration>,
+    /// When the last one took place.
+    pub(super) read_at: Moment,
+    /// When the reader was last at the end of the shard, or `None` if it was not.
+    pub(super) caught_up_at: Option<Timestamp>,
+}
+
+/// Records that were read together. Never empty when it is read.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
     pub(super) records: RecordBatch,
+    /// The end of the batch: its last record, or a later one that was dropped.
+    pub(super) through: Position,
     /// When these were the last records of the shard, or `None` if more followed.
     pub(super) caught_up_at: Option<Timestamp>,
     pub(super) read_at: Moment,
@@ -68,6 +85,8 @@ pub(super) struct Reader {
     attempt: Option<BoxFuture<'static, Attempt>>,
     schedule: ReadSchedule,
     size: RecordSize,
+    /// How far the last read was behind, or `None` if that is not known.
+    lag: Option<Lag>,
     expander: Expander,
     rest: Option<RestOfReply>,
     ready: Ready,
@@ -76,7 +95,7 @@ pub(super) struct Reader {
 /// What was read and not taken.
 #[derive(Debug, Default)]
 struct Ready {
-    caught_up_at: Option<Timestamp>,
+    passed: Option<Passed>,
     batch: Option<Batch>,
     unrecoverable: Option<Unrecoverable>,
     end: Option<Vec<ChildShard>>,
@@ -89,10 +108,16 @@ struct RestOfReply {
     behind_latest: Option<Duration>,
     read_at: Moment,
     memory: Arc<Reserved>,
-    /// The last position of the reply, or `None` if it has no records.
-    last: Option<Position>,
     caught_up_at: Option<Timestamp>,
     end: Option<Vec<ChildShard>>,
+}
+
+/// A read that is to be made.
+struct DueRead {
+    resume: Resume,
+    when: Moment,
+    size: RecordSize,
+    lag: Option<Lag>,
 }
 
 /// An attempt to read, with everything that it returns to the reader.
@@ -119,8 +144,8 @@ impl Ready {
 
     fn take(&mut self) -> Option<Next> {
         // It precedes the read that returned the batch.
-        if let Some(at) = self.caught_up_at.take() {
-            return Some(Next::CaughtUp(at));
+        if let Some(passed) = self.passed.take() {
+            return Some(Next::Passed(passed));
         }
         if let Some(batch) = self.batch.take() {
             return Some(Next::Batch(batch));
@@ -130,11 +155,21 @@ impl Ready {
         }
         self.end.clone().map(Next::End)
     }
+
+    /// Adds a read that left nothing to process.
+    fn pass(&mut self, passed: Passed) {
+        let before = self.passed;
+        self.passed = Some(Passed {
+            through: passed.through.max(before.and_then(|before| before.through)),
+            caught_up_at: passed.caught_up_at.max(before.and_then(|before| before.caught_up_at)),
+            ..passed
+        });
+    }
 }
 
 impl Reader {
     pub(super) fn new(parts: ReadParts, resume: Resume) -> Self {
-        let schedule = ReadSchedule::new(parts.config.retrieval.poll_every, parts.clock.now());
+        let schedule = ReadSchedule::new(&parts.config.retrieval, parts.clock.now());
         let expander = Expander::new(&parts.config.retrieval, &parts.lease);
         Self {
             parts,
@@ -145,6 +180,7 @@ impl Reader {
             attempt: None,
             schedule,
             size: RecordSize::default(),
+            lag: None,
             expander,
             rest: None,
             ready: Ready::default(),
@@ -181,25 +217,26 @@ impl Reader {
     /// Dropping the future loses nothing.
     pub(super) async fn step(&mut self) {
         if let Some(mut rest) = self.rest.take() {
-            let records = self.expand(&mut rest.records);
-            return self.add(records, rest);
+            let expanded = self.expand(&mut rest.records);
+            return self.add(expanded, rest);
         }
         let attempt = match &mut self.attempt {
             Some(attempt) => attempt,
             None => {
-                let attempt = Attempt::start(
-                    self.parts.clone(),
-                    self.resume,
-                    self.schedule.next(),
-                    self.size,
-                    self.shard_reader.take(),
-                );
+                let read = DueRead {
+                    resume: self.resume,
+                    when: self.schedule.next(),
+                    size: self.size,
+                    lag: self.lag,
+                };
+                let attempt = Attempt::start(self.parts.clone(), read, self.shard_reader.take());
                 self.attempt.insert(Box::pin(attempt))
             }
         };
         let mut attempt = attempt.await;
         self.attempt = None;
         self.opened_at = self.opened_at.or(attempt.opened_at);
+        self.is_seamless &= attempt.opened_at.is_none();
         self.shard_reader = attempt.shard_reader.take();
         match attempt.outcome {
             Ok(Reply::Fetched(fetched)) => {
@@ -219,9 +256,12 @@ impl Reader {
         mut memory: Reserved,
     ) {
         let is_caught_up = fetched.is_caught_up();
-        let read = ReadDone { started, bytes: bytes(&fetched), is_caught_up };
-        self.schedule.succeeded(read, self.parts.clock.now());
         let count = fetched.records.len();
+        let behind_latest = fetched.behind_latest;
+        let is_full = count >= memory.records();
+        let read = ReadDone { started, bytes: bytes(&fetched), behind_latest, is_full };
+        self.schedule.succeeded(read, self.parts.clock.now());
+        self.lag = behind_latest.map(|behind| Lag { behind, seen: started });
         let first = fetched.records.first().map(|record| record.position);
         if !self.is_seamless && (first.is_some() || is_caught_up) {
             self.check_seam(first);
@@ -229,48 +269,50 @@ impl Reader {
                 return;
             }
         }
-        let last = fetched.records.last().map(|record| Position::of(record.position.sequence));
         let mut left = fetched.records.into_iter();
-        let records = self.expand(&mut left);
+        let expanded = self.expand(&mut left);
         // The next batch is expanded while this one is in hand.
         let batches = if left.as_slice().is_empty() { 1 } else { 2 };
-        let needed = read.bytes + batches * footprint(&records);
+        let needed = read.bytes + batches * footprint(&expanded.records);
         self.size.observe(count, read.bytes, needed);
-        memory.settle(needed);
+        memory.settle(read.bytes);
         let rest = RestOfReply {
             records: left,
-            behind_latest: fetched.behind_latest,
+            behind_latest,
             read_at: started,
             memory: Arc::new(memory),
-            last,
             caught_up_at: is_caught_up.then_some(started_at),
             end: fetched.end.map(|closed| closed.children),
         };
-        self.add(records, rest);
+        self.add(expanded, rest);
     }
 
     /// The records of the next batch: a few aggregates may hold a hundred thousand user records.
-    fn expand(&mut self, left: &mut IntoIter<Record>) -> Vec<Record> {
-        let ReadParts { lease, events, config, .. } = &self.parts;
-        self.expander.expand(left, config.retrieval.records_max, lease, events)
+    fn expand(&mut self, left: &mut IntoIter<Record>) -> Expanded {
+        let done = self.resume.seam.map(|seam| seam.done);
+        self.expander.expand(left, done, &self.parts)
     }
 
     /// Adds the next records of a reply, and keeps the rest of it.
-    fn add(&mut self, mut records: Vec<Record>, rest: RestOfReply) {
+    fn add(&mut self, Expanded { mut records, through }: Expanded, rest: RestOfReply) {
         let is_last = rest.records.as_slice().is_empty();
-        let (caught_up_at, reached) =
-            if is_last { (rest.caught_up_at, rest.last) } else { (None, None) };
+        let RestOfReply { behind_latest, read_at, ref memory, .. } = rest;
+        let caught_up_at = rest.caught_up_at.filter(|_| is_last);
         if let Some(seam) = self.resume.seam {
             seam.drop_done(&mut records);
         }
-        let last = records.last().map(|record| record.position);
-        self.resume = self.resume.reached(last.max(reached), caught_up_at);
-        if records.is_empty() {
-            self.ready.caught_up_at = caught_up_at;
-        } else {
-            let RestOfReply { behind_latest, read_at, ref memory, .. } = rest;
-            let (records, memory) = (RecordBatch::new(records, behind_latest), Arc::clone(memory));
-            self.ready.batch = Some(Batch { records, caught_up_at, read_at, memory });
+        self.resume = self.resume.reached(through, caught_up_at);
+        match through.filter(|_| !records.is_empty()) {
+            Some(through) => {
+                let memory = Arc::new(memory.expanded(footprint(&records)));
+                let records = RecordBatch::new(records, behind_latest);
+                let batch = Batch { records, through, caught_up_at, read_at, memory };
+                self.ready.batch = Some(batch);
+            }
+            None => {
+                let behind_latest = caught_up_at.map(|_| Duration::ZERO).or(behind_latest);
+                self.ready.pass(Passed { through, behind_latest, read_at, caught_up_at });
+            }
         }
         if is_last {
             self.ready.end = rest.end;
@@ -285,7 +327,7 @@ impl Reader {
         let now = self.parts.clock.time_of_day();
         let sequence = first.map(|first| first.sequence);
         let Some(seam) = self.resume.seam else { return };
-        if seam.is_torn(sequence, self.parts.retention, now) {
+        if seam.is_torn(sequence, self.parts.retention.get(), now) {
             let to = first.map_or(Checkpoint::Latest, Checkpoint::After);
             self.data_lost(Checkpoint::After(seam.done), to, seam.caught_up_at);
         }
@@ -296,7 +338,7 @@ impl Reader {
         let now = self.parts.clock.time_of_day();
         match self.resume.seam {
             None => self.data_lost(self.parts.lease.checkpoint, Checkpoint::ShardEnd, None),
-            Some(seam) if seam.is_torn(None, self.parts.retention, now) => {
+            Some(seam) if seam.is_torn(None, self.parts.retention.get(), now) => {
                 let from = Checkpoint::After(seam.done);
                 self.data_lost(from, Checkpoint::ShardEnd, seam.caught_up_at);
             }
@@ -320,7 +362,6 @@ impl Reader {
             self.schedule.throttled(self.parts.chance.draw(), now)
         } else {
             self.shard_reader = None;
-            self.is_seamless = false;
             if let Some(opened_at) = self.opened_at {
                 self.resume = self.resume.again(opened_at);
             }
@@ -337,18 +378,19 @@ impl Reader {
 }
 
 impl Attempt {
-    /// Reads once at `when`, and opens a shard reader first if there is none.
+    /// Reads once it is time, and opens a shard reader first if there is none.
     ///
     /// The future owns everything it needs, so it can run while the reader is used.
     async fn start(
         parts: ReadParts,
-        resume: Resume,
-        when: Moment,
-        size: RecordSize,
+        DueRead { resume, when, size, lag }: DueRead,
         mut shard_reader: Option<Box<dyn ShardReader>>,
     ) -> Self {
         sleep_until(&*parts.clock, when).await;
         let memory = parts.memory.reserve(size.request(parts.config.retrieval.records_max)).await;
+        if is_trimmed_meanwhile(&parts, resume, lag).await {
+            shard_reader = None; // Kinesis skips trimmed records silently: the seam shows it.
+        }
         let (started, started_at) = (parts.clock.now(), parts.clock.time_of_day());
         let opened_at = shard_reader.is_none().then_some(started_at);
         let outcome = match read(&parts, resume, &mut shard_reader, memory.records()).await {
@@ -360,6 +402,17 @@ impl Attempt {
         };
         Self { shard_reader, opened_at, started, started_at, memory, outcome }
     }
+}
+
+/// Whether records that were not read yet may have been trimmed since the last read.
+async fn is_trimmed_meanwhile(parts: &ReadParts, resume: Resume, lag: Option<Lag>) -> bool {
+    let now = parts.clock.time_of_day();
+    let caught_up_at = resume.seam.and_then(|seam| seam.caught_up_at);
+    let age = lag.map(|lag| lag.age(parts.clock.now()));
+    if age.max(caught_up_at.map(|at| now.since(at))) >= Some(RETENTION_MIN / 2) {
+        parts.retention.refresh(&*parts.source, &*parts.clock).await;
+    }
+    age > Some(parts.retention.get())
 }
 
 async fn read(
@@ -402,8 +455,8 @@ fn bytes(fetched: &Fetched) -> u64 {
 }
 
 /// The memory of records, without their data and keys.
-fn footprint(records: &[Record]) -> u64 {
-    u64::try_from(size_of_val(records)).unwrap_or(u64::MAX)
+fn footprint(records: &Vec<Record>) -> u64 {
+    u64::try_from(records.capacity().saturating_mul(size_of::<Record>())).unwrap_or(u64::MAX)
 }
 
 impl std::fmt::Debug for Reader {

@@ -45,7 +45,7 @@ pub(super) async fn children(
             let error = problem.unwrap_or_else(|| "children are not listed yet".to_owned());
             parts.events.emit(&Event::FetchFailed { shard, error, retry_in });
         }
-        if backoff::is_unreadable(parts.clock.now() - since, true) {
+        if backoff::is_unreadable(parts.clock.now() - since, None) {
             return None;
         }
         sleep_until(&*parts.clock, parts.clock.now() + retry_in).await;

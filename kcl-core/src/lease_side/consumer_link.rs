@@ -43,7 +43,7 @@ impl ConsumerLink {
         let grant = Grant {
             stream: stream.start.stream.clone(),
             start: Arc::clone(&stream.start),
-            retention: stream.retention,
+            retention: stream.retention.clone(),
             lease: holding.row().clone(),
             token: holding.row().counter,
             deadline: deadlines,

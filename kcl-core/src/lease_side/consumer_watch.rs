@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::lease_side::shared::Shared;
 use crate::messages::{Calling, Grant, Vitals};
 use crate::report::event::{Event, SlowCall};
+use crate::retention::Retention;
 
 /// How long a newly held shard may take until its first read reports how far it is behind.
 const FIRST_READ_TIME: Duration = Duration::from_mins(1);
@@ -20,7 +21,7 @@ pub(super) struct ConsumerWatch {
     vitals: watch::Receiver<Vitals>,
     slow: SlowWatch,
     risk: RiskWatch,
-    retention: Duration,
+    retention: Retention,
     held_since: Moment,
     /// How far the shard may be behind if it is never read: as long as no consumer was at its end.
     unread: Option<Lag>,
@@ -44,7 +45,7 @@ impl ConsumerWatch {
             vitals: grant.vitals.subscribe(),
             slow: SlowWatch::default(),
             risk: RiskWatch::default(),
-            retention: grant.retention,
+            retention: grant.retention.clone(),
             held_since,
             unread: behind.map(|behind| Lag { behind, seen: held_since }),
         }
@@ -62,8 +63,9 @@ impl ConsumerWatch {
         let call = vitals.longest();
         let unread = self.unread.filter(|_| now.since(self.held_since) >= FIRST_READ_TIME);
         let age = vitals.oldest().or(unread).map(|lag| lag.age(now));
-        if let Some(age) = self.risk.observe(age, self.retention, now) {
-            let (shard, retention) = (key.shard(), self.retention);
+        let retention = self.retention.get();
+        if let Some(age) = self.risk.observe(age, retention, now) {
+            let shard = key.shard();
             shared.events.emit(&Event::DataAtRisk { shard, age, retention });
         }
         let slow_after = shared.config.delivery.slow_after;

@@ -14,6 +14,7 @@ use crate::BoxError;
 use crate::backend::{LeaseStoreError, Reading, SourceError};
 use crate::lease_side::lease_creation::{CreationError, LeaseCreation};
 use crate::lease_side::shared::Shared;
+use crate::lease_side::startup_checks::StreamFacts;
 use crate::lease_side::table_scan;
 use crate::report::error::RunError;
 use crate::report::event::Event;
@@ -55,8 +56,8 @@ pub(super) struct TurnReport {
 }
 
 /// Takes a turn. Two workers may take one at the same time: every write is conditional.
-pub(super) async fn run(shared: &Shared, start: &StreamStart, obsolete: &Obsolete) -> TurnEnd {
-    match turn(shared, start, obsolete).await {
+pub(super) async fn run(shared: &Shared, stream: &StreamFacts, obsolete: &Obsolete) -> TurnEnd {
+    match turn(shared, stream, obsolete).await {
         Ok(report) => TurnEnd::Done(report),
         Err(Failure::Fatal(error)) => TurnEnd::Fatal(error),
         Err(Failure::Store(error)) => TurnEnd::Failed(error.into()),
@@ -75,10 +76,12 @@ enum Failure {
 
 async fn turn(
     shared: &Shared,
-    start: &StreamStart,
+    stream: &StreamFacts,
     obsolete: &Obsolete,
 ) -> Result<TurnReport, Failure> {
+    let StreamFacts { start, retention } = stream;
     let description = shared.source.describe().await.map_err(Failure::Source)?;
+    retention.described(description.retention);
     check(start, description)?;
     // Shards before leases: a shard that is listed here and has no lease below never had one.
     let shards = shared.source.list_shards(ShardFilter::All).await.map_err(Failure::Source)?;

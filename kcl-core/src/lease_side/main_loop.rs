@@ -163,10 +163,10 @@ impl MainLoop {
             });
         }
         if self.schedule.begin_turn(now) {
-            let (shared, start) = (Arc::clone(&self.shared), Arc::clone(&self.stream.start));
+            let (shared, stream) = (Arc::clone(&self.shared), self.stream.clone());
             let obsolete = self.fleet.obsolete(now);
             self.jobs.push(async move {
-                JobEnd::Turned(housekeeping::run(&shared, &start, &obsolete).await)
+                JobEnd::Turned(housekeeping::run(&shared, &stream, &obsolete).await)
             });
         }
         if self.schedule.begin_plan(now) {

@@ -20,6 +20,7 @@ use crate::lease_side::shared::Shared;
 use crate::lease_side::{presence, table_scan};
 use crate::report::error::RunError;
 use crate::report::event::Event;
+use crate::retention::Retention;
 
 /// How often the table is scanned while Java workers may be alive.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -33,7 +34,7 @@ pub(super) struct StreamFacts {
     /// Which stream of that name, and where it begins for this application.
     pub(super) start: Arc<StreamStart>,
     /// How long the stream keeps records.
-    pub(super) retention: Duration,
+    pub(super) retention: Retention,
 }
 
 /// Brings the application to where leases can be taken. Returns `None` if `stop` was cancelled
@@ -50,7 +51,8 @@ pub(super) async fn run(
         drop(timeout(RELEASE_TIME, presence::remove(shared)).await);
     }
     let start = begun.transpose()?.map(Arc::new);
-    Ok(start.map(|start| StreamFacts { start, retention: description.retention }))
+    let retention = Retention::new(description.retention, shared.clock.now());
+    Ok(start.map(|start| StreamFacts { start, retention }))
 }
 
 /// What a worker finds before its first write.

@@ -66,7 +66,8 @@ impl Checkpointer {
         let (reply, answer) = oneshot::channel();
         self.send(FromConsumer::Checkpoint { checkpoint, reply }).await?;
         answer.await.unwrap_or(Err(CheckpointError::LeaseLost))?;
-        self.progress.send_modify(|progress| progress.store(checkpoint));
+        // What was stored may lie beyond the position, which may be checkpointed again.
+        self.progress.send_modify(|progress| progress.store(Checkpoint::After(position)));
         self.pending.send_modify(|pending| {
             *pending = pending.take().filter(|pending| !pending.is_settled(checkpoint));
         });

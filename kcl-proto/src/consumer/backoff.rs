@@ -93,10 +93,12 @@ const REFUSED_MAX: Duration = Duration::from_mins(1);
 /// worker, must not set all leases in motion.
 const UNAVAILABLE_MAX: Duration = Duration::from_mins(5);
 
-/// Whether a shard whose reads have failed for `failing_for` counts as unreadable by this worker.
+/// Whether a shard whose reads have failed for `failing_for`, and were all refused for
+/// `refused_for`, counts as unreadable by this worker. `refused_for` is `None` if the last failure
+/// may pass.
 #[must_use]
-pub fn is_unreadable(failing_for: Duration, is_retryable: bool) -> bool {
-    failing_for >= if is_retryable { UNAVAILABLE_MAX } else { REFUSED_MAX }
+pub fn is_unreadable(failing_for: Duration, refused_for: Option<Duration>) -> bool {
+    failing_for >= UNAVAILABLE_MAX || refused_for >= Some(REFUSED_MAX)
 }
 
 #[cfg(test)]
@@ -157,9 +159,10 @@ mod tests {
 
     #[test]
     fn refused_reads_end_sooner_than_failing_ones() {
-        assert!(!is_unreadable(SECOND * 59, false));
-        assert!(is_unreadable(SECOND * 60, false));
-        assert!(!is_unreadable(SECOND * 299, true));
-        assert!(is_unreadable(SECOND * 300, true));
+        assert!(!is_unreadable(SECOND * 59, Some(SECOND * 59)));
+        assert!(is_unreadable(SECOND * 60, Some(SECOND * 60)));
+        assert!(!is_unreadable(SECOND * 299, None));
+        assert!(!is_unreadable(SECOND * 299, Some(SECOND)));
+        assert!(is_unreadable(SECOND * 300, None));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::frame::{OVERHEAD_BYTES, seal};
+use super::frame::{OVERHEAD_BYTES, USER_RECORDS_MAX, seal};
 use super::wire::{put_bytes, put_number};
 use crate::model::PartitionKey;
 
@@ -87,7 +87,8 @@ impl Aggregator {
         if alone > self.bytes_max {
             return Err(TooLarge { bytes: alone, bytes_max: self.bytes_max });
         }
-        let is_full = self.bytes() + record_bytes > self.bytes_max;
+        let is_full =
+            self.count >= USER_RECORDS_MAX || self.bytes() + record_bytes > self.bytes_max;
         let finished = if is_full { self.finish() } else { None };
         self.append(partition_key, explicit_hash_key, data);
         Ok(finished)

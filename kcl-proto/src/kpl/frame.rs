@@ -13,6 +13,12 @@ const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 /// The length of the MD5 digest after the message.
 const DIGEST_BYTES: usize = 16;
 
+/// The most user records of an aggregate, and keys of each of its tables: as many as fit into 1 MiB,
+/// with at least six bytes for each user record.
+///
+/// Source: KPL, `default_config.properties`, `AggregationMaxSize`.
+pub const USER_RECORDS_MAX: usize = 1024 * 1024 / 6;
+
 /// The number of bytes that the frame adds to a message.
 pub(super) const OVERHEAD_BYTES: usize = MAGIC.len() + DIGEST_BYTES;
 
@@ -38,6 +44,10 @@ pub enum Malformed {
     /// A user record refers to a key that the tables do not contain.
     #[error("user record refers to a key that the aggregate does not have")]
     Index,
+    /// The message has more user records, or more keys, than fit into 1 MiB, the largest aggregate
+    /// of the KPL. Its expansion could take a hundred times its size.
+    #[error("aggregate has more than {USER_RECORDS_MAX} user records or keys")]
+    TooMany,
     /// A user record's explicit hash key is not a decimal number below 2¹²⁸.
     #[error("user record has an explicit hash key that is not a number below 2^128")]
     HashKey,

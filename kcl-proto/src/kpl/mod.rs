@@ -32,5 +32,5 @@ mod wire;
 
 pub use aggregator::{Aggregate, Aggregator, TooLarge};
 pub use deaggregate::{Deaggregator, Expansion, HashRangePolicy};
-pub use frame::{Malformed, open, seal};
+pub use frame::{Malformed, USER_RECORDS_MAX, open, seal};
 pub use user_records::{UserRecord, UserRecords, hash_key};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use md5::{Digest, Md5};
 
-use super::frame::Malformed;
+use super::frame::{Malformed, USER_RECORDS_MAX};
 use super::wire::Fields;
 use crate::model::PartitionKey;
 
@@ -69,12 +69,17 @@ impl<'a> UserRecords<'a> {
             let field = field?;
             match field.number {
                 1 => {
+                    bounded(partition_keys.len())?;
                     let key = message.slice_ref(field.value.bytes()?);
                     let Ok(key) = PartitionKey::try_from(key) else { return Err(Malformed::Text) };
                     partition_keys.push(key);
                 }
-                2 => explicit_hash_keys.push(number(field.value.text()?)),
+                2 => {
+                    bounded(explicit_hash_keys.len())?;
+                    explicit_hash_keys.push(number(field.value.text()?));
+                }
                 3 => {
+                    bounded(left)?;
                     field.value.bytes()?;
                     left += 1;
                 }
@@ -115,6 +120,11 @@ impl Iterator for UserRecords<'_> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         (0, Some(self.left))
     }
+}
+
+/// Returns an error if `count` things leave no room for another one.
+const fn bounded(count: usize) -> Result<(), Malformed> {
+    if count < USER_RECORDS_MAX { Ok(()) } else { Err(Malformed::TooMany) }
 }
 
 fn entry(message: &[u8]) -> Result<Entry<'_>, Malformed> {
@@ -243,6 +253,18 @@ mod tests {
         assert_eq!(of(b"\x12\x01\xFF"), Some(Malformed::Text));
         assert_eq!(of(b"\x08\x01"), Some(Malformed::Wire));
         assert_eq!(of(b"\x18\x01"), Some(Malformed::Wire));
+    }
+
+    #[test]
+    fn counts_are_bounded() {
+        for (field, at_the_bound) in [(1_u8, None), (2, None), (3, Some(Malformed::Required))] {
+            let with = |count| Bytes::from([field << 3 | 2, 0].repeat(count));
+            let message = with(USER_RECORDS_MAX);
+            let first = UserRecords::of(&message).unwrap().next();
+            assert_eq!(first, at_the_bound.map(Err), "field {field}");
+            let message = with(USER_RECORDS_MAX + 1);
+            assert_eq!(UserRecords::of(&message).err(), Some(Malformed::TooMany), "field {field}");
+        }
     }
 
     #[test]

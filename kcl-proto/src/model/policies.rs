@@ -21,7 +21,8 @@ pub enum CheckpointPolicy {
         #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         time: Duration,
     },
-    /// The application stores checkpoints with its `Checkpointer`.
+    /// The application stores checkpoints with its `Checkpointer`. The library only adds records
+    /// that need no processing, such as dropped user records, once all before them are stored.
     Manual,
 }
 

@@ -9,6 +9,12 @@ use crate::model::{
 /// How far before the time of a start at LATEST its shard is read again, because clocks differ.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_mins(1);
 
+/// The shortest retention of a stream. Records of that age may be gone although the retention was
+/// longer when the stream was last described.
+///
+/// Source: Kinesis API reference, `DecreaseStreamRetentionPeriod`.
+pub const RETENTION_MIN: Duration = Duration::from_hours(24);
+
 /// Where to start reading a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {

@@ -140,6 +140,11 @@ impl Facts {
         self.shards.entry(shard.clone()).or_default().records.push(record);
     }
 
+    /// Notes that an aggregate was put from which no user record is expected.
+    pub(crate) fn put_hollow(&mut self, shard: &ShardId, aggregate: SequenceNumber) {
+        self.shards.entry(shard.clone()).or_default().hollow.insert(aggregate);
+    }
+
     /// Notes that the records of a shard before this one are trimmed.
     pub(crate) fn trim(&mut self, shard: &ShardId, before: SequenceNumber) {
         if let Some(facts) = self.shards.get_mut(shard) {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kcl_core::model::{
-    Checkpoint, PendingCheckpoint, Position, ShardId, StartPosition, Timestamp, WorkerId,
+    Checkpoint, PendingCheckpoint, Position, SequenceNumber, ShardId, StartPosition, Timestamp,
+    WorkerId,
 };
 
 use crate::time::Time;
@@ -31,6 +32,8 @@ pub(crate) struct ShardFacts {
     pub(crate) children: BTreeSet<ShardId>,
     pub(crate) is_closed: bool,
     pub(crate) records: Vec<Put>,
+    /// The aggregates whose user records are all dropped, or that have none.
+    pub(crate) hollow: BTreeSet<SequenceNumber>,
     /// The records before this place are trimmed.
     pub(crate) trimmed: usize,
     /// The start position of the application, once it is stored. Earlier records are not expected.
@@ -121,6 +124,9 @@ impl ShardFacts {
             Checkpoint::AtTimestamp => {
                 let time = start_at?;
                 Some(self.records.partition_point(|record| record.at < time))
+            }
+            Checkpoint::After(position) if self.hollow.contains(&position.sequence) => {
+                Some(self.records.partition_point(|record| record.position <= position))
             }
             Checkpoint::After(position) => self.place(position).map(|place| place + 1),
             Checkpoint::ShardEnd => Some(self.records.len()),

@@ -28,6 +28,10 @@ pub(crate) fn expect_user_records(
     places: impl IntoIterator<Item = u64>,
 ) {
     let at = sim.clock.time_of_day();
+    let mut places = places.into_iter().peekable();
+    if places.peek().is_none() {
+        sim.observed.facts.put_hollow(shard, sequence);
+    }
     for sub_sequence in places {
         let position = Position { sequence, sub_sequence };
         sim.observed.facts.put(shard, Put { position, at, key: 0, is_poison: false });

@@ -21,6 +21,7 @@ fn one_error_names_every_invalid_setting() {
     config.lease.handovers_max = 0;
     config.lease.scan_units = 0;
     config.retrieval.poll_every = Duration::ZERO;
+    config.retrieval.reads_per_second = 6;
     config.retrieval.records_max = 0;
     config.delivery.retry_min = Duration::ZERO;
     config.delivery.retry_max = Duration::from_hours(2);
@@ -33,6 +34,7 @@ fn one_error_names_every_invalid_setting() {
     check(&text, &["lease.expiry (500ms) must be between 1s and", "lease.leases_max (0)"]);
     check(&text, &["lease.handover (0ns)", "lease.handovers_max (0)", "lease.scan_units (0)"]);
     check(&text, &["retrieval.poll_every (0ns)", "retrieval.records_max (0)"]);
+    check(&text, &["retrieval.reads_per_second (6) must be between 1 and 5"]);
     check(&text, &["delivery.retry_min (0ns)", "delivery.retry_max (7200s)"]);
     check(&text, &["delivery.cancel_grace (3600s)", "shutdown.drain (0ns)"]);
     check(&text, &["delivery.slow_after (0ns)"]);

@@ -203,3 +203,23 @@ fn expired_iterator_resumes_behind_dropped_aggregates() {
     });
     assert_eq!(counts.iter().map(|(_, _, count)| *count).collect::<Vec<_>>(), [8]);
 }
+
+#[test]
+fn restart_after_dropped_records_counts_nothing_again() {
+    let story = Story::new(2);
+    story.configure(|config| config.retrieval.hash_range = HashRangePolicy::Drop);
+    let other = story.hash_range(1).start;
+    let puts: Vec<_> = (0..8).map(|_| put_at(&story, &[(other, "b")], &[])).collect();
+    let worker = story.start("first");
+    story.pass(SOON * 3);
+    worker.stop().unwrap();
+    assert_eq!(story.lease(0).checkpoint, inside(puts[7], 0));
+    let worker = story.start("second");
+    story.pass(SOON * 3);
+    worker.stop().unwrap();
+    assert_eq!(story.journal.delivered(), Vec::<String>::new());
+    let counts = story.journal.events(|event| {
+        if let Event::OutOfRangeDropped { count, .. } = event { Some(*count) } else { None }
+    });
+    assert_eq!(counts.iter().map(|(_, _, count)| *count).collect::<Vec<_>>(), [8]);
+}

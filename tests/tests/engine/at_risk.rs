@@ -41,6 +41,18 @@ fn failing_batch_is_reported_with_growing_pauses() {
 }
 
 #[test]
+fn shorter_retention_is_noticed() {
+    let story = Story::new(1);
+    story.on(|call| call.delivers("poison"), Act::Fail);
+    story.put(0, ["poison"]);
+    story.start("w");
+    story.pass(MINUTE * 40);
+    assert_eq!(story.journal.events(at_risk), []);
+    story.stream.set_retention(RETENTION);
+    story.until("reported", MINUTE, |story| story.journal.event(at_risk).is_some());
+}
+
+#[test]
 fn backlog_is_reported_at_once_until_it_is_done() {
     let story = with_retention();
     story.put(0, ["old"]);

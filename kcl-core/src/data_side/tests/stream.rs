@@ -21,9 +21,12 @@ pub(super) const RETENTION: Duration = Duration::from_hours(24);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stream(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    retention: Duration,
     records: Vec<Record>,
+    /// How many of the records are trimmed.
+    trimmed: usize,
     /// The children that the closed shard names.
     closed: Option<Vec<ChildShard>>,
     listed: Vec<Shard>,
@@ -33,9 +36,38 @@ struct State {
     reads: usize,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            retention: RETENTION,
+            records: Vec::new(),
+            trimmed: 0,
+            closed: None,
+            listed: Vec::new(),
+            faults: VecDeque::new(),
+            is_missing: false,
+            opened: Vec::new(),
+            reads: 0,
+        }
+    }
+}
+
 impl Stream {
+    pub(super) fn set_retention(&self, retention: Duration) {
+        self.state().retention = retention;
+    }
+
+    /// Trims the records before this one.
+    pub(super) fn trim_before(&self, number: u128) {
+        let mut state = self.state();
+        state.trimmed = state.records.partition_point(|record| record.position < at(number));
+    }
+
     pub(super) fn put(&self, positions: impl IntoIterator<Item = Position>) {
-        let records = positions.into_iter().map(|at| Record::new(at, "key", "data", None));
+        self.put_records(positions.into_iter().map(|at| Record::new(at, "key", "data", None)));
+    }
+
+    pub(super) fn put_records(&self, records: impl IntoIterator<Item = Record>) {
         self.state().records.extend(records);
     }
 
@@ -78,7 +110,7 @@ impl RecordSource for Stream {
     async fn describe(&self) -> Result<StreamDescription, SourceError> {
         let (created, now) = (Timestamp::default(), Timestamp::default());
         let mut stream = StreamDescription::new("stream".into(), "arn".into(), created, now);
-        stream.retention = RETENTION;
+        stream.retention = self.state().retention;
         Ok(stream)
     }
 
@@ -122,6 +154,7 @@ impl ShardReader for Reader {
         sleep(MILLI * 10).await;
         let mut state = self.stream.state();
         state.reads += 1;
+        self.next = self.next.max(state.trimmed);
         if let Some(fault) = state.faults.pop_front() {
             return Err(fault);
         }

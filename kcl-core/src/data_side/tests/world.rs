@@ -26,6 +26,7 @@ use crate::messages::{Grant, Order, Vitals};
 use crate::processor::ShardContext;
 use crate::report::event::{Event, EventContext, Observer};
 use crate::report::log::Events;
+use crate::retention::Retention;
 use crate::tasks::chance::Chance;
 use crate::tasks::stopped_shards::StoppedShards;
 
@@ -39,6 +40,10 @@ pub(super) struct World {
     pub(super) lease: Lease,
     pub(super) stopped: StoppedShards,
     pub(super) memory: MemoryBudget,
+    /// The retention when the worker started.
+    pub(super) retention: Duration,
+    /// When the worker started.
+    pub(super) described_at: Moment,
     events: RecordedEvents,
 }
 
@@ -51,8 +56,11 @@ impl World {
         lease.hash_range = Some(HashKeyRange { start: 0, end: 99 });
         lease.last_write = Some(WriteStamp { counter, worker: "me".into(), number: 1 });
         let config = WorkerConfig::default();
+        let clock = Arc::new(TestClock::start());
         Self {
-            clock: Arc::new(TestClock::start()),
+            retention: RETENTION,
+            described_at: clock.now(),
+            clock,
             stream: Stream::default(),
             app: Application::default(),
             memory: MemoryBudget::new(config.retrieval.memory_max),
@@ -144,7 +152,7 @@ impl World {
         let grant = Grant {
             stream: "stream".into(),
             start: Arc::new(start),
-            retention: RETENTION,
+            retention: Retention::new(self.retention, self.described_at),
             lease: self.lease.clone(),
             token: LeaseCounter(4),
             deadline: deadline_seen,

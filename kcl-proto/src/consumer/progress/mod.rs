@@ -26,9 +26,21 @@ pub struct Progress {
     processed: Watermark,
     /// About how many records are processed.
     records: u64,
+    /// The end of records that need no processing and follow what is done, or `None` if there are
+    /// none.
+    passed: Option<Position>,
+    gap: Option<Gap>,
     unfinished: UnfinishedBatches,
     failure: Option<AckFailure>,
     is_closed: bool,
+}
+
+/// Records that need no processing and follow delivered ones that are not all done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Gap {
+    /// The end of what was delivered before them, or `None` if nothing was.
+    after: Option<Position>,
+    through: Position,
 }
 
 /// An acknowledgement that failed.
@@ -84,6 +96,8 @@ impl Progress {
             delivered: None,
             processed: Watermark::default(),
             records: 0,
+            passed: None,
+            gap: None,
             unfinished: UnfinishedBatches::default(),
             failure: None,
             is_closed: false,
@@ -151,6 +165,26 @@ impl Progress {
         }
         self.processed.finish(last);
         self.unfinished.finish(self.processed.low());
+        self.settle();
+    }
+
+    /// Records that nothing up to `through` needs processing but what was delivered. Everything up
+    /// to there is done once that is.
+    pub fn pass(&mut self, through: Position) {
+        if Some(through) > self.delivered {
+            self.gap = Some(Gap { after: self.delivered, through });
+            self.settle();
+        }
+    }
+
+    /// Passes the gap if everything before it is done.
+    fn settle(&mut self) {
+        let done = self.done();
+        let is_reached =
+            |gap: &mut Gap| gap.after.is_none_or(|after| done >= Checkpoint::After(after));
+        if let Some(gap) = self.gap.take_if(is_reached) {
+            self.passed = self.passed.max(Some(gap.through));
+        }
     }
 
     /// Records that the records of `batch` are acknowledged one by one. Returns false if they are
@@ -190,6 +224,7 @@ impl Progress {
         let has_moved = !self.is_closed && self.processed.acknowledge(position);
         if has_moved {
             self.unfinished.finish(self.processed.low());
+            self.settle();
         }
         has_moved
     }
@@ -235,6 +270,7 @@ impl Progress {
             self.processed.pass(position); // A checkpoint counts for every record up to it.
             self.unfinished.finish(Some(position));
         }
+        self.settle();
     }
 
     /// Refuses every checkpoint and acknowledgement from now on.
@@ -243,13 +279,15 @@ impl Progress {
     }
 
     /// The checkpoint that the library stores by itself: the end of what the processor returned
-    /// `Ok` for or acknowledged.
+    /// `Ok` for or acknowledged, and of records after it that need no processing.
     #[must_use]
     pub fn automatic(&self) -> Option<Checkpoint> {
-        self.processed.low().filter(|_| self.policy.is_automatic()).map(Checkpoint::After)
+        let processed = self.processed.low().filter(|_| self.policy.is_automatic());
+        processed.max(self.passed).map(Checkpoint::After)
     }
 
-    /// The end of what is done. With manual checkpoints, that is the last stored one.
+    /// The end of what is done. With manual checkpoints, that is the last stored one, and records
+    /// after it that need no processing.
     #[must_use]
     pub fn done(&self) -> Checkpoint {
         self.automatic().map_or(self.stored, |automatic| automatic.max(self.stored))
@@ -263,7 +301,7 @@ impl Progress {
     #[must_use]
     pub fn restart(&self) -> Option<Checkpoint> {
         match self.policy {
-            CheckpointPolicy::Manual => Some(self.stored),
+            CheckpointPolicy::Manual => Some(self.done()),
             CheckpointPolicy::Automatic | CheckpointPolicy::Every { .. } => {
                 (!self.processed.is_empty()).then(|| self.done())
             }

@@ -129,3 +129,53 @@ fn successor_starts_after_what_is_done() {
     check(&successor, 13, Err(CheckpointRefusal::OutOfRange));
     assert!(successor.is_all_done());
 }
+
+/// Progress after 5, with 20 delivered and records up to 25 that need no processing.
+fn passing(policy: CheckpointPolicy) -> Progress {
+    let mut progress = progress(policy);
+    progress.pass(at(25));
+    assert_eq!((progress.automatic(), progress.done()), (None, after(5)), "20 is outstanding");
+    progress
+}
+
+#[test]
+fn records_without_work_are_done_once_delivered_ones_are() {
+    let mut progress = passing(Automatic);
+    progress.process(at(20), 1);
+    assert_eq!((progress.automatic(), progress.done()), (Some(after(25)), after(25)));
+    let mut progress = passing(Manual);
+    progress.process(at(20), 1);
+    assert_eq!((progress.automatic(), progress.done()), (None, after(5)), "not checkpointed");
+    progress.store(after(20));
+    assert_eq!((progress.automatic(), progress.done()), (Some(after(25)), after(25)));
+    assert_eq!(progress.restart(), Some(after(25)));
+    check(&progress, 20, Ok(after(25)));
+}
+
+#[test]
+fn records_without_work_are_done_at_once_if_nothing_is_outstanding() {
+    for policy in [Automatic, Manual] {
+        let mut progress = Progress::new(policy, Checkpoint::TrimHorizon);
+        progress.pass(at(3));
+        assert_eq!((progress.done(), progress.successor().done()), (after(3), after(3)));
+        progress.deliver(at(4));
+        assert_eq!(progress.done(), after(3), "{policy:?}");
+        progress.pass(at(4));
+        assert_eq!(progress.done(), after(3), "4 needs processing");
+    }
+}
+
+#[test]
+fn records_without_work_wait_for_acknowledgements_before_them() {
+    let mut progress = Progress::new(Automatic, after(5));
+    progress.deliver(at(7));
+    let lag = Lag { behind: Duration::ZERO, seen: Moment::default() };
+    let batch = UnfinishedBatch { last: at(7), lag, since: Some(Moment::default()) };
+    assert!(progress.detach([at(6), at(7)], batch));
+    progress.pass(at(8));
+    progress.pass(at(9));
+    progress.acknowledge(at(7));
+    assert_eq!((progress.done(), progress.in_flight()), (after(5), 2));
+    progress.acknowledge(at(6));
+    assert_eq!((progress.done(), progress.in_flight()), (after(9), 0));
+}
