@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::future::ProvideCredentials as Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{Builder, IdentityCache};
 use aws_types::SdkConfig;
+use kcl_aws::{FreshCredentials, LeaveThrottled};
 use kcl_core::config::InvalidSetting;
 
 /// Settings of a [`DynamoLeaseStore`](crate::DynamoLeaseStore). A table's name is one already.
@@ -43,6 +41,8 @@ pub struct DynamoLeaseStoreConfig {
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub operation_timeout: Duration,
     /// The most attempts of a call, the first one included; at least 1. Default: 3.
+    ///
+    /// A throttled attempt is the last one: the worker retries throttled calls at its own pace.
     pub attempts_max: u32,
     /// How long [`prepare`](kcl_core::backend::LeaseStore::prepare) waits for a table that is
     /// being created. Default: 30 s. A worker that starts reports the failure then, and retries
@@ -143,9 +143,9 @@ impl DynamoLeaseStoreConfig {
         invalid
     }
 
-    /// The store's own client: nothing of it is shared with other clients but what `sdk` itself
-    /// shares, which is the provider of credentials and an HTTP client if it was given one.
-    pub(crate) fn client(&self, sdk: &SdkConfig) -> Client {
+    /// The store's own client: it shares credentials with the other clients of `sdk`, and an HTTP
+    /// client if `sdk` was given one.
+    pub(crate) fn client(&self, sdk: &SdkConfig, credentials: FreshCredentials) -> Client {
         let retries = RetryConfig::standard()
             .with_max_attempts(self.attempts_max.max(1))
             .with_initial_backoff(BACKOFF_FIRST)
@@ -155,14 +155,12 @@ impl DynamoLeaseStoreConfig {
             .operation_attempt_timeout(self.attempt_timeout)
             .operation_timeout(self.operation_timeout)
             .build();
-        let credentials = sdk
-            .credentials_provider()
-            .unwrap_or_else(|| SharedCredentialsProvider::new(NoCredentials));
         let config = Builder::from(sdk)
             .credentials_provider(credentials)
-            .identity_cache(IdentityCache::lazy().build())
+            .identity_cache(IdentityCache::no_cache())
             // Failures of other clients to the same service do not use up this one's retries.
             .retry_partition(RetryPartition::new("kcl-dynamo"))
+            .retry_classifier(LeaveThrottled::default())
             .retry_config(retries)
             .timeout_config(timeouts);
         Client::from_conf(config.build())
@@ -249,19 +247,5 @@ impl NewTable {
     pub const fn with_deletion_protection(mut self) -> Self {
         self.deletion_protection = true;
         self
-    }
-}
-
-/// Stands where the SDK's configuration has no provider, so that the failure says so.
-#[derive(Debug)]
-struct NoCredentials;
-
-impl ProvideCredentials for NoCredentials {
-    fn provide_credentials<'a>(&'a self) -> Credentials<'a>
-    where
-        Self: 'a,
-    {
-        let reason = "the SDK's configuration has no provider of credentials";
-        Credentials::ready(Err(CredentialsError::not_loaded(reason)))
     }
 }

@@ -7,6 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use kcl_aws::{Attempts, CodeKind, CredentialsFault};
 use kcl_core::BoxError;
 use kcl_core::backend::LeaseStoreError;
 
@@ -23,9 +24,8 @@ where
     if let SdkError::ServiceError(answer) = &error {
         return refusal(table, action, answer.raw().status().as_u16(), Answer::of(answer.err()));
     }
-    match credentials_fault(&error) {
-        Some(Fault::Permanent) => LeaseStoreError::Credentials { table, source: cause(error) },
-        Some(Fault::Transient) => LeaseStoreError::Unavailable { table, source: cause(error) },
+    match CredentialsFault::of(&error) {
+        Some(fault) => without_credentials(table, fault, cause(error)),
         None => match error {
             // The request could not be built: the endpoint or the region is invalid.
             SdkError::ConstructionFailure(_) => {
@@ -41,46 +41,50 @@ where
     }
 }
 
+/// Converts the error of credentials that no call asked for.
+pub(crate) fn credentials_error(table: &str, error: CredentialsError) -> LeaseStoreError {
+    let fault = CredentialsFault::of(&error).unwrap_or(CredentialsFault::NotLoaded);
+    without_credentials(table.to_owned(), fault, error.into())
+}
+
+fn without_credentials(
+    table: String,
+    fault: CredentialsFault,
+    source: BoxError,
+) -> LeaseStoreError {
+    match fault {
+        CredentialsFault::NotLoaded => LeaseStoreError::Credentials { table, source },
+        CredentialsFault::NotConfigured => {
+            LeaseStoreError::CredentialsNotConfigured { table, source }
+        }
+    }
+}
+
 /// Converts an answer of the service by its code.
 fn refusal(table: String, action: &'static str, status: u16, answer: Answer) -> LeaseStoreError {
     let code = answer.code.clone().unwrap_or_default();
     let source = BoxError::from(answer);
+    match CodeKind::of(&code) {
+        // The capacity of the table, or of one partition, is used up; or the account makes too many
+        // calls, or creates and changes too many tables at once.
+        Some(CodeKind::Throttled) => return LeaseStoreError::Throttled { table, source },
+        Some(CodeKind::AccessDenied) => {
+            return LeaseStoreError::AccessDenied { table, action, source };
+        }
+        Some(CodeKind::Credentials) => return LeaseStoreError::Credentials { table, source },
+        Some(CodeKind::Clock) => return LeaseStoreError::Clock { table, source },
+        Some(CodeKind::Unavailable) => return LeaseStoreError::Unavailable { table, source },
+        None => {}
+    }
     match code.as_str() {
-        // The provisioned capacity of the table, or of one partition, is used up.
-        "ProvisionedThroughputExceededException"
-        // The table's on-demand maximum, or too many calls that create and describe tables.
-        | "ThrottlingException" | "Throttling" | "ThrottledException"
-        // The account's quota is used up.
-        | "RequestLimitExceeded"
-        // Too many tables are being created or changed at once.
-        | "LimitExceededException" => LeaseStoreError::Throttled { table, source },
         // There is no such table, or it is still being created.
         "ResourceNotFoundException" => LeaseStoreError::TableMissing { table },
         // The table is being created, changed or deleted.
         "ResourceInUseException" => {
             LeaseStoreError::TableNotReady { table, status: "in use".to_owned() }
         }
-        // The role lacks a permission: on the table, or on the key that encrypts it.
-        "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => {
-            LeaseStoreError::AccessDenied { table, action, source }
-        }
-        // The access key is unknown to the service.
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId"
-        // The session token ran out.
-        | "ExpiredTokenException" | "ExpiredToken" | "RequestExpired"
-        // The secret key is wrong, or this machine's clock is.
-        | "InvalidSignatureException" | "SignatureDoesNotMatch"
-        // The request carried no signature, or half of one.
-        | "MissingAuthenticationTokenException" | "MissingAuthenticationToken"
-        | "IncompleteSignatureException" | "IncompleteSignature" => {
-            LeaseStoreError::Credentials { table, source }
-        }
         // Another request is writing the item: a transaction, or a replica in another region.
-        "TransactionConflictException" | "ReplicatedWriteConflictException"
-        // The service failed and asks for a retry.
-        | "InternalServerError" | "InternalFailure" | "InternalServerErrorException"
-        | "ServiceUnavailable" | "ServiceUnavailableException"
-        | "RequestTimeout" | "RequestTimeoutException" => {
+        "TransactionConflictException" | "ReplicatedWriteConflictException" => {
             LeaseStoreError::Unavailable { table, source }
         }
         // Any other failure of the service, with a code or without.
@@ -91,26 +95,16 @@ fn refusal(table: String, action: &'static str, status: u16, answer: Answer) -> 
     }
 }
 
-/// Whether a retry helps when there are no credentials.
-enum Fault {
-    /// Their provider failed or timed out.
-    Transient,
-    /// There are none, or their provider is misconfigured.
-    Permanent,
-}
-
-fn credentials_fault(error: &(dyn Error + 'static)) -> Option<Fault> {
-    let mut link = Some(error);
-    while let Some(error) = link {
-        match error.downcast_ref::<CredentialsError>() {
-            Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
-                return Some(Fault::Transient);
-            }
-            Some(_) => return Some(Fault::Permanent),
-            None => link = error.source(),
+/// Returns the error of a write that was sent `attempts` times. `Throttled` says that it was not
+/// made, which is unknown if it was sent before.
+pub(crate) fn of_write(error: LeaseStoreError, attempts: &Attempts) -> LeaseStoreError {
+    if let LeaseStoreError::Throttled { table, source } = error {
+        if attempts.is_repeated() {
+            return LeaseStoreError::Unavailable { table, source };
         }
+        return LeaseStoreError::Throttled { table, source };
     }
-    None
+    error
 }
 
 /// Returns the cause behind the SDK's own headline ("dispatch failure", "request has timed out").

@@ -1,5 +1,7 @@
 //! `DynamoLeaseStore`: builds an expression, sends it, converts the answer.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -13,6 +15,7 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_types::SdkConfig;
+use kcl_aws::{Attempts, FreshCredentials};
 use kcl_core::backend::LeaseWrite;
 use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
 use kcl_core::config::{InvalidSetting, LeaseConfig};
@@ -20,7 +23,7 @@ use kcl_core::model::{Lease, LeaseKey, Presence, StreamName, StreamStart, Worker
 
 use crate::attributes::{Item, Problem, size_bytes, text};
 use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};
-use crate::error::lease_store_error;
+use crate::error::{credentials_error, lease_store_error, of_write};
 use crate::expression::{Expression, Request, request};
 use crate::item::{ENTITY_TYPE, LEASE_COUNTER, LEASE_KEY, key_of};
 use crate::page::Row;
@@ -35,14 +38,19 @@ use crate::{page, presence, stream};
 /// Source: DynamoDB developer guide, "Read consumption": 4 KB.
 const READ_UNIT_BYTES: usize = 4_096;
 
+/// How long `prepare` waits for the first credentials before it returns that there are none yet.
+const CREDENTIALS_READY: Duration = Duration::from_secs(10);
+
 /// Leases in a DynamoDB table, in the format of the Java KCL.
 ///
-/// The store has its own client: lease traffic shares neither connections nor a credential cache
-/// with other calls of the process, so that these cannot delay a renewal. Clones share the client.
+/// The store has its own client: lease traffic does not share connections with other calls of the
+/// process, so that these cannot delay a renewal. Credentials are loaded ahead of time, on a thread
+/// that all clients of one `SdkConfig` share. Clones share the client.
 #[derive(Clone, Debug)]
 pub struct DynamoLeaseStore {
     client: Client,
     config: DynamoLeaseStoreConfig,
+    credentials: FreshCredentials,
 }
 
 impl DynamoLeaseStore {
@@ -55,7 +63,8 @@ impl DynamoLeaseStore {
     #[must_use]
     pub fn new(sdk: &SdkConfig, config: impl Into<DynamoLeaseStoreConfig>) -> Self {
         let config = config.into();
-        Self { client: config.client(sdk), config }
+        let credentials = FreshCredentials::new(sdk, config.attempt_timeout);
+        Self { client: config.client(sdk, credentials.clone()), config, credentials }
     }
 
     /// Creates the table, billed by request, if it is missing.
@@ -104,13 +113,14 @@ impl DynamoLeaseStore {
             .set_expression_attribute_values(values(expression.values))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match call.send().await {
+        let attempts = Attempts::default();
+        match call.customize().interceptor(attempts.clone()).send().await {
             Ok(UpdateItemOutput { attributes, .. }) => Ok(Outcome::Made(attributes)),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                     Ok(Outcome::Refused(failed.item().cloned()))
                 }
-                _ => Err(self.failed("dynamodb:UpdateItem", error)),
+                _ => Err(of_write(self.failed("dynamodb:UpdateItem", error), &attempts)),
             },
         }
     }
@@ -125,13 +135,14 @@ impl DynamoLeaseStore {
             .set_expression_attribute_names(Some(expression.names.into_iter().collect()))
             .set_expression_attribute_values(values(expression.values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match call.send().await {
+        let attempts = Attempts::default();
+        match call.customize().interceptor(attempts.clone()).send().await {
             Ok(_) => Ok(Outcome::Made(Some(item))),
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(failed)) => {
                     Ok(Outcome::Refused(failed.item().cloned()))
                 }
-                _ => Err(self.failed("dynamodb:PutItem", error)),
+                _ => Err(of_write(self.failed("dynamodb:PutItem", error), &attempts)),
             },
         }
     }
@@ -147,13 +158,14 @@ impl DynamoLeaseStore {
             .set_expression_attribute_values(values(expression.values))
             .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match call.send().await {
+        let attempts = Attempts::default();
+        match call.customize().interceptor(attempts.clone()).send().await {
             Ok(output) => Ok(Outcome::Made(output.attributes)),
             Err(error) => match error.as_service_error() {
                 Some(DeleteItemError::ConditionalCheckFailedException(failed)) => {
                     Ok(Outcome::Refused(failed.item().cloned()))
                 }
-                _ => Err(self.failed("dynamodb:DeleteItem", error)),
+                _ => Err(of_write(self.failed("dynamodb:DeleteItem", error), &attempts)),
             },
         }
     }
@@ -189,7 +201,11 @@ impl DynamoLeaseStore {
     where
         E: std::error::Error + ProvideErrorMetadata + RequestId + Send + Sync + 'static,
     {
-        lease_store_error(self.table(), action, error)
+        let error = lease_store_error(self.table(), action, error);
+        if matches!(error, LeaseStoreError::Credentials { .. }) {
+            self.credentials.renew();
+        }
+        error
     }
 }
 
@@ -200,6 +216,10 @@ impl LeaseStore for DynamoLeaseStore {
     }
 
     async fn prepare(&self) -> Result<(), LeaseStoreError> {
+        // The first credentials may take long; calls do not wait for them as long as this.
+        if let Err(error) = self.credentials.ready(CREDENTIALS_READY).await {
+            return Err(credentials_error(self.table(), error));
+        }
         Table { client: &self.client, config: &self.config }.prepare().await
     }
 

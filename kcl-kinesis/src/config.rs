@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::interceptors::InterceptorContext;
 use aws_sdk_kinesis::config::retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPartition};
@@ -14,6 +12,7 @@ use aws_sdk_kinesis::config::{Builder, IdentityCache};
 use aws_smithy_runtime_api::client::retries::classifiers::{RetryClassifierPriority, RetryReason};
 use aws_smithy_types::retry::ErrorKind;
 use aws_types::SdkConfig;
+use kcl_aws::FreshCredentials;
 use kcl_core::config::InvalidSetting;
 use kcl_core::model::{StreamArn, StreamName};
 use thiserror::Error;
@@ -202,29 +201,12 @@ impl KinesisSourceConfig {
             .build();
         let retry =
             RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(RETRY_PAUSE);
-        let credentials = sdk
-            .credentials_provider()
-            .unwrap_or_else(|| SharedCredentialsProvider::new(NoCredentials));
         Builder::from(sdk)
-            .credentials_provider(credentials)
+            .credentials_provider(FreshCredentials::new(sdk, self.attempt_timeout))
             .timeout_config(timeouts)
             .retry_config(retry)
             .retry_partition(RetryPartition::new(partition))
-            .identity_cache(IdentityCache::lazy().build())
-    }
-}
-
-/// Stands in for a provider that the `SdkConfig` does not have, so that the error says so.
-#[derive(Debug)]
-struct NoCredentials;
-
-impl ProvideCredentials for NoCredentials {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let error = CredentialsError::not_loaded("the SdkConfig has no credentials provider");
-        future::ProvideCredentials::ready(Err(error))
+            .identity_cache(IdentityCache::no_cache())
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::error::Error;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use kcl_aws::{CodeKind, CredentialsFault};
 use kcl_core::BoxError;
 use kcl_core::backend::SourceError;
 use thiserror::Error;
@@ -29,48 +29,31 @@ pub(crate) enum Kind {
     AccessDenied,
     KeyDenied,
     Credentials,
+    CredentialsNotConfigured,
+    Clock,
     Unavailable,
     Refused,
 }
 
 /// Returns the kind of an error code, or of the HTTP status if the code is unknown.
 fn kind(code: &str, status: u16) -> Kind {
-    match code {
+    match CodeKind::of(code) {
         // The shard's limit of reads or bytes a second, or the limit of calls of the account or of
         // the stream's key.
-        "ProvisionedThroughputExceededException"
-        | "LimitExceededException"
-        | "ThrottlingException"
-        | "Throttling"
-        | "RequestLimitExceeded"
-        | "KMSThrottlingException" => Kind::Throttled,
+        Some(CodeKind::Throttled) => return Kind::Throttled,
+        Some(CodeKind::AccessDenied) => return Kind::AccessDenied,
+        Some(CodeKind::Credentials) => return Kind::Credentials,
+        Some(CodeKind::Clock) => return Kind::Clock,
+        Some(CodeKind::Unavailable) => return Kind::Unavailable,
+        None => {}
+    }
+    match code {
         "ExpiredIteratorException" => Kind::ExpiredIterator,
         "ResourceNotFoundException" => Kind::Missing,
         "InvalidArgumentException" => Kind::Argument,
-        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "UnauthorizedOperation" => {
-            Kind::AccessDenied
-        }
         "KMSAccessDeniedException" => Kind::KeyDenied,
-        // Keys that do not exist, have expired, or do not fit the signature.
-        "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidAccessKeyId"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "IncompleteSignature"
-        | "IncompleteSignatureException"
-        | "InvalidSignatureException"
-        | "OptInRequired" => Kind::Credentials,
-        // This machine's clock is wrong: the SDK corrects for it after the first answer.
-        "RequestExpired" | "RequestTimeTooSkewed" => Kind::Unavailable,
         // The stream is being created or deleted, or a list took too long and starts again.
         "ResourceInUseException" | "ExpiredNextTokenException" => Kind::Unavailable,
-        "InternalFailure"
-        | "InternalFailureException"
-        | "InternalServerError"
-        | "ServiceUnavailable" => Kind::Unavailable,
         // The stream's key is disabled, deleted or unusable: a retry does not help.
         "KMSDisabledException"
         | "KMSInvalidStateException"
@@ -135,6 +118,10 @@ impl Failure {
             Kind::AccessDenied => SourceError::AccessDenied { stream, action, source },
             Kind::KeyDenied => SourceError::AccessDenied { stream, action: "kms:Decrypt", source },
             Kind::Credentials => SourceError::Credentials { stream, source },
+            Kind::CredentialsNotConfigured => {
+                SourceError::CredentialsNotConfigured { stream, source }
+            }
+            Kind::Clock => SourceError::Clock { stream, source },
             Kind::Unavailable => SourceError::Unavailable { stream, source },
             Kind::Refused | Kind::Argument => SourceError::Refused { stream, source },
         }
@@ -143,14 +130,9 @@ impl Failure {
 
 /// Returns the kind of a failure whose cause is the credentials; `None` for other causes.
 fn credentials_kind(error: &(dyn Error + 'static)) -> Option<Kind> {
-    std::iter::successors(Some(error), |error| (*error).source()).find_map(|cause| {
-        let error = cause.downcast_ref::<CredentialsError>()?;
-        // The provider may be down.
-        let is_transient = matches!(
-            error,
-            CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)
-        );
-        Some(if is_transient { Kind::Unavailable } else { Kind::Credentials })
+    CredentialsFault::of(error).map(|fault| match fault {
+        CredentialsFault::NotLoaded => Kind::Credentials,
+        CredentialsFault::NotConfigured => Kind::CredentialsNotConfigured,
     })
 }
 
@@ -213,7 +195,7 @@ mod tests {
         check("AccessDeniedException", 400, Kind::AccessDenied);
         check("KMSAccessDeniedException", 400, Kind::KeyDenied);
         check("ExpiredTokenException", 403, Kind::Credentials);
-        check("RequestExpired", 400, Kind::Unavailable);
+        check("RequestExpired", 400, Kind::Clock);
         check("KMSDisabledException", 400, Kind::Refused);
     }
 

@@ -130,7 +130,8 @@ mod tests {
         }
     }
 
-    const CRATES: [&str; 7] = [
+    const CRATES: [&str; 8] = [
+        "kcl-aws",
         "kcl-core",
         "kcl-dynamo",
         "kcl-kinesis",

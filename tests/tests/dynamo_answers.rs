@@ -26,12 +26,13 @@ async fn every_service_code_is_classified() {
     let is_throttled = |error: &E| matches!(error, E::Throttled { .. });
     let is_unavailable = |error: &E| matches!(error, E::Unavailable { .. });
     let is_credentials = |error: &E| matches!(error, E::Credentials { .. });
+    let is_clock = |error: &E| matches!(error, E::Clock { .. });
     let is_refused = |error: &E| matches!(error, E::Refused { .. });
     let is_denied =
         |error: &E| matches!(error, E::AccessDenied { action: "dynamodb:UpdateItem", .. });
     let is_missing = |error: &E| matches!(error, E::TableMissing { .. });
     let is_busy = |error: &E| matches!(error, E::TableNotReady { .. });
-    let rows: [(u16, &str, Is<'_>, bool); 15] = [
+    let rows: [(u16, &str, Is<'_>, bool); 18] = [
         (400, "ProvisionedThroughputExceededException", &is_throttled, true),
         (400, "ThrottlingException", &is_throttled, true),
         (400, "RequestLimitExceeded", &is_throttled, true),
@@ -41,7 +42,10 @@ async fn every_service_code_is_classified() {
         (400, "AccessDeniedException", &is_denied, false),
         (400, "UnrecognizedClientException", &is_credentials, false),
         (400, "ExpiredTokenException", &is_credentials, false),
-        (400, "InvalidSignatureException", &is_credentials, false),
+        (400, "InvalidSignatureException", &is_clock, true),
+        (400, "SignatureDoesNotMatch", &is_clock, true),
+        (400, "RequestExpired", &is_clock, true),
+        (400, "RequestTimeTooSkewed", &is_clock, true),
         (400, "TransactionConflictException", &is_unavailable, true),
         (500, "InternalServerError", &is_unavailable, true),
         (503, "SomethingNew", &is_unavailable, true),
@@ -62,6 +66,34 @@ async fn every_service_code_is_classified() {
             assert!(chain.contains(&format!("{code}: what the service says")), "{chain}");
         }
     }
+}
+
+/// The SDK's own retries would multiply the calls while there is too little capacity.
+#[tokio::test]
+async fn throttled_calls_are_sent_once() {
+    let refused = (400, error("ProvisionedThroughputExceededException"));
+    let server = Scripted::answering(vec![refused]).await;
+    let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
+    let error = store.write(&take()).await.unwrap_err();
+    assert!(matches!(error, LeaseStoreError::Throttled { .. }), "{error:?}");
+    assert_eq!(server.requests().len(), 1);
+    let error = store.scan(None, Reading::Eventual).await.unwrap_err();
+    assert!(matches!(error, LeaseStoreError::Throttled { .. }), "{error:?}");
+    assert_eq!(server.requests().len(), 2);
+}
+
+/// `Throttled` says that the write was not made. An earlier copy of this one may have been.
+#[tokio::test]
+async fn write_that_was_sent_before_it_was_throttled_is_unknown() {
+    let failed = (500, error("InternalServerError"));
+    let throttled = (400, error("ProvisionedThroughputExceededException"));
+    let server = Scripted::answering(vec![failed, throttled]).await;
+    let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
+    let error = store.write(&take()).await.unwrap_err();
+    assert!(matches!(error, LeaseStoreError::Unavailable { .. }), "{error:?}");
+    let chain = chain(&error);
+    assert!(chain.contains("ProvisionedThroughputExceededException"), "{chain}");
+    assert_eq!(server.requests().len(), 2);
 }
 
 /// A read that concludes a loss must not be stale; one that only hints may be.
@@ -98,13 +130,7 @@ async fn lost_write_without_a_row_reads_it() {
     ];
     let server = Scripted::answering(answers).await;
     let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
-    let kind = WriteKind::Take {
-        counter: LeaseCounter(3),
-        expiry: Duration::from_secs(10),
-        owner_switches: 1,
-    };
-    let write = LeaseWrite { key: key(), worker: "host-a:00".into(), number: 1, kind };
-    let outcome = store.write(&write).await.unwrap();
+    let outcome = store.write(&take()).await.unwrap();
     let Conditional::Lost { found: Some(found) } = outcome else { panic!("{outcome:?}") };
     assert_eq!(found.counter, LeaseCounter(7));
     let [update, get] = &server.requests()[..] else { panic!("{:?}", server.requests()) };
@@ -161,6 +187,15 @@ fn error(code: &str) -> String {
         "{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{code}\",\
          \"message\":\"what the service says\"}}"
     )
+}
+
+fn take() -> LeaseWrite {
+    let kind = WriteKind::Take {
+        counter: LeaseCounter(3),
+        expiry: Duration::from_secs(10),
+        owner_switches: 1,
+    };
+    LeaseWrite { key: key(), worker: "host-a:00".into(), number: 1, kind }
 }
 
 fn key() -> LeaseKey {

@@ -144,7 +144,8 @@ async fn missing_credentials_have_their_own_error() {
     let prepared = store.prepare().await.unwrap_err();
     let written = store.put_presence(&presence()).await.unwrap_err();
     for error in [prepared, written] {
-        assert!(matches!(error, LeaseStoreError::Credentials { .. }), "{error:?}");
+        let is_named = matches!(error, LeaseStoreError::CredentialsNotConfigured { .. });
+        assert!(is_named, "{error:?}");
         assert!(!error.is_retryable());
         let chain = chain(&error);
         assert!(chain.contains("no provider of credentials"), "{chain}");

@@ -88,6 +88,8 @@ mod tests {
                 source: cause(),
             },
             LeaseStoreError::Credentials { table: table(), source: cause() },
+            LeaseStoreError::CredentialsNotConfigured { table: table(), source: cause() },
+            LeaseStoreError::Clock { table: table(), source: cause() },
             LeaseStoreError::Unreadable {
                 table: table(),
                 key: "shardId-000000000000".to_owned(),
@@ -117,6 +119,8 @@ mod tests {
                 source: cause(),
             },
             SourceError::Credentials { stream: stream(), source: cause() },
+            SourceError::CredentialsNotConfigured { stream: stream(), source: cause() },
+            SourceError::Clock { stream: stream(), source: cause() },
             SourceError::Refused { stream: stream(), source: cause() },
         ]
     }

@@ -25,6 +25,7 @@ use crate::config::{InvalidSetting, LeaseConfig};
 /// 4. [`scan`](Self::scan) is no snapshot; each row is one that once existed. An eventual one may
 ///    be stale; a consistent one sees, in each page, every write that was answered before.
 /// 5. An `Err` says that the outcome is unknown: the write may have been made, or may still be.
+///    [`LeaseStoreError::Throttled`] is the exception: the write was not made, and will not be.
 /// 6. Attributes and rows that the library does not know are kept.
 /// 7. Every call ends within a bounded time of the store's own choosing.
 ///
@@ -116,12 +117,13 @@ pub struct Page {
     pub next: Option<PageToken>,
 }
 
-/// Why a call to a lease store failed: whether it took effect is unknown.
+/// Why a call to a lease store failed. Whether it took effect is unknown, unless it was
+/// [`Throttled`](Self::Throttled).
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LeaseStoreError {
-    /// The store limits the rate of calls, and its retries ran out. Retry later; if it lasts, raise
-    /// the table's capacity.
+    /// The store limits the rate of calls. The call had no effect, and none of its copies will have
+    /// one. Retry later; if it lasts, raise the table's capacity.
     #[error("lease table {table:?} is throttled: raise its capacity, or bill it by request")]
     Throttled {
         /// The table.
@@ -180,15 +182,39 @@ pub enum LeaseStoreError {
         #[source]
         source: BoxError,
     },
-    /// No credentials were found, or they are not valid.
+    /// No credentials could be loaded, or the service refuses them. A start waits for them for a
+    /// minute.
     #[error(
-        "no valid credentials for lease table {table:?}: look at this worker's role, its environment and the \
-         machine's clock"
+        "no valid credentials for lease table {table:?}: look at this worker's role and its \
+         environment"
     )]
     Credentials {
         /// The table.
         table: String,
         /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// No source of credentials is configured, or its configuration is wrong. Correct it.
+    #[error(
+        "no credentials are configured for lease table {table:?}: correct the SDK's configuration"
+    )]
+    CredentialsNotConfigured {
+        /// The table.
+        table: String,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// The service refused the signature. Set the machine's clock, or correct the secret key.
+    #[error(
+        "lease table {table:?} refused the signature: look at the machine's clock, and at the \
+         secret key if the clock is right"
+    )]
+    Clock {
+        /// The table.
+        table: String,
+        /// The service's error.
         #[source]
         source: BoxError,
     },
@@ -218,11 +244,15 @@ impl LeaseStoreError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Throttled { .. } | Self::Unavailable { .. } | Self::TableNotReady { .. } => true,
+            Self::Throttled { .. }
+            | Self::Unavailable { .. }
+            | Self::TableNotReady { .. }
+            | Self::Clock { .. } => true,
             Self::TableMissing { .. }
             | Self::WrongKey { .. }
             | Self::AccessDenied { .. }
             | Self::Credentials { .. }
+            | Self::CredentialsNotConfigured { .. }
             | Self::Unreadable { .. }
             | Self::Refused { .. } => false,
         }

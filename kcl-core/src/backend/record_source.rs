@@ -162,15 +162,36 @@ pub enum SourceError {
         #[source]
         source: BoxError,
     },
-    /// No credentials were found, or they are not valid.
+    /// No credentials could be loaded, or the service refuses them. A start waits for them for a
+    /// minute.
     #[error(
-        "no valid credentials for stream {stream:?}: look at this worker's role, its environment and the \
-         machine's clock"
+        "no valid credentials for stream {stream:?}: look at this worker's role and its environment"
     )]
     Credentials {
         /// The stream.
         stream: String,
         /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// No source of credentials is configured, or its configuration is wrong. Correct it.
+    #[error("no credentials are configured for stream {stream:?}: correct the SDK's configuration")]
+    CredentialsNotConfigured {
+        /// The stream.
+        stream: String,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// The service refused the signature. Set the machine's clock, or correct the secret key.
+    #[error(
+        "stream {stream:?} refused the signature: look at the machine's clock, and at the \
+         secret key if the clock is right"
+    )]
+    Clock {
+        /// The stream.
+        stream: String,
+        /// The service's error.
         #[source]
         source: BoxError,
     },
@@ -193,11 +214,13 @@ impl SourceError {
             Self::Throttled { .. }
             | Self::Expired
             | Self::Unavailable { .. }
-            | Self::PositionRefused { .. } => true,
+            | Self::PositionRefused { .. }
+            | Self::Clock { .. } => true,
             Self::StreamMissing { .. }
             | Self::ShardMissing { .. }
             | Self::AccessDenied { .. }
             | Self::Credentials { .. }
+            | Self::CredentialsNotConfigured { .. }
             | Self::Refused { .. } => false,
         }
     }

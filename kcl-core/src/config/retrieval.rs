@@ -19,6 +19,12 @@ pub struct RetrievalConfig {
     /// Default: [`InitialPosition::Latest`]. It is resolved once and stored for all shards; a
     /// restart, a failover or a reshard loses nothing.
     pub initial_position: InitialPosition,
+    /// How long a worker that starts waits for a stream that does not exist yet.
+    ///
+    /// Default: zero, because the name may be wrong: the start fails at once. At most 1 hour. Set
+    /// it where workers start together with their stream, as in a local environment.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub wait_for_stream: Duration,
     /// How often a shard is read once its consumer is caught up.
     ///
     /// Default: 1 s. From 200 ms, the limit of Kinesis, to 1 minute. A consumer counts as caught up
@@ -80,6 +86,7 @@ impl Default for RetrievalConfig {
     fn default() -> Self {
         Self {
             initial_position: InitialPosition::default(),
+            wait_for_stream: Duration::ZERO,
             poll_every: Duration::from_secs(1),
             reads_per_second: 2,
             records_max: 10_000,
@@ -95,6 +102,13 @@ impl RetrievalConfig {
     #[must_use]
     pub const fn with_initial_position(mut self, position: InitialPosition) -> Self {
         self.initial_position = position;
+        self
+    }
+
+    /// Sets [`wait_for_stream`](Self::wait_for_stream).
+    #[must_use]
+    pub const fn with_wait_for_stream(mut self, time: Duration) -> Self {
+        self.wait_for_stream = time;
         self
     }
 
@@ -145,6 +159,9 @@ impl RetrievalConfig {
         let (poll, records) = (self.poll_every, self.records_max);
         let (reads, reads_max) = (self.reads_per_second, READS_PER_SECOND_MAX);
         let mut invalid = Vec::new();
+        let (zero, hour) = (Duration::ZERO, Duration::from_hours(1));
+        let wait = self.wait_for_stream;
+        invalid.extend(InvalidSetting::outside("retrieval.wait_for_stream", wait, zero, hour));
         invalid.extend(InvalidSetting::outside("retrieval.poll_every", poll, min, max));
         invalid.extend(InvalidSetting::outside("retrieval.reads_per_second", reads, 1, reads_max));
         invalid.extend(InvalidSetting::outside("retrieval.records_max", records, 1, 10_000));

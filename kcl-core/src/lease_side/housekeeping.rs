@@ -38,6 +38,8 @@ pub(super) enum TurnEnd {
     Done(TurnReport),
     /// It failed before its first write; the next turn tries again.
     Failed(BoxError),
+    /// The stream does not exist, or the service is wrong about that for a moment.
+    Missing(SourceError),
     /// The worker has to stop.
     Fatal(RunError),
 }
@@ -61,9 +63,7 @@ pub(super) async fn run(shared: &Shared, stream: &StreamFacts, obsolete: &Obsole
         Ok(report) => TurnEnd::Done(report),
         Err(Failure::Fatal(error)) => TurnEnd::Fatal(error),
         Err(Failure::Store(error)) => TurnEnd::Failed(error.into()),
-        Err(Failure::Source(error @ SourceError::StreamMissing { .. })) => {
-            TurnEnd::Fatal(RunError::Stream(error))
-        }
+        Err(Failure::Source(error @ SourceError::StreamMissing { .. })) => TurnEnd::Missing(error),
         Err(Failure::Source(error)) => TurnEnd::Failed(error.into()),
     }
 }
@@ -142,7 +142,7 @@ impl Writes<'_> {
     ) -> Result<(), ListTooOld> {
         for new in leases {
             match creation.create(new, self.numbers.draw()).await {
-                Ok(()) => self.report.changes += 1,
+                Ok(_) => self.report.changes += 1,
                 Err(error @ CreationError::ListTooOld) => {
                     self.failed(error);
                     return Err(ListTooOld);

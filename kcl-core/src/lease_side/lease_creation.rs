@@ -32,17 +32,20 @@ pub(super) enum CreationError {
 }
 
 impl LeaseCreation<'_> {
-    /// Creates a lease, unless it exists.
-    pub(super) async fn create(self, new: NewLease, number: u64) -> Result<(), CreationError> {
+    /// Creates a lease, unless it exists. Returns whether it did not.
+    pub(super) async fn create(self, new: NewLease, number: u64) -> Result<bool, CreationError> {
         let Self { shared, listed_at } = self;
         if shared.clock.now().since(listed_at) > LIST_AGE_MAX {
             return Err(CreationError::ListTooOld);
         }
         let (key, worker) = (new.key.clone(), shared.me.clone());
         let write = LeaseWrite { key, worker, number, kind: WriteKind::Create(new) };
-        if let Conditional::Applied(lease) = shared.store.write(&write).await? {
-            shared.events.emit(&Event::LeaseCreated { key: lease.key });
+        match shared.store.write(&write).await? {
+            Conditional::Applied(lease) => {
+                shared.events.emit(&Event::LeaseCreated { key: lease.key });
+                Ok(true)
+            }
+            Conditional::Lost { .. } => Ok(false),
         }
-        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use futures::future::FutureExt;
 use kcl_proto::fleet::balance::Take;
 use kcl_proto::lease::request::RequestEnd;
 use kcl_proto::model::{Lease, LeaseEnd, LeaseKey, Moment, TakeReason};
+use kcl_proto::worker::missing_watch::{BELIEVED_AFTER, MissingWatch};
 use kcl_proto::worker::schedule::{SCAN_RETRY_AFTER, Schedule, TURN_EVERY};
 use kcl_proto::worker::shutdown::{Action, Event as ShutdownEvent, Shutdown};
 use tokio::sync::{mpsc, watch};
@@ -66,6 +67,10 @@ pub(super) struct MainLoop {
     jobs: Jobs<JobEnd>,
     schedule: Schedule,
     shutdown: Shutdown,
+    /// Scans that do not find the table.
+    missing_table: MissingWatch,
+    /// Turns that do not find the stream.
+    missing_stream: MissingWatch,
     report: WorkerReport,
 }
 
@@ -85,6 +90,8 @@ impl MainLoop {
             jobs: Jobs::new(),
             schedule: Schedule::new(shared.clock.now()),
             shutdown: Shutdown::Running,
+            missing_table: MissingWatch::default(),
+            missing_stream: MissingWatch::default(),
             report: WorkerReport::new(status),
             shared,
             stream,
@@ -245,6 +252,7 @@ impl MainLoop {
     }
 
     fn scanned(&mut self, table: Table, now: Moment) {
+        self.missing_table.found();
         self.fleet.saw_table(table, now);
         self.takes.prune(now);
         self.requests.prune(now);
@@ -256,8 +264,9 @@ impl MainLoop {
 
     fn scan_failed(&mut self, error: LeaseStoreError, now: Moment) -> Result<(), RunError> {
         self.schedule.scan_ended(SCAN_RETRY_AFTER, now);
-        if matches!(error, LeaseStoreError::TableMissing { .. } | LeaseStoreError::WrongKey { .. })
-        {
+        let is_missing = matches!(error, LeaseStoreError::TableMissing { .. })
+            && self.missing_table.is_believed("table", now, BELIEVED_AFTER);
+        if is_missing || matches!(error, LeaseStoreError::WrongKey { .. }) {
             return Err(RunError::Leases(error));
         }
         self.failed("scan the lease table", &error, SCAN_RETRY_AFTER);
@@ -311,8 +320,10 @@ impl MainLoop {
     }
 
     fn turned(&mut self, end: TurnEnd, now: Moment) -> Result<(), RunError> {
+        let is_done = matches!(end, TurnEnd::Done(_));
         match end {
             TurnEnd::Done(TurnReport { listed, uncovered, changes, error }) => {
+                self.missing_stream.found();
                 self.fleet.saw_shards(listed, &uncovered);
                 if changes > 0 {
                     self.schedule.scan_now(now);
@@ -322,9 +333,20 @@ impl MainLoop {
                 }
             }
             TurnEnd::Failed(error) => self.failed(SYNC, &*error, TURN_EVERY),
+            TurnEnd::Missing(error) => {
+                if self.missing_stream.is_believed("stream", now, BELIEVED_AFTER) {
+                    return Err(RunError::Stream(error));
+                }
+                self.failed(SYNC, &error, TURN_EVERY);
+            }
             TurnEnd::Fatal(error) => return Err(error),
         }
-        self.schedule.turn_ended(self.shared.chance.draw(), now);
+        let chance = self.shared.chance.draw();
+        if is_done {
+            self.schedule.turn_ended(chance, now);
+        } else {
+            self.schedule.turn_failed(chance, now);
+        }
         self.schedule.line_up(&self.shared.me, &self.fleet.present(now));
         Ok(())
     }

@@ -20,6 +20,7 @@
 
 mod consumer_link;
 mod consumer_watch;
+mod first_leases;
 mod fleet_view;
 mod handover_requests;
 mod held_leases;
@@ -31,6 +32,7 @@ mod main_loop;
 mod presence;
 pub(crate) mod shared;
 mod startup_checks;
+mod startup_step;
 mod table_scan;
 mod takes;
 mod worker_report;

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
-use kcl_proto::consumer::backoff::Backoff;
 use kcl_proto::fleet::java_fleet::{Rows, Tenancy, TenancyWatch};
 use kcl_proto::model::{StreamDescription, StreamStart, StreamStatus};
 use kcl_proto::shards::bootstrap;
@@ -13,20 +11,16 @@ use kcl_proto::worker::shutdown::RELEASE_TIME;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::BoxError;
 use crate::backend::{LeaseStoreError, Reading, SourceError};
-use crate::lease_side::lease_creation::{CreationError, LeaseCreation};
 use crate::lease_side::shared::Shared;
-use crate::lease_side::{presence, table_scan};
+use crate::lease_side::startup_step::{Failure, Missing, retry};
+use crate::lease_side::{first_leases, presence, table_scan};
 use crate::report::error::RunError;
 use crate::report::event::Event;
 use crate::retention::Retention;
 
 /// How often the table is scanned while Java workers may be alive.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-
-/// How many first leases are created at once.
-const CREATES_MAX: usize = 16;
 
 /// What a worker knows about its stream once it has started.
 #[derive(Clone, Debug)]
@@ -62,8 +56,7 @@ struct Found {
 }
 
 async fn look(shared: &Shared) -> Result<Found, RunError> {
-    retry(shared, "prepare the lease table", || async { Ok(shared.store.prepare().await?) })
-        .await?;
+    retry(shared, "prepare the lease table", || prepare(shared)).await?;
     let description = retry(shared, "describe the stream", || describe(shared)).await?;
     let has_leases = watch_for_java(shared, &description).await?;
     Ok(Found { description, has_leases })
@@ -77,72 +70,29 @@ async fn begin(
 ) -> Result<StreamStart, RunError> {
     retry(shared, presence::WRITE, || async { Ok(presence::write(shared, 1).await?) }).await?;
     shared.events.emit(&Event::Started { worker: shared.me.clone() });
-    retry(shared, "create the first leases", || bootstrap(shared, description, has_leases)).await
+    retry(shared, first_leases::CREATE, || first_leases::create(shared, description, has_leases))
+        .await
 }
 
-/// Why a step failed.
-enum Failure {
-    /// It always will.
-    Fatal(RunError),
-    /// It may succeed later.
-    Transient(BoxError),
-}
-
-impl From<LeaseStoreError> for Failure {
-    fn from(error: LeaseStoreError) -> Self {
-        if error.is_retryable() {
-            Self::Transient(error.into())
-        } else {
-            Self::Fatal(RunError::Leases(error))
+async fn prepare(shared: &Shared) -> Result<(), Failure> {
+    match shared.store.prepare().await {
+        // It was asked for by its name for the first time: the name may be wrong.
+        Err(error @ LeaseStoreError::TableMissing { .. }) => {
+            Err(Failure::Fatal(RunError::Leases(error)))
         }
-    }
-}
-
-impl From<CreationError> for Failure {
-    fn from(error: CreationError) -> Self {
-        match error {
-            CreationError::ListTooOld => Self::Transient(error.into()),
-            CreationError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<SourceError> for Failure {
-    fn from(error: SourceError) -> Self {
-        if error.is_retryable() {
-            Self::Transient(error.into())
-        } else {
-            Self::Fatal(RunError::Stream(error))
-        }
-    }
-}
-
-/// Repeats a step until it succeeds or always will fail.
-async fn retry<T, F>(
-    shared: &Shared,
-    doing: &'static str,
-    step: impl Fn() -> F + Send,
-) -> Result<T, RunError>
-where
-    T: Send,
-    F: Future<Output = Result<T, Failure>> + Send,
-{
-    let mut attempt = 0;
-    loop {
-        let error = match step().await {
-            Ok(done) => return Ok(done),
-            Err(Failure::Fatal(error)) => return Err(error),
-            Err(Failure::Transient(error)) => error,
-        };
-        attempt += 1;
-        let retry_in = Backoff::STARTUP.jittered(attempt, shared.chance.draw());
-        shared.events.call_failed(doing, &*error, Some(retry_in));
-        sleep(retry_in).await;
+        end => Ok(end?),
     }
 }
 
 async fn describe(shared: &Shared) -> Result<StreamDescription, Failure> {
-    let description = shared.source.describe().await?;
+    let description = match shared.source.describe().await {
+        // It is asked for by its name for the first time: the name may be wrong.
+        Err(error @ SourceError::StreamMissing { .. }) => {
+            let limit = shared.config.retrieval.wait_for_stream;
+            return Err(Missing { what: "stream", error: RunError::Stream(error), limit }.into());
+        }
+        described => described?,
+    };
     match description.status {
         StreamStatus::Active | StreamStatus::Updating => {
             shared.events.set_stream(&description.name);
@@ -188,33 +138,4 @@ async fn watch_for_java(
             }
         }
     }
-}
-
-/// Stores where the stream begins, unless that is stored, and creates the first leases.
-async fn bootstrap(
-    shared: &Shared,
-    description: &StreamDescription,
-    has_leases: bool,
-) -> Result<StreamStart, Failure> {
-    let start = if has_leases {
-        bootstrap::taken_over(description)
-    } else {
-        bootstrap::start(shared.config.retrieval.initial_position, description)
-    };
-    let creation = LeaseCreation { shared, listed_at: shared.clock.now() };
-    let mut start = shared.store.create_stream_start(&start).await?;
-    bootstrap::check(&start, description).map_err(|error| Failure::Fatal(error.into()))?;
-    if start.bootstrapped {
-        return Ok(start);
-    }
-    let shards = shared.source.list_shards(bootstrap::filter(&start)).await?;
-    let mut numbers = shared.write_numbers();
-    let writes = bootstrap::first_leases(&start, &shards)
-        .into_iter()
-        .map(|new| creation.create(new, numbers.draw()))
-        .collect::<Vec<_>>();
-    stream::iter(writes).buffer_unordered(CREATES_MAX).try_collect::<Vec<()>>().await?;
-    shared.store.mark_bootstrapped(&start.stream).await?;
-    start.bootstrapped = true;
-    Ok(start)
 }

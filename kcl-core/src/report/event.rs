@@ -269,6 +269,14 @@ pub enum Event {
         /// The lease.
         key: LeaseKey,
     },
+    /// The worker creates the first leases of the application, which takes a while. Repeated every
+    /// 5 s.
+    CreatingLeases {
+        /// How many of them exist, as far as this worker knows.
+        existing: usize,
+        /// How many there will be.
+        total: usize,
+    },
     /// The worker deleted the lease of a finished shard.
     LeaseDeleted {
         /// The lease.
@@ -354,6 +362,7 @@ impl Event {
             Self::OutOfRangeDropped { .. } => "out_of_range_dropped",
             Self::ShardEnded { .. } => "shard_ended",
             Self::LeaseCreated { .. } => "lease_created",
+            Self::CreatingLeases { .. } => "creating_leases",
             Self::LeaseDeleted { .. } => "lease_deleted",
             Self::HashKeysUncovered { .. } => "hash_keys_uncovered",
             Self::ProcessorSlow { .. } => "processor_slow",
@@ -377,6 +386,7 @@ impl Event {
             | Self::HandoverEnded { .. }
             | Self::ShardEnded { .. }
             | Self::LeaseCreated { .. }
+            | Self::CreatingLeases { .. }
             | Self::LeaseDeleted { .. } => Severity::Info,
             Self::BatchFailed { .. }
             | Self::RecordFailed { .. }
@@ -427,6 +437,7 @@ impl Event {
             | Self::ProcessorSlow { shard, .. }
             | Self::Stalled { shard } => Some(shard.clone()),
             Self::Started { .. }
+            | Self::CreatingLeases { .. }
             | Self::HashKeysUncovered { .. }
             | Self::UnreadableRow { .. }
             | Self::NameShared { .. }

@@ -144,6 +144,11 @@ fn all() -> Vec<(Event, &'static str, &'static str)> {
             "shard-1 ended, followed by shard-2",
         ),
         (Event::LeaseCreated { key: key() }, "lease_created", "lease shard-1 created"),
+        (
+            Event::CreatingLeases { existing: 300, total: 2_000 },
+            "creating_leases",
+            "creating the first leases: 300 of 2000 exist",
+        ),
         (Event::LeaseDeleted { key: key() }, "lease_deleted", "lease shard-1 deleted"),
         (
             Event::HashKeysUncovered { range: HashKeyRange { start: 0, end: 9 } },
@@ -224,6 +229,7 @@ fn urgent_events_are_errors() {
             "handover_ended",
             "shard_ended",
             "lease_created",
+            "creating_leases",
             "lease_deleted"
         ]
     );
@@ -236,6 +242,7 @@ fn events_of_a_shard_name_it() {
         events.iter().filter(|it| it.0.shard().is_none()).map(|it| it.0.name()).collect();
     let of_workers = [
         "started",
+        "creating_leases",
         "hash_keys_uncovered",
         "unreadable_row",
         "name_shared",

@@ -80,6 +80,9 @@ impl fmt::Display for Event {
                 if children.is_empty() { f.write_str(" no shard") } else { Ok(()) }
             }
             Self::LeaseCreated { key } => write!(f, "lease {key} created"),
+            Self::CreatingLeases { existing, total } => {
+                write!(f, "creating the first leases: {existing} of {total} exist")
+            }
             Self::LeaseDeleted { key } => write!(f, "lease {key} deleted"),
             Self::HashKeysUncovered { range } => write!(f, "hash keys {range} have no lease"),
             Self::ProcessorSlow { shard, call, taken } => {

@@ -164,6 +164,9 @@ fn log(event: &Event) {
             line!(event, shard_id = %shard, ?children, "shard ended");
         }
         Event::LeaseCreated { key } => line!(event, lease_key = %key, "lease created"),
+        Event::CreatingLeases { existing, total } => {
+            line!(event, existing, total, "creating the first leases");
+        }
         Event::LeaseDeleted { key } => line!(event, lease_key = %key, "lease deleted"),
         Event::HashKeysUncovered { range } => line!(event, %range, "hash keys have no lease"),
         Event::ProcessorSlow { shard, call, taken } => {

@@ -6,11 +6,12 @@
 //! Every worker that finds the bootstrap incomplete repeats it from the stored start. All of them
 //! create the same leases, so it does not matter which one is first or crashes half-way.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::model::{
     Checkpoint, InitialPosition, LeaseKey, NewLease, Shard, ShardFilter, StartPosition, StreamArn,
-    StreamDescription, StreamName, StreamStart, Timestamp,
+    StreamDescription, StreamName, StreamStart, Timestamp, WorkerId,
 };
 
 /// How far apart two creation times of the same stream may be: some answers of Kinesis have whole
@@ -106,6 +107,30 @@ pub const fn filter(start: &StreamStart) -> ShardFilter {
 #[must_use]
 pub fn first_leases(start: &StreamStart, listed: &[Shard]) -> Vec<NewLease> {
     in_order(listed.iter().collect()).into_iter().map(|shard| first_lease(start, shard)).collect()
+}
+
+/// Returns the first leases that do not exist yet, in the order in which `me` creates them: each
+/// worker begins at another place, so that several workers that start at the same time share the
+/// work.
+///
+/// The order does not matter otherwise, because no worker takes a lease before all exist.
+#[must_use]
+pub fn missing_leases(
+    start: &StreamStart,
+    listed: &[Shard],
+    existing: &BTreeSet<LeaseKey>,
+    me: &WorkerId,
+) -> VecDeque<NewLease> {
+    let mut missing: VecDeque<_> = first_leases(start, listed)
+        .into_iter()
+        .filter(|lease| !existing.contains(&lease.key))
+        .collect();
+    let place = me
+        .as_str()
+        .bytes()
+        .fold(0_usize, |place, byte| place.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    missing.rotate_left(place.checked_rem(missing.len()).unwrap_or(0));
+    missing
 }
 
 /// Returns the lease of a shard that starts where the application started.

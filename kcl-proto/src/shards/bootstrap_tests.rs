@@ -22,6 +22,23 @@ fn latest_is_stored_as_the_time_of_the_service() {
     check(InitialPosition::TrimHorizon, StartPosition::TrimHorizon);
 }
 
+#[test]
+fn missing_leases_leave_out_what_exists_and_begin_elsewhere_for_each_worker() {
+    let start = start(InitialPosition::TrimHorizon, &description());
+    let listed: Vec<Shard> = (0..100).map(shard).collect();
+    let existing: BTreeSet<_> = listed.iter().take(40).map(|it| LeaseKey::from(&it.id)).collect();
+    let missing = |worker: &str| {
+        let missing = missing_leases(&start, &listed, &existing, &worker.into());
+        missing.into_iter().map(|lease| lease.key).collect::<Vec<_>>()
+    };
+    let (ann, ben) = (missing("ann:1"), missing("ben:1"));
+    assert_ne!(ann, ben);
+    let sorted = |keys: &[LeaseKey]| keys.iter().cloned().collect::<BTreeSet<_>>();
+    let expected: BTreeSet<_> = listed.iter().skip(40).map(|it| LeaseKey::from(&it.id)).collect();
+    assert_eq!((sorted(&ann), sorted(&ben)), (expected.clone(), expected));
+    assert_eq!(missing_leases(&start, &[], &existing, &"ann:1".into()).len(), 0);
+}
+
 /// How a stored start and a stream compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity {

@@ -3,6 +3,7 @@
 pub mod bootstrap;
 pub mod cleanup;
 pub mod coverage;
+pub mod creation_pace;
 #[cfg(test)]
 pub(crate) mod family;
 pub mod lineage;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::consumer::backoff::Backoff;
 use crate::fleet::housekeeping_turn;
 use crate::model::{Moment, WorkerId};
 
@@ -14,6 +15,9 @@ const SCAN_GAP_MIN: Duration = Duration::from_millis(100);
 
 /// How often the whole fleet takes a turn of housekeeping.
 pub const TURN_EVERY: Duration = Duration::from_secs(10);
+
+/// The pause before a turn that failed is repeated, unless this worker's next turn comes sooner.
+const TURN_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_hours(1));
 
 /// The longest time between two plans.
 const PLAN_EVERY: Duration = Duration::from_secs(5);
@@ -50,6 +54,8 @@ pub struct Schedule {
     turn: Recurring,
     last_turn: Moment,
     turn_chance: f64,
+    /// How many turns have failed in a row.
+    turn_failures: u32,
     /// Whether something changed that the plan depends on.
     plan_changed: bool,
     /// When the plan changes by the passing of time.
@@ -66,6 +72,7 @@ impl Schedule {
             turn: due,
             last_turn: now,
             turn_chance: 0.0,
+            turn_failures: 0,
             plan_changed: false,
             plan_at: now + PLAN_EVERY,
         }
@@ -102,12 +109,24 @@ impl Schedule {
         self.turn.ended(now);
         self.last_turn = now;
         self.turn_chance = chance;
+        self.turn_failures = 0;
+    }
+
+    /// Notes that a turn failed. Draw `chance` from `0.0..1.0`. [`line_up`](Self::line_up) sets when
+    /// it is repeated.
+    pub const fn turn_failed(&mut self, chance: f64, now: Moment) {
+        let failures = self.turn_failures.saturating_add(1);
+        self.turn_ended(chance, now);
+        self.turn_failures = failures;
     }
 
     /// Sets the next turn by this worker's place among those `present`. A turn that runs is not
     /// affected.
     pub fn line_up(&mut self, me: &WorkerId, present: &BTreeSet<WorkerId>) {
-        let pause = housekeeping_turn::delay(me, present, TURN_EVERY, self.turn_chance);
+        let mut pause = housekeeping_turn::delay(me, present, TURN_EVERY, self.turn_chance);
+        if self.turn_failures > 0 {
+            pause = pause.min(TURN_RETRY.jittered(self.turn_failures, self.turn_chance));
+        }
         self.turn.next = self.last_turn + pause;
     }
 
@@ -183,6 +202,25 @@ mod tests {
         assert!(!schedule.begin_turn(at(20_999)));
         schedule.line_up(&me(), &BTreeSet::from([me()]));
         assert!(schedule.begin_turn(at(11_000)));
+    }
+
+    #[test]
+    fn a_failed_turn_is_repeated_soon_whatever_the_place_in_line() {
+        let mut schedule = Schedule::new(at(0));
+        let ahead = (0..16).map(|nth| WorkerId::new(format!("a{nth}")));
+        let present: BTreeSet<_> = ahead.chain([me()]).collect();
+        let mut now = at(0);
+        for pause in [1_000, 2_000, 4_000] {
+            assert!(schedule.begin_turn(now));
+            schedule.turn_failed(1.0, now);
+            schedule.line_up(&me(), &present);
+            assert!(!schedule.begin_turn(now + Duration::from_millis(pause - 1)));
+            now = now + Duration::from_millis(pause);
+        }
+        assert!(schedule.begin_turn(now));
+        schedule.turn_ended(0.0, now);
+        schedule.line_up(&me(), &present);
+        assert!(!schedule.begin_turn(now + Duration::from_hours(24)));
     }
 
     #[test]

@@ -1,7 +1,13 @@
 //! Missing permissions and credentials, at the start and while a worker runs.
 
+use std::time::Duration;
+
 use aws_config::SdkConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use kcl_dynamo::DynamoLeaseStore;
+use tokio::time::Instant;
 
 use crate::gate::Verdict;
 use crate::scene::{Scene, check, created, records};
@@ -130,14 +136,63 @@ async fn missing_credentials_end_the_worker() {
     let none = without_credentials(scene.aws());
     let leases = DynamoLeaseStore::new(&none, created("leases"));
     let text = scene.run("w", scene.builder("w").leases(leases)).refusal().await;
-    check(&text, &["no valid credentials for lease table \"leases\"", "role", "environment"]);
+    check(&text, &["no credentials are configured for lease table \"leases\"", "configuration"]);
     let leases = DynamoLeaseStore::new(&scene.aws(), created("leases"));
     let builder = scene.builder("w").records(records(&none, "orders")).leases(leases);
     let text = scene.run("w", builder).refusal().await;
-    check(&text, &["no valid credentials for stream \"orders\"", "role", "environment"]);
+    check(&text, &["no credentials are configured for stream \"orders\"", "configuration"]);
     let worker = scene.start("w");
     scene.until_delivered("a").await;
     worker.stop().await;
+}
+
+/// Has no credentials for the first seconds.
+#[derive(Debug)]
+struct Late(Instant);
+
+impl ProvideCredentials for Late {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(if self.0.elapsed() < Duration::from_secs(3) {
+            Err(CredentialsError::not_loaded("the agent does not answer yet"))
+        } else {
+            Ok(Credentials::new("test", "test", None, None, "late"))
+        })
+    }
+}
+
+#[tokio::test]
+async fn late_credentials_are_waited_for() {
+    let scene = Scene::new(1).await;
+    scene.put("a").await;
+    let late = SharedCredentialsProvider::new(Late(Instant::now()));
+    let mut aws = scene.aws().into_builder();
+    aws.set_credentials_provider(Some(late));
+    let aws = aws.build();
+    let leases = DynamoLeaseStore::new(&aws, created("leases"));
+    let builder = scene.builder("w").records(records(&aws, "orders")).leases(leases);
+    let worker = scene.run("w", builder);
+    scene.until_reported(&["no valid credentials", "\"leases\"", "agent does not answer"]).await;
+    scene.until_delivered("a").await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn codes_of_a_wrong_clock_are_retried() {
+    for code in ["RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"] {
+        let scene = Scene::new(1).await;
+        scene.put("a").await;
+        scene.gate.only("dynamodb:DescribeTable", Verdict::Refuse(code));
+        let worker = scene.start("w");
+        scene.until_reported(&["lease table \"leases\"", "machine's clock", code]).await;
+        scene.gate.only("kinesis:DescribeStreamSummary", Verdict::Refuse(code));
+        scene.until_reported(&["stream \"orders\"", "machine's clock", code]).await;
+        scene.gate.open();
+        scene.until_delivered("a").await;
+        worker.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A proxy between workers and the stack, which answers in the stack's place if a rule says so.
 
 use std::future::pending;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -61,6 +62,17 @@ impl Gate {
     /// Handles later calls of `action` by `verdict`. All others pass.
     pub(crate) fn only(&self, action: &'static str, verdict: Verdict) {
         self.rule(move |called| if called == action { verdict.clone() } else { Verdict::Pass });
+    }
+
+    /// Refuses the next `calls` calls of `action` as if its resource did not exist. All others pass.
+    pub(crate) fn miss(&self, action: &'static str, calls: u32) {
+        let left = AtomicU32::new(calls);
+        self.rule(move |called| {
+            let count = |left: u32| left.checked_sub(1);
+            let is_missed = called == action
+                && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok();
+            if is_missed { Verdict::Refuse("ResourceNotFoundException") } else { Verdict::Pass }
+        });
     }
 
     /// Denies later calls of `action`. All others pass.

@@ -208,14 +208,26 @@ pub(crate) struct Running {
 
 impl Running {
     /// Waits until the worker has ended.
-    pub(crate) async fn ended(mut self) -> Result<ShutdownReport, RunError> {
-        let end = timeout(LIMIT, self.run.join_next()).await.expect("the worker ends in time");
+    pub(crate) async fn ended(self) -> Result<ShutdownReport, RunError> {
+        self.ended_within(LIMIT).await
+    }
+
+    async fn ended_within(mut self, limit: Duration) -> Result<ShutdownReport, RunError> {
+        let end = timeout(limit, self.run.join_next()).await.expect("the worker ends in time");
         end.expect("the worker was started").expect("the worker does not panic")
     }
 
     /// Returns the error that ends the worker, with all causes.
     pub(crate) async fn refusal(self) -> String {
         chain(&self.ended().await.expect_err("the worker fails"))
+    }
+
+    /// Returns the error that ends a worker that misses something for a minute.
+    pub(crate) async fn refusal_after_a_minute(self) -> String {
+        let began = Instant::now();
+        let end = self.ended_within(LIMIT + Duration::from_mins(2)).await;
+        assert!(began.elapsed() >= Duration::from_secs(58), "{:?}", began.elapsed());
+        chain(&end.expect_err("the worker fails"))
     }
 
     /// Shuts the worker down, and waits for its end.

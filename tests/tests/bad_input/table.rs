@@ -78,13 +78,41 @@ async fn table_being_created_is_awaited() {
 }
 
 #[tokio::test]
+async fn table_that_seems_missing_at_work_is_looked_for_again() {
+    for calls in [1, 4] {
+        let scene = Scene::new(1).await;
+        scene.put("a").await;
+        let worker = scene.start("w");
+        scene.until_delivered("a").await;
+        scene.gate.miss("dynamodb:Scan", calls);
+        scene.until_reported(&["\"leases\" does not exist"]).await;
+        scene.put("b").await;
+        scene.until_delivered("b").await;
+        worker.stop().await;
+    }
+}
+
+/// As on AWS for some seconds after `CreateTable`.
+#[tokio::test]
+async fn new_table_that_seems_missing_is_looked_for_again() {
+    for action in ["dynamodb:Scan", "dynamodb:PutItem", "dynamodb:UpdateItem"] {
+        let scene = Scene::new(1).await;
+        scene.put("a").await;
+        scene.gate.miss(action, 3);
+        let worker = scene.start("w");
+        scene.until_delivered("a").await;
+        worker.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn deleted_table_ends_the_worker() {
     let scene = Scene::new(1).await;
     scene.put("a").await;
     let worker = scene.start("w");
     scene.until_delivered("a").await;
     scene.dynamo.delete_table().table_name(TABLE).send().await.unwrap();
-    check(&worker.refusal().await, &["\"leases\" does not exist"]);
+    check(&worker.refusal_after_a_minute().await, &["\"leases\" does not exist"]);
     scene.put("b").await;
     let worker = scene.start("next");
     scene.until_delivered("b").await;

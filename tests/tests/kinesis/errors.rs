@@ -248,7 +248,7 @@ impl ProvideCredentials for FailingProvider {
 }
 
 #[tokio::test]
-async fn missing_credentials_differ_from_a_failing_provider() {
+async fn missing_credentials_differ_from_a_missing_provider() {
     let sdk = |provider: Option<fn() -> CredentialsError>| {
         let provider = provider.map(|fail| SharedCredentialsProvider::new(FailingProvider(fail)));
         let mut sdk = SdkConfig::builder();
@@ -256,16 +256,19 @@ async fn missing_credentials_differ_from_a_failing_provider() {
         sdk.behavior_version(BehaviorVersion::latest()).region(Region::new("us-east-1")).build()
     };
     let missing: fn() -> CredentialsError = || CredentialsError::not_loaded("nothing set");
-    for provider in [None, Some(missing)] {
+    let down: fn() -> CredentialsError = || CredentialsError::provider_error("503");
+    for (provider, is_configured) in [(None, false), (Some(missing), true), (Some(down), true)] {
         let source = source(&sdk(provider));
         for error in [source.describe().await.unwrap_err(), open(&source).await.unwrap_err()] {
-            assert!(matches!(error, SourceError::Credentials { .. }), "{error:?}");
+            let is_named = if is_configured {
+                matches!(error, SourceError::Credentials { .. })
+            } else {
+                matches!(error, SourceError::CredentialsNotConfigured { .. })
+            };
+            assert!(is_named, "{error:?}");
             expect_clear(&error);
         }
     }
-    let down: fn() -> CredentialsError = || CredentialsError::provider_error("503");
-    let error = source(&sdk(Some(down))).describe().await.unwrap_err();
-    assert!(matches!(error, SourceError::Unavailable { .. }), "{error:?}");
 }
 
 #[tokio::test]
