@@ -19,8 +19,11 @@ pub(crate) const OPERATING_RANGE: &str = "opr";
 /// Ours: the heartbeat, which grows while the worker runs. Rows of Java workers have none.
 pub(crate) const BEAT: &str = "beat";
 
+/// Ours: whether the worker is stopping.
+pub(crate) const LEAVING: &str = "leaving";
+
 /// Returns the attributes of the row, except its key.
-pub(crate) fn attributes(presence: &Presence) -> [(&'static str, AttributeValue); 6] {
+pub(crate) fn attributes(presence: &Presence) -> [(&'static str, AttributeValue); 7] {
     [
         (ENTITY_TYPE, text(ENTITY_WORKER)),
         (LAST_UPDATE, number(presence.last_update.epoch_seconds())),
@@ -28,6 +31,7 @@ pub(crate) fn attributes(presence: &Presence) -> [(&'static str, AttributeValue)
         (OPERATING_RANGE, AttributeValue::M(Item::new())),
         (BEAT, number(presence.beat)),
         (EXPIRY_MILLIS, millis(presence.expiry)),
+        (LEAVING, AttributeValue::Bool(presence.is_leaving)),
     ]
 }
 
@@ -38,7 +42,9 @@ pub(crate) fn decode(row: Attributes<'_>) -> Result<Option<Presence>, Problem> {
     let worker = WorkerId::from(row.required_text(LEASE_KEY)?);
     let expiry = Duration::from_millis(row.number(EXPIRY_MILLIS)?.unwrap_or(0));
     let last_update = Timestamp::from_epoch_millis(seconds.saturating_mul(1_000));
-    Ok(Some(Presence::new(worker, beat, expiry, last_update)))
+    let mut presence = Presence::new(worker, beat, expiry, last_update);
+    presence.is_leaving = row.flag(LEAVING)?;
+    Ok(Some(presence))
 }
 
 #[cfg(test)]

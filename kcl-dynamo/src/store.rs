@@ -21,7 +21,7 @@ use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Page, PageToke
 use kcl_core::config::{InvalidSetting, LeaseConfig};
 use kcl_core::model::{Lease, LeaseKey, Presence, StreamName, StreamStart, WorkerId};
 
-use crate::attributes::{Item, Problem, size_bytes, text};
+use crate::attributes::{Item, Problem, number, size_bytes, text};
 use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};
 use crate::error::{credentials_error, lease_store_error, of_write};
 use crate::expression::{Expression, Request, request};
@@ -328,9 +328,18 @@ impl LeaseStore for DynamoLeaseStore {
         }
     }
 
-    async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError> {
-        match self.delete(worker.as_str(), not_a_lease()).await? {
+    async fn delete_presence(
+        &self,
+        worker: &WorkerId,
+        beat: Option<u64>,
+    ) -> Result<(), LeaseStoreError> {
+        let mut expression = not_a_lease();
+        if let Some(beat) = beat {
+            expression.must_be(presence::BEAT, number(beat));
+        }
+        match self.delete(worker.as_str(), expression).await? {
             Outcome::Made(_) => Ok(()),
+            Outcome::Refused(_) if beat.is_some() => Ok(()),
             Outcome::Refused(_) => {
                 Err(self.unreadable(worker.as_str().to_owned(), &not_a(ENTITY_TYPE, ENTITY_WORKER)))
             }

@@ -161,7 +161,8 @@ async fn a_worker_named_like_a_shard_harms_no_lease(server: &DynamoDb) {
     let Conditional::Applied(lease) = store.write(&write).await.unwrap() else { panic!("lost") };
     let worker = WorkerId::from(key.as_str());
     let presence = Presence::new(worker.clone(), 1, Duration::from_secs(10), Timestamp::default());
-    for refused in [store.put_presence(&presence).await, store.delete_presence(&worker).await] {
+    for refused in [store.put_presence(&presence).await, store.delete_presence(&worker, None).await]
+    {
         assert!(matches!(refused, Err(LeaseStoreError::Unreadable { .. })), "{refused:?}");
     }
     assert_eq!(store.get(&key).await.unwrap(), Some(lease));

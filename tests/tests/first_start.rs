@@ -162,8 +162,12 @@ impl LeaseStore for SlowTable {
         self.table.put_presence(presence).await
     }
 
-    async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError> {
-        self.table.delete_presence(worker).await
+    async fn delete_presence(
+        &self,
+        worker: &WorkerId,
+        beat: Option<u64>,
+    ) -> Result<(), LeaseStoreError> {
+        self.table.delete_presence(worker, beat).await
     }
 }
 

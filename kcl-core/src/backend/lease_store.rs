@@ -78,8 +78,13 @@ pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
     /// Writes a worker's own row, unconditionally.
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError>;
 
-    /// Deletes a worker's own row, if it exists.
-    async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError>;
+    /// Deletes a worker's own row, if it exists and, unless `beat` is `None`, still has this
+    /// [heartbeat](Presence::beat).
+    async fn delete_presence(
+        &self,
+        worker: &WorkerId,
+        beat: Option<u64>,
+    ) -> Result<(), LeaseStoreError>;
 }
 
 /// How fresh a scan must be.
@@ -240,6 +245,12 @@ pub enum LeaseStoreError {
 }
 
 impl LeaseStoreError {
+    /// Returns whether the store had no capacity for the call, which slower calls would mend.
+    #[must_use]
+    pub const fn is_throttled(&self) -> bool {
+        matches!(self, Self::Throttled { .. })
+    }
+
     /// Returns whether a retry may succeed without a change to the setup.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {

@@ -7,17 +7,17 @@ use std::time::Duration;
 use kcl_proto::fleet::balance::{self, BalancePlan, Fleet, Limits};
 use kcl_proto::fleet::candidate::{Candidate, CandidateState, Part, Restriction};
 use kcl_proto::fleet::presence::PresenceWatch;
-use kcl_proto::fleet::scan_interval;
+use kcl_proto::fleet::scan_interval::{self, ScanCost, ScanPauses};
 use kcl_proto::fleet::workers::Workers;
-use kcl_proto::lease::expiry::{self, CounterWatch};
 use kcl_proto::model::{HashKeyRange, Lease, LeaseKey, Moment, Shard, WorkerId};
 use kcl_proto::shards::cleanup::CleanupWatch;
 use kcl_proto::shards::lineage;
 use kcl_proto::shards::uncovered::HoleWatch;
 
 use crate::lease_side::housekeeping::Obsolete;
+use crate::lease_side::lease_rows::LeaseRows;
 use crate::lease_side::shared::Shared;
-use crate::lease_side::table_scan::Table;
+use crate::lease_side::table_scan::Scanned;
 use crate::report::event::Event;
 
 /// For how many scans a worker counts as present while its heartbeat stands still, where scans are
@@ -28,6 +28,7 @@ const SCANS_PRESENT: u32 = 3;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OwnLeases<'a> {
     pub(super) held: &'a BTreeSet<LeaseKey>,
+    pub(super) taking: &'a BTreeSet<LeaseKey>,
     pub(super) blocked: &'a BTreeSet<LeaseKey>,
     pub(super) refused: &'a BTreeSet<LeaseKey>,
     pub(super) asked: &'a BTreeSet<LeaseKey>,
@@ -37,9 +38,8 @@ pub(super) struct OwnLeases<'a> {
 #[derive(Debug)]
 pub(super) struct FleetView {
     shared: Arc<Shared>,
-    watch: CounterWatch,
+    leases: LeaseRows,
     presence: PresenceWatch,
-    leases: BTreeMap<LeaseKey, Lease>,
     listed: Option<Vec<Shard>>,
     finished: CleanupWatch,
     uncovered: HoleWatch,
@@ -48,45 +48,49 @@ pub(super) struct FleetView {
     leftover: BTreeSet<LeaseKey>,
     /// Live workers of the same name that were reported.
     same_names: BTreeSet<WorkerId>,
-    scan_units: f64,
-    scan_every: Duration,
+    /// The workers that were present at the last scan.
+    company: BTreeSet<WorkerId>,
+    pauses: ScanPauses,
+    is_scan_rare: bool,
 }
 
 impl FleetView {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            leases: LeaseRows::new(shared.config.lease.expiry),
             shared,
-            watch: CounterWatch::default(),
             presence: PresenceWatch::default(),
-            leases: BTreeMap::new(),
             listed: None,
             finished: CleanupWatch::default(),
             uncovered: HoleWatch::default(),
             free: BTreeSet::new(),
             leftover: BTreeSet::new(),
             same_names: BTreeSet::new(),
-            scan_units: 1.0,
-            scan_every: Duration::ZERO,
+            company: BTreeSet::new(),
+            pauses: ScanPauses::SHORTEST,
+            is_scan_rare: false,
         }
     }
 
-    /// Replaces everything by a new scan.
-    pub(super) fn saw_table(&mut self, table: Table, now: Moment) {
-        self.scan_units = table.read_units;
-        self.watch.observe_scan(&table.leases, self.shared.config.lease.expiry, now);
-        self.presence.observe_scan(&table.presence, now);
-        self.finished.observe_scan(&table.leases, now);
-        let dead = table.leases.iter().filter_map(|lease| {
-            let before = self.leases.get(&lease.key)?;
-            expiry::taken_from(before, lease)
-        });
-        self.presence.dead_for_others(dead);
-        self.leases = table.leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect();
+    /// Records the leases of one page of a scan.
+    pub(super) fn saw_page(&mut self, leases: Vec<Lease>, now: Moment) {
+        for lease in leases {
+            self.saw_row(lease, now);
+        }
+    }
+
+    /// Records the end of a scan. Leases that it did not contain are gone. Returns whether workers
+    /// came or went since the scan before, or are leaving now.
+    pub(super) fn saw_table(&mut self, scan: &Scanned, now: Moment) -> bool {
+        self.leases.scan_ended(scan.began);
+        self.presence.observe_scan(&scan.presence, now);
+        self.finished.observe_scan(self.leases.all().values(), now);
         let free: BTreeSet<_> = self
             .leases
+            .all()
             .values()
             .filter(|lease| !lease.is_ended())
-            .filter(|lease| lease.owner.is_none() || self.watch.is_expired(lease, now))
+            .filter(|lease| lease.owner.is_none() || self.leases.is_expired(lease, now))
             .map(|lease| lease.key.clone())
             .collect();
         self.leftover = self.free.intersection(&free).cloned().collect();
@@ -97,17 +101,62 @@ impl FleetView {
         {
             self.shared.events.emit(&Event::NameShared { other });
         }
+        self.plan_scans(scan.read_units, now);
+        let present = self.present(now);
+        let is_changed = present != self.company;
+        self.company = present;
+        is_changed || self.presence.is_one_leaving(window, now)
     }
 
-    /// Replaces one row that was read or written.
-    pub(super) fn saw_row(&mut self, row: Lease, now: Moment) {
-        self.watch.observe(&row, self.shared.config.lease.expiry, now);
-        self.leases.insert(row.key.clone(), row);
+    /// Sets the pauses between scans by what the last one cost.
+    fn plan_scans(&mut self, units: f64, now: Moment) {
+        // Only workers whose heartbeat moves share the scan budget: rows left by crashed workers
+        // must not slow scans down.
+        let present = self.present(now);
+        let sharing =
+            |worker: &&WorkerId| **worker == self.shared.me || self.presence.has_moved(worker);
+        let workers = present.iter().filter(sharing).count();
+        let lease = &self.shared.config.lease;
+        let cost = ScanCost { workers, units, budget: lease.scan_units };
+        self.pauses = cost.pauses(self.shared.chance.draw());
+        let is_rare = scan_interval::is_too_rare(self.pauses.at_rest, lease.expiry);
+        if is_rare && !self.is_scan_rare {
+            let (period, needed) = (self.pauses.at_rest, cost.budget_for(lease.expiry / 2));
+            let budget = lease.scan_units;
+            self.shared.events.emit(&Event::ScansRare { period, budget, needed });
+        }
+        self.is_scan_rare = is_rare;
+    }
+
+    /// How long to wait after the last scan.
+    pub(super) const fn scan_pauses(&self) -> ScanPauses {
+        self.pauses
+    }
+
+    /// Records a row that was read or written. Returns the worker that it proves dead.
+    pub(super) fn saw_row(&mut self, row: Lease, now: Moment) -> Option<WorkerId> {
+        let dead = self.leases.saw(row, now);
+        self.presence.dead_for_others(&dead);
+        dead
+    }
+
+    /// Records a row that this worker has taken. Returns the former holder if it is dead and has a
+    /// row to be removed, with the heartbeat of that row.
+    pub(super) fn saw_taken(&mut self, row: Lease, now: Moment) -> Option<(WorkerId, u64)> {
+        let dead = self.saw_row(row, now)?;
+        let beat = self.presence.remove(&dead)?;
+        Some((dead, beat))
     }
 
     /// Drops a row that is gone, or whose content is unknown.
     pub(super) fn forget(&mut self, key: &LeaseKey) {
-        self.leases.remove(key);
+        self.leases.forget(key);
+    }
+
+    /// Forgets for how long rows have stood still: this worker could not write, and perhaps no
+    /// other could.
+    pub(super) fn start_over(&mut self) {
+        self.leases.start_over();
     }
 
     /// Replaces the list of shards, and notes which hash keys have no lease.
@@ -126,12 +175,17 @@ impl FleetView {
 
     /// The row as it was last seen.
     pub(super) fn row(&self, key: &LeaseKey) -> Option<&Lease> {
-        self.leases.get(key)
+        self.leases.all().get(key)
+    }
+
+    /// All rows.
+    pub(super) const fn rows(&self) -> &BTreeMap<LeaseKey, Lease> {
+        self.leases.all()
     }
 
     /// How many leases there are, ended ones included.
     pub(super) fn len(&self) -> usize {
-        self.leases.len()
+        self.leases.all().len()
     }
 
     /// When a worker's heartbeat last moved, or later if it may stand still for longer than an
@@ -149,15 +203,16 @@ impl FleetView {
 
     /// When the next silent lease expires.
     pub(super) fn next_expiry(&self, now: Moment) -> Option<Moment> {
-        self.watch.next_expiry(now)
+        self.leases.next_expiry(now)
     }
 
     /// The workers that are present, this one included.
     pub(super) fn present(&mut self, now: Moment) -> BTreeSet<WorkerId> {
         let silenced = self
             .leases
+            .all()
             .values()
-            .filter(|lease| self.watch.is_expired(lease, now))
+            .filter(|lease| self.leases.is_expired(lease, now))
             .filter_map(|lease| lease.holder().cloned())
             .collect();
         let window = self.presence_window();
@@ -166,33 +221,19 @@ impl FleetView {
         present
     }
 
-    /// The pause until the next scan.
-    pub(super) fn scan_pause(&mut self, now: Moment) -> Duration {
-        // Only workers whose heartbeat moves share the scan budget: rows left by crashed workers
-        // must not slow scans down.
-        let present = self.present(now);
-        let sharing =
-            |worker: &&WorkerId| **worker == self.shared.me || self.presence.has_moved(worker);
-        let workers = present.iter().filter(sharing).count();
-        let budget = self.shared.config.lease.scan_units;
-        let chance = self.shared.chance.draw();
-        self.scan_every = scan_interval::pause(workers, self.scan_units, budget, chance);
-        self.scan_every
-    }
-
     /// Plans what to take and what to ask for.
     pub(super) fn plan(&mut self, own: OwnLeases<'_>, now: Moment) -> BalancePlan {
         let present = self.present(now);
-        let workable = lineage::workable(&self.leases, self.listed.as_deref());
+        let workable = lineage::workable(self.rows(), self.listed.as_deref());
         let candidates: Vec<_> = workable
             .iter()
-            .filter_map(|key| self.leases.get(key))
+            .filter_map(|key| self.row(key))
             .map(|lease| Candidate { lease, state: self.state(lease, own, now) })
             .collect();
         let fleet = Fleet {
             workers: Workers { me: &self.shared.me, present: &present },
             candidates: &candidates,
-            held: own.held.len(),
+            held: own.held.union(own.taking).count(),
             requests: own.asked.len(),
         };
         let limits = Limits {
@@ -208,6 +249,8 @@ impl FleetView {
         let key = &lease.key;
         let part = if own.held.contains(key) {
             Part::Holds
+        } else if own.taking.contains(key) {
+            Part::Takes
         } else if own.asked.contains(key) {
             Part::Requests
         } else {
@@ -220,11 +263,10 @@ impl FleetView {
         } else {
             Restriction::None
         };
-        let is_expired = self.watch.is_expired(lease, now);
         CandidateState {
             part,
             restriction,
-            silent_for: self.watch.silent_for(key, now).filter(|_| is_expired),
+            silent_for: self.leases.expired_for(lease, now),
             is_leftover: self.leftover.contains(key),
         }
     }
@@ -232,6 +274,6 @@ impl FleetView {
     /// How long the heartbeat of a present worker may stand still. Where scans are rarer than an
     /// expiry, its movement is seen as rarely.
     fn presence_window(&self) -> Duration {
-        self.shared.config.lease.expiry.max(self.scan_every * SCANS_PRESENT)
+        self.shared.config.lease.expiry.max(self.pauses.at_rest * SCANS_PRESENT)
     }
 }

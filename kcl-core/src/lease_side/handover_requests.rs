@@ -174,9 +174,12 @@ impl Request {
     }
 
     async fn write(&mut self, write: &LeaseWrite) -> RequestInput {
-        match self.shared.store.write(write).await {
+        match self.shared.calls.write_moving(write).await {
             Ok(outcome) => RequestInput::Answered(outcome),
             Err(error) => {
+                if error.is_throttled() {
+                    self.shared.suffered(self.shared.clock.now());
+                }
                 self.failure = Some(CallFailure { doing: "ask for a lease", error });
                 RequestInput::Unanswered
             }
@@ -184,7 +187,7 @@ impl Request {
     }
 
     async fn read(&mut self) -> RequestInput {
-        match self.shared.store.get(self.asking.key()).await {
+        match self.shared.calls.read_moving(self.asking.key()).await {
             Ok(row) => {
                 if let Some(row) = row.clone() {
                     // A row that finds no room is read again soon.

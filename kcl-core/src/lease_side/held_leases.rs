@@ -57,7 +57,9 @@ impl HeldLeases {
         let lease = &self.shared.config.lease;
         let times = HoldingTimes {
             expiry: lease.expiry,
-            renew_every: lease.renewal(),
+            renew_first: lease.renewal().mul_f64(self.shared.chance.draw()),
+            renew_every: lease.renewal().mul_f64(self.shared.chance.draw_near_one()),
+            throttled: (lease.expiry / 10).mul_f64(self.shared.chance.draw_near_one()),
             handover: lease.handover,
             store_every: StoreEvery::of(self.shared.config.delivery.checkpoints),
         };
@@ -140,6 +142,15 @@ impl HeldLeases {
                 let moved_at = fleet.last_moved(next);
                 drop(held.hints.try_send(Hint::NextOwnerMoved(moved_at)));
             }
+        }
+    }
+
+    /// Has the holders of `surplus` leases drain their consumers until `until`, then release their
+    /// leases.
+    pub(super) fn release(&self, surplus: usize, until: Moment) {
+        let held = self.held.values().filter(|held| !held.has_ended);
+        for held in held.take(surplus) {
+            held.stop.send_if_modified(|stop| stop.replace(until).is_none());
         }
     }
 

@@ -14,6 +14,7 @@ use kcl_proto::lease::write_numbers::WriteNumbers;
 use kcl_proto::model::{
     ChildShard, Conditional, Lease, LeaseEnd, LeaseKey, Moment, NewLease, WorkerId,
 };
+use kcl_proto::worker::congestion;
 use tokio::sync::{mpsc, watch};
 
 use crate::lease_side::consumer_link::ConsumerLink;
@@ -49,6 +50,10 @@ pub(super) enum ToMainLoop {
     LeaseEnded { key: LeaseKey, how: LeaseEnd, row: Box<Lease> },
     /// The consumer is gone too.
     ConsumerGone { key: LeaseKey },
+    /// This worker's heartbeat was written, and the last one before at this time.
+    Heartbeat { before: Moment },
+    /// This worker's row says that it leaves.
+    Announced,
     /// A request read this row.
     RowRead { row: Box<Lease> },
 }
@@ -119,6 +124,8 @@ impl Holder {
 
     async fn handle(&mut self, input: HoldingInput) {
         let now = self.shared.clock.now();
+        let deadline = self.holding.deadline();
+        let is_throttled = input == HoldingInput::Throttled;
         let mut effects = Vec::new();
         let is_last = matches!(
             input,
@@ -129,6 +136,10 @@ impl Holder {
             effects.extend(self.holding.on(self.consumer.progress(), now));
         }
         effects.extend(self.holding.on(input, now));
+        let between = self.holding.deadline().since(deadline);
+        if is_throttled || congestion::is_late(between, self.shared.config.lease.expiry) {
+            self.shared.suffered(now);
+        }
         for effect in effects {
             self.carry_out(effect).await;
         }
@@ -172,11 +183,15 @@ impl Holder {
     fn write(&self, write: LeaseWrite) {
         let shared = Arc::clone(&self.shared);
         self.calls.push(async move {
-            match shared.store.write(&write).await {
+            match shared.calls.write_held(&write).await {
                 Ok(outcome) => HoldingInput::Answered(outcome),
                 Err(error) => {
                     shared.events.call_failed("write a lease", &error, None);
-                    HoldingInput::Unanswered
+                    if error.is_throttled() {
+                        HoldingInput::Throttled
+                    } else {
+                        HoldingInput::Unanswered
+                    }
                 }
             }
         });
@@ -186,7 +201,7 @@ impl Holder {
         let shared = Arc::clone(&self.shared);
         let key = self.holding.row().key.clone();
         self.calls.push(async move {
-            match shared.store.get(&key).await {
+            match shared.calls.read_moving(&key).await {
                 Ok(row) => HoldingInput::Read(row),
                 Err(error) => {
                     shared.events.call_failed("read a lease", &error, None);
@@ -219,7 +234,7 @@ impl Holder {
 
 async fn create(shared: &Shared, write: &LeaseWrite) {
     loop {
-        match shared.store.write(write).await {
+        match shared.calls.write_moving(write).await {
             Ok(Conditional::Applied(lease)) => {
                 shared.events.emit(&Event::LeaseCreated { key: lease.key });
                 return;

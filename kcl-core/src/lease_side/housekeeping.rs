@@ -170,7 +170,7 @@ impl Writes<'_> {
 
     async fn delete_workers(&mut self, workers: &[WorkerId]) {
         for worker in workers.iter().take(WORKERS_MAX) {
-            if let Err(error) = self.shared.store.delete_presence(worker).await {
+            if let Err(error) = self.shared.store.delete_presence(worker, None).await {
                 self.failed(error);
             }
         }

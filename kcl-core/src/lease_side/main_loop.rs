@@ -13,22 +13,22 @@ use kcl_proto::fleet::balance::Take;
 use kcl_proto::lease::request::RequestEnd;
 use kcl_proto::model::{Lease, LeaseEnd, LeaseKey, Moment, TakeReason};
 use kcl_proto::worker::missing_watch::{BELIEVED_AFTER, MissingWatch};
-use kcl_proto::worker::schedule::{SCAN_RETRY_AFTER, Schedule, TURN_EVERY};
-use kcl_proto::worker::shutdown::{Action, Event as ShutdownEvent, Shutdown};
+use kcl_proto::worker::schedule::{Schedule, TURN_EVERY};
+use kcl_proto::worker::shutdown::{self, Action, Event as ShutdownEvent, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{LeaseStoreError, Reading};
+use crate::backend::{LeaseStoreError, Page};
 use crate::lease_side::fleet_view::{FleetView, OwnLeases};
 use crate::lease_side::handover_requests::HandoverRequests;
 use crate::lease_side::held_leases::HeldLeases;
 use crate::lease_side::holder::ToMainLoop;
 use crate::lease_side::housekeeping::{self, TurnEnd, TurnReport};
 use crate::lease_side::jobs::Jobs;
-use crate::lease_side::presence;
+use crate::lease_side::presence::{self, Leaving};
 use crate::lease_side::shared::Shared;
 use crate::lease_side::startup_checks::StreamFacts;
-use crate::lease_side::table_scan::{self, Table};
+use crate::lease_side::table_scan::TableScan;
 use crate::lease_side::takes::{TakeEnd, Takes};
 use crate::lease_side::worker_report::WorkerReport;
 use crate::messages::Grant;
@@ -47,10 +47,11 @@ const INBOX_MAX: usize = 256;
 /// How a job ended.
 #[derive(Debug)]
 enum JobEnd {
-    Scanned(Result<Table, LeaseStoreError>),
+    Page(Result<Page, LeaseStoreError>),
     Took(Take, TakeEnd),
     Asked(LeaseKey, RequestEnd),
     Turned(TurnEnd),
+    RemovedDead,
 }
 
 /// The main loop of the lease side.
@@ -60,6 +61,7 @@ pub(super) struct MainLoop {
     stream: StreamFacts,
     grants: mpsc::Sender<Grant>,
     inbox: mpsc::Receiver<ToMainLoop>,
+    scan: TableScan,
     fleet: FleetView,
     held: HeldLeases,
     takes: Takes,
@@ -71,6 +73,8 @@ pub(super) struct MainLoop {
     missing_table: MissingWatch,
     /// Turns that do not find the stream.
     missing_stream: MissingWatch,
+    leaving: Leaving,
+    presence: Tasks,
     report: WorkerReport,
 }
 
@@ -82,7 +86,11 @@ impl MainLoop {
         status: watch::Sender<WorkerStatus>,
     ) -> Self {
         let (to_main_loop, inbox) = mpsc::channel(INBOX_MAX);
+        let (leaving, mut presence) = (Leaving::default(), Tasks::default());
+        let beats = presence::run(Arc::clone(&shared), leaving.clone(), to_main_loop.clone());
+        presence.spawn("presence", tracing::Span::current(), beats);
         Self {
+            scan: TableScan::new(Arc::clone(&shared)),
             fleet: FleetView::new(Arc::clone(&shared)),
             held: HeldLeases::new(Arc::clone(&shared), stream.clone(), to_main_loop.clone()),
             takes: Takes::new(Arc::clone(&shared)),
@@ -92,6 +100,8 @@ impl MainLoop {
             shutdown: Shutdown::Running,
             missing_table: MissingWatch::default(),
             missing_stream: MissingWatch::default(),
+            leaving,
+            presence,
             report: WorkerReport::new(status),
             shared,
             stream,
@@ -107,9 +117,6 @@ impl MainLoop {
     ) -> Result<Vec<ShardReport>, RunError> {
         self.report.state(WorkerState::Running);
         let halt = stop.child_token();
-        let mut presence = Tasks::default();
-        let span = tracing::Span::current();
-        presence.spawn("presence", span, presence::run(Arc::clone(&self.shared), halt.clone()));
         let mut fatal = None;
         loop {
             self.begin_due();
@@ -119,10 +126,7 @@ impl MainLoop {
             let wake = sleep_until(&*self.shared.clock, self.wake_at());
             tokio::select! {
                 biased;
-                () = halt.cancelled(), if self.shutdown == Shutdown::Running => {
-                    let until = self.now() + self.shared.config.shutdown.drain;
-                    self.shut_down(ShutdownEvent::StopRequested { until });
-                }
+                () = halt.cancelled(), if self.is_running() => self.stop_requested(),
                 Some(message) = self.inbox.recv() => {
                     self.schedule.plan_changed();
                     self.received(message);
@@ -136,10 +140,7 @@ impl MainLoop {
                     }
                 }
                 end = self.held.task_ended() => end.check()?,
-                end = presence.ended() => {
-                    end.check()?;
-                    self.shut_down(ShutdownEvent::PresenceRemoved);
-                }
+                end = self.presence.ended() => end.check()?,
                 () = wake => {}
             }
         }
@@ -154,7 +155,10 @@ impl MainLoop {
     }
 
     fn wake_at(&self) -> Moment {
-        self.shutdown.wake_at().unwrap_or_else(|| self.schedule.wake_at())
+        let now = self.now();
+        let wake_at = self.shutdown.wake_at().unwrap_or_else(|| self.schedule.wake_at(now));
+        let takes = self.shared.congestion.borrow().ends_at(now);
+        takes.filter(|_| self.takes.are_waiting()).map_or(wake_at, |at| at.min(wake_at))
     }
 
     fn begin_due(&mut self) {
@@ -163,11 +167,8 @@ impl MainLoop {
             self.end_when_due(now);
             return;
         }
-        if self.schedule.begin_scan(now) {
-            let shared = Arc::clone(&self.shared);
-            self.jobs.push(async move {
-                JobEnd::Scanned(table_scan::run(&shared, Reading::Eventual).await)
-            });
+        if self.schedule.begin_page(now) {
+            self.jobs.push(self.scan.page(now).map(JobEnd::Page));
         }
         if self.schedule.begin_turn(now) {
             let (shared, stream) = (Arc::clone(&self.shared), self.stream.clone());
@@ -179,6 +180,16 @@ impl MainLoop {
         if self.schedule.begin_plan(now) {
             self.balance(now);
         }
+        while self.may_move(now)
+            && let Some(take) = self.takes.next()
+        {
+            self.take(take);
+        }
+    }
+
+    /// Whether renewals leave room for moves.
+    fn may_move(&self, now: Moment) -> bool {
+        self.shared.congestion.borrow().may_move(now)
     }
 
     /// Decides what to take and what to ask for, and begins it.
@@ -186,34 +197,38 @@ impl MainLoop {
         let held = self.held.keys();
         let own = OwnLeases {
             held: &held,
+            taking: &self.takes.taking(),
             blocked: &self.blocked(now),
             refused: &self.requests.refused(now),
             asked: &self.requests.open(),
         };
         let plan = self.fleet.plan(own, now);
-        let changes = [
-            self.takes.next_chance(now),
-            self.requests.next_chance(now),
-            self.fleet.next_expiry(now),
-        ];
-        self.schedule.planned(changes.into_iter().flatten().min(), now);
-        self.takes.set_alternatives(plan.alternatives);
-        for take in plan.take {
-            self.take(take);
-        }
-        for ask in plan.ask {
+        self.takes.plan(plan.take, plan.alternatives);
+        let congestion = *self.shared.congestion.borrow();
+        let asks = plan.ask.into_iter().filter(|_| congestion.may_move(now));
+        for ask in asks {
             if let Some(job) = self.requests.begin(ask) {
                 self.jobs.push(job.map(|(key, end)| JobEnd::Asked(key, end)));
             }
         }
+        let lease = &self.shared.config.lease;
+        let surplus = held.len().saturating_sub(lease.leases_max.unwrap_or(usize::MAX));
+        self.held.release(surplus, now + lease.handover);
         let held = self.held.observe(&self.fleet, now);
         self.report.holdings(held, self.fleet.len(), self.shared.memory.usage());
+        let changes = [
+            self.takes.next_chance(now),
+            self.requests.next_chance(now),
+            self.fleet.next_expiry(now),
+            congestion.ends_at(now),
+        ];
+        self.schedule.planned(changes.into_iter().flatten().min(), now, self.now());
     }
 
-    /// The leases that must not be taken: a former consumer still exists, a take is in flight,
-    /// other workers come first, or the shard is stopped.
+    /// The leases that must not be taken: a former consumer still exists, other workers come first,
+    /// or the shard is stopped.
     fn blocked(&self, now: Moment) -> BTreeSet<LeaseKey> {
-        let mut blocked = self.takes.blocked(now);
+        let mut blocked = self.takes.cooling(now);
         blocked.extend(self.held.lingering().cloned());
         blocked.extend(self.shared.stopped.leases());
         blocked
@@ -242,34 +257,41 @@ impl MainLoop {
     fn finish(&mut self, end: JobEnd) -> Result<(), RunError> {
         let now = self.now();
         match end {
-            JobEnd::Scanned(Ok(table)) => self.scanned(table, now),
-            JobEnd::Scanned(Err(error)) => self.scan_failed(error, now)?,
+            JobEnd::Page(Ok(page)) => self.page_read(page, now),
+            JobEnd::Page(Err(error)) => self.page_failed(error, now)?,
             JobEnd::Took(take, end) => self.took(&take, end, now),
             JobEnd::Asked(key, end) => self.asked(key, end, now),
             JobEnd::Turned(end) => self.turned(end, now)?,
+            JobEnd::RemovedDead => {}
         }
         Ok(())
     }
 
-    fn scanned(&mut self, table: Table, now: Moment) {
+    fn page_read(&mut self, page: Page, now: Moment) {
         self.missing_table.found();
-        self.fleet.saw_table(table, now);
-        self.takes.prune(now);
+        let (leases, end) = self.scan.read(page);
+        self.fleet.saw_page(leases, now);
+        let Some(scan) = end else { return self.schedule.page_ended(now) };
+        if self.fleet.saw_table(&scan, now) {
+            self.schedule.moved(now);
+        }
+        self.takes.scan_ended(scan.began, now);
         self.requests.prune(now);
         self.held.hint(&self.fleet);
         // A worker that was ahead in line may be gone.
         self.schedule.line_up(&self.shared.me, &self.fleet.present(now));
-        self.schedule.scan_ended(self.fleet.scan_pause(now), now);
+        self.schedule.scan_ended(self.fleet.scan_pauses(), now);
     }
 
-    fn scan_failed(&mut self, error: LeaseStoreError, now: Moment) -> Result<(), RunError> {
-        self.schedule.scan_ended(SCAN_RETRY_AFTER, now);
+    fn page_failed(&mut self, error: LeaseStoreError, now: Moment) -> Result<(), RunError> {
+        let retry_at = self.scan.failed(now);
+        self.schedule.page_ended(retry_at);
         let is_missing = matches!(error, LeaseStoreError::TableMissing { .. })
             && self.missing_table.is_believed("table", now, BELIEVED_AFTER);
         if is_missing || matches!(error, LeaseStoreError::WrongKey { .. }) {
             return Err(RunError::Leases(error));
         }
-        self.failed("scan the lease table", &error, SCAN_RETRY_AFTER);
+        self.failed("scan the lease table", &error, retry_at.since(now));
         Ok(())
     }
 
@@ -279,19 +301,13 @@ impl MainLoop {
     }
 
     fn took(&mut self, take: &Take, end: TakeEnd, now: Moment) {
-        self.takes.ended(&take.key);
+        self.takes.ended(&take.key, &end, now);
+        self.schedule.moved(now);
         match end {
             TakeEnd::Held { row, sent } => self.hold(*row, sent, take.why),
-            TakeEnd::Lost(Some(row)) => {
-                self.fleet.saw_row(*row, now);
-                if self.is_running()
-                    && let Some(next) = self.takes.next_alternative()
-                {
-                    self.take(next);
-                }
-            }
+            TakeEnd::Lost(Some(row)) => drop(self.fleet.saw_row(*row, now)),
             TakeEnd::Lost(None) => self.fleet.forget(&take.key),
-            TakeEnd::Unknown => self.schedule.scan_now(now),
+            TakeEnd::Throttled | TakeEnd::Unknown => {}
         }
     }
 
@@ -299,7 +315,13 @@ impl MainLoop {
     fn hold(&mut self, row: Lease, sent: Moment, why: TakeReason) {
         let key = row.key.clone();
         let (token, checkpoint) = (row.counter.into(), row.checkpoint);
-        self.fleet.saw_row(row.clone(), sent);
+        if let Some((dead, beat)) = self.fleet.saw_taken(row.clone(), sent) {
+            let shared = Arc::clone(&self.shared);
+            self.jobs.push(async move {
+                presence::remove_dead(&shared, &dead, beat).await;
+                JobEnd::RemovedDead
+            });
+        }
         let grant = self.held.hold(row, sent);
         self.shared.events.emit(&Event::LeaseTaken { key, token, checkpoint, why });
         // A worker that stops, or whose application hangs, drops the grant: the holder then finds
@@ -311,6 +333,7 @@ impl MainLoop {
 
     fn asked(&mut self, key: LeaseKey, end: RequestEnd, now: Moment) {
         self.requests.ended(&key, &end, now);
+        self.schedule.moved(now);
         if let RequestEnd::Arrived(row) = end {
             self.fleet.saw_row(*row, now);
             if self.is_running() {
@@ -326,7 +349,7 @@ impl MainLoop {
                 self.missing_stream.found();
                 self.fleet.saw_shards(listed, &uncovered);
                 if changes > 0 {
-                    self.schedule.scan_now(now);
+                    self.schedule.moved(now);
                 }
                 if let Some(error) = error {
                     self.failed(SYNC, &*error, TURN_EVERY);
@@ -355,6 +378,7 @@ impl MainLoop {
         let now = self.now();
         match message {
             ToMainLoop::HandoverAsked { key, next } => {
+                self.schedule.moved(now);
                 let moved_at = self.fleet.has_asked(&next, now);
                 self.held.asked(&key, next, moved_at);
             }
@@ -367,7 +391,16 @@ impl MainLoop {
                     self.take_own(key);
                 }
             }
-            ToMainLoop::RowRead { row } => self.fleet.saw_row(*row, now),
+            ToMainLoop::Heartbeat { before } => {
+                if presence::was_silent(before, now, self.shared.config.lease.expiry) {
+                    self.fleet.start_over();
+                }
+            }
+            ToMainLoop::Announced => {
+                let end = now + self.notice();
+                self.shut_down(ShutdownEvent::Announced { end });
+            }
+            ToMainLoop::RowRead { row } => drop(self.fleet.saw_row(*row, now)),
         }
     }
 
@@ -381,10 +414,25 @@ impl MainLoop {
             | LeaseEnd::Expired
             | LeaseEnd::HandedOver
             | LeaseEnd::ShardEnded
-            | LeaseEnd::Kept => self.fleet.saw_row(row, now),
+            | LeaseEnd::Kept => drop(self.fleet.saw_row(row, now)),
         }
         // Children and released leases wait for an owner.
-        self.schedule.scan_soon(now);
+        self.schedule.moved(now);
+    }
+
+    fn stop_requested(&mut self) {
+        let (now, drain) = (self.now(), self.shared.config.shutdown.drain);
+        // No other worker looks for the leases of the last one.
+        let others = self.fleet.present(now).len() > 1;
+        let notice = if others { self.notice() } else { Duration::ZERO };
+        let (end, until) = (now + notice * 2, now + drain);
+        self.shut_down(ShutdownEvent::StopRequested { end, until });
+    }
+
+    /// How long the other workers take to see that this one leaves.
+    fn notice(&self) -> Duration {
+        let drain = self.shared.config.shutdown.drain;
+        shutdown::notice(self.fleet.scan_pauses().at_rest, drain)
     }
 
     fn shut_down(&mut self, event: ShutdownEvent) {
@@ -392,17 +440,22 @@ impl MainLoop {
         self.shutdown = next;
         match action {
             Action::Nothing => {}
-            Action::LeaveFleet => {
-                // The presence task has the same token, and removes the row.
+            Action::Announce => {
                 self.report.state(WorkerState::Stopping);
+                self.leaving.announce.cancel();
                 self.requests.withdraw_all();
             }
-            Action::ReleaseLeases { until } => self.held.stop(until),
+            Action::ReleaseLeases { until } => {
+                self.leaving.remove.cancel();
+                self.held.stop(until);
+            }
         }
     }
 
     fn end_when_due(&mut self, now: Moment) {
-        if self.held.is_empty() && self.takes.is_empty() && self.requests.is_empty() {
+        let is_clear = self.held.is_empty() && self.takes.is_empty() && self.requests.is_empty();
+        let is_announcing = matches!(self.shutdown, Shutdown::Announcing { .. });
+        if is_clear && (is_announcing || self.presence.len() == 0) {
             self.shut_down(ShutdownEvent::AllReleased);
         }
         // A machine that was suspended may have missed more than one end.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use kcl_proto::lease::write_numbers::WriteNumbers;
-use kcl_proto::model::{UnreadableRow, WorkerId};
+use kcl_proto::model::{Moment, UnreadableRow, WorkerId};
+use kcl_proto::worker::congestion::Congestion;
 use tokio::sync::watch;
 
 use crate::backend::Clock;
 use crate::backend::LeaseStore;
 use crate::backend::RecordSource;
 use crate::config::WorkerConfig;
+use crate::lease_side::lease_calls::LeaseCalls;
 use crate::memory::MemoryBudget;
 use crate::report::event::Event;
 use crate::report::log::Events;
@@ -23,6 +25,10 @@ use crate::tasks::stopped_shards::StoppedShards;
 pub(crate) struct Shared {
     pub(crate) me: WorkerId,
     pub(crate) store: Arc<dyn LeaseStore>,
+    /// The store's calls on single leases, with a bound on those in flight.
+    pub(crate) calls: LeaseCalls,
+    /// Whether leases may move. Holders and takes write it; the main loop reads it.
+    pub(crate) congestion: watch::Sender<Congestion>,
     pub(crate) source: Arc<dyn RecordSource>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Arc<WorkerConfig>,
@@ -39,6 +45,12 @@ impl Shared {
     /// Write numbers that no other part of this worker uses.
     pub(crate) fn write_numbers(&self) -> WriteNumbers {
         WriteNumbers::of_lane(self.lanes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Notes that a call was throttled, or that a renewal was late: moves rest for a while.
+    pub(crate) fn suffered(&self, now: Moment) {
+        let (expiry, chance) = (self.config.lease.expiry, self.chance.draw());
+        self.congestion.send_modify(|congestion| congestion.suffered(expiry, chance, now));
     }
 
     /// Reports unreadable rows, once for each problem.

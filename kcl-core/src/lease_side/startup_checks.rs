@@ -68,7 +68,7 @@ async fn begin(
     description: &StreamDescription,
     has_leases: bool,
 ) -> Result<StreamStart, RunError> {
-    retry(shared, presence::WRITE, || async { Ok(presence::write(shared, 1).await?) }).await?;
+    retry(shared, presence::WRITE, || async { Ok(presence::write_first(shared).await?) }).await?;
     shared.events.emit(&Event::Started { worker: shared.me.clone() });
     retry(shared, first_leases::CREATE, || first_leases::create(shared, description, has_leases))
         .await

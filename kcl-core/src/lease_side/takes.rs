@@ -1,27 +1,29 @@
-//! Takes leases: the takes in flight, their alternatives, and the leases left to other workers.
+//! Takes leases: the takes that wait, those in flight, and the leases left to other workers.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
+use kcl_proto::consumer::backoff::Backoff;
 use kcl_proto::fleet::balance::Take;
 use kcl_proto::fleet::cooldown::Cooldowns;
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
 use kcl_proto::model::{Conditional, Lease, LeaseEnd, LeaseKey, Moment};
 use tokio::time::sleep;
 
+use crate::lease_side::lease_calls::MOVES_MAX;
 use crate::lease_side::shared::Shared;
-
-/// The pause before a take of unknown outcome is sent again.
-const RESEND_AFTER: Duration = Duration::from_millis(200);
 
 /// The takes of this worker.
 #[derive(Debug)]
 pub(super) struct Takes {
     shared: Arc<Shared>,
-    in_flight: BTreeSet<LeaseKey>,
+    /// What to take next, best first.
+    waiting: VecDeque<Take>,
     /// What to take instead, in this order, for each take that is lost.
     alternatives: VecDeque<Take>,
+    in_flight: BTreeSet<LeaseKey>,
+    /// Takes that may have been made, and since when: a scan that begins later shows it.
+    unknown: BTreeMap<LeaseKey, Moment>,
     /// Leases that other workers may take first.
     cooldowns: Cooldowns,
 }
@@ -33,14 +35,33 @@ pub(super) enum TakeEnd {
     Held { row: Box<Lease>, sent: Moment },
     /// Another worker was first. This is the row, or `None` if it is gone.
     Lost(Option<Box<Lease>>),
+    /// The table had no capacity for it.
+    Throttled,
     /// No answer within the time for which a lease so taken would be held.
     Unknown,
 }
 
 impl Takes {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let (in_flight, alternatives) = (BTreeSet::new(), VecDeque::new());
-        Self { shared, in_flight, alternatives, cooldowns: Cooldowns::default() }
+        Self {
+            shared,
+            waiting: VecDeque::new(),
+            alternatives: VecDeque::new(),
+            in_flight: BTreeSet::new(),
+            unknown: BTreeMap::new(),
+            cooldowns: Cooldowns::default(),
+        }
+    }
+
+    /// Replaces what to take next, and what instead.
+    pub(super) fn plan(&mut self, next: Vec<Take>, alternatives: Vec<Take>) {
+        self.waiting = next.into();
+        self.alternatives = alternatives.into();
+    }
+
+    /// Removes and returns what to take next, or `None` if nothing waits or enough is in flight.
+    pub(super) fn next(&mut self) -> Option<Take> {
+        if self.in_flight.len() < MOVES_MAX { self.waiting.pop_front() } else { None }
     }
 
     /// Returns the job of a new take, or `None` if one for that lease is in flight.
@@ -68,19 +89,26 @@ impl Takes {
         })
     }
 
-    /// Notes that a take has ended.
-    pub(super) fn ended(&mut self, key: &LeaseKey) {
+    /// Notes that a take has ended. An alternative replaces one that was lost.
+    pub(super) fn ended(&mut self, key: &LeaseKey, end: &TakeEnd, now: Moment) {
         self.in_flight.remove(key);
+        match end {
+            TakeEnd::Held { .. } => {}
+            TakeEnd::Lost(_) => self.waiting.extend(self.alternatives.pop_front()),
+            TakeEnd::Throttled => {
+                self.waiting.clear();
+                self.shared.suffered(now);
+            }
+            TakeEnd::Unknown => {
+                self.unknown.insert(key.clone(), now);
+            }
+        }
     }
 
-    /// Replaces the alternatives.
-    pub(super) fn set_alternatives(&mut self, alternatives: Vec<Take>) {
-        self.alternatives = alternatives.into();
-    }
-
-    /// Removes and returns the next alternative.
-    pub(super) fn next_alternative(&mut self) -> Option<Take> {
-        self.alternatives.pop_front()
+    /// Notes that a scan which began at `began` has ended.
+    pub(super) fn scan_ended(&mut self, began: Moment, now: Moment) {
+        self.unknown.retain(|_, since| *since >= began);
+        self.cooldowns.prune(now);
     }
 
     /// Leaves a lease to other workers for a while if its ownership ended because this worker could
@@ -96,11 +124,14 @@ impl Takes {
         }
     }
 
-    /// The leases that must not be taken: in flight, or left to other workers.
-    pub(super) fn blocked(&self, now: Moment) -> BTreeSet<LeaseKey> {
-        let mut blocked = self.cooldowns.keys(now);
-        blocked.extend(self.in_flight.iter().cloned());
-        blocked
+    /// The leases whose takes are in flight, or may have been made.
+    pub(super) fn taking(&self) -> BTreeSet<LeaseKey> {
+        self.in_flight.iter().chain(self.unknown.keys()).cloned().collect()
+    }
+
+    /// The leases that are left to other workers.
+    pub(super) fn cooling(&self, now: Moment) -> BTreeSet<LeaseKey> {
+        self.cooldowns.keys(now)
     }
 
     /// When the next lease may be taken again.
@@ -108,9 +139,9 @@ impl Takes {
         self.cooldowns.next_end(now)
     }
 
-    /// Drops cooldowns that have ended.
-    pub(super) fn prune(&mut self, now: Moment) {
-        self.cooldowns.prune(now);
+    /// Whether takes wait for room.
+    pub(super) fn are_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Whether no take is in flight.
@@ -123,24 +154,31 @@ impl Takes {
 async fn run(shared: &Shared, write: &LeaseWrite) -> TakeEnd {
     let sent = shared.clock.now();
     let time = shared.config.lease.expiry / 10 * 9;
-    loop {
-        match shared.store.write(write).await {
+    let mut may_be_made = false;
+    for pause in Backoff::TAKE.pauses() {
+        match shared.calls.write_moving(write).await {
             Ok(Conditional::Applied(row)) => return TakeEnd::Held { row: Box::new(row), sent },
             Ok(Conditional::Lost { found: Some(row) }) if write.made(&row) => {
                 return TakeEnd::Held { row: Box::new(as_taken(row, shared)), sent };
             }
             Ok(Conditional::Lost { found }) => return TakeEnd::Lost(found.map(Box::new)),
+            Err(error) if error.is_throttled() && !may_be_made => {
+                shared.events.call_failed("take a lease", &error, None);
+                return TakeEnd::Throttled;
+            }
             Err(error) => {
                 let is_over = shared.clock.now().since(sent) >= time;
-                let retry_in = (!is_over).then_some(RESEND_AFTER);
+                let retry_in = (!is_over).then_some(pause);
                 shared.events.call_failed("take a lease", &error, retry_in);
                 if is_over {
-                    return TakeEnd::Unknown;
+                    break;
                 }
-                sleep(RESEND_AFTER).await;
+                may_be_made = true;
+                sleep(pause).await;
             }
         }
     }
+    TakeEnd::Unknown
 }
 
 /// The row as the take left it. The holder learns from its next write if another worker has asked

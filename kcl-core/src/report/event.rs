@@ -317,6 +317,17 @@ pub enum Event {
         /// The other worker.
         other: WorkerId,
     },
+    /// Scans of the table are more than half of an expiry apart, because the budget allows no more:
+    /// crashed workers are noticed late. Raise `lease.scan_units` to `needed`.
+    ScansRare {
+        /// How long a worker waits between two scans.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+        period: Duration,
+        /// `lease.scan_units`, in read units a second for the whole fleet.
+        budget: usize,
+        /// The budget with which scans are half of an expiry apart.
+        needed: usize,
+    },
     /// A call to the table or the stream failed.
     CallFailed {
         /// What the call was for.
@@ -369,6 +380,7 @@ impl Event {
             Self::Stalled { .. } => "stalled",
             Self::UnreadableRow { .. } => "unreadable_row",
             Self::NameShared { .. } => "name_shared",
+            Self::ScansRare { .. } => "scans_rare",
             Self::CallFailed { .. } => "call_failed",
             Self::WaitingForJava { .. } => "waiting_for_java",
         }
@@ -397,6 +409,7 @@ impl Event {
             | Self::OutOfRangeDropped { .. }
             | Self::ProcessorSlow { .. }
             | Self::NameShared { .. }
+            | Self::ScansRare { .. }
             | Self::CallFailed { .. }
             | Self::WaitingForJava { .. } => Severity::Warn,
             Self::DeadLetterFailed { .. }
@@ -441,6 +454,7 @@ impl Event {
             | Self::HashKeysUncovered { .. }
             | Self::UnreadableRow { .. }
             | Self::NameShared { .. }
+            | Self::ScansRare { .. }
             | Self::CallFailed { .. }
             | Self::WaitingForJava { .. } => None,
         }

@@ -176,6 +176,12 @@ fn all() -> Vec<(Event, &'static str, &'static str)> {
             "another live worker has this worker's name: ann:1",
         ),
         (
+            Event::ScansRare { period: Duration::from_secs(10), budget: 100, needed: 240 },
+            "scans_rare",
+            "scans of the lease table are 10s apart with lease.scan_units = 100, so that crashes \
+             are noticed late: raise it to 240",
+        ),
+        (
             Event::CallFailed { doing: "list shards", error: error(), retry_in: Some(retry_in) },
             "call_failed",
             "failed to list shards: full",
@@ -246,6 +252,7 @@ fn events_of_a_shard_name_it() {
         "hash_keys_uncovered",
         "unreadable_row",
         "name_shared",
+        "scans_rare",
         "call_failed",
         "waiting_for_java",
     ];

@@ -97,6 +97,11 @@ impl fmt::Display for Event {
             Self::NameShared { other } => {
                 write!(f, "another live worker has this worker's name: {other}")
             }
+            Self::ScansRare { period, budget, needed } => write!(
+                f,
+                "scans of the lease table are {period:?} apart with lease.scan_units = {budget}, \
+                 so that crashes are noticed late: raise it to {needed}"
+            ),
             Self::CallFailed { doing, error, .. } => write!(f, "failed to {doing}: {error}"),
             Self::WaitingForJava { seen, at_least } => {
                 write!(f, "waiting {at_least:?} for Java workers to be gone: {seen}")

@@ -181,6 +181,9 @@ fn log(event: &Event) {
         Event::NameShared { other } => {
             line!(event, worker_id = %other, "another live worker has this worker's name");
         }
+        Event::ScansRare { period, budget, needed } => {
+            line!(event, ?period, budget, needed, "scans are rare: raise lease.scan_units");
+        }
         Event::CallFailed { doing, error, retry_in } => {
             let retry_in = retry_in.map(debug);
             line!(event, operation = doing, error, retry_in, "call failed");

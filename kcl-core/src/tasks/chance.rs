@@ -20,4 +20,9 @@ impl Chance {
         let bits = u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or(0);
         f64::from(bits) / (f64::from(u32::MAX) + 1.0)
     }
+
+    /// Returns a factor from 0.9 to below 1.1, which spreads work that begins together.
+    pub(crate) fn draw_near_one(&self) -> f64 {
+        self.draw().mul_add(0.2, 0.9)
+    }
 }

@@ -57,7 +57,7 @@ pub async fn a_new_store_is_empty(store: &dyn LeaseStore) {
     });
     assert_eq!(rows.sum::<usize>(), 0, "make() must give an empty store: {pages:?}");
     let gone = WorkerId::from(WORKERS[0]);
-    store.delete_presence(&gone).await.expect("removing what is not there is no error");
+    store.delete_presence(&gone, None).await.expect("removing what is not there is no error");
 }
 
 /// `prepare` on a store in use keeps what is there.
@@ -246,8 +246,11 @@ pub async fn a_presence_is_overwritten_and_removed(store: &dyn LeaseStore) {
     };
     let both = [presence(WORKERS[0], u64::MAX), presence(WORKERS[1], 7)];
     until_scanned(store, |pages| stored(pages, &both)).await;
-    for _ in 0..2 {
-        store.delete_presence(&WorkerId::from(WORKERS[0])).await.expect("delete presence");
+    let worker = WorkerId::from(WORKERS[0]);
+    store.delete_presence(&worker, Some(99)).await.expect("another heartbeat is no error");
+    until_scanned(store, |pages| stored(pages, &both)).await;
+    for beat in [Some(u64::MAX), None] {
+        store.delete_presence(&worker, beat).await.expect("delete presence");
     }
     until_scanned(store, |pages| stored(pages, &both[1..])).await;
 }

@@ -19,6 +19,7 @@ use crate::config::WorkerConfig;
 use crate::data_side::consumers;
 use crate::data_side::erased::ErasedFactory;
 use crate::data_side::parts::ConsumerParts;
+use crate::lease_side::lease_calls::LeaseCalls;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::{self, Channels, LeaseSideEnd};
 use crate::memory::MemoryBudget;
@@ -167,6 +168,8 @@ impl Worker {
         let chance = Arc::new(Chance::seeded(parts.incarnation));
         let shared = Arc::new(Shared {
             me: id,
+            calls: LeaseCalls::new(Arc::clone(&parts.store)),
+            congestion: watch::Sender::default(),
             store: parts.store,
             source: Arc::clone(&parts.source),
             clock: Arc::clone(&parts.clock),

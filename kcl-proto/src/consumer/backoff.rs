@@ -24,6 +24,12 @@ impl Backoff {
     pub const STARTUP: Self = Self::new(Duration::from_millis(200), Duration::from_secs(5));
     /// Copies of a lease's write whose outcome is unknown.
     pub const RESEND: Self = Self::new(Duration::from_millis(100), Duration::from_secs(1));
+    /// Heartbeats that failed.
+    pub const PRESENCE: Self = Self::new(Duration::from_millis(500), Duration::from_secs(2));
+    /// Copies of a take whose outcome is unknown.
+    pub const TAKE: Self = Self::new(Duration::from_millis(200), Duration::from_secs(2));
+    /// Pages of a scan that failed.
+    pub const SCAN: Self = Self::new(Duration::from_millis(500), Duration::from_secs(10));
     /// Looks at a table that is being created or changed.
     pub const TABLE_STATUS: Self = Self::new(Duration::from_millis(20), Duration::from_secs(1));
 

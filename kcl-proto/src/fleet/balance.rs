@@ -25,7 +25,7 @@ pub struct Fleet<'a> {
     pub workers: Workers<'a>,
     /// The leases that can be worked on, each once, in the order of their keys. Only these count.
     pub candidates: &'a [Candidate<'a>],
-    /// How many leases the planning worker holds, candidates or not.
+    /// How many leases the planning worker holds or takes right now, candidates or not.
     pub held: usize,
     /// How many of its requests are open, for candidates or not.
     pub requests: usize,
@@ -84,7 +84,7 @@ pub fn plan(fleet: &Fleet<'_>, limits: &Limits) -> BalancePlan {
     let me = fleet.workers.me;
     let ledger = Ledger::of(fleet);
     let goals = Goals::of(fleet.candidates.len(), &ledger.counts);
-    let occupied = fleet.held + ledger.arriving;
+    let occupied = fleet.held + fleet.requests + ledger.arriving;
     let room = limits.leases_max.map_or(usize::MAX, |max| max.saturating_sub(occupied));
     let short = goals.short(me).min(room);
 
@@ -115,7 +115,7 @@ struct Ledger<'a> {
     counts: BTreeMap<&'a WorkerId, usize>,
     /// What each other present worker can be asked for.
     askable: BTreeMap<&'a WorkerId, Vec<&'a Candidate<'a>>>,
-    /// How many count for this worker and are not held yet.
+    /// How many count for this worker although it neither holds, takes nor requests them yet.
     arriving: usize,
     /// The leases that count for this worker and that it has only to take.
     arrived: Vec<&'a Candidate<'a>>,
@@ -143,11 +143,11 @@ impl<'a> Ledger<'a> {
         match candidate.claim(workers) {
             Claim::Mine => {
                 self.count(workers.me);
-                self.arriving += usize::from(candidate.state.part != Part::Holds);
+                self.arriving += usize::from(candidate.state.part == Part::None);
             }
             Claim::Arrived => {
                 self.count(workers.me);
-                self.arriving += 1;
+                self.arriving += usize::from(candidate.state.part == Part::None);
                 self.arrived.extend(takeable);
             }
             Claim::Askable(owner) => {

@@ -50,6 +50,12 @@ impl Row {
         self
     }
 
+    /// A take of `a` is in flight.
+    fn taking(mut self) -> Self {
+        self.state.part = Part::Takes;
+        self
+    }
+
     /// A request of `a` for it is open.
     fn requested(mut self) -> Self {
         self.state.part = Part::Requests;
@@ -121,7 +127,7 @@ impl Scene {
         let fleet = Fleet {
             workers: Workers { me: &self.me, present: &self.present },
             candidates: &candidates,
-            held: count(Part::Holds),
+            held: count(Part::Holds) + count(Part::Takes),
             requests: count(Part::Requests),
         };
         plan(&fleet, &self.limits)
@@ -331,6 +337,18 @@ fn maximum_is_never_exceeded() {
     fleet(["a", "b"], (1..=4).map(|key| owned(key, "b"))).leases_max(1).counts(0, 1);
     // The lease is leaving but still held.
     fleet(["a", "b"], [owned(1, "a").asked_by("b"), free(2)]).leases_max(1).plans([], []);
+}
+
+#[test]
+fn take_in_flight_counts_as_held() {
+    let rows = || [free(1).taking(), free(2), free(3), free(4)];
+    fleet(["a"], rows()).leases_max(1).counts(0, 0);
+    fleet(["a"], rows()).leases_max(3).counts(2, 0);
+    fleet(["a", "b"], rows()).counts(1, 0);
+    // A lease that cannot be worked on any more may still be arriving.
+    let rows = [free(1).taking().not_workable(), owned(2, "b").requested().not_workable(), free(3)];
+    fleet(["a"], rows.clone()).leases_max(2).counts(0, 0);
+    fleet(["a"], rows).leases_max(3).counts(1, 0);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub enum Part {
     None,
     /// It holds the lease, even if the row has another owner.
     Holds,
+    /// Its take of the lease is in flight, or may have been made.
+    Takes,
     /// Its request for the lease is open.
     Requests,
 }
@@ -80,6 +82,7 @@ impl<'a> Candidate<'a> {
                 Claim::Theirs(next)
             }
             (Part::Holds, _, _) => Claim::Mine,
+            (Part::Takes, _, _) => Claim::Mine,
             (Part::Requests, _, _) if is_expired => Claim::Arrived,
             (Part::Requests, _, _) => Claim::Mine,
             (Part::None, None, _) => Claim::Free,

@@ -21,6 +21,8 @@ struct Sighting {
     beat: u64,
     /// The worker's own expiry, which paces its heartbeat.
     expiry: Duration,
+    /// Whether the worker is stopping.
+    is_leaving: bool,
     /// When the current beat was first seen.
     since: Moment,
     /// Whether the beat moved since the row was first seen, which proves the worker alive.
@@ -30,6 +32,8 @@ struct Sighting {
     /// The beat that the worker had when a lease of it expired. The worker is absent until it
     /// moves.
     silenced_at: Option<u64>,
+    /// The beat with which this worker removes the row of a dead worker.
+    removed_at: Option<u64>,
 }
 
 impl Sighting {
@@ -38,15 +42,22 @@ impl Sighting {
             None => Self {
                 beat: row.beat,
                 expiry: row.expiry,
+                is_leaving: row.is_leaving,
                 since: now,
                 has_moved: false,
                 is_silenced: false,
                 silenced_at: None,
+                removed_at: None,
             },
             Some(earlier) if earlier.beat == row.beat => Self { expiry: row.expiry, ..*earlier },
-            Some(earlier) => {
-                Self { beat: row.beat, expiry: row.expiry, since: now, has_moved: true, ..*earlier }
-            }
+            Some(earlier) => Self {
+                beat: row.beat,
+                expiry: row.expiry,
+                is_leaving: row.is_leaving,
+                since: now,
+                has_moved: true,
+                ..*earlier
+            },
         }
     }
 
@@ -58,7 +69,11 @@ impl Sighting {
     }
 
     fn is_present(&self, expiry: Duration, now: Moment) -> bool {
-        self.silenced_at != Some(self.beat) && now.since(self.since) < expiry.max(self.expiry)
+        !self.is_leaving && self.silenced_at != Some(self.beat) && self.is_fresh(expiry, now)
+    }
+
+    fn is_fresh(&self, expiry: Duration, now: Moment) -> bool {
+        now.since(self.since) < expiry.max(self.expiry)
     }
 }
 
@@ -69,6 +84,12 @@ impl PresenceWatch {
         let sight =
             |row: &Presence| (row.worker.clone(), Sighting::of(row, earlier.get(&row.worker), now));
         self.seen = rows.iter().map(sight).collect();
+    }
+
+    /// Whether a worker that is stopping was seen within `expiry` or its own one.
+    #[must_use]
+    pub fn is_one_leaving(&self, expiry: Duration, now: Moment) -> bool {
+        self.seen.values().any(|sighting| sighting.is_leaving && sighting.is_fresh(expiry, now))
     }
 
     /// Returns the workers whose heartbeat moved or was first seen within `expiry` or their own
@@ -97,6 +118,15 @@ impl PresenceWatch {
                 sighting.silenced_at = Some(sighting.beat);
             }
         }
+    }
+
+    /// Returns the heartbeat at which the row of a dead worker is to be removed, once for each
+    /// heartbeat: a worker that starts later would count it as present for an expiry.
+    pub fn remove(&mut self, dead: &WorkerId) -> Option<u64> {
+        let sighting = self.seen.get_mut(dead)?;
+        let beat = Some(sighting.beat).filter(|beat| sighting.removed_at != Some(*beat));
+        sighting.removed_at = Some(sighting.beat);
+        beat
     }
 
     /// Returns when a worker's heartbeat last moved or was first seen, or `None` if it has no row.

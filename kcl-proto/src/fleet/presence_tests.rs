@@ -142,3 +142,27 @@ fn live_worker_of_the_same_name_is_found() {
         "its heartbeat stopped"
     );
 }
+
+#[test]
+fn leaving_worker_is_absent() {
+    let mut watch = PresenceWatch::default();
+    scan(&mut watch, &[("a", 1), ("b", 1)], 5);
+    let leaving = Presence { beat: 2, is_leaving: true, ..Presence::sample("a") };
+    watch.observe_scan(&[leaving.clone(), Presence::sample("b")], Moment::at_secs(6));
+    check(&mut watch, &[], 6, &["b"]);
+    assert!(watch.is_one_leaving(EXPIRY, Moment::at_secs(15)));
+    assert!(!watch.is_one_leaving(EXPIRY, Moment::at_secs(16)), "its row was left behind");
+    watch.observe_scan(&[leaving], Moment::at_secs(7));
+    check(&mut watch, &[], 7, &[]);
+}
+
+#[test]
+fn row_of_a_dead_worker_is_removed_once_for_each_heartbeat() {
+    let mut watch = PresenceWatch::default();
+    scan(&mut watch, &[("a", 7)], 5);
+    assert_eq!(watch.remove(&"a".into()), Some(7));
+    assert_eq!(watch.remove(&"a".into()), None);
+    scan(&mut watch, &[("a", 8)], 6);
+    assert_eq!(watch.remove(&"a".into()), Some(8));
+    assert_eq!(watch.remove(&"b".into()), None);
+}

@@ -2,27 +2,98 @@
 
 use std::time::Duration;
 
-/// The shortest period of scans in seconds, before jitter.
-const PERIOD_MIN_SECONDS: f64 = 1.0;
+use crate::model::Moment;
+
+/// The shortest period of scans while nothing moves, before jitter.
+const AT_REST_MIN: Duration = Duration::from_secs(1);
+
+/// The shortest period of scans while leases move, before jitter.
+const MOVING_MIN: Duration = Duration::from_millis(250);
+
+/// How much of the budget scans may use while leases move.
+const MOVING_BUDGET: f64 = 2.0;
 
 /// The longest period of scans in seconds.
 const PERIOD_MAX_SECONDS: f64 = 3_600.0;
 
-/// The largest fraction of the period that jitter takes away.
+/// The largest fraction of the period that jitter takes away or adds.
 const JITTER: f64 = 0.2;
 
-/// Returns how long to wait after a scan.
-///
-/// `scan_units` is the cost of one scan in read units, `budget` the read units that the fleet may
-/// spend per second. `chance` is from `0.0..1.0`: jitter shortens the pause to between 0.8 and 1.0
-/// of the period, so that the scans of a fleet spread out and none is late.
+/// What the scans of a fleet cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScanCost {
+    /// How many workers scan.
+    pub workers: usize,
+    /// The cost of one scan, in read units.
+    pub units: f64,
+    /// The read units that the fleet may spend on scans each second.
+    pub budget: usize,
+}
+
+/// How long to wait after a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanPauses {
+    /// While no lease moves.
+    pub at_rest: Duration,
+    /// While leases move: a worker joins or leaves, or a lease changes its owner.
+    pub moving: Duration,
+}
+
+impl ScanPauses {
+    /// The pauses of a fleet whose scans cost nothing.
+    pub const SHORTEST: Self = Self { at_rest: AT_REST_MIN, moving: MOVING_MIN };
+}
+
+impl ScanCost {
+    /// Returns how long to wait after a scan. `chance` is from `0.0..1.0`: jitter spreads the scans
+    /// of a fleet.
+    ///
+    /// The shortest periods are shortened by jitter, so that no scan is late; a period that the
+    /// budget demands is lengthened, so that the fleet stays within it.
+    #[must_use]
+    pub fn pauses(self, chance: f64) -> ScanPauses {
+        let chance = if chance.is_finite() { chance.clamp(0.0, 1.0) } else { 0.0 };
+        let affordable = self.period() * JITTER.mul_add(chance, 1.0);
+        let pause = |min: Duration, affordable: f64| {
+            let seconds = affordable.clamp(0.0, PERIOD_MAX_SECONDS);
+            min.mul_f64(JITTER.mul_add(-chance, 1.0)).max(Duration::from_secs_f64(seconds))
+        };
+        ScanPauses {
+            at_rest: pause(AT_REST_MIN, affordable),
+            moving: pause(MOVING_MIN, affordable / MOVING_BUDGET),
+        }
+    }
+
+    /// Returns the budget with which scans at rest are at most `longest` apart.
+    #[must_use]
+    pub fn budget_for(self, longest: Duration) -> usize {
+        let needed = self.period() * count(self.budget) * (1.0 + JITTER) / longest.as_secs_f64();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        let needed = needed.ceil() as usize;
+        needed.max(1)
+    }
+
+    /// Returns how many seconds apart the scans of one worker are if all scans together use up the
+    /// budget.
+    fn period(self) -> f64 {
+        let period = count(self.workers) * self.units / count(self.budget);
+        if period.is_nan() { 0.0 } else { period.max(0.0) }
+    }
+}
+
+/// Whether scans `at_rest` apart are too rare to notice a crash about an expiry later: they must be
+/// at most half of an `expiry` apart.
 #[must_use]
-pub fn pause(workers: usize, scan_units: f64, budget: usize, chance: f64) -> Duration {
-    let period = count(workers) * scan_units / count(budget);
-    let chance = if chance.is_finite() { chance.clamp(0.0, 1.0) } else { 0.0 };
-    let period = if period.is_nan() { PERIOD_MIN_SECONDS } else { period };
-    let period = period.clamp(PERIOD_MIN_SECONDS, PERIOD_MAX_SECONDS);
-    Duration::from_secs_f64(period * JITTER.mul_add(-chance, 1.0))
+pub fn is_too_rare(at_rest: Duration, expiry: Duration) -> bool {
+    // An expiry of a second is met by the shortest period.
+    at_rest > (expiry / 2).max(AT_REST_MIN)
+}
+
+/// When to read the page of a scan again that failed `failures` times in a row. Pages read before
+/// are not read again, so a retry costs no more than the page itself.
+#[must_use]
+pub fn retry_at(failures: u32, chance: f64, now: Moment) -> Moment {
+    now + crate::consumer::backoff::Backoff::SCAN.jittered(failures, chance)
 }
 
 /// Returns a count as a floating-point number of at least one.
@@ -34,35 +105,66 @@ fn count(number: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// Checks the pause without and with the most jitter, in milliseconds.
+    const fn cost(workers: usize, units: f64, budget: usize) -> ScanCost {
+        ScanCost { workers, units, budget }
+    }
+
+    /// Checks the pauses at rest without and with the most jitter, in milliseconds.
     #[track_caller]
-    fn check((workers, scan_units, budget): (usize, f64, usize), longest: u64, shortest: u64) {
-        let millis = |chance| pause(workers, scan_units, budget, chance).as_secs_f64() * 1_000.0;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
-        let millis = |chance| millis(chance).round() as u64;
-        assert_eq!((millis(0.0), millis(1.0)), (longest, shortest));
+    fn check(cost: ScanCost, without: u128, with: u128) {
+        let millis = |chance| cost.pauses(chance).at_rest.as_millis();
+        assert_eq!((millis(0.0), millis(1.0)), (without, with));
     }
 
     #[test]
     fn small_fleet_scans_about_every_second() {
-        check((1, 0.5, 100), 1_000, 800);
-        check((10, 10.0, 100), 1_000, 800);
+        check(cost(1, 0.5, 100), 1_000, 800);
+        check(cost(10, 5.0, 100), 1_000, 800);
     }
 
     #[test]
     fn large_fleet_shares_its_budget() {
-        check((50, 10.0, 100), 5_000, 4_000);
-        check((200, 610.0, 100), 1_220_000, 976_000);
-        check((50, 10.0, 500), 1_000, 800);
+        check(cost(50, 10.0, 100), 5_000, 6_000);
+        check(cost(200, 610.0, 100), 1_220_000, 1_464_000);
+        check(cost(50, 10.0, 500), 1_000, 1_200);
+    }
+
+    #[test]
+    fn moving_fleet_scans_four_times_a_second_if_the_budget_allows() {
+        assert_eq!(cost(3, 1.0, 100).pauses(0.0).moving, Duration::from_millis(250));
+        assert_eq!(cost(3, 1.0, 100).pauses(1.0).moving, Duration::from_millis(200));
+        assert_eq!(cost(50, 10.0, 100).pauses(0.0).moving, Duration::from_millis(2_500));
+    }
+
+    #[test]
+    fn needed_budget_makes_scans_frequent_enough() {
+        let (fleet, longest) = (cost(20, 1_000.0, 100), Duration::from_secs(5));
+        assert!(is_too_rare(fleet.pauses(0.0).at_rest, longest * 2));
+        let budget = fleet.budget_for(longest);
+        assert_eq!(budget, 4_800);
+        for chance in [0.0, 0.5, 1.0] {
+            let enough = ScanCost { budget, ..fleet }.pauses(chance).at_rest;
+            assert!(!is_too_rare(enough, longest * 2), "{enough:?}");
+        }
+        assert!(!is_too_rare(ScanPauses::SHORTEST.at_rest, Duration::from_secs(1)));
     }
 
     #[test]
     fn invalid_arguments_are_bounded() {
-        check((0, 0.0, 0), 1_000, 800);
-        check((1, f64::NAN, 1), 1_000, 800);
-        check((1, -5.0, 1), 1_000, 800);
-        check((usize::MAX, f64::INFINITY, 0), 3_600_000, 2_880_000);
-        assert_eq!(pause(1, 1.0, 1, f64::NAN), Duration::from_secs(1));
-        assert_eq!(pause(1, 1.0, 1, 7.0), Duration::from_millis(800));
+        check(cost(0, 0.0, 0), 1_000, 800);
+        check(cost(1, f64::NAN, 1), 1_000, 800);
+        check(cost(1, -5.0, 1), 1_000, 800);
+        check(cost(usize::MAX, f64::INFINITY, 0), 3_600_000, 3_600_000);
+        assert_eq!(cost(1, 0.0, 1).pauses(f64::NAN).at_rest, Duration::from_secs(1));
+        assert_eq!(cost(1, 0.0, 1).pauses(7.0).at_rest, Duration::from_millis(800));
+        assert_eq!(cost(1, f64::NAN, 1).budget_for(Duration::from_secs(5)), 1);
+    }
+
+    #[test]
+    fn failed_page_is_read_again_ever_later() {
+        let pause = |failures| retry_at(failures, 1.0, Moment::at_secs(0)) - Moment::at_secs(0);
+        assert_eq!(pause(1), Duration::from_millis(500));
+        assert_eq!(pause(3), Duration::from_secs(2));
+        assert_eq!(pause(99), Duration::from_secs(10));
     }
 }

@@ -54,20 +54,25 @@ impl Sighting {
 }
 
 impl CounterWatch {
-    /// Records a whole scan. Leases that are not in it are forgotten.
-    pub fn observe_scan(&mut self, leases: &[Lease], own_expiry: Duration, now: Moment) {
-        let earlier = std::mem::take(&mut self.seen);
-        let sight = |lease: &Lease| {
-            let sighting = Sighting::of(lease, earlier.get(&lease.key), own_expiry, now);
-            (lease.key.clone(), sighting)
-        };
-        self.seen = leases.iter().map(sight).collect();
+    /// Records a row that a scan or a read contained, or that a lost write returned.
+    pub fn observe(&mut self, lease: &Lease, own_expiry: Duration, now: Moment) {
+        match self.seen.get_mut(&lease.key) {
+            Some(earlier) => *earlier = Sighting::of(lease, Some(earlier), own_expiry, now),
+            None => {
+                let sighting = Sighting::of(lease, None, own_expiry, now);
+                self.seen.insert(lease.key.clone(), sighting);
+            }
+        }
     }
 
-    /// Records one row that was read on its own, or that a lost write returned.
-    pub fn observe(&mut self, lease: &Lease, own_expiry: Duration, now: Moment) {
-        let sighting = Sighting::of(lease, self.seen.get(&lease.key), own_expiry, now);
-        self.seen.insert(lease.key.clone(), sighting);
+    /// Forgets a lease whose row is gone.
+    pub fn forget(&mut self, key: &LeaseKey) {
+        self.seen.remove(key);
+    }
+
+    /// Forgets every row: each counts as first seen when it is seen next.
+    pub fn start_over(&mut self) {
+        self.seen.clear();
     }
 
     /// Returns how long the lease's counter has stood still, or `None` if the lease was never seen.
@@ -87,6 +92,20 @@ impl CounterWatch {
                 .seen
                 .get(&lease.key)
                 .is_some_and(|sighting| sighting.matches(lease) && sighting.expires_at() <= now)
+    }
+
+    /// Whether the lease is [expired](Self::is_expired), and the scan that began at `scanned` still
+    /// saw the same counter after half of the expiry, when a live holder has renewed the lease.
+    ///
+    /// Where scans are rarer than expiries, a row that stood still since the last scan proves
+    /// nothing: no one has looked since.
+    #[must_use]
+    pub fn is_proven_expired(&self, lease: &Lease, scanned: Moment, now: Moment) -> bool {
+        self.is_expired(lease, now)
+            && self
+                .seen
+                .get(&lease.key)
+                .is_some_and(|sighting| scanned.since(sighting.first) >= sighting.expiry / 2)
     }
 
     /// Returns the next moment after `now` at which an owned lease of an unfinished shard expires

@@ -22,11 +22,7 @@ fn row_with_expiry(counter: u64, seconds: u64) -> Lease {
 fn watch(seen: &[(u64, Lease)]) -> CounterWatch {
     let mut watch = CounterWatch::default();
     for (second, lease) in seen {
-        watch.observe_scan(
-            std::slice::from_ref(lease),
-            Duration::from_secs(10),
-            Moment::at_secs(*second),
-        );
+        watch.observe(lease, Duration::from_secs(10), Moment::at_secs(*second));
     }
     watch
 }
@@ -94,6 +90,27 @@ fn last_owner_of_a_finished_shard_is_not_dead() {
     assert!(!watch(&[(5, finished.clone())]).is_expired(&finished, Moment::at_secs(100)));
 }
 
+#[test]
+fn an_expiry_without_a_second_look_proves_nothing() {
+    let (watch, lease) = (watch(&[(5, row(1))]), row(1));
+    let is_proven = |scanned, now| {
+        watch.is_proven_expired(&lease, Moment::at_secs(scanned), Moment::at_secs(now))
+    };
+    assert!(!is_proven(5, 100), "the only look was the first");
+    assert!(!is_proven(9, 100), "a live holder may not have renewed between the looks");
+    assert!(is_proven(10, 15));
+    assert!(!is_proven(14, 14), "not expired yet");
+}
+
+#[test]
+fn watch_that_starts_over_waits_for_a_whole_expiry() {
+    let mut watch = watch(&[(5, row(1))]);
+    watch.start_over();
+    watch.observe(&row(1), Duration::from_secs(10), Moment::at_secs(60));
+    assert!(!watch.is_expired(&row(1), Moment::at_secs(69)));
+    assert!(watch.is_expired(&row(1), Moment::at_secs(70)));
+}
+
 /// The successive rows of a lease that `other` holds, as these writes leave them.
 fn history<const N: usize>(writes: [(&str, WriteKind); N]) -> Vec<Lease> {
     let mut rows = vec![row_with_expiry(1, 10)];
@@ -154,7 +171,7 @@ fn holder_that_released_is_not_dead() {
 fn vanished_row_is_forgotten() {
     let mut watch = watch(&[(5, row(1))]);
     assert_eq!(watch.silent_for(&key(), Moment::at_secs(8)), Some(Duration::from_secs(3)));
-    watch.observe_scan(&[], Duration::from_secs(10), Moment::at_secs(9));
+    watch.forget(&key());
     assert_eq!(watch.silent_for(&key(), Moment::at_secs(9)), None);
 }
 

@@ -18,12 +18,14 @@ pub struct Presence {
     pub beat: u64,
     /// The worker's lease expiry, which paces its heartbeat: peers must wait at least that long.
     pub expiry: Duration,
+    /// Whether the worker is stopping: it takes no lease, and its leases are about to be free.
+    pub is_leaving: bool,
     /// Java's `lut`: the time of day an hour before the write.
     pub last_update: Timestamp,
 }
 
 impl Presence {
-    /// Creates the row of `worker`.
+    /// Creates the row of `worker`, which is not leaving.
     #[must_use]
     pub const fn new(
         worker: WorkerId,
@@ -31,7 +33,7 @@ impl Presence {
         expiry: Duration,
         last_update: Timestamp,
     ) -> Self {
-        Self { worker, beat, expiry, last_update }
+        Self { worker, beat, expiry, is_leaving: false, last_update }
     }
 }
 
@@ -44,6 +46,7 @@ impl Presence {
             worker: worker.into(),
             beat: 1,
             expiry: Duration::from_secs(10),
+            is_leaving: false,
             last_update: Timestamp::default(),
         }
     }

@@ -20,10 +20,10 @@ pub struct CleanupWatch {
 
 impl CleanupWatch {
     /// Records a whole scan. Leases that are not in it are forgotten.
-    pub fn observe_scan(&mut self, leases: &[Lease], now: Moment) {
+    pub fn observe_scan<'a>(&mut self, leases: impl IntoIterator<Item = &'a Lease>, now: Moment) {
         let earlier = std::mem::take(&mut self.ended);
         let since = |key: &LeaseKey| earlier.get(key).copied().unwrap_or(now);
-        let ended = leases.iter().filter(|lease| lease.is_ended());
+        let ended = leases.into_iter().filter(|lease| lease.is_ended());
         self.ended = ended.map(|lease| (lease.key.clone(), since(&lease.key))).collect();
     }
 

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use crate::consumer::backoff::Backoff;
 use crate::fleet::housekeeping_turn;
+use crate::fleet::scan_interval::ScanPauses;
 use crate::model::{Moment, WorkerId};
 
-/// The pause before a failed scan is retried.
-pub const SCAN_RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// The shortest pause from the end of a lease to a scan that looks for other work.
+/// The shortest time from a change to the scan that looks for others.
 const SCAN_GAP_MIN: Duration = Duration::from_millis(100);
+
+/// For how long a worker scans more often after a lease moved or the fleet changed. Longer than the
+/// others take to notice, and to act.
+const MOVING_FOR: Duration = Duration::from_secs(3);
 
 /// How often the whole fleet takes a turn of housekeeping.
 pub const TURN_EVERY: Duration = Duration::from_secs(10);
@@ -21,6 +23,10 @@ const TURN_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_
 
 /// The longest time between two plans.
 const PLAN_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a worker makes no plan after one, in times that it took. The thread that plans also
+/// renews leases: planning takes at most a tenth of its time, however many leases change.
+const PLAN_REST: u32 = 9;
 
 /// Work that is repeated, and never runs twice at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,7 +56,14 @@ impl Recurring {
 /// Each `begin_*` returns whether that work is due, and marks it as running if it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
+    /// The next page of a scan.
     scan: Recurring,
+    /// Whether a scan has begun and is to be continued.
+    is_scanning: bool,
+    /// When the last scan ended, or `None` before the first one: until then no plan is made.
+    last_scan: Option<Moment>,
+    pauses: ScanPauses,
+    moving_until: Moment,
     turn: Recurring,
     last_turn: Moment,
     turn_chance: f64,
@@ -60,6 +73,8 @@ pub struct Schedule {
     plan_changed: bool,
     /// When the plan changes by the passing of time.
     plan_at: Moment,
+    /// Before this moment no plan is made.
+    plan_not_before: Moment,
 }
 
 impl Schedule {
@@ -69,33 +84,51 @@ impl Schedule {
         let due = Recurring { next: now, is_running: false };
         Self {
             scan: due,
+            is_scanning: false,
+            last_scan: None,
+            pauses: ScanPauses::SHORTEST,
+            moving_until: now,
             turn: due,
             last_turn: now,
             turn_chance: 0.0,
             turn_failures: 0,
             plan_changed: false,
             plan_at: now + PLAN_EVERY,
+            plan_not_before: now,
         }
     }
 
-    /// Whether to begin a scan now.
-    pub fn begin_scan(&mut self, now: Moment) -> bool {
-        self.scan.begin(now)
+    /// Whether to read the next page of a scan now: the first one of a new scan, or the one at
+    /// which the last read stopped.
+    pub fn begin_page(&mut self, now: Moment) -> bool {
+        let is_due = self.scan.begin(now);
+        self.is_scanning |= is_due;
+        is_due
     }
 
-    /// Notes that a scan ended. The next one begins after `pause`.
-    pub fn scan_ended(&mut self, pause: Duration, now: Moment) {
+    /// Notes that a page was read, or failed. The same scan continues at `next`.
+    pub const fn page_ended(&mut self, next: Moment) {
+        self.scan.ended(next);
+    }
+
+    /// Notes that a scan ended, and how long to wait until the next one.
+    pub fn scan_ended(&mut self, pauses: ScanPauses, now: Moment) {
+        self.is_scanning = false;
+        self.last_scan = Some(now);
+        self.pauses = pauses;
+        let pause = if now < self.moving_until { pauses.moving } else { pauses.at_rest };
         self.scan.ended(now + pause);
     }
 
-    /// Has the next scan begin at once.
-    pub const fn scan_now(&mut self, now: Moment) {
-        self.scan.next = now;
-    }
-
-    /// Has the next scan begin shortly.
-    pub fn scan_soon(&mut self, now: Moment) {
-        self.scan.next = self.scan.next.min(now + SCAN_GAP_MIN);
+    /// Notes that a lease moved or that the fleet changed: scans are more frequent for a while.
+    pub fn moved(&mut self, now: Moment) {
+        self.moving_until = now + MOVING_FOR;
+        if let Some(last_scan) = self.last_scan
+            && !self.is_scanning
+        {
+            let soon = (last_scan + self.pauses.moving).max(now + SCAN_GAP_MIN);
+            self.scan.next = self.scan.next.min(soon);
+        }
     }
 
     /// Whether to begin a turn of housekeeping now.
@@ -132,15 +165,17 @@ impl Schedule {
 
     /// Whether to plan now.
     pub fn begin_plan(&mut self, now: Moment) -> bool {
-        let is_due = self.plan_changed || now >= self.plan_at;
-        self.plan_changed = false;
+        let is_due = self.plan_due().is_some_and(|at| now >= at);
+        self.plan_changed &= !is_due;
         is_due
     }
 
-    /// Notes that a plan was made, and when time will change it: `None` if it will not.
-    pub fn planned(&mut self, next_change: Option<Moment>, now: Moment) {
+    /// Notes that a plan was made in the time from `began` to `now`, and when time will change it:
+    /// `None` if it will not.
+    pub fn planned(&mut self, next_change: Option<Moment>, began: Moment, now: Moment) {
         let latest = now + PLAN_EVERY;
         self.plan_at = next_change.map_or(latest, |at| at.min(latest));
+        self.plan_not_before = now + (now.since(began) * PLAN_REST).min(PLAN_EVERY);
     }
 
     /// Notes that something changed that the plan depends on.
@@ -150,9 +185,15 @@ impl Schedule {
 
     /// When the next work is due, if nothing happens before.
     #[must_use]
-    pub fn wake_at(&self) -> Moment {
-        let due = [self.scan.wake_at(), self.turn.wake_at()];
-        due.into_iter().flatten().fold(self.plan_at, Moment::min)
+    pub fn wake_at(&self, now: Moment) -> Moment {
+        let due = [self.scan.wake_at(), self.turn.wake_at(), self.plan_due()];
+        due.into_iter().flatten().min().unwrap_or(now + PLAN_EVERY)
+    }
+
+    fn plan_due(&self) -> Option<Moment> {
+        self.last_scan?;
+        let due = if self.plan_changed { self.plan_not_before } else { self.plan_at };
+        Some(due.max(self.plan_not_before))
     }
 }
 
@@ -168,27 +209,46 @@ mod tests {
         WorkerId::from("me")
     }
 
+    const PAUSES: ScanPauses =
+        ScanPauses { at_rest: Duration::from_secs(1), moving: Duration::from_millis(250) };
+
     #[test]
     fn a_scan_never_runs_twice_at_a_time() {
         let mut schedule = Schedule::new(at(0));
-        assert!(schedule.begin_scan(at(0)));
-        assert!(!schedule.begin_scan(at(9_000)));
-        schedule.scan_ended(Duration::from_secs(1), at(9_000));
-        assert!(!schedule.begin_scan(at(9_999)));
-        assert!(schedule.begin_scan(at(10_000)));
+        assert!(schedule.begin_page(at(0)));
+        assert!(!schedule.begin_page(at(9_000)));
+        schedule.scan_ended(PAUSES, at(9_000));
+        assert!(!schedule.begin_page(at(9_999)));
+        assert!(schedule.begin_page(at(10_000)));
     }
 
     #[test]
-    fn a_scan_can_be_brought_forward() {
+    fn scans_are_more_frequent_while_leases_move() {
         let mut schedule = Schedule::new(at(0));
-        schedule.scan_ended(Duration::from_secs(1), at(0));
-        schedule.scan_soon(at(500));
-        assert!(!schedule.begin_scan(at(599)));
-        schedule.scan_soon(at(550)); // Later than what is set.
-        assert!(schedule.begin_scan(at(600)));
-        schedule.scan_ended(Duration::from_secs(1), at(600));
-        schedule.scan_now(at(700));
-        assert!(schedule.begin_scan(at(700)));
+        schedule.scan_ended(PAUSES, at(0));
+        schedule.moved(at(50));
+        assert!(!schedule.begin_page(at(249)));
+        assert!(schedule.begin_page(at(250)));
+        schedule.scan_ended(PAUSES, at(300));
+        assert!(!schedule.begin_page(at(549)));
+        assert!(schedule.begin_page(at(550)));
+        schedule.scan_ended(PAUSES, at(4_000)); // Nothing moved for long.
+        assert!(!schedule.begin_page(at(4_999)));
+        schedule.moved(at(4_800));
+        assert!(!schedule.begin_page(at(4_899)), "others need a moment to act, too");
+        assert!(schedule.begin_page(at(4_900)));
+    }
+
+    #[test]
+    fn page_that_failed_waits_for_its_retry_whatever_moves() {
+        let mut schedule = Schedule::new(at(0));
+        assert!(schedule.begin_page(at(0)));
+        schedule.page_ended(at(2_000));
+        schedule.moved(at(100));
+        assert!(!schedule.begin_page(at(1_999)));
+        assert!(schedule.begin_page(at(2_000)));
+        schedule.page_ended(at(2_010));
+        assert!(schedule.begin_page(at(2_010)), "the next page follows at once");
     }
 
     #[test]
@@ -226,23 +286,44 @@ mod tests {
     #[test]
     fn a_plan_is_due_after_a_change_or_in_time() {
         let mut schedule = Schedule::new(at(0));
+        schedule.plan_changed();
+        assert!(!schedule.begin_plan(at(1_000)), "nothing is known before the first scan");
+        schedule.scan_ended(PAUSES, at(1_000));
+        assert!(schedule.begin_plan(at(1_000)));
+        schedule.planned(None, at(1_000), at(1_000));
         assert!(!schedule.begin_plan(at(4_999)));
         schedule.plan_changed();
         assert!(schedule.begin_plan(at(4_999)));
-        schedule.planned(Some(at(6_000)), at(4_999));
+        schedule.planned(Some(at(6_000)), at(4_999), at(4_999));
         assert!(!schedule.begin_plan(at(5_999)));
         assert!(schedule.begin_plan(at(6_000)));
-        schedule.planned(Some(at(60_000)), at(6_000));
+        schedule.planned(Some(at(60_000)), at(6_000), at(6_000));
         assert!(schedule.begin_plan(at(11_000)));
+    }
+
+    #[test]
+    fn plans_take_a_tenth_of_the_time() {
+        let mut schedule = Schedule::new(at(0));
+        assert!(schedule.begin_turn(at(0)));
+        schedule.scan_ended(PAUSES, at(0));
+        schedule.planned(None, at(0), at(20));
+        schedule.plan_changed();
+        assert_eq!(schedule.wake_at(at(20)), at(200));
+        assert!(!schedule.begin_plan(at(199)));
+        assert!(schedule.begin_plan(at(200)), "the change is not forgotten");
+        assert!(!schedule.begin_plan(at(201)));
+        schedule.planned(Some(at(300)), at(200), at(3_200)); // A machine that stood still.
+        assert!(!schedule.begin_plan(at(8_199)));
+        assert!(schedule.begin_plan(at(8_200)));
     }
 
     #[test]
     fn it_wakes_for_what_is_due_first() {
         let mut schedule = Schedule::new(at(0));
-        assert_eq!(schedule.wake_at(), at(0));
-        assert!(schedule.begin_scan(at(0)) && schedule.begin_turn(at(0)));
-        assert_eq!(schedule.wake_at(), at(5_000));
-        schedule.scan_ended(Duration::from_secs(1), at(100));
-        assert_eq!(schedule.wake_at(), at(1_100));
+        assert_eq!(schedule.wake_at(at(0)), at(0));
+        assert!(schedule.begin_page(at(0)) && schedule.begin_turn(at(0)));
+        assert_eq!(schedule.wake_at(at(7_000)), at(12_000), "both run, and no plan is made");
+        schedule.scan_ended(PAUSES, at(100));
+        assert_eq!(schedule.wake_at(at(100)), at(1_100));
     }
 }

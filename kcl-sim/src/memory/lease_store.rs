@@ -189,6 +189,14 @@ impl Table {
         }
     }
 
+    /// The heartbeat of a worker's own row.
+    fn beat(&self, worker: &WorkerId) -> Option<u64> {
+        match self.rows.get(worker.as_str())? {
+            Row::Presence(presence) => Some(presence.beat),
+            Row::Lease(_) | Row::Stream(_) | Row::Java(_) => None,
+        }
+    }
+
     /// Returns the rows as they were before the last `lag` writes.
     fn before(&self, lag: usize) -> BTreeMap<String, Row> {
         let mut rows = self.rows.clone();
@@ -304,8 +312,16 @@ impl LeaseStore for MemoryLeaseStore {
         Ok(())
     }
 
-    async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError> {
-        self.lock().set(worker.to_string(), None);
+    async fn delete_presence(
+        &self,
+        worker: &WorkerId,
+        beat: Option<u64>,
+    ) -> Result<(), LeaseStoreError> {
+        let mut table = self.lock();
+        if beat.is_none_or(|beat| table.beat(worker) == Some(beat)) {
+            table.set(worker.to_string(), None);
+        }
+        drop(table);
         Ok(())
     }
 }
@@ -345,7 +361,7 @@ mod tests {
         }
         assert_eq!(beats(&store).await, [2, 1]);
         assert_eq!(beats(&stale).await, [1], "a's first write alone");
-        store.delete_presence(&WorkerId::from("a")).await.unwrap();
+        store.delete_presence(&WorkerId::from("a"), None).await.unwrap();
         assert_eq!(beats(&stale).await, [1, 1], "both first writes");
     }
 
@@ -359,7 +375,7 @@ mod tests {
         assert_eq!(first.presence, [presence("a", 1)]);
         store.put_presence(&presence("a", 2)).await.unwrap();
         store.put_presence(&presence("b", 2)).await.unwrap();
-        store.delete_presence(&WorkerId::from("c")).await.unwrap();
+        store.delete_presence(&WorkerId::from("c"), None).await.unwrap();
         let second = store.scan(first.next, Reading::Eventual).await.unwrap();
         assert_eq!((second.presence, second.next), (vec![presence("b", 2)], None));
     }

@@ -195,8 +195,8 @@ impl Facts {
         self.sent.entry((worker.clone(), number)).or_insert(at);
     }
 
-    /// Notes that a worker deletes its presence.
-    pub(crate) fn presence_deleted(&mut self, worker: &WorkerId) {
+    /// Notes that a worker announces that it leaves, or deletes its presence.
+    pub(crate) fn leaves(&mut self, worker: &WorkerId) {
         self.departed.insert(worker.clone());
     }
 
@@ -209,7 +209,7 @@ impl Facts {
         });
         let is_due = !is_worked_on || self.departed.contains(worker);
         self.check(at, Oracle::PresenceGoesFirst, is_due, || {
-            format!("{worker} releases the lease of {shard} before it deletes its presence")
+            format!("{worker} releases the lease of {shard} before it announces that it leaves")
         });
     }
 

@@ -51,7 +51,7 @@ pub enum Oracle {
     /// A prepared checkpoint stays until a checkpoint settles it, and the next owner's processor
     /// gets it.
     PendingKept,
-    /// A worker that stops deletes its presence before it releases its leases.
+    /// A worker that stops announces that it leaves before it releases its leases.
     PresenceGoesFirst,
     /// A lease is taken from its owner only after a whole expiry without a renewal.
     LiveOwnersKept,

@@ -22,7 +22,10 @@ pub(crate) enum Request {
     StreamStart,
     CreateStreamStart,
     MarkBootstrapped,
-    PutPresence(WorkerId),
+    PutPresence {
+        worker: WorkerId,
+        is_leaving: bool,
+    },
     DeletePresence(WorkerId),
     Describe,
     ListShards,
@@ -43,7 +46,7 @@ impl Request {
             | Self::StreamStart
             | Self::CreateStreamStart
             | Self::MarkBootstrapped
-            | Self::PutPresence(_)
+            | Self::PutPresence { .. }
             | Self::DeletePresence(_) => false,
         }
     }
@@ -76,7 +79,7 @@ impl Request {
             Self::StreamStart => ("stream start", ""),
             Self::CreateStreamStart => ("create stream start", ""),
             Self::MarkBootstrapped => ("mark bootstrapped", ""),
-            Self::PutPresence(_) => ("put presence", ""),
+            Self::PutPresence { .. } => ("put presence", ""),
             Self::DeletePresence(worker) => ("delete presence", worker.as_str()),
             Self::Describe => ("describe", ""),
             Self::ListShards => ("list shards", ""),
@@ -96,7 +99,8 @@ impl fmt::Display for Request {
             Self::DeletePresence(worker) => write!(f, "delete presence of {worker}"),
             Self::Open(shard) => write!(f, "open {shard}"),
             Self::Read(shard) => write!(f, "read {shard}"),
-            Self::PutPresence(_) => f.write_str("PutPresence"),
+            Self::PutPresence { is_leaving: false, .. } => f.write_str("PutPresence"),
+            Self::PutPresence { is_leaving: true, .. } => f.write_str("PutPresence, leaving"),
             Self::Scan(_) => f.write_str("Scan"),
             Self::ScanOn(..) => f.write_str("ScanOn"),
             Self::Prepare

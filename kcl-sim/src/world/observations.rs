@@ -66,10 +66,11 @@ impl Observations {
                 self.facts.releases(at, &member.id, &write.key.shard());
             }
         }
-        if let Request::DeletePresence(of) = request
-            && *of == member.id
+        if let Request::DeletePresence(worker) | Request::PutPresence { worker, is_leaving: true } =
+            request
+            && *worker == member.id
         {
-            self.facts.presence_deleted(&member.id);
+            self.facts.leaves(&member.id);
         }
     }
 

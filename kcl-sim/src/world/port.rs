@@ -142,16 +142,22 @@ impl LeaseStore for Port {
     }
 
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
-        let request = Request::PutPresence(presence.worker.clone());
+        let (worker, is_leaving) = (presence.worker.clone(), presence.is_leaving);
+        let request = Request::PutPresence { worker, is_leaving };
         let presence = presence.clone();
         let work = move |services: &Services<'_>| at_once(services.table.put_presence(&presence));
         self.call(request, work).await
     }
 
-    async fn delete_presence(&self, worker: &WorkerId) -> Result<(), LeaseStoreError> {
+    async fn delete_presence(
+        &self,
+        worker: &WorkerId,
+        beat: Option<u64>,
+    ) -> Result<(), LeaseStoreError> {
         let request = Request::DeletePresence(worker.clone());
         let worker = worker.clone();
-        let work = move |services: &Services<'_>| at_once(services.table.delete_presence(&worker));
+        let work =
+            move |services: &Services<'_>| at_once(services.table.delete_presence(&worker, beat));
         self.call(request, work).await
     }
 }

@@ -93,7 +93,7 @@ impl Table {
             Request::StreamStart => one(STREAM, 0.0, 1.0),
             Request::Write(write) => one(write.key.as_str(), 1.0, 0.0),
             Request::CreateStreamStart | Request::MarkBootstrapped => one(STREAM, 1.0, 0.0),
-            Request::PutPresence(worker) | Request::DeletePresence(worker) => {
+            Request::PutPresence { worker, .. } | Request::DeletePresence(worker) => {
                 one(worker.as_str(), 1.0, 0.0)
             }
             Request::Prepare

@@ -14,8 +14,13 @@ use crate::model::{
 pub struct HoldingTimes {
     /// How long others must see the counter unchanged before they may take the lease.
     pub expiry: Duration,
+    /// The time from the take to the first renewal. It differs between leases, so that those taken
+    /// together are not renewed together.
+    pub renew_first: Duration,
     /// The time between renewals.
     pub renew_every: Duration,
+    /// The pause before a throttled write is sent again.
+    pub throttled: Duration,
     /// How long the consumer may drain during a hand-over.
     pub handover: Duration,
     /// When to store progress before the next renewal, or `None` for never.
@@ -61,6 +66,8 @@ pub enum HoldingInput {
     Answered(Conditional),
     /// The write in flight failed: it may have been applied, or may still be.
     Unanswered,
+    /// The write in flight was throttled: the table had no capacity for it.
+    Throttled,
     /// A consistent read returned this row.
     Read(Option<Lease>),
     /// A scan hints that another worker asks for the lease.

@@ -75,6 +75,8 @@ pub struct Holding {
     numbers: WriteNumbers,
     row: Lease,
     renewed_at: Moment,
+    /// The time from there to the next renewal.
+    renew_after: Duration,
     in_flight: Option<InFlight>,
     pending: PendingWrite,
     handover: Option<Handover>,
@@ -96,6 +98,7 @@ impl Holding {
             numbers,
             row,
             renewed_at: sent,
+            renew_after: times.renew_first,
             in_flight: None,
             pending: PendingWrite::new(times.store_every),
             handover: None,
@@ -145,7 +148,7 @@ impl Holding {
     pub fn wake_at(&self) -> Moment {
         let write = match &self.in_flight {
             None => {
-                let renewal = self.renewed_at + self.times.renew_every;
+                let renewal = self.renewed_at + self.renew_after;
                 Some(self.pending.due_at().map_or(renewal, |due| due.min(renewal)))
             }
             Some(in_flight) => in_flight.resend_at,
@@ -164,6 +167,11 @@ impl Holding {
                 if let Some(in_flight) = &mut self.in_flight {
                     in_flight.resend_at = Some(now + in_flight.resend_pause);
                     in_flight.resend_pause = Backoff::RESEND.after(in_flight.resend_pause);
+                }
+            }
+            HoldingInput::Throttled => {
+                if let Some(in_flight) = &mut self.in_flight {
+                    in_flight.resend_at = Some(now + self.times.throttled);
                 }
             }
             HoldingInput::Read(row) => self.look_at(row, now, effects),
@@ -271,6 +279,7 @@ impl Holding {
     ) {
         self.row = row;
         self.renewed_at = first_sent;
+        self.renew_after = self.times.renew_every;
         effects.push(HoldingEffect::Deadline(self.deadline()));
         effects.push(HoldingEffect::Stored(self.row.checkpoint));
         if self.pending.written(&self.row, now) {
@@ -438,8 +447,8 @@ impl Holding {
                 (Goal::Hold | Goal::EndShard { created: false, .. }, _) => {}
             }
         }
-        let is_due = self.pending.is_urgent(&self.row, now)
-            || now >= self.renewed_at + self.times.renew_every;
+        let is_due =
+            self.pending.is_urgent(&self.row, now) || now >= self.renewed_at + self.renew_after;
         is_due.then(|| self.renewal(counter, self.progress()))
     }
 

@@ -10,7 +10,9 @@ use crate::model::{Checkpoint, Conditional, Lease, LeaseCounter, Moment, Pending
 
 const TIMES: HoldingTimes = HoldingTimes {
     expiry: Duration::from_secs(10),
+    renew_first: Duration::from_secs(3),
     renew_every: Duration::from_secs(3),
+    throttled: Duration::from_secs(1),
     handover: Duration::from_secs(30),
     store_every: None,
 };

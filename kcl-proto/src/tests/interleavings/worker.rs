@@ -215,7 +215,14 @@ impl Worker {
             is_active: !self.is_stopping,
         };
         let Times { tick, handover } = self.times;
-        let times = HoldingTimes { expiry: EXPIRY, renew_every: tick, handover, store_every: None };
+        let times = HoldingTimes {
+            expiry: EXPIRY,
+            renew_first: tick,
+            renew_every: tick,
+            throttled: tick,
+            handover,
+            store_every: None,
+        };
         let holding = Holding::new(self.me.clone(), times, numbers, Taken { row, sent });
         (self.seen, self.watch) = (None, CounterWatch::default()); // Unused until the holding ends.
         self.role = Role::Holding(Box::new((holding, consumer)));
