@@ -328,7 +328,8 @@ fn new_lease(key: &LeaseKey) -> NewLease {
 }
 
 fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
-    WriteKind::Take { counter, expiry: Duration::from_secs(10), owner_switches }
+    let floor = LeaseCounter(0);
+    WriteKind::Take { counter, floor, expiry: Duration::from_secs(10), owner_switches }
 }
 
 fn prepared(with_state: bool) -> Progress {

@@ -192,6 +192,7 @@ fn error(code: &str) -> String {
 fn take() -> LeaseWrite {
     let kind = WriteKind::Take {
         counter: LeaseCounter(3),
+        floor: LeaseCounter(0),
         expiry: Duration::from_secs(10),
         owner_switches: 1,
     };

@@ -9,7 +9,7 @@ use kcl_proto::fleet::candidate::{Candidate, CandidateState, Part, Restriction};
 use kcl_proto::fleet::presence::PresenceWatch;
 use kcl_proto::fleet::scan_interval::{self, ScanCost, ScanPauses};
 use kcl_proto::fleet::workers::Workers;
-use kcl_proto::model::{HashKeyRange, Lease, LeaseKey, Moment, Shard, WorkerId};
+use kcl_proto::model::{HashKeyRange, Lease, LeaseCounter, LeaseKey, Moment, Shard, WorkerId};
 use kcl_proto::shards::cleanup::CleanupWatch;
 use kcl_proto::shards::lineage;
 use kcl_proto::shards::uncovered::HoleWatch;
@@ -181,6 +181,12 @@ impl FleetView {
     /// All rows.
     pub(super) const fn rows(&self) -> &BTreeMap<LeaseKey, Lease> {
         self.leases.all()
+    }
+
+    /// The counter that a take of the lease must exceed.
+    pub(super) fn counter_floor(&self, key: &LeaseKey) -> LeaseCounter {
+        let floor = self.row(key).map(|row| lineage::counter_floor(row, self.rows()));
+        floor.unwrap_or_default()
     }
 
     /// How many leases there are, ended ones included.

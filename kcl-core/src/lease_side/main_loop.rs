@@ -239,7 +239,8 @@ impl MainLoop {
             return;
         }
         let key = take.key.clone();
-        if let Some(job) = self.takes.begin(take) {
+        let floor = self.fleet.counter_floor(&key);
+        if let Some(job) = self.takes.begin(take, floor) {
             self.requests.abandon(&key);
             self.jobs.push(job.map(|(take, end)| JobEnd::Took(take, end)));
         }

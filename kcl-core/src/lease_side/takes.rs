@@ -7,7 +7,7 @@ use kcl_proto::consumer::backoff::Backoff;
 use kcl_proto::fleet::balance::Take;
 use kcl_proto::fleet::cooldown::Cooldowns;
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
-use kcl_proto::model::{Conditional, Lease, LeaseEnd, LeaseKey, Moment};
+use kcl_proto::model::{Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, Moment};
 use tokio::time::sleep;
 
 use crate::lease_side::lease_calls::MOVES_MAX;
@@ -64,10 +64,12 @@ impl Takes {
         if self.in_flight.len() < MOVES_MAX { self.waiting.pop_front() } else { None }
     }
 
-    /// Returns the job of a new take, or `None` if one for that lease is in flight.
+    /// Returns the job of a new take, which sets a counter above `floor`, or `None` if one for that
+    /// lease is in flight.
     pub(super) fn begin(
         &mut self,
         take: Take,
+        floor: LeaseCounter,
     ) -> Option<impl Future<Output = (Take, TakeEnd)> + Send + 'static> {
         if !self.in_flight.insert(take.key.clone()) {
             return None;
@@ -78,6 +80,7 @@ impl Takes {
             number: self.shared.write_numbers().draw(),
             kind: WriteKind::Take {
                 counter: take.counter,
+                floor,
                 expiry: self.shared.config.lease.expiry,
                 owner_switches: take.owner_switches,
             },

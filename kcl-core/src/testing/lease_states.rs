@@ -105,7 +105,8 @@ pub(super) fn states(key: &LeaseKey) -> Vec<State> {
 
 /// A take of a row whose counter is `counter`.
 pub(super) fn take(counter: LeaseCounter) -> WriteKind {
-    WriteKind::Take { counter, expiry: Duration::from_millis(12_345), owner_switches: 1 }
+    let floor = LeaseCounter::default();
+    WriteKind::Take { counter, floor, expiry: Duration::from_millis(12_345), owner_switches: 1 }
 }
 
 /// Every kind of write, with the right counter and with wrong ones, by and about every worker.

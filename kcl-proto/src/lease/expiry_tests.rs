@@ -127,8 +127,9 @@ fn key() -> LeaseKey {
 }
 
 fn take(counter: u64) -> WriteKind {
+    let (counter, floor) = (LeaseCounter(counter), LeaseCounter(0));
     let expiry = Duration::from_secs(10);
-    WriteKind::Take { counter: LeaseCounter(counter), expiry, owner_switches: 1 }
+    WriteKind::Take { counter, floor, expiry, owner_switches: 1 }
 }
 
 /// Whether a look at the first row and one at the last row prove `other` dead.

@@ -30,8 +30,9 @@ impl Story {
         assert_eq!(first, RequestEffect::Read);
         let mut story = Self { request, row: None, others: 0 };
         story.other("owner", WriteKind::Create(new));
-        let (counter, expiry) = (LeaseCounter(0), Duration::from_secs(10));
-        story.other("owner", WriteKind::Take { counter, expiry, owner_switches: 1 });
+        let (counter, floor) = (LeaseCounter(0), LeaseCounter(0));
+        let expiry = Duration::from_secs(10);
+        story.other("owner", WriteKind::Take { counter, floor, expiry, owner_switches: 1 });
         story
     }
 

@@ -40,6 +40,8 @@ pub enum WriteKind {
     Take {
         /// The counter as scanned or read.
         counter: LeaseCounter,
+        /// A counter that the new one must exceed as well: the greatest of the shard's parents.
+        floor: LeaseCounter,
         /// How long others must see the counter unchanged before they may take the lease.
         expiry: Duration,
         /// The number of ownership changes since the last checkpoint, including this one.
@@ -357,8 +359,8 @@ impl LeaseWrite {
     pub fn stamp(&self) -> Option<WriteStamp> {
         let counter = match &self.kind {
             WriteKind::Create(_) => LeaseCounter(0),
-            WriteKind::Take { counter, .. }
-            | WriteKind::Renew { counter, .. }
+            WriteKind::Take { counter, floor, .. } => counter.max(floor).next(),
+            WriteKind::Renew { counter, .. }
             | WriteKind::CompleteHandover { counter, .. }
             | WriteKind::CancelHandover { counter }
             | WriteKind::Withdraw { counter, .. }

@@ -9,7 +9,8 @@ fn by_me(kind: WriteKind) -> LeaseWrite {
 }
 
 fn take() -> WriteKind {
-    WriteKind::Take { counter: N, expiry: Duration::from_secs(10), owner_switches: 2 }
+    let (floor, expiry) = (LeaseCounter(0), Duration::from_secs(10));
+    WriteKind::Take { counter: N, floor, expiry, owner_switches: 2 }
 }
 
 fn renew(next: Option<&str>) -> WriteKind {
@@ -113,4 +114,18 @@ fn every_write_but_a_request_counts_and_stamps() {
     }
     let Effect::Update(update) = by_me(begin()).effect() else { panic!("an update") };
     assert_eq!(update.stamp, None);
+}
+
+#[test]
+fn take_exceeds_its_floor() {
+    for (floor, expected) in [(0, N.next()), (N.0, N.next()), (182, LeaseCounter(183))] {
+        let floor = LeaseCounter(floor);
+        let expiry = Duration::from_secs(10);
+        let kind = WriteKind::Take { counter: N, floor, expiry, owner_switches: 1 };
+        let write = LeaseWrite { key: Lease::sample().key, worker: "me".into(), number: 3, kind };
+        let row = Lease { counter: N, ..Lease::sample() };
+        let taken = write.apply(Some(&row)).unwrap().unwrap();
+        assert_eq!(taken.counter, expected);
+        assert!(write.made(&taken));
+    }
 }

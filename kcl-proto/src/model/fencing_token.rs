@@ -1,13 +1,15 @@
-//! A number that orders the owners of a shard.
+//! A number that orders the owners of a shard and of its descendants.
 
 use std::fmt;
 
 use crate::model::LeaseCounter;
 
-/// A number that grows with each owner of a shard: the counter that the owner's first write set.
+/// A number that grows with each owner of a shard, and from a shard to its children: the counter
+/// that the owner's first write set.
 ///
-/// A sink that remembers the greatest token and refuses smaller ones rejects writes of former
-/// owners.
+/// A sink that remembers the greatest token for each shard, or for each partition key, and refuses
+/// smaller ones rejects writes of former owners. Tokens of shards that are not related have no
+/// order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencingToken(u64);
 

@@ -49,6 +49,17 @@ pub fn workable(
     leases.values().filter(is_workable).map(|lease| lease.key.clone()).collect()
 }
 
+/// Returns the greatest counter of the parents of `lease`, or 0 without any.
+///
+/// A take that sets a greater one gives its owner a token above those of all owners of the parents:
+/// the counter of a finished lease stays as it is, and so does its row until every child has
+/// progressed.
+#[must_use]
+pub fn counter_floor(lease: &Lease, leases: &BTreeMap<LeaseKey, Lease>) -> LeaseCounter {
+    let parents = lease.parents.iter().filter_map(|parent| leases.get(parent.as_str()));
+    parents.map(|parent| parent.counter).max().unwrap_or_default()
+}
+
 /// Returns the leases that a late create left behind: no worker ever took them, and a descendant of
 /// their shard has progressed, which proves the shard finished.
 ///

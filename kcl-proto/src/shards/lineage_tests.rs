@@ -182,3 +182,14 @@ fn cyclic_lineage_terminates() {
     ]);
     assert_eq!(workable(&leases, None), BTreeSet::new());
 }
+
+#[test]
+fn counter_of_a_take_exceeds_those_of_the_parents() {
+    let with =
+        |shard: u32, counter| Lease { counter: LeaseCounter(counter), ..lease(shard).ended() };
+    let leases = table([with(0, 182), with(1, 7), lease(2).child_of([0, 1]), lease(3)]);
+    let floor = |shard| counter_floor(&leases[&key(shard)], &leases);
+    assert_eq!((floor(2), floor(3)), (LeaseCounter(182), LeaseCounter(0)));
+    let alone = table([with(1, 7), lease(2).child_of([0, 1])]);
+    assert_eq!(counter_floor(&alone[&key(2)], &alone), LeaseCounter(7), "the other is gone");
+}

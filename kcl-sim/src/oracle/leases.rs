@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kcl_core::backend::WriteKind;
-use kcl_core::model::{Checkpoint, Lease};
+use kcl_core::model::{Checkpoint, Lease, ShardId};
 
 use super::Oracle;
 use super::facts::Facts;
@@ -198,6 +198,7 @@ impl Facts {
         let (at, key) = (landing.at, &after.key);
         let place = self.after(after);
         let fastest = self.fastest;
+        let elder = self.elder(&key.shard());
         let facts = self.shards.entry(key.shard()).or_default();
         let (is_ended, silent) = (facts.is_ended, at - facts.moved);
         let is_disturbed = facts.is_disturbed;
@@ -209,6 +210,10 @@ impl Facts {
         self.check(at, Oracle::NoResurrection, !is_ended || is_disturbed, || {
             format!("{key} is taken, and its shard is finished")
         });
+        let is_above = elder.is_none_or(|elder| elder < after.counter.0);
+        self.check(at, Oracle::Fencing, is_above || is_disturbed, || {
+            format!("{key} is taken under token {}, its parent under {elder:?}", after.counter)
+        });
         let robbed = before.holder().filter(|holder| **holder != landing.write.worker);
         let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000
             / u32::try_from(fastest).unwrap_or(1_000);
@@ -216,6 +221,14 @@ impl Facts {
         self.check(at, Oracle::LiveOwnersKept, may, || {
             format!("{key} is taken from {robbed:?}, silent for {silent:?}, less than {due:?}")
         });
+    }
+
+    /// Returns the greatest token of the parents of a shard.
+    fn elder(&self, shard: &ShardId) -> Option<u64> {
+        let parents = self.shards.get(shard)?.parents.iter();
+        let parents = parents.filter_map(|parent| self.shards.get(parent));
+        let parents = parents.filter(|parent| !parent.is_disturbed);
+        parents.filter_map(|parent| parent.owners.keys().next_back()).max().copied()
     }
 
     /// Checks the progress that the holder stores along with a write.

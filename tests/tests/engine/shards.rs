@@ -42,6 +42,39 @@ fn children_of_a_split_wait_for_their_parent() {
     assert_eq!(story.journal.calls(0)[5..7], ["shard ended", "done"]);
 }
 
+/// The tokens under which a shard was taken.
+fn tokens(story: &Story, shard: usize) -> Vec<u64> {
+    let lease = story.lease(shard).key;
+    let taken = story.journal.events(|event| {
+        let Event::LeaseTaken { key, token, .. } = event else { return None };
+        (*key == lease).then(|| token.get())
+    });
+    taken.into_iter().map(|(_, _, token)| token).collect()
+}
+
+#[test]
+fn tokens_grow_along_the_lineage() {
+    let story = Story::new(2);
+    story.put(0, ["a"]);
+    let first = story.start("first");
+    story.pass(SECOND * 600);
+    first.stop().unwrap();
+    let second = story.start("second");
+    story.until("delivered", SOON, |story| story.owned_by("second") == Some(2));
+    let [parent, other] = [0, 1].map(|shard| tokens(&story, shard));
+    assert!(parent.len() == 2 && parent[0] < parent[1], "{parent:?}");
+    let [low, high] = story.split(0);
+    story.until("children held", SOON, |story| story.owned_by("second") == Some(3));
+    let children = [low, high].map(|shard| tokens(&story, shard));
+    assert!(children.iter().flatten().all(|token| *token > parent[1]), "{parent:?} {children:?}");
+    let merged = story.merge(high);
+    story.until("merged held", SOON, |story| story.owned_by("second") == Some(2));
+    let elder = children[1].iter().chain(&other).max();
+    let merged = tokens(&story, merged);
+    assert!(merged.iter().min() > elder, "{children:?} {other:?} {merged:?}");
+    second.stop().unwrap();
+}
+
 #[test]
 fn parent_stays_until_all_children_progress() {
     let story = Story::new(1);

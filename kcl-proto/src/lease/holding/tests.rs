@@ -26,13 +26,16 @@ struct Story {
     row: Option<Lease>,
 }
 
+fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
+    let floor = LeaseCounter(0);
+    WriteKind::Take { counter, floor, expiry: TIMES.expiry, owner_switches }
+}
+
 impl Story {
     fn begin() -> Self {
         let mut numbers = WriteNumbers::of_lane(7);
         let mut row = None;
-        let take =
-            WriteKind::Take { counter: LeaseCounter(0), expiry: TIMES.expiry, owner_switches: 1 };
-        for kind in [WriteKind::Create(NewLease::sample()), take] {
+        for kind in [WriteKind::Create(NewLease::sample()), take(LeaseCounter(0), 1)] {
             let write = by("me", numbers.draw(), kind);
             row = write.apply(row.as_ref()).unwrap();
         }
@@ -243,7 +246,7 @@ fn checkpoint_before_the_stored_one_is_refused() {
 fn taken_lease_is_lost() {
     let mut story = Story::begin();
     let counter = story.counter();
-    story.other(WriteKind::Take { counter, expiry: TIMES.expiry, owner_switches: 2 });
+    story.other(take(counter, 2));
     let renewal = story.writes(3_000, HoldingInput::Tick);
     let effects = story.answer(3_010, &renewal);
     assert_eq!(effects, [HoldingEffect::Cancel, HoldingEffect::Ended(LeaseEnd::Lost)]);
