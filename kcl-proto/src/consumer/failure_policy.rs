@@ -8,6 +8,11 @@ use std::time::Duration;
 
 use crate::model::{FailurePolicy, Moment, OnExhausted, Position, Record};
 
+/// The most ranges, and the most records that were stored or skipped, that a history keeps. An application that never
+/// checkpoints would make it grow without end; what is forgotten counts as never failed if it is
+/// read again.
+const KEPT_MAX: usize = 10_000;
+
 /// The failures of one ownership of one shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FailureHistory {
@@ -124,7 +129,7 @@ impl FailureHistory {
 
     /// The range that holds `position`, or the next one.
     fn range_from(&self, position: Position) -> Option<&FailedRange> {
-        self.ranges.iter().find(|range| range.last >= position)
+        self.ranges.get(self.ranges.partition_point(|range| range.last < position))
     }
 
     /// Records a failure, and returns what to do about it.
@@ -166,6 +171,12 @@ impl FailureHistory {
     /// Records that the record at `position` was stored in the dead letter or skipped.
     pub fn abandoned(&mut self, position: Position) {
         self.abandoned.insert(position, Abandoned::Done);
+        while self.abandoned.len() > KEPT_MAX
+            && let Some(oldest) = self.abandoned.first_entry()
+            && *oldest.get() == Abandoned::Done
+        {
+            oldest.remove();
+        }
     }
 
     /// Forgets the records up to `done`.
@@ -210,6 +221,11 @@ impl FailureHistory {
     fn put(&mut self, range: FailedRange) {
         let index = self.ranges.partition_point(|other| other.first < range.first);
         self.ranges.insert(index, range);
+        if self.ranges.len() > KEPT_MAX {
+            // The one furthest from the records in hand.
+            let furthest = if index < KEPT_MAX / 2 { KEPT_MAX } else { 0 };
+            self.ranges.remove(furthest);
+        }
     }
 }
 

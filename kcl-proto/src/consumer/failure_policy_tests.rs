@@ -161,3 +161,33 @@ fn records_keep_their_attempts_in_other_batches() {
     check(&history, 3, 3, 3);
     check(&history, 6, 3, 2);
 }
+
+#[test]
+fn history_without_checkpoints_is_bounded() {
+    let policy = FailurePolicy::attempts(2, OnExhausted::Skip);
+    let mut history = FailureHistory::default();
+    let many = u128::try_from(KEPT_MAX).unwrap() + 100;
+    for number in 1..=many {
+        fail(&mut history, [number], &policy, Verdict::Retry { tries: 1 });
+        history.abandoned(at(number + many));
+        assert_eq!(history.portion(&records([number + many])), Some(Portion::Pass));
+    }
+    assert!(history.ranges.len() <= KEPT_MAX && history.abandoned.len() <= KEPT_MAX);
+    // Records that are read again from the start are retried like new ones.
+    fail(&mut history, [1], &policy, Verdict::Retry { tries: 1 });
+    fail(&mut history, [1], &policy, Verdict::Abandon);
+}
+
+#[test]
+fn records_that_wait_to_be_abandoned_are_kept() {
+    let policy = FailurePolicy { bisect: false, ..FailurePolicy::attempts(1, OnExhausted::Skip) };
+    let mut history = FailureHistory::default();
+    let many = u128::try_from(KEPT_MAX).unwrap() + 10;
+    fail(&mut history, 1..=many, &policy, Verdict::Abandon);
+    for number in 1..=many {
+        let portion = history.portion(&records([number]));
+        assert!(matches!(portion, Some(Portion::Abandon(_))), "{number}");
+        history.abandoned(at(number));
+    }
+    assert_eq!(history.abandoned.len(), KEPT_MAX);
+}
