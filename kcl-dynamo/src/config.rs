@@ -29,6 +29,13 @@ pub struct DynamoLeaseStoreConfig {
     pub table: String,
     /// What to do if the table does not exist. Default: [`TableSetup::MustExist`].
     pub setup: TableSetup,
+    /// Whether all workers run in one region, although the table has replicas in others. Default:
+    /// false.
+    ///
+    /// The writes of a global table are conditional within one region only, unless it has
+    /// multi-region strong consistency: workers of two regions would hold the same lease. A table
+    /// with replicas is refused unless this is set.
+    pub one_region: bool,
     /// How long connecting may take. Default: 1 s.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub connect_timeout: Duration,
@@ -61,6 +68,7 @@ impl DynamoLeaseStoreConfig {
         Self {
             table: table.into(),
             setup: TableSetup::MustExist,
+            one_region: false,
             connect_timeout: Duration::from_secs(1),
             attempt_timeout: Duration::from_secs(1),
             operation_timeout: Duration::from_secs(3),
@@ -80,6 +88,13 @@ impl DynamoLeaseStoreConfig {
     #[must_use]
     pub fn with_setup(mut self, setup: TableSetup) -> Self {
         self.setup = setup;
+        self
+    }
+
+    /// Sets [`one_region`](Self::one_region).
+    #[must_use]
+    pub const fn with_one_region(mut self) -> Self {
+        self.one_region = true;
         self
     }
 

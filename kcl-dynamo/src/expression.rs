@@ -72,6 +72,9 @@ fn update_of(mut expression: Expression, update: &Update) -> Expression {
         expression.set(item::CHECKPOINT, text(checkpoint.to_text()));
         expression.set(item::CHECKPOINT_SUB_SEQUENCE, number(item::sub_sequence(checkpoint)));
     }
+    if let Some(time) = update.start_at {
+        expression.set(item::START_AT, item::timestamp(time));
+    }
     match &update.pending {
         Change::Keep => {}
         Change::Set(pending) => {
@@ -257,6 +260,30 @@ mod tests {
              AND attribute_not_exists(#checkpointOwner)",
             STAMP,
         );
+    }
+
+    #[test]
+    fn take_of_a_row_at_latest_stores_a_time() {
+        let take = |start_at| {
+            let expiry = std::time::Duration::from_secs(10);
+            WriteKind::Take {
+                counter: N,
+                floor: LeaseCounter(0),
+                expiry,
+                owner_switches: 1,
+                start_at,
+            }
+        };
+        let condition = "#leaseCounter = :is_leaseCounter";
+        let rest = "#ownerSwitchesSinceCheckpoint = :ownerSwitchesSinceCheckpoint, \
+                    #expiryMillis = :expiryMillis REMOVE #checkpointOwner";
+        let owned = format!("{STAMP}, #leaseOwner = :leaseOwner");
+        check(take(None), condition, &format!("{owned}, {rest}"));
+        let stored = "#checkpoint = :checkpoint, \
+                      #checkpointSubSequenceNumber = :checkpointSubSequenceNumber, \
+                      #startAt = :startAt";
+        let time = kcl_core::model::Timestamp::from_epoch_millis(1_767_225_630_000);
+        check(take(Some(time)), condition, &format!("{owned}, {stored}, {rest}"));
     }
 
     #[test]

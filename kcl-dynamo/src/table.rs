@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::operation::update_continuous_backups::UpdateContinuousBackupsError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndexDescription, IndexStatus,
-    KeySchemaElement, KeyType, PointInTimeRecoverySpecification, ScalarAttributeType,
-    TableDescription, TableStatus, Tag,
+    KeySchemaElement, KeyType, MultiRegionConsistency, PointInTimeRecoverySpecification,
+    ReplicaDescription, ScalarAttributeType, TableDescription, TableStatus, Tag,
 };
 use kcl_core::backend::LeaseStoreError;
 use kcl_proto::consumer::backoff::Backoff;
@@ -57,6 +57,7 @@ impl Table<'_> {
                 }
                 (Some(table), setup) => {
                     self.check_key(&table)?;
+                    self.check_replicas(&table)?;
                     let busy = unready(&table);
                     let is_ready = busy.is_none();
                     *status = busy.unwrap_or_else(|| "waiting for its backups".to_owned());
@@ -169,6 +170,16 @@ impl Table<'_> {
                 Err(LeaseStoreError::WrongKey { table, found: found.join(" and ") })
             }
         }
+    }
+
+    fn check_replicas(self, table: &TableDescription) -> Result<(), LeaseStoreError> {
+        let is_strong = table.multi_region_consistency() == Some(&MultiRegionConsistency::Strong);
+        if self.config.one_region || is_strong || table.replicas().is_empty() {
+            return Ok(());
+        }
+        let regions = table.replicas().iter().filter_map(ReplicaDescription::region_name);
+        let regions = regions.collect::<Vec<_>>().join(", ");
+        Err(LeaseStoreError::Replicated { table: self.config.table.clone(), regions })
     }
 
     fn missing(self) -> LeaseStoreError {

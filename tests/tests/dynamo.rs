@@ -329,7 +329,13 @@ fn new_lease(key: &LeaseKey) -> NewLease {
 
 fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
     let floor = LeaseCounter(0);
-    WriteKind::Take { counter, floor, expiry: Duration::from_secs(10), owner_switches }
+    WriteKind::Take {
+        counter,
+        floor,
+        expiry: Duration::from_secs(10),
+        owner_switches,
+        start_at: None,
+    }
 }
 
 fn prepared(with_state: bool) -> Progress {

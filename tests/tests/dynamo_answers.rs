@@ -159,6 +159,33 @@ async fn new_table_is_awaited_then_protected() {
     assert!(last.contains("\"PointInTimeRecoveryEnabled\":true"), "{last}");
 }
 
+/// Conditional writes of a global table hold within one region only.
+#[tokio::test]
+async fn replicated_table_is_refused_unless_all_workers_run_in_one_region() {
+    let replicas = r#""Replicas":[{"RegionName":"us-east-1"},{"RegionName":"eu-west-1"}],"#;
+    let strong = format!("{replicas}\"MultiRegionConsistency\":\"STRONG\",");
+    let described = |more: &str| {
+        described("ACTIVE").replacen("\"KeySchema\"", &format!("{more}\"KeySchema\""), 1)
+    };
+    let config = DynamoLeaseStoreConfig::new("leases");
+    for (more, one_region, refused) in [
+        (replicas, false, true),
+        (replicas, true, false),
+        (&strong, false, false),
+        ("", false, false),
+    ] {
+        let server = Scripted::answering(vec![(200, described(more))]).await;
+        let mut config = config.clone();
+        config.one_region = one_region;
+        let prepared = DynamoLeaseStore::new(&sdk(&server.endpoint), config).prepare().await;
+        let error = prepared.err();
+        let is_refused = matches!(&error, Some(LeaseStoreError::Replicated { regions, .. })
+            if regions == "us-east-1, eu-west-1");
+        assert_eq!(is_refused, refused, "{more}: {error:?}");
+        assert!(refused || error.is_none(), "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn table_that_never_becomes_ready_times_out() {
     for status in ["CREATING", "DELETING"] {
@@ -195,6 +222,7 @@ fn take() -> LeaseWrite {
         floor: LeaseCounter(0),
         expiry: Duration::from_secs(10),
         owner_switches: 1,
+        start_at: None,
     };
     LeaseWrite { key: key(), worker: "host-a:00".into(), number: 1, kind }
 }

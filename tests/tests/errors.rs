@@ -82,6 +82,7 @@ mod tests {
             LeaseStoreError::TableMissing { table: table() },
             LeaseStoreError::TableNotReady { table: table(), status: "CREATING".to_owned() },
             LeaseStoreError::WrongKey { table: table(), found: "id (N)".to_owned() },
+            LeaseStoreError::Replicated { table: table(), regions: "eu-west-1".to_owned() },
             LeaseStoreError::AccessDenied {
                 table: table(),
                 action: "dynamodb:Scan",

@@ -193,7 +193,13 @@ async fn row_last_written_by_java_is_not_ours() {
 
 fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
     let floor = LeaseCounter(0);
-    WriteKind::Take { counter, floor, expiry: Duration::from_secs(10), owner_switches }
+    WriteKind::Take {
+        counter,
+        floor,
+        expiry: Duration::from_secs(10),
+        owner_switches,
+        start_at: None,
+    }
 }
 
 async fn counter_after(

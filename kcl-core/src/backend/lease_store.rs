@@ -176,6 +176,19 @@ pub enum LeaseStoreError {
         /// The key it has.
         found: String,
     },
+    /// The table is replicated to other regions. Conditional writes hold within one region only, so
+    /// workers of two regions would hold the same lease.
+    #[error(
+        "lease table {table:?} has replicas in {regions}, and its writes are conditional within \
+         one region only: use a table without replicas, or set one_region if all workers run in \
+         one region"
+    )]
+    Replicated {
+        /// The table.
+        table: String,
+        /// The regions, separated by commas.
+        regions: String,
+    },
     /// The credentials do not allow this. Grant the action.
     #[error("access denied to {action} on lease table {table:?}: grant it to this worker's role")]
     AccessDenied {
@@ -261,6 +274,7 @@ impl LeaseStoreError {
             | Self::Clock { .. } => true,
             Self::TableMissing { .. }
             | Self::WrongKey { .. }
+            | Self::Replicated { .. }
             | Self::AccessDenied { .. }
             | Self::Credentials { .. }
             | Self::CredentialsNotConfigured { .. }

@@ -8,7 +8,7 @@ use kcl_proto::lease::holding::{Holding, HoldingInput};
 use kcl_proto::model::{Checkpoint, Moment};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::lease_side::startup_checks::StreamFacts;
+use crate::lease_side::stream_facts::StreamFacts;
 use crate::messages::{FROM_CONSUMER_MAX, FromConsumer, Grant, Order, Vitals};
 use crate::report::error::CheckpointError;
 

@@ -11,7 +11,7 @@ use crate::lease_side::consumer_watch::{ConsumerHealth, ConsumerWatch};
 use crate::lease_side::fleet_view::FleetView;
 use crate::lease_side::holder::{HINTS_MAX, Hint, Holder, HolderChannels, ToMainLoop};
 use crate::lease_side::shared::Shared;
-use crate::lease_side::startup_checks::StreamFacts;
+use crate::lease_side::stream_facts::StreamFacts;
 use crate::messages::Grant;
 use crate::report::event::HeldShard;
 use crate::report::log::shard_span;

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use crate::lease_side::consumer_link::ConsumerLink;
 use crate::lease_side::jobs::Jobs;
 use crate::lease_side::shared::Shared;
-use crate::lease_side::startup_checks::StreamFacts;
+use crate::lease_side::stream_facts::StreamFacts;
 use crate::messages::Grant;
 use crate::report::event::Event;
 use crate::tasks::sleep::sleep_until;

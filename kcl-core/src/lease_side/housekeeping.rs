@@ -1,6 +1,7 @@
 //! One turn of housekeeping: lists the shards, scans the table, creates and deletes leases.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
 use kcl_proto::lease::write_numbers::WriteNumbers;
@@ -14,13 +15,17 @@ use crate::BoxError;
 use crate::backend::{LeaseStoreError, Reading, SourceError};
 use crate::lease_side::lease_creation::{CreationError, LeaseCreation};
 use crate::lease_side::shared::Shared;
-use crate::lease_side::startup_checks::StreamFacts;
+use crate::lease_side::stream_facts::StreamFacts;
 use crate::lease_side::table_scan;
 use crate::report::error::RunError;
 use crate::report::event::Event;
 
 /// How many rows of absent workers one turn deletes.
 const WORKERS_MAX: usize = 50;
+
+/// How old the description of a worker's start may be for its first turn. All workers of an account
+/// share 20 descriptions a second.
+const DESCRIPTION_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// What this worker's scans found that the fleet no longer needs.
 #[derive(Debug)]
@@ -79,10 +84,12 @@ async fn turn(
     stream: &StreamFacts,
     obsolete: &Obsolete,
 ) -> Result<TurnReport, Failure> {
-    let StreamFacts { start, retention } = stream;
-    let description = shared.source.describe().await.map_err(Failure::Source)?;
-    retention.described(description.retention);
-    check(start, description)?;
+    let StreamFacts { start, retention, .. } = stream;
+    if shared.clock.now().since(stream.described_at) > DESCRIPTION_AGE_MAX {
+        let description = shared.source.describe().await.map_err(Failure::Source)?;
+        retention.described(description.retention);
+        check(start, description)?;
+    }
     // Shards before leases: a shard that is listed here and has no lease below never had one.
     let shards = shared.source.list_shards(ShardFilter::All).await.map_err(Failure::Source)?;
     let listed_at = shared.clock.now();

@@ -27,7 +27,7 @@ use crate::lease_side::housekeeping::{self, TurnEnd, TurnReport};
 use crate::lease_side::jobs::Jobs;
 use crate::lease_side::presence::{self, Leaving};
 use crate::lease_side::shared::Shared;
-use crate::lease_side::startup_checks::StreamFacts;
+use crate::lease_side::stream_facts::StreamFacts;
 use crate::lease_side::table_scan::TableScan;
 use crate::lease_side::takes::{TakeEnd, Takes};
 use crate::lease_side::worker_report::WorkerReport;
@@ -93,7 +93,7 @@ impl MainLoop {
             scan: TableScan::new(Arc::clone(&shared)),
             fleet: FleetView::new(Arc::clone(&shared)),
             held: HeldLeases::new(Arc::clone(&shared), stream.clone(), to_main_loop.clone()),
-            takes: Takes::new(Arc::clone(&shared)),
+            takes: Takes::new(Arc::clone(&shared), stream.started_at),
             requests: HandoverRequests::new(Arc::clone(&shared), to_main_loop),
             jobs: Jobs::new(),
             schedule: Schedule::new(shared.clock.now()),
@@ -249,8 +249,9 @@ impl MainLoop {
     /// Takes a lease whose row names this worker as its owner.
     fn take_own(&mut self, key: LeaseKey) {
         if let Some(row) = self.fleet.row(&key) {
-            let (counter, owner_switches) = (row.counter, row.owner_switches);
-            self.take(Take { key, counter, owner_switches, why: TakeReason::HandedOver });
+            let Lease { counter, owner_switches, checkpoint, .. } = *row;
+            let why = TakeReason::HandedOver;
+            self.take(Take { key, counter, owner_switches, checkpoint, why });
         }
     }
 

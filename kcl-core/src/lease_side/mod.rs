@@ -35,6 +35,7 @@ mod presence;
 pub(crate) mod shared;
 mod startup_checks;
 mod startup_step;
+mod stream_facts;
 mod table_scan;
 mod takes;
 mod worker_report;

@@ -2,10 +2,10 @@
 //! this worker's presence, and the first leases.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kcl_proto::fleet::java_fleet::{Rows, Tenancy, TenancyWatch};
-use kcl_proto::model::{StreamDescription, StreamStart, StreamStatus};
+use kcl_proto::fleet::scan_interval::ScanCost;
+use kcl_proto::model::{Moment, StreamDescription, StreamStart, StreamStatus};
 use kcl_proto::shards::bootstrap;
 use kcl_proto::worker::shutdown::RELEASE_TIME;
 use tokio::time::{sleep, timeout};
@@ -14,22 +14,11 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::{LeaseStoreError, Reading, SourceError};
 use crate::lease_side::shared::Shared;
 use crate::lease_side::startup_step::{Failure, Missing, retry};
+use crate::lease_side::stream_facts::StreamFacts;
 use crate::lease_side::{first_leases, presence, table_scan};
 use crate::report::error::RunError;
 use crate::report::event::Event;
 use crate::retention::Retention;
-
-/// How often the table is scanned while Java workers may be alive.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
-
-/// What a worker knows about its stream once it has started.
-#[derive(Clone, Debug)]
-pub(super) struct StreamFacts {
-    /// Which stream of that name, and where it begins for this application.
-    pub(super) start: Arc<StreamStart>,
-    /// How long the stream keeps records.
-    pub(super) retention: Retention,
-}
 
 /// Brings the application to where leases can be taken. Returns `None` if `stop` was cancelled
 /// before that; then, and on an error, this worker's presence is removed.
@@ -38,7 +27,7 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) -> Result<Option<StreamFacts>, RunError> {
     let Some(found) = stop.run_until_cancelled(look(shared)).await else { return Ok(None) };
-    let Found { description, has_leases } = found?;
+    let Found { description, described_at, has_leases } = found?;
     let begun = stop.run_until_cancelled(begin(shared, &description, has_leases)).await;
     if !matches!(begun, Some(Ok(_))) {
         // A row that stays counts as present until its heartbeat has stood still for an expiry.
@@ -46,20 +35,23 @@ pub(super) async fn run(
     }
     let start = begun.transpose()?.map(Arc::new);
     let retention = Retention::new(description.retention, shared.clock.now());
-    Ok(start.map(|start| StreamFacts { start, retention }))
+    let started_at = description.now;
+    Ok(start.map(|start| StreamFacts { start, retention, started_at, described_at }))
 }
 
 /// What a worker finds before its first write.
 struct Found {
     description: StreamDescription,
+    described_at: Moment,
     has_leases: bool,
 }
 
 async fn look(shared: &Shared) -> Result<Found, RunError> {
     retry(shared, "prepare the lease table", || prepare(shared)).await?;
     let description = retry(shared, "describe the stream", || describe(shared)).await?;
+    let described_at = shared.clock.now();
     let has_leases = watch_for_java(shared, &description).await?;
-    Ok(Found { description, has_leases })
+    Ok(Found { description, described_at, has_leases })
 }
 
 /// Writes this worker's presence, before anything else is written, then what the first leases need.
@@ -134,7 +126,13 @@ async fn watch_for_java(
                     let at_least = until.since(now);
                     shared.events.emit(&Event::WaitingForJava { seen, at_least });
                 }
-                sleep(WATCH_EVERY).await;
+                // Every worker that starts watches, beside the scans of those that run.
+                let cost = ScanCost {
+                    workers: table.workers + 1,
+                    units: table.read_units,
+                    budget: shared.config.lease.scan_units,
+                };
+                sleep(cost.pauses(shared.chance.draw()).at_rest).await;
             }
         }
     }

@@ -80,6 +80,9 @@ pub(super) struct Table {
     pub(super) stream_starts: Vec<StreamStart>,
     pub(super) java: Vec<JavaRow>,
     pub(super) unreadable: Vec<UnreadableRow>,
+    /// How many rows are those of workers.
+    pub(super) workers: usize,
+    pub(super) read_units: f64,
 }
 
 /// Reads all pages, and reports rows that are unreadable.
@@ -92,6 +95,8 @@ pub(super) async fn run(shared: &Shared, reading: Reading) -> Result<Table, Leas
         table.stream_starts.extend(page.stream_starts);
         table.java.extend(page.java);
         table.unreadable.extend(page.unreadable);
+        table.workers += page.presence.len();
+        table.read_units += page.read_units;
         from = page.next;
         if from.is_none() {
             break;

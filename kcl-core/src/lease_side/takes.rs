@@ -7,7 +7,9 @@ use kcl_proto::consumer::backoff::Backoff;
 use kcl_proto::fleet::balance::Take;
 use kcl_proto::fleet::cooldown::Cooldowns;
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
-use kcl_proto::model::{Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, Moment};
+use kcl_proto::model::{
+    Checkpoint, Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, Moment, Timestamp,
+};
 use tokio::time::sleep;
 
 use crate::lease_side::lease_calls::MOVES_MAX;
@@ -17,6 +19,8 @@ use crate::lease_side::shared::Shared;
 #[derive(Debug)]
 pub(super) struct Takes {
     shared: Arc<Shared>,
+    /// The service's time when this worker started.
+    started_at: Timestamp,
     /// What to take next, best first.
     waiting: VecDeque<Take>,
     /// What to take instead, in this order, for each take that is lost.
@@ -42,9 +46,10 @@ pub(super) enum TakeEnd {
 }
 
 impl Takes {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, started_at: Timestamp) -> Self {
         Self {
             shared,
+            started_at,
             waiting: VecDeque::new(),
             alternatives: VecDeque::new(),
             in_flight: BTreeSet::new(),
@@ -83,6 +88,8 @@ impl Takes {
                 floor,
                 expiry: self.shared.config.lease.expiry,
                 owner_switches: take.owner_switches,
+                // Each owner, and each start after a crash, would skip what came since the last.
+                start_at: (take.checkpoint == Checkpoint::Latest).then_some(self.started_at),
             },
         };
         let shared = Arc::clone(&self.shared);

@@ -106,7 +106,13 @@ pub(super) fn states(key: &LeaseKey) -> Vec<State> {
 /// A take of a row whose counter is `counter`.
 pub(super) fn take(counter: LeaseCounter) -> WriteKind {
     let floor = LeaseCounter::default();
-    WriteKind::Take { counter, floor, expiry: Duration::from_millis(12_345), owner_switches: 1 }
+    WriteKind::Take {
+        counter,
+        floor,
+        expiry: Duration::from_millis(12_345),
+        owner_switches: 1,
+        start_at: None,
+    }
 }
 
 /// Every kind of write, with the right counter and with wrong ones, by and about every worker.

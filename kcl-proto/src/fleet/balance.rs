@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use crate::fleet::candidate::{Candidate, Claim, Part};
 use crate::fleet::goals::Goals;
 use crate::fleet::workers::Workers;
-use crate::model::{LeaseCounter, LeaseKey, TakeReason, WorkerId};
+use crate::model::{Checkpoint, LeaseCounter, LeaseKey, TakeReason, WorkerId};
 
 /// What a worker knows about its fleet.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,8 @@ pub struct Take {
     pub counter: LeaseCounter,
     /// The number of ownership changes once the lease is taken.
     pub owner_switches: u64,
+    /// The checkpoint that the row had when it was scanned.
+    pub checkpoint: Checkpoint,
     /// Why it can be taken.
     pub why: TakeReason,
 }
@@ -202,6 +204,7 @@ fn take(candidate: &Candidate<'_>, me: &WorkerId) -> Take {
         key: candidate.lease.key.clone(),
         counter: candidate.lease.counter,
         owner_switches: candidate.owner_switches_after_take(me),
+        checkpoint: candidate.lease.checkpoint,
         why: candidate.take_reason(me),
     }
 }

@@ -32,7 +32,10 @@ impl Story {
         story.other("owner", WriteKind::Create(new));
         let (counter, floor) = (LeaseCounter(0), LeaseCounter(0));
         let expiry = Duration::from_secs(10);
-        story.other("owner", WriteKind::Take { counter, floor, expiry, owner_switches: 1 });
+        story.other(
+            "owner",
+            WriteKind::Take { counter, floor, expiry, owner_switches: 1, start_at: None },
+        );
         story
     }
 

@@ -46,6 +46,9 @@ pub enum WriteKind {
         expiry: Duration,
         /// The number of ownership changes since the last checkpoint, including this one.
         owner_switches: u64,
+        /// The time that replaces [`Checkpoint::Latest`], which Java leaves on rows without
+        /// progress: each owner would start at another record. `None` keeps the checkpoint.
+        start_at: Option<Timestamp>,
     },
     /// Proves that the holder is alive, and stores its progress.
     Renew {
@@ -224,6 +227,8 @@ pub struct Update {
     pub checkpoint_owner: Change<WorkerId>,
     /// The new checkpoint.
     pub checkpoint: Option<Checkpoint>,
+    /// The time at which the shard starts.
+    pub start_at: Option<Timestamp>,
     /// The prepared checkpoint.
     pub pending: Change<PendingCheckpoint>,
     /// The new number of ownership changes since the last checkpoint.
@@ -259,6 +264,7 @@ impl Update {
         self.checkpoint_owner.apply_to(&mut row.checkpoint_owner);
         self.pending.apply_to(&mut row.pending);
         row.checkpoint = self.checkpoint.unwrap_or(row.checkpoint);
+        row.start_at = self.start_at.or(row.start_at);
         row.owner_switches = self.owner_switches.unwrap_or(row.owner_switches);
         row.expiry = self.expiry.or(row.expiry);
         row.caught_up_at = self.caught_up_at.or(row.caught_up_at);
@@ -317,9 +323,11 @@ impl LeaseWrite {
         let update = match &self.kind {
             WriteKind::Create(new) => return Effect::Put(Box::new(self.created(new))),
             WriteKind::DeleteEnded { .. } | WriteKind::DeleteUntouched => return Effect::Delete,
-            WriteKind::Take { expiry, owner_switches, .. } => Update {
+            WriteKind::Take { expiry, owner_switches, start_at, .. } => Update {
                 owner: me(),
                 checkpoint_owner: Change::Remove,
+                checkpoint: start_at.map(|_| Checkpoint::AtTimestamp),
+                start_at: *start_at,
                 expiry: Some(*expiry),
                 owner_switches: Some(*owner_switches),
                 ..counted()

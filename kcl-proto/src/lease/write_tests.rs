@@ -10,7 +10,7 @@ fn by_me(kind: WriteKind) -> LeaseWrite {
 
 fn take() -> WriteKind {
     let (floor, expiry) = (LeaseCounter(0), Duration::from_secs(10));
-    WriteKind::Take { counter: N, floor, expiry, owner_switches: 2 }
+    WriteKind::Take { counter: N, floor, expiry, owner_switches: 2, start_at: None }
 }
 
 fn renew(next: Option<&str>) -> WriteKind {
@@ -121,7 +121,7 @@ fn take_exceeds_its_floor() {
     for (floor, expected) in [(0, N.next()), (N.0, N.next()), (182, LeaseCounter(183))] {
         let floor = LeaseCounter(floor);
         let expiry = Duration::from_secs(10);
-        let kind = WriteKind::Take { counter: N, floor, expiry, owner_switches: 1 };
+        let kind = WriteKind::Take { counter: N, floor, expiry, owner_switches: 1, start_at: None };
         let write = LeaseWrite { key: Lease::sample().key, worker: "me".into(), number: 3, kind };
         let row = Lease { counter: N, ..Lease::sample() };
         let taken = write.apply(Some(&row)).unwrap().unwrap();

@@ -28,7 +28,7 @@ struct Story {
 
 fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
     let floor = LeaseCounter(0);
-    WriteKind::Take { counter, floor, expiry: TIMES.expiry, owner_switches }
+    WriteKind::Take { counter, floor, expiry: TIMES.expiry, owner_switches, start_at: None }
 }
 
 impl Story {

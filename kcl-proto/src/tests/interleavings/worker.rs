@@ -125,7 +125,8 @@ impl Worker {
     /// Sends a take, as `lease_side::take` does.
     pub(super) fn take(&mut self, counter: LeaseCounter, owner_switches: u64) -> Sent {
         let floor = LeaseCounter(0); // There is one lease.
-        let kind = WriteKind::Take { counter, floor, expiry: EXPIRY, owner_switches };
+        let kind =
+            WriteKind::Take { counter, floor, expiry: EXPIRY, owner_switches, start_at: None };
         let number = self.numbers().draw();
         let key = LeaseKey::new("shard");
         let write = LeaseWrite { key, worker: self.me.clone(), number, kind };
