@@ -1,6 +1,8 @@
 //! Positions in a shard, and the checkpoints that store them.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::iter::once;
 use std::str::FromStr;
 
@@ -8,12 +10,24 @@ use bytes::Bytes;
 use ruint::Uint;
 use thiserror::Error;
 
-/// A record's sequence number: ordered as a number, printed in decimal.
+/// A record's sequence number: compared as a number, printed as the text that it was parsed from.
 ///
 /// Kinesis uses 56 digits today (about 186 bits); the API allows 129, which this type holds.
-/// Source: Kinesis API reference, `SequenceNumber`, pattern `0|([1-9]\d{0,128})`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct SequenceNumber(Uint<448, 7>);
+/// Source: Kinesis API reference, `SequenceNumber`, pattern `0|([1-9]\d{0,128})`. Some other servers
+/// write leading zeros, and look numbers up by their text.
+#[derive(Clone, Copy, Default)]
+pub struct SequenceNumber {
+    /// The number, which needs 429 bits, and in the first 8 bits how many zeros precede it in its
+    /// text. Positions are everywhere: a field of its own would enlarge each by a word.
+    bits: Uint<448, 7>,
+}
+
+/// The bits of the number.
+const NUMBER: Uint<448, 7> =
+    Uint::from_limbs([u64::MAX, u64::MAX, u64::MAX, u64::MAX, u64::MAX, u64::MAX, u64::MAX >> 8]);
+
+/// How many bits precede the count of zeros.
+const NUMBER_BITS: usize = 440;
 
 /// The maximum number of decimal digits of a sequence number.
 const SEQUENCE_NUMBER_DIGITS_MAX: usize = 129;
@@ -26,12 +40,20 @@ const GROUP_BASE: u64 = 10_u64.pow(19);
 
 impl SequenceNumber {
     /// The smallest sequence number.
-    pub const ZERO: Self = Self(Uint::ZERO);
+    pub const ZERO: Self = Self { bits: Uint::ZERO };
+
+    fn number(self) -> Uint<448, 7> {
+        self.bits & NUMBER
+    }
+
+    fn zeros(self) -> usize {
+        (self.bits >> NUMBER_BITS).saturating_to()
+    }
 }
 
 impl From<u128> for SequenceNumber {
     fn from(number: u128) -> Self {
-        Self(Uint::from(number))
+        Self { bits: Uint::from(number) }
     }
 }
 
@@ -41,35 +63,63 @@ impl FromStr for SequenceNumber {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || ParseSequenceNumberError { text: text.chars().take(140).collect() };
         let digits = text.as_bytes();
-        let canonical = match digits {
-            [] => false,
-            [b'0', rest @ ..] => rest.is_empty(),
-            _ => {
-                digits.len() <= SEQUENCE_NUMBER_DIGITS_MAX && digits.iter().all(u8::is_ascii_digit)
-            }
-        };
-        if !canonical {
+        let is_length = (1..=SEQUENCE_NUMBER_DIGITS_MAX).contains(&digits.len());
+        if !is_length || !digits.iter().all(u8::is_ascii_digit) {
             return Err(invalid());
         }
+        // The last digit belongs to the number, also if it is zero.
+        let zeros =
+            digits.iter().take(digits.len() - 1).take_while(|digit| **digit == b'0').count();
         // Every record has one: groups of digits are several times as fast as single digits.
         let (first, rest) = digits.split_at(digits.len() % GROUP_DIGITS);
         let groups = once(first).chain(rest.chunks_exact(GROUP_DIGITS));
         let value = |group: &[u8]| {
             group.iter().fold(0, |value, digit| 10 * value + u64::from(*digit - b'0'))
         };
-        Uint::from_base_be(GROUP_BASE, groups.map(value)).ok().map(Self).ok_or_else(invalid)
+        let number = Uint::from_base_be(GROUP_BASE, groups.map(value)).ok().ok_or_else(invalid)?;
+        let zeros: Uint<448, 7> = Uint::from(zeros);
+        Ok(Self { bits: number | (zeros << NUMBER_BITS) })
+    }
+}
+
+impl PartialEq for SequenceNumber {
+    fn eq(&self, other: &Self) -> bool {
+        self.number() == other.number()
+    }
+}
+
+impl Eq for SequenceNumber {}
+
+impl PartialOrd for SequenceNumber {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SequenceNumber {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl Hash for SequenceNumber {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number().hash(state);
     }
 }
 
 impl fmt::Display for SequenceNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        for _ in 0..self.zeros() {
+            f.write_str("0")?;
+        }
+        fmt::Display::fmt(&self.number(), f)
     }
 }
 
 impl fmt::Debug for SequenceNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -243,9 +293,23 @@ mod tests {
 
     #[test]
     fn invalid_sequence_numbers_are_refused() {
-        for text in ["", "-1", "01", "1x", " 1", "1_000", &"1".repeat(130)] {
+        for text in ["", "-1", "0x1", "1x", " 1", "1_000", &"1".repeat(130), &"0".repeat(130)] {
             assert!(text.parse::<SequenceNumber>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn leading_zeros_are_kept_and_do_not_count() {
+        assert!(number("0002") < number("10"));
+        assert_eq!(number("0002"), number("2"));
+        assert_eq!(number("0"), number("000"));
+        for text in ["0", "000", "0002", "000000017960238996610000000002", &"0".repeat(129)] {
+            assert_eq!(number(text).to_string(), text);
+            assert_eq!(Checkpoint::parse(text, 0).unwrap().to_text(), text);
+        }
+        let longest = format!("0{}", "9".repeat(128));
+        assert_eq!(number(&longest).to_string(), longest);
+        assert!(number(&longest) < number(&"9".repeat(129)));
     }
 
     #[test]
