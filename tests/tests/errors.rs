@@ -107,6 +107,8 @@ mod tests {
             SourceError::Throttled { source: cause() },
             SourceError::Expired,
             SourceError::Unavailable { stream: stream(), source: cause() },
+            SourceError::Incomplete { stream: stream(), source: cause() },
+            SourceError::EndUnconfirmed { shard: shard() },
             SourceError::StreamMissing { stream: stream() },
             SourceError::ShardMissing { stream: stream(), shard: shard() },
             SourceError::PositionRefused {

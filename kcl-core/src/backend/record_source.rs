@@ -126,6 +126,28 @@ pub enum SourceError {
         #[source]
         source: BoxError,
     },
+    /// The records of a read did not arrive in full, or not in time. Read again, and ask for fewer.
+    #[error(
+        "records of stream {stream:?} did not arrive in full: if the line is slow, raise \
+         records.attempt_timeout or lower retrieval.records_max"
+    )]
+    Incomplete {
+        /// The stream.
+        stream: String,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
+    /// A reader announced the shard's end, and the list of shards shows the shard open. Open
+    /// another reader after the last position.
+    #[error(
+        "the end of shard {shard} is not confirmed: it is listed as open, and is read on after its \
+         last record"
+    )]
+    EndUnconfirmed {
+        /// The shard.
+        shard: ShardId,
+    },
     /// The stream does not exist.
     #[error("stream {stream:?} does not exist: check its name and the region")]
     StreamMissing {
@@ -214,6 +236,8 @@ impl SourceError {
             Self::Throttled { .. }
             | Self::Expired
             | Self::Unavailable { .. }
+            | Self::Incomplete { .. }
+            | Self::EndUnconfirmed { .. }
             | Self::PositionRefused { .. }
             | Self::Clock { .. } => true,
             Self::StreamMissing { .. }

@@ -55,29 +55,27 @@ impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Self {
         let Grant { stream, start, retention, lease, token, deadline, order, .. } = grant;
         let Grant { progress, vitals, holder, alive, .. } = grant;
-        let ConsumerParts { source, factory, dead_letter, config, clock, .. } = parts;
-        let ConsumerParts { events, chance, memory, stopped, .. } = parts;
+        let reading = parts.reading(lease.clone(), start, retention);
+        let ConsumerParts { factory, dead_letter, config, clock, .. } = parts;
+        let ConsumerParts { events, chance, stopped, .. } = parts;
         let delivery = &config.delivery;
         let records = Arc::new(RecordFailures {
             info: ShardInfo::new(stream, lease.key.shard(), token.into()),
             config: Arc::clone(&config),
             clock: Arc::clone(&clock),
-            events: events.clone(),
-            chance: Arc::clone(&chance),
+            events,
+            chance,
             dead_letter,
             stopped,
             skipped: AtomicU64::new(0),
         });
-        let guard = Guard::new(Arc::clone(&clock), deadline, order, delivery.cancel_grace);
+        let guard = Guard::new(clock, deadline, order, delivery.cancel_grace);
         let checkpointer = Checkpointer::new(delivery.checkpoints, &lease, holder.downgrade());
         let reports = Reports { progress, vitals };
         let calls = ProcessorCall::new(factory, Arc::clone(&records), guard, reports, checkpointer);
-        let (lease, memory) = (Arc::new(lease), memory.join());
-        let parts =
-            ReadParts { source, clock, events, chance, config, memory, lease, start, retention };
-        let checkpoint = parts.lease.checkpoint;
+        let checkpoint = reading.lease.checkpoint;
         let mut consumer = Self {
-            parts,
+            parts: reading,
             calls,
             records,
             reader: None,

@@ -2,6 +2,7 @@
 
 mod batch_in_hand;
 mod call_outcome;
+pub(crate) mod closed_shards;
 mod consumer;
 pub(crate) mod consumers;
 mod deadline_guard;
@@ -10,6 +11,7 @@ pub(crate) mod erased;
 pub(crate) mod parts;
 mod processor_call;
 mod progress_reports;
+mod read_attempt;
 mod read_schedule;
 mod reader;
 mod retries;

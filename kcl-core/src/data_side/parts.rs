@@ -6,6 +6,7 @@ use kcl_proto::model::{Lease, StreamStart};
 
 use crate::backend::{Clock, DeadLetter, RecordSource};
 use crate::config::WorkerConfig;
+use crate::data_side::closed_shards::ClosedShards;
 use crate::data_side::erased::ErasedFactory;
 use crate::memory::{MemoryBudget, MemoryShare};
 use crate::report::log::Events;
@@ -25,6 +26,7 @@ pub(crate) struct ConsumerParts {
     pub(crate) chance: Arc<Chance>,
     pub(crate) memory: MemoryBudget,
     pub(crate) stopped: StoppedShards,
+    pub(crate) ends: ClosedShards,
 }
 
 /// What a consumer shares with its reader.
@@ -39,4 +41,28 @@ pub(super) struct ReadParts {
     pub(super) lease: Arc<Lease>,
     pub(super) start: Arc<StreamStart>,
     pub(super) retention: Retention,
+    pub(super) ends: ClosedShards,
+}
+
+impl ConsumerParts {
+    /// What the consumer of `lease` shares with its reader.
+    pub(super) fn reading(
+        &self,
+        lease: Lease,
+        start: Arc<StreamStart>,
+        retention: Retention,
+    ) -> ReadParts {
+        ReadParts {
+            source: Arc::clone(&self.source),
+            clock: Arc::clone(&self.clock),
+            events: self.events.clone(),
+            chance: Arc::clone(&self.chance),
+            config: Arc::clone(&self.config),
+            memory: self.memory.join(),
+            lease: Arc::new(lease),
+            start,
+            retention,
+            ends: self.ends.clone(),
+        }
+    }
 }

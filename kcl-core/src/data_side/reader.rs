@@ -5,24 +5,24 @@ use std::time::Duration;
 use std::vec::IntoIter;
 
 use futures::future::BoxFuture;
+use kcl_proto::consumer::end_watch::{self, Due, EndWatch};
 use kcl_proto::consumer::read_pace::ReadDone;
 use kcl_proto::consumer::read_size::RecordSize;
 use kcl_proto::consumer::retention_warning::Lag;
-use kcl_proto::model::{Checkpoint, ChildShard, Moment, Position, Record, ShardFilter, Timestamp};
-use kcl_proto::shards::bootstrap;
-use kcl_proto::shards::start_position::{RETENTION_MIN, Resume};
-use kcl_proto::shards::successors::{self, Ended, Successors};
+use kcl_proto::model::{Checkpoint, ChildShard, Moment, Position, Record, Timestamp};
+use kcl_proto::shards::start_position::Resume;
+use kcl_proto::shards::successors::Successors;
 
 use crate::backend::{Fetched, ShardReader, SourceError};
 use crate::config::LostDataPolicy;
 use crate::data_side::deaggregate::{Expanded, Expander};
 use crate::data_side::parts::ReadParts;
+use crate::data_side::read_attempt::{Attempt, DueRead, Reply};
 use crate::data_side::read_schedule::ReadSchedule;
 use crate::memory::Reserved;
 use crate::processor::RecordBatch;
 use crate::report::event::Event;
 use crate::report::log::chain;
-use crate::tasks::sleep::sleep_until;
 
 /// What comes next from a shard.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ pub(super) struct Reader {
     size: RecordSize,
     /// How far the last read was behind, or `None` if that is not known.
     lag: Option<Lag>,
+    end_watch: EndWatch,
     expander: Expander,
     rest: Option<RestOfReply>,
     ready: Ready,
@@ -110,30 +111,6 @@ struct RestOfReply {
     memory: Arc<Reserved>,
     caught_up_at: Option<Timestamp>,
     end: Option<Vec<ChildShard>>,
-}
-
-/// A read that is to be made.
-struct DueRead {
-    resume: Resume,
-    when: Moment,
-    size: RecordSize,
-    lag: Option<Lag>,
-}
-
-/// An attempt to read, with everything that it returns to the reader.
-struct Attempt {
-    shard_reader: Option<Box<dyn ShardReader>>,
-    opened_at: Option<Timestamp>,
-    started: Moment,
-    started_at: Timestamp,
-    memory: Reserved,
-    outcome: Result<Reply, SourceError>,
-}
-
-enum Reply {
-    Fetched(Fetched),
-    /// The whole shard was trimmed, and these shards cover its hash keys.
-    Trimmed(Successors),
 }
 
 impl Ready {
@@ -181,6 +158,7 @@ impl Reader {
             schedule,
             size: RecordSize::default(),
             lag: None,
+            end_watch: EndWatch::default(),
             expander,
             rest: None,
             ready: Ready::default(),
@@ -190,9 +168,9 @@ impl Reader {
     /// A reader that resumes elsewhere, at the pace of this one.
     pub(super) fn restarted(&mut self, parts: ReadParts, resume: Resume) -> Self {
         let schedule = self.schedule.restarted(self.attempt.is_some(), self.parts.clock.now());
-        let (opened_at, size) = (self.opened_at, self.size);
+        let Self { opened_at, size, end_watch, .. } = *self;
         let resume = opened_at.map_or(resume, |opened_at| resume.again(opened_at));
-        Self { opened_at, schedule, size, ..Self::new(parts, resume) }
+        Self { opened_at, schedule, size, end_watch, ..Self::new(parts, resume) }
     }
 
     /// Takes what comes next, in order, or `None` if it has to be read.
@@ -220,8 +198,14 @@ impl Reader {
             let expanded = self.expand(&mut rest.records);
             return self.add(expanded, rest);
         }
+        let due = self.end_watch.due(self.parts.clock.now());
         let attempt = match &mut self.attempt {
             Some(attempt) => attempt,
+            None if due == Due::Look => return self.look_for_end().await,
+            None if due == Due::End => {
+                self.ready.end = Some(Vec::new());
+                return;
+            }
             None => {
                 let read = DueRead {
                     resume: self.resume,
@@ -238,13 +222,34 @@ impl Reader {
         self.opened_at = self.opened_at.or(attempt.opened_at);
         self.is_seamless &= attempt.opened_at.is_none();
         self.shard_reader = attempt.shard_reader.take();
+        let Attempt { started, started_at, memory, .. } = attempt;
         match attempt.outcome {
-            Ok(Reply::Fetched(fetched)) => {
-                let Attempt { started, started_at, memory, .. } = attempt;
-                self.fetched(fetched, started, started_at, memory);
+            Ok(Reply::Fetched(fetched)) => self.fetched(fetched, started, started_at, memory),
+            Ok(Reply::Unended(fetched)) => {
+                if !fetched.records.is_empty() {
+                    self.fetched(fetched, started, started_at, memory);
+                }
+                self.failed(&SourceError::EndUnconfirmed { shard: self.parts.lease.key.shard() });
             }
             Ok(Reply::Trimmed(successors)) => self.trimmed(successors),
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                if matches!(error, SourceError::Incomplete { .. }) {
+                    self.size.cut_off(memory.records());
+                }
+                self.failed(&error);
+            }
+        }
+    }
+
+    /// Looks for the end of a shard that yields nothing although it is not announced.
+    async fn look_for_end(&mut self) {
+        let ReadParts { source, clock, ends, lease, events, .. } = &self.parts;
+        let shard = lease.key.shard();
+        let is_closed = ends.contains(&shard, &**source, &**clock).await;
+        // Without a list, the next look is for the same time later.
+        if self.end_watch.looked(is_closed.unwrap_or(false), clock.now()) {
+            events.emit(&Event::ShardEndOverdue { shard, ends_in: end_watch::QUIET });
+            self.shard_reader = None; // A new iterator yields what is left, if anything is.
         }
     }
 
@@ -256,12 +261,14 @@ impl Reader {
         mut memory: Reserved,
     ) {
         let is_caught_up = fetched.is_caught_up();
-        let count = fetched.records.len();
+        let (count, now) = (fetched.records.len(), self.parts.clock.now());
         let behind_latest = fetched.behind_latest;
         let is_full = count >= memory.records();
         let read = ReadDone { started, bytes: bytes(&fetched), behind_latest, is_full };
-        self.schedule.succeeded(read, self.parts.clock.now());
+        self.schedule.succeeded(read, now);
         self.lag = behind_latest.map(|behind| Lag { behind, seen: started });
+        self.size.arrived(count, now - started);
+        self.end_watch.read(count == 0 && is_caught_up && fetched.end.is_none(), now);
         let first = fetched.records.first().map(|record| record.position);
         if !self.is_seamless && (first.is_some() || is_caught_up) {
             self.check_seam(first);
@@ -375,74 +382,6 @@ impl Reader {
             self.parts.events.emit(&Event::FetchFailed { shard, error, retry_in });
         }
     }
-}
-
-impl Attempt {
-    /// Reads once it is time, and opens a shard reader first if there is none.
-    ///
-    /// The future owns everything it needs, so it can run while the reader is used.
-    async fn start(
-        parts: ReadParts,
-        DueRead { resume, when, size, lag }: DueRead,
-        mut shard_reader: Option<Box<dyn ShardReader>>,
-    ) -> Self {
-        sleep_until(&*parts.clock, when).await;
-        let memory = parts.memory.reserve(size.request(parts.config.retrieval.records_max)).await;
-        if is_trimmed_meanwhile(&parts, resume, lag).await {
-            shard_reader = None; // Kinesis skips trimmed records silently: the seam shows it.
-        }
-        let (started, started_at) = (parts.clock.now(), parts.clock.time_of_day());
-        let opened_at = shard_reader.is_none().then_some(started_at);
-        let outcome = match read(&parts, resume, &mut shard_reader, memory.records()).await {
-            Ok(fetched) => Ok(Reply::Fetched(fetched)),
-            Err(error @ SourceError::ShardMissing { .. }) => {
-                successors(&parts, resume).await.map(Reply::Trimmed).ok_or(error)
-            }
-            Err(error) => Err(error),
-        };
-        Self { shard_reader, opened_at, started, started_at, memory, outcome }
-    }
-}
-
-/// Whether records that were not read yet may have been trimmed since the last read.
-async fn is_trimmed_meanwhile(parts: &ReadParts, resume: Resume, lag: Option<Lag>) -> bool {
-    let now = parts.clock.time_of_day();
-    let caught_up_at = resume.seam.and_then(|seam| seam.caught_up_at);
-    let age = lag.map(|lag| lag.age(parts.clock.now()));
-    if age.max(caught_up_at.map(|at| now.since(at))) >= Some(RETENTION_MIN / 2) {
-        parts.retention.refresh(&*parts.source, &*parts.clock).await;
-    }
-    age > Some(parts.retention.get())
-}
-
-async fn read(
-    parts: &ReadParts,
-    resume: Resume,
-    shard_reader: &mut Option<Box<dyn ShardReader>>,
-    records_max: usize,
-) -> Result<Fetched, SourceError> {
-    let shard_reader = match shard_reader {
-        Some(reader) => reader,
-        None => {
-            shard_reader.insert(parts.source.open(&parts.lease.key.shard(), resume.from).await?)
-        }
-    };
-    shard_reader.read(records_max).await
-}
-
-/// The shards that cover the hash keys of a trimmed shard, if the list of shards proves that.
-async fn successors(parts: &ReadParts, resume: Resume) -> Option<Successors> {
-    // In another stream of this name the shard has no successors.
-    let description = parts.source.describe().await.ok()?;
-    bootstrap::check(&parts.start, &description).ok()?;
-    let shards = parts.source.list_shards(ShardFilter::All).await.ok()?;
-    let ended = Ended {
-        id: &parts.lease.key.shard(),
-        parents: &parts.lease.parents,
-        hash_range: parts.lease.hash_range,
-        reached: resume.seam.map(|seam| seam.done.sequence),
-    };
-    successors::listed(&ended, &shards)
 }
 
 fn bytes(fetched: &Fetched) -> u64 {

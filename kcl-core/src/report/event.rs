@@ -257,6 +257,15 @@ pub enum Event {
         /// Which aggregate the last of them was in.
         last: SequenceNumber,
     },
+    /// A shard is listed as closed and yields no records, but the service does not announce its
+    /// end. AWS always does.
+    ShardEndOverdue {
+        /// The shard.
+        shard: ShardId,
+        /// After what time without records the shard counts as ended.
+        #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+        ends_in: Duration,
+    },
     /// A shard ended: all its records are processed, and its children may start.
     ShardEnded {
         /// The shard.
@@ -371,6 +380,7 @@ impl Event {
             Self::DataLost { .. } => "data_lost",
             Self::MalformedAggregates { .. } => "malformed_aggregates",
             Self::OutOfRangeDropped { .. } => "out_of_range_dropped",
+            Self::ShardEndOverdue { .. } => "shard_end_overdue",
             Self::ShardEnded { .. } => "shard_ended",
             Self::LeaseCreated { .. } => "lease_created",
             Self::CreatingLeases { .. } => "creating_leases",
@@ -407,6 +417,7 @@ impl Event {
             | Self::FetchFailed { .. }
             | Self::MalformedAggregates { .. }
             | Self::OutOfRangeDropped { .. }
+            | Self::ShardEndOverdue { .. }
             | Self::ProcessorSlow { .. }
             | Self::NameShared { .. }
             | Self::ScansRare { .. }
@@ -446,6 +457,7 @@ impl Event {
             | Self::DataLost { shard, .. }
             | Self::MalformedAggregates { shard, .. }
             | Self::OutOfRangeDropped { shard, .. }
+            | Self::ShardEndOverdue { shard, .. }
             | Self::ShardEnded { shard, .. }
             | Self::ProcessorSlow { shard, .. }
             | Self::Stalled { shard } => Some(shard.clone()),

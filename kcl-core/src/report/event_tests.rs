@@ -139,6 +139,12 @@ fn all() -> Vec<(Event, &'static str, &'static str)> {
             "2 user records out of the range of shard-1 dropped, the last in 9",
         ),
         (
+            Event::ShardEndOverdue { shard: shard(), ends_in: retry_in },
+            "shard_end_overdue",
+            "shard-1 is listed as closed, but its end is not announced: it ends after 2s without \
+             records",
+        ),
+        (
             Event::ShardEnded { shard: shard(), children: vec![ShardId::new("shard-2")] },
             "shard_ended",
             "shard-1 ended, followed by shard-2",

@@ -70,6 +70,11 @@ impl fmt::Display for Event {
                 let text = format_args!("{count} user records out of the range of {shard} dropped");
                 write!(f, "{text}, the last in {last}")
             }
+            Self::ShardEndOverdue { shard, ends_in } => {
+                let text =
+                    format_args!("{shard} is listed as closed, but its end is not announced");
+                write!(f, "{text}: it ends after {ends_in:?} without records")
+            }
             Self::ShardEnded { shard, children } => {
                 write!(f, "{shard} ended, followed by")?;
                 let mut separator = " ";

@@ -160,6 +160,9 @@ fn log(event: &Event) {
         Event::OutOfRangeDropped { shard, count, last } => {
             line!(event, shard_id = %shard, records = count, position = %last, "user records out of range dropped");
         }
+        Event::ShardEndOverdue { shard, ends_in } => {
+            line!(event, shard_id = %shard, ?ends_in, "end of a closed shard is not announced");
+        }
         Event::ShardEnded { shard, children } => {
             line!(event, shard_id = %shard, ?children, "shard ended");
         }

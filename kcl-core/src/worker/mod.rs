@@ -16,6 +16,7 @@ use crate::backend::DeadLetter;
 use crate::backend::LeaseStore;
 use crate::backend::RecordSource;
 use crate::config::WorkerConfig;
+use crate::data_side::closed_shards::ClosedShards;
 use crate::data_side::consumers;
 use crate::data_side::erased::ErasedFactory;
 use crate::data_side::parts::ConsumerParts;
@@ -192,6 +193,7 @@ impl Worker {
             chance,
             memory: parts.memory,
             stopped: stopped.clone(),
+            ends: ClosedShards::default(),
         };
         let channels = Channels { grants, status: status.clone(), stop: stop.token().clone() };
         let leases = async {

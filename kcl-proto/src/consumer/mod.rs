@@ -2,6 +2,7 @@
 //! reading.
 
 pub mod backoff;
+pub mod end_watch;
 pub mod failure_policy;
 pub mod lifecycle;
 pub mod memory_pool;

@@ -1,5 +1,7 @@
 //! How many records to request in one read of a shard, and how much memory to reserve for it.
 
+use std::time::Duration;
+
 use super::read_pace::BYTES_PER_SECOND;
 
 /// The largest reply.
@@ -14,6 +16,9 @@ const SIZE_UNKNOWN: u64 = MIB;
 /// than the data, the decoded records, and for a moment a part of the text again.
 const COPIES: u64 = 3;
 
+/// A reply that takes longer than this makes the line the bottleneck: longer replies gain nothing.
+const QUICK: Duration = Duration::from_secs(1);
+
 const MIB: u64 = 1024 * 1024;
 
 /// The size of a shard's records: a mean that rises at once and falls slowly.
@@ -23,6 +28,8 @@ pub struct RecordSize {
     means: Option<(u64, u64)>,
     /// Whether the last reply reached half of the shard's throughput of a second.
     is_full: bool,
+    /// The most records to ask for since a reply did not arrive in full, or `None` for no limit.
+    limit: Option<usize>,
 }
 
 impl RecordSize {
@@ -36,6 +43,23 @@ impl RecordSize {
         self.means = Some((follow(size_before, size), follow(expanded_before, expanded)));
     }
 
+    /// Records a reply of at most `asked` records that did not arrive in full: the line is slow, or
+    /// shared. The next request asks for half of it.
+    pub fn cut_off(&mut self, asked: usize) {
+        let (size, _) = self.means.unwrap_or((SIZE_UNKNOWN, SIZE_UNKNOWN));
+        let sent = usize::try_from(REPLY_MAX / size.max(1)).unwrap_or(usize::MAX).min(asked);
+        self.limit = Some((sent / 2).max(1));
+    }
+
+    /// Records a reply of `records` records that took `taken`. After one that is as long as the
+    /// limit allows and came quickly, the next one may be twice as long.
+    pub fn arrived(&mut self, records: usize, taken: Duration) {
+        let grows = taken < QUICK && self.limit.is_some_and(|limit| limit <= records);
+        if grows {
+            self.limit = self.limit.map(|limit| limit.saturating_mul(2));
+        }
+    }
+
     /// The request of the next read, of at most `records_max` records.
     ///
     /// After a large reply it asks for at most one second of the shard's throughput: larger replies
@@ -46,6 +70,7 @@ impl RecordSize {
         let (size, record) = (size.max(1), expanded.max(1));
         let of_a_second = usize::try_from(BYTES_PER_SECOND / size).unwrap_or(usize::MAX).max(1);
         let records_max = if self.is_full { records_max.min(of_a_second) } else { records_max };
+        let records_max = records_max.min(self.limit.unwrap_or(usize::MAX));
         ReadRequest { records_max, record, reply_max: REPLY_MAX.saturating_mul(record) / size }
     }
 }
@@ -176,5 +201,36 @@ mod tests {
         assert_eq!(requested(2, 2 * KIB), 10_000);
         assert_eq!(requested(1, 3 * MIB), 1);
         assert_eq!(requested(0, 0), 10_000);
+    }
+
+    #[test]
+    fn reply_that_is_cut_off_is_halved() {
+        let mut size = RecordSize::default();
+        size.cut_off(10_000);
+        assert_eq!(size.request(10_000).records_max, 5, "ten records of 1 MiB fill a reply");
+        size.cut_off(5);
+        assert_eq!(size.request(10_000).records_max, 2);
+        size.observe(2, 200 * KIB, 200 * KIB);
+        size.cut_off(10_000);
+        assert_eq!(size.request(10_000).records_max, 51);
+        size.cut_off(1);
+        assert_eq!(size.request(10_000).records_max, 1);
+    }
+
+    #[test]
+    fn quick_and_full_replies_lift_the_limit() {
+        let mut size = RecordSize::default();
+        size.cut_off(10_000);
+        let mut requested = |records, millis| {
+            size.arrived(records, Duration::from_millis(millis));
+            size.request(10_000).records_max
+        };
+        assert_eq!(requested(5, 1_000), 5, "the line is the bottleneck");
+        assert_eq!(requested(4, 10), 5, "no more were there");
+        assert_eq!(requested(5, 10), 10);
+        for _ in 0..10 {
+            requested(10_000, 10);
+        }
+        assert_eq!(requested(10_000, 10), 10_000);
     }
 }

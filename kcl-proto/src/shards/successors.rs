@@ -56,6 +56,13 @@ pub fn listed(shard: &Ended<'_>, shards: &[Shard]) -> Option<Successors> {
     announced(&shard, &children).or_else(|| descendants(&shard, itself, shards))
 }
 
+/// Whether the list shows the shard open: it is there, not closed, and no child of it is.
+#[must_use]
+pub fn is_open(shard: &ShardId, shards: &[Shard]) -> bool {
+    let is_listed = shards.iter().any(|listed| listed.id == *shard && !listed.is_closed());
+    is_listed && !shards.iter().any(|listed| listed.parents.contains(shard))
+}
+
 /// Returns the oldest remaining shards among those that came after this one.
 ///
 /// At any time, open shards have disjoint hash keys. So a shard that has some of this shard's keys

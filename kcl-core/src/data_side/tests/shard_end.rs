@@ -1,14 +1,15 @@
 //! The end of a shard: its children, and the processor's `Ok`.
 
+use kcl_proto::consumer::end_watch::QUIET;
 use kcl_proto::consumer::lifecycle::ConsumerEnd;
-use kcl_proto::model::{Checkpoint, CheckpointPolicy, ChildShard, Shard, ShardId};
+use kcl_proto::model::{Checkpoint, CheckpointPolicy, ChildShard, ReadFrom, Shard, ShardId};
 use tokio::join;
 use tokio::time::sleep;
 
 use crate::data_side::tests::application::Call::{Initialize, New, ShardEnded};
 use crate::data_side::tests::application::{Act, batch};
 use crate::data_side::tests::clock::SECOND;
-use crate::data_side::tests::stream::{after, at, child};
+use crate::data_side::tests::stream::{after, at, child, itself};
 use crate::data_side::tests::world::World;
 use crate::report::error::CheckpointError;
 use crate::report::event::Event;
@@ -130,4 +131,56 @@ async fn trimmed_child_is_reported_and_replaced_by_its_own() {
     let (_, found) = end(&world).await;
     assert_eq!(ids(&found), ["left", "grandchild"]);
     assert!(matches!(&world.events()[..], [Event::DataLost { from: Checkpoint::ShardEnd, .. }]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_of_an_open_shard_is_not_believed() {
+    let world = World::new().with_records(1..=2);
+    world.stream.list(vec![itself(None)]);
+    world.stream.end_falsely(1);
+    world
+        .run_during(async |holder| {
+            holder.serve(SECOND).await;
+            world.stream.put([at(3)]);
+            holder.serve(SECOND * 2).await;
+        })
+        .await;
+    assert_eq!(world.calls().last(), Some(&batch(3..=3)));
+    assert_eq!(world.stream.opened(), [ReadFrom::TrimHorizon, ReadFrom::At(2.into())]);
+    let [Event::FetchFailed { error, .. }] = &world.events()[..] else { unreachable!() };
+    assert!(error.contains("end of shard shard-0 is not confirmed"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shard_whose_reads_end_without_its_end_is_released() {
+    let world = World::new();
+    world.stream.list(vec![itself(None)]);
+    world.stream.end_falsely(usize::MAX);
+    world.run_to_failure().await;
+    let reads = world.stream.reads();
+    assert!((60..100).contains(&reads), "about every 5 s for 5 min, not {reads}");
+}
+
+/// The events of a world that say that the end is overdue.
+fn overdue(world: &World) -> usize {
+    let is_overdue = |event: &&Event| matches!(event, Event::ShardEndOverdue { .. });
+    world.events().iter().filter(is_overdue).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_that_is_not_announced_is_taken_as_proven() {
+    let world = World::new().with_records(1..=2);
+    let later = async {
+        sleep(QUIET * 3).await;
+        assert_eq!((overdue(&world), world.calls().len()), (0, 3), "the shard is open");
+        world.stream.list([vec![itself(Some(9))], children().to_vec()].concat());
+        sleep(SECOND * 200).await;
+        assert_eq!((overdue(&world), world.calls().len()), (1, 3));
+        world.stream.put([at(3)]); // One emulator stores records in closed shards.
+        sleep(QUIET - SECOND).await;
+        assert_eq!(world.calls().last(), Some(&batch(3..=3)));
+    };
+    let ((checkpoint, found), ()) = join!(end(&world), later);
+    assert_eq!((checkpoint, ids(&found)), (Some(after(3)), vec!["left", "right"]));
+    assert_eq!(overdue(&world), 1);
 }

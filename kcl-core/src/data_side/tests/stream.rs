@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kcl_proto::model::{
-    Checkpoint, ChildShard, HashKeyRange, Position, ReadFrom, Record, Shard, ShardFilter, ShardId,
-    StreamDescription, Timestamp,
+    Checkpoint, ChildShard, HashKeyRange, Position, ReadFrom, Record, SequenceNumber, Shard,
+    ShardFilter, ShardId, StreamDescription, Timestamp,
 };
 use tokio::time::sleep;
 
@@ -31,6 +31,8 @@ struct State {
     closed: Option<Vec<ChildShard>>,
     listed: Vec<Shard>,
     faults: VecDeque<SourceError>,
+    /// How many reads announce the shard's end although it is open.
+    false_ends: usize,
     is_missing: bool,
     opened: Vec<ReadFrom>,
     reads: usize,
@@ -45,6 +47,7 @@ impl Default for State {
             closed: None,
             listed: Vec::new(),
             faults: VecDeque::new(),
+            false_ends: 0,
             is_missing: false,
             opened: Vec::new(),
             reads: 0,
@@ -84,6 +87,11 @@ impl Stream {
     /// Fails the next reads.
     pub(super) fn fail_reads(&self, faults: impl IntoIterator<Item = SourceError>) {
         self.state().faults.extend(faults);
+    }
+
+    /// Announces the shard's end with the next `count` reads that reach its last record.
+    pub(super) fn end_falsely(&self, count: usize) {
+        self.state().false_ends = count;
     }
 
     pub(super) fn remove_shard(&self) {
@@ -163,7 +171,11 @@ impl ShardReader for Reader {
         self.next += records.len();
         let is_end = self.next == state.records.len();
         let behind = if is_end { Duration::ZERO } else { SECOND };
-        let closed = state.closed.clone().filter(|_| is_end).map(ShardClosed::new);
+        let mut closed = state.closed.clone().filter(|_| is_end).map(ShardClosed::new);
+        if is_end && state.false_ends > 0 {
+            state.false_ends -= 1;
+            closed = Some(ShardClosed::default());
+        }
         Ok(Fetched::new(records, Some(behind), closed))
     }
 }
@@ -175,6 +187,13 @@ pub(super) fn at(number: u128) -> Position {
 
 pub(super) fn after(number: u128) -> Checkpoint {
     Checkpoint::After(at(number))
+}
+
+/// The shard, as a list shows it.
+pub(super) fn itself(ending: Option<u128>) -> Shard {
+    let mut shard = Shard::new("shard-0".into(), HashKeyRange { start: 0, end: 99 }, 0.into());
+    shard.ending_sequence = ending.map(SequenceNumber::from);
+    shard
 }
 
 /// A child of the shard, with these hash keys.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::MemoryBudget;
 use crate::backend::Clock as _;
 use crate::config::WorkerConfig;
+use crate::data_side::closed_shards::ClosedShards;
 use crate::data_side::consumer;
 use crate::data_side::parts::ConsumerParts;
 use crate::data_side::tests::application::{Act, Application, Call};
@@ -182,6 +183,7 @@ impl World {
             dead_letter: Some(Arc::new(self.app.clone())),
             memory: self.memory.clone(),
             stopped: self.stopped.clone(),
+            ends: ClosedShards::default(),
         }
     }
 }
