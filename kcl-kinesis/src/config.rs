@@ -8,7 +8,8 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::interceptors::InterceptorContext;
 use aws_sdk_kinesis::config::retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPartition};
 use aws_sdk_kinesis::config::timeout::TimeoutConfig;
-use aws_sdk_kinesis::config::{Builder, IdentityCache};
+use aws_sdk_kinesis::config::{Builder, IdentityCache, StalledStreamProtectionConfig};
+use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use aws_smithy_runtime_api::client::retries::classifiers::{RetryClassifierPriority, RetryReason};
 use aws_smithy_types::retry::ErrorKind;
 use aws_types::SdkConfig;
@@ -17,12 +18,20 @@ use kcl_core::config::InvalidSetting;
 use kcl_core::model::{StreamArn, StreamName};
 use thiserror::Error;
 
-/// How often the SDK tries what the lease side asks: the next turn to ask comes late.
-const CONTROL_ATTEMPTS: u32 = 3;
+/// How often the SDK tries a call, and for how many attempt timeouts.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    attempts: u32,
+    timeouts: u32,
+}
 
-/// How often the SDK tries to read: once more, for a connection that had gone stale. The engine
-/// tries again at its own pace.
-const READ_ATTEMPTS: u32 = 2;
+/// What the lease side asks, in short replies: the next turn to ask comes late.
+const CONTROL: Limits = Limits { attempts: 3, timeouts: 2 };
+
+/// Reads. They are tried once more, for a connection that had gone stale; the engine tries again at
+/// its own pace. A long reply on a slow line arrives in that time, or the engine asks for a shorter
+/// one.
+const READ: Limits = Limits { attempts: 2, timeouts: 6 };
 
 /// The first pause between two attempts, before jitter: short, or an operation would run out of
 /// time before it could tell what is wrong.
@@ -41,10 +50,10 @@ pub struct KinesisSourceConfig {
     /// Default: 3 s.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde", default = "connect_timeout"))]
     pub connect_timeout: Duration,
-    /// How long one attempt at a call takes at most, its reply included.
+    /// How long a call waits for its reply to begin, and how long a reply may pause.
     ///
-    /// Default: 10 s. A reply of `GetRecords` has up to 10 MiB, so a slow line wants more. A whole
-    /// call, with its repetitions, takes at most twice as long.
+    /// Default: 10 s. A reply that keeps arriving may take longer: a read six times as long, with
+    /// its repetitions, and any other call twice as long.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde", default = "attempt_timeout"))]
     pub attempt_timeout: Duration,
 }
@@ -178,48 +187,53 @@ impl KinesisSourceConfig {
 
     /// The client that describes and lists.
     pub(crate) fn control_client(&self, sdk: &SdkConfig) -> Client {
-        Client::from_conf(self.client(sdk, CONTROL_ATTEMPTS, "kcl-control").build())
+        Client::from_conf(self.client(sdk, CONTROL, "kcl-control").build())
     }
 
     /// The client that reads.
     pub(crate) fn read_client(&self, sdk: &SdkConfig) -> Client {
-        let client = self.client(sdk, READ_ATTEMPTS, "kcl-read");
-        Client::from_conf(client.retry_classifier(ThrottledReadsWait).build())
+        let client = self.client(sdk, READ, "kcl-read");
+        Client::from_conf(client.retry_classifier(EngineRetries).build())
     }
 
     /// The client that writes dead letters.
     pub(crate) fn write_client(&self, sdk: &SdkConfig) -> Client {
-        Client::from_conf(self.client(sdk, CONTROL_ATTEMPTS, "kcl-write").build())
+        Client::from_conf(self.client(sdk, CONTROL, "kcl-write").build())
     }
 
-    fn client(&self, sdk: &SdkConfig, attempts: u32, partition: &'static str) -> Builder {
+    fn client(&self, sdk: &SdkConfig, limits: Limits, partition: &'static str) -> Builder {
+        let Limits { attempts, timeouts } = limits;
+        let stalled =
+            StalledStreamProtectionConfig::enabled().grace_period(self.attempt_timeout).build();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.attempt_timeout)
-            .operation_attempt_timeout(self.attempt_timeout)
-            .operation_timeout(self.attempt_timeout.saturating_mul(2))
+            .operation_timeout(self.attempt_timeout.saturating_mul(timeouts))
+            .disable_operation_attempt_timeout()
             .build();
         let retry =
             RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(RETRY_PAUSE);
         Builder::from(sdk)
             .credentials_provider(FreshCredentials::new(sdk, self.attempt_timeout))
             .timeout_config(timeouts)
+            .stalled_stream_protection(stalled)
             .retry_config(retry)
             .retry_partition(RetryPartition::new(partition))
             .identity_cache(IdentityCache::no_cache())
     }
 }
 
-/// Leaves throttled reads to the engine, which knows the pace of each shard.
+/// Leaves reads that were throttled, or whose reply did not arrive in full, to the engine: it knows
+/// the pace of each shard, and asks for a shorter reply.
 #[derive(Debug)]
-struct ThrottledReadsWait;
+struct EngineRetries;
 
-impl ClassifyRetry for ThrottledReadsWait {
+impl ClassifyRetry for EngineRetries {
     fn classify_retry(&self, _: &InterceptorContext) -> RetryAction {
         RetryAction::NoActionIndicated
     }
 
-    fn classify_retry_v2(&self, _: &InterceptorContext, previous: &RetryAction) -> RetryAction {
+    fn classify_retry_v2(&self, ctx: &InterceptorContext, previous: &RetryAction) -> RetryAction {
         let throttled = matches!(
             previous,
             RetryAction::RetryIndicated(RetryReason::RetryableError {
@@ -227,11 +241,17 @@ impl ClassifyRetry for ThrottledReadsWait {
                 ..
             })
         );
-        if throttled { RetryAction::RetryForbidden } else { RetryAction::NoActionIndicated }
+        let failed = ctx.output_or_error().and_then(Result::err);
+        let is_incomplete = failed.is_some_and(OrchestratorError::is_response_error);
+        if throttled || is_incomplete {
+            RetryAction::RetryForbidden
+        } else {
+            RetryAction::NoActionIndicated
+        }
     }
 
     fn name(&self) -> &'static str {
-        "throttled reads wait"
+        "the engine retries"
     }
 
     fn priority(&self) -> RetryClassifierPriority {

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::config::{KinesisSourceConfig, StreamId};
 use crate::error::{Failure, Kind};
+use crate::exchange::Exchange;
 
 const PUT: &str = "kinesis:PutRecord";
 
@@ -77,9 +78,10 @@ impl DeadLetter for KinesisDeadLetter {
             StreamId::Name(name) => put.stream_name(name.as_str()),
             StreamId::Arn(arn) => put.stream_arn(arn.as_str()),
         };
-        match put.send().await {
+        let exchange = Exchange::default();
+        match put.customize().interceptor(exchange.clone()).send().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.refused(Failure::from(error), key.len() + size)),
+            Err(error) => Err(self.refused(Failure::of(error, &exchange), key.len() + size)),
         }
     }
 }

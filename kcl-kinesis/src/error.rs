@@ -10,6 +10,8 @@ use kcl_core::BoxError;
 use kcl_core::backend::SourceError;
 use thiserror::Error;
 
+use crate::exchange::Exchange;
+
 /// A failed call.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -32,6 +34,8 @@ pub(crate) enum Kind {
     CredentialsNotConfigured,
     Clock,
     Unavailable,
+    /// The reply did not arrive in full, or not in time.
+    Incomplete,
     Refused,
 }
 
@@ -71,36 +75,41 @@ fn kind(code: &str, status: u16) -> Kind {
     }
 }
 
-impl<E> From<SdkError<E, HttpResponse>> for Failure
-where
-    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-{
-    fn from(error: SdkError<E, HttpResponse>) -> Self {
+impl Failure {
+    pub(crate) fn new(kind: Kind, source: impl Into<BoxError>) -> Self {
+        Self { kind, source: source.into() }
+    }
+
+    /// The failure of a call, whose error names the host unless the service answered.
+    pub(crate) fn of<E>(error: SdkError<E, HttpResponse>, exchange: &Exchange) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
         let kind = match &error {
             SdkError::ServiceError(answer) => {
                 let status = answer.raw().status().as_u16();
                 let code = answer.err().code().unwrap_or_default();
-                let kind = kind(code, status);
-                return Self { kind, source: Box::new(ServiceAnswer::new(answer.err(), status)) };
+                return Self::new(kind(code, status), ServiceAnswer::new(answer.err(), status));
             }
             // Missing credentials and a missing region are construction failures too.
             SdkError::ConstructionFailure(_) => credentials_kind(&error).unwrap_or(Kind::Refused),
             SdkError::DispatchFailure(failure) if failure.is_user() => {
                 credentials_kind(&error).unwrap_or(Kind::Refused)
             }
-            SdkError::TimeoutError(_)
-            | SdkError::DispatchFailure(_)
-            // An incomplete or unreadable reply.
-            | SdkError::ResponseError(_)
-            | _ => credentials_kind(&error).unwrap_or(Kind::Unavailable),
+            SdkError::TimeoutError(_) => credentials_kind(&error).unwrap_or(Kind::Incomplete),
+            // The body of a reply that was read in full is there.
+            SdkError::ResponseError(reply) if reply.raw().body().bytes().is_none() => {
+                Kind::Incomplete
+            }
+            // Also a reply that is unreadable.
+            SdkError::DispatchFailure(_) | SdkError::ResponseError(_) | _ => {
+                credentials_kind(&error).unwrap_or(Kind::Unavailable)
+            }
         };
-        Self { kind, source: error.into() }
-    }
-}
-
-impl Failure {
-    pub(crate) fn new(kind: Kind, source: impl Into<BoxError>) -> Self {
-        Self { kind, source: source.into() }
+        match exchange.host() {
+            Some(host) => Self::new(kind, CallFailed { host, source: error.into() }),
+            None => Self::new(kind, error),
+        }
     }
 
     pub(crate) fn into_source(self) -> BoxError {
@@ -122,7 +131,7 @@ impl Failure {
                 SourceError::CredentialsNotConfigured { stream, source }
             }
             Kind::Clock => SourceError::Clock { stream, source },
-            Kind::Unavailable => SourceError::Unavailable { stream, source },
+            Kind::Unavailable | Kind::Incomplete => SourceError::Unavailable { stream, source },
             Kind::Refused | Kind::Argument => SourceError::Refused { stream, source },
         }
     }
@@ -134,6 +143,14 @@ fn credentials_kind(error: &(dyn Error + 'static)) -> Option<Kind> {
         CredentialsFault::NotLoaded => Kind::Credentials,
         CredentialsFault::NotConfigured => Kind::CredentialsNotConfigured,
     })
+}
+
+/// A call that the service did not answer.
+#[derive(Debug, Error)]
+#[error("call to {host} failed")]
+struct CallFailed {
+    host: String,
+    source: BoxError,
 }
 
 /// An error that the service sent.

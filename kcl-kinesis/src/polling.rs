@@ -2,24 +2,31 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use kcl_core::backend::{Fetched, ReadFrom, ShardClosed, ShardReader, SourceError};
-use kcl_core::model::ShardId;
+use kcl_core::model::{Record, ShardId, Timestamp};
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::StreamId;
 use crate::description::exists;
 use crate::error::{Failure, Kind, Unreadable};
-use crate::record::{date_time, lag, record};
+use crate::exchange::Exchange;
+use crate::record::{date_time, lag, record, timestamp};
 use crate::shards::child;
 
 /// The most records that one call returns.
 ///
 /// Source: Kinesis API reference, `GetRecords`, parameter `Limit`.
 const RECORDS_PER_CALL_MAX: usize = 10_000;
+
+/// How far the clocks of a service's machines may differ.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(5);
 
 const OPEN: &str = "kinesis:GetShardIterator";
 const READ: &str = "kinesis:GetRecords";
@@ -32,9 +39,35 @@ pub(crate) struct ShardPoller {
     pub(crate) shard: ShardId,
 }
 
+/// A call for an iterator that returned none.
+struct NoIterator {
+    failure: Failure,
+    /// The service's time.
+    at: Option<Timestamp>,
+}
+
 impl ShardPoller {
-    /// Gets an iterator at `from`.
+    /// Opens a reader at `from`.
     pub(crate) async fn open(self, from: ReadFrom) -> Result<PollingReader, SourceError> {
+        let refused = match self.iterator(from).await {
+            Ok(iterator) => return Ok(PollingReader::new(self, iterator)),
+            Err(refused) => refused,
+        };
+        match self.oldest_instead(from, &refused).await {
+            Some(iterator) => {
+                let mut reader = PollingReader::new(self, iterator);
+                reader.not_before = Some(from);
+                Ok(reader)
+            }
+            None if refused.failure.kind == Kind::Argument => {
+                let source = refused.failure.into_source();
+                Err(SourceError::PositionRefused { shard: self.shard, from, source })
+            }
+            None => Err(self.failed(refused.failure, OPEN).await),
+        }
+    }
+
+    async fn iterator(&self, from: ReadFrom) -> Result<String, NoIterator> {
         let request = self.client.get_shard_iterator().shard_id(self.shard.as_str());
         let request = match &*self.stream {
             StreamId::Name(name) => request.stream_name(name.as_str()),
@@ -50,19 +83,37 @@ impl ShardPoller {
                 .shard_iterator_type(ShardIteratorType::AtSequenceNumber)
                 .starting_sequence_number(sequence.to_string()),
         };
-        match request.send().await {
+        let exchange = Exchange::default();
+        let failure = match request.customize().interceptor(exchange.clone()).send().await {
             Ok(reply) => match reply.shard_iterator {
-                Some(iterator) => Ok(PollingReader { shard: self, next: Next::Iterator(iterator) }),
-                None => Err(self.refused(OPEN, Unreadable::new("no iterator"))),
+                Some(iterator) => return Ok(iterator),
+                None => Failure::new(Kind::Refused, Unreadable::new("no iterator")),
             },
-            Err(error) => {
-                let failure = Failure::from(error);
-                if failure.kind == Kind::Argument {
-                    let source = failure.into_source();
-                    return Err(SourceError::PositionRefused { shard: self.shard, from, source });
-                }
-                Err(self.failed(failure, OPEN).await)
+            Err(error) => Failure::of(error, &exchange),
+        };
+        Err(NoIterator { failure, at: exchange.time().as_ref().map(timestamp) })
+    }
+
+    /// Returns an iterator at the oldest record, if the service has none at `from` although AWS
+    /// would have.
+    ///
+    /// Some imitations of Kinesis know no times, and some do not find a number whose record they do
+    /// not store. Where AWS refuses a position, this returns `None`: a time ahead of its clock is
+    /// right soon, and a shard that is gone has no iterator at all.
+    async fn oldest_instead(&self, from: ReadFrom, refused: &NoIterator) -> Option<String> {
+        match (from, refused.failure.kind) {
+            (ReadFrom::AtTimestamp(time), Kind::Argument | Kind::Refused)
+                if refused.at?.before(CLOCKS_DIFFER_MAX) > time =>
+            {
+                self.iterator(ReadFrom::TrimHorizon).await.ok()
             }
+            (ReadFrom::At(_), Kind::Missing) => {
+                let oldest = self.iterator(ReadFrom::TrimHorizon).await.ok()?;
+                // The first answer may have been wrong, and the way from the oldest record is long.
+                let again = self.iterator(from).await.err()?;
+                (again.failure.kind == Kind::Missing).then_some(oldest)
+            }
+            _ => None,
         }
     }
 
@@ -77,10 +128,15 @@ impl ShardPoller {
             StreamId::Name(_) => request,
             StreamId::Arn(arn) => request.stream_arn(arn.as_str()),
         };
-        match request.send().await {
+        let exchange = Exchange::default();
+        match request.customize().interceptor(exchange.clone()).send().await {
             Ok(reply) => read(reply).map_err(|error| self.refused(READ, error)),
             Err(error) => {
-                let failure = Failure::from(error);
+                let failure = Failure::of(error, &exchange);
+                if failure.kind == Kind::Incomplete {
+                    let (stream, source) = (self.stream.as_str().to_owned(), failure.into_source());
+                    return Err(SourceError::Incomplete { stream, source });
+                }
                 // The service does not know this iterator. A new one fails too if the position is
                 // at fault. Source: Java KCL `PrefetchRecordsPublisher`.
                 if failure.kind == Kind::Argument {
@@ -106,6 +162,26 @@ impl ShardPoller {
         }
     }
 
+    /// Reads in a task of its own, which ends with the handle.
+    ///
+    /// All replies share the window of one HTTP/2 connection: a caller that does not poll must not
+    /// hold up the replies of other shards.
+    #[expect(clippy::disallowed_methods, reason = "the handle aborts the task when it is dropped")]
+    fn spawn_read(
+        self,
+        iterator: String,
+        records_max: usize,
+    ) -> AbortOnDropHandle<Result<Read, SourceError>> {
+        let read = async move { self.read(&iterator, records_max).await };
+        AbortOnDropHandle::new(tokio::spawn(read))
+    }
+
+    /// Returns the error of a read whose task panicked or was aborted with its runtime.
+    fn unfinished(&self, error: JoinError) -> SourceError {
+        let (stream, source) = (self.stream.as_str().to_owned(), error.into());
+        SourceError::Unavailable { stream, source }
+    }
+
     fn refused(&self, action: &'static str, error: Unreadable) -> SourceError {
         Failure::new(Kind::Refused, error).into_error(self.stream.as_str(), action)
     }
@@ -115,6 +191,33 @@ impl ShardPoller {
 pub(crate) struct PollingReader {
     shard: ShardPoller,
     next: Next,
+    /// Set while the records before this position are dropped, because the iterator started with
+    /// the oldest record.
+    not_before: Option<ReadFrom>,
+}
+
+impl PollingReader {
+    const fn new(shard: ShardPoller, iterator: String) -> Self {
+        Self { shard, next: Next::Iterator(iterator), not_before: None }
+    }
+
+    fn drop_earlier(&mut self, records: &mut Vec<Record>) {
+        let Some(from) = self.not_before else { return };
+        let earlier = records.iter().take_while(|record| is_before(record, from)).count();
+        if earlier < records.len() {
+            self.not_before = None;
+        }
+        records.drain(..earlier);
+    }
+}
+
+/// Whether a record lies before a position. One whose time is unknown does not.
+fn is_before(record: &Record, from: ReadFrom) -> bool {
+    match from {
+        ReadFrom::At(number) => record.position.sequence < number,
+        ReadFrom::AtTimestamp(time) => record.arrived.is_some_and(|arrived| arrived < time),
+        ReadFrom::TrimHorizon | ReadFrom::Latest => false,
+    }
 }
 
 /// What the next read asks for.
@@ -127,11 +230,13 @@ enum Next {
 impl ShardReader for PollingReader {
     async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
         let iterator = match &self.next {
-            Next::Iterator(iterator) => iterator,
+            Next::Iterator(iterator) => iterator.clone(),
             Next::Nothing(end) => return Ok(Fetched::new(Vec::new(), None, Some(end.clone()))),
         };
-        let (fetched, next) = self.shard.read(iterator, records_max).await?;
+        let read = self.shard.clone().spawn_read(iterator, records_max);
+        let (mut fetched, next) = read.await.map_err(|error| self.shard.unfinished(error))??;
         self.next = next;
+        self.drop_earlier(&mut fetched.records);
         Ok(fetched)
     }
 }

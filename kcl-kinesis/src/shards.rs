@@ -7,15 +7,19 @@ use kcl_core::model::{ChildShard, HashKeyRange, SequenceNumber, Shard, ShardId};
 
 use crate::config::StreamId;
 use crate::error::{Failure, Kind, Unreadable};
+use crate::exchange::Exchange;
 use crate::record::date_time;
 
-/// The most shards on one page.
+/// The most shards on one page, whatever a request asks for.
 ///
 /// Source: Kinesis API reference, `ListShards`, parameter `MaxResults`.
-const SHARDS_PER_PAGE: i32 = 10_000;
+const SHARDS_PER_PAGE: i32 = 1_000;
 
-/// The most pages of one list: a million shards, far above any account's limit.
-const PAGES_MAX: usize = 100;
+/// The most pages of one list: a million shards.
+const PAGES_MAX: usize = 1_000;
+
+const TOO_LONG: &str = "the list of shards has more than 1,000 pages of up to 1,000 shards, which \
+                        is the bound of this library";
 
 const ACTION: &str = "kinesis:ListShards";
 
@@ -33,27 +37,34 @@ pub(crate) async fn list(
         _ => failure,
     };
     let mut shards = Vec::new();
-    let mut token = None;
+    let mut token: Option<String> = None;
     for _ in 0..PAGES_MAX {
         // The service accepts the stream and the filter for the first page only.
-        let request = match token.take() {
+        let request = match &token {
             Some(token) => client.list_shards().next_token(token),
             None => stream.list(client).shard_filter(sdk_filter(filter)),
         };
+        let exchange = Exchange::default();
         let page = request
             .max_results(SHARDS_PER_PAGE)
+            .customize()
+            .interceptor(exchange.clone())
             .send()
             .await
-            .map_err(|error| failed(error.into()).into_error(stream.as_str(), ACTION))?;
+            .map_err(|error| Failure::of(error, &exchange))
+            .map_err(|failure| failed(failure).into_error(stream.as_str(), ACTION))?;
         for sent in page.shards.unwrap_or_default() {
             shards.push(shard(sent).map_err(|error| refused(stream, error))?);
         }
-        token = page.next_token;
-        if token.is_none() {
+        if page.next_token.is_none() {
             return Ok(shards);
         }
+        if page.next_token == token {
+            return Err(refused(stream, Unreadable::new("list of shards repeats a page")));
+        }
+        token = page.next_token;
     }
-    Err(refused(stream, Unreadable::new("list of shards does not end")))
+    Err(Failure::new(Kind::Refused, TOO_LONG).into_error(stream.as_str(), ACTION))
 }
 
 impl StreamId {

@@ -333,14 +333,6 @@ async fn list_has_all_pages_and_filters_the_first() {
     }
 }
 
-#[tokio::test]
-async fn endless_list_is_refused() {
-    let wire = Wire::answering(|_, _| ok(&json!({ "Shards": [], "NextToken": "more" }))).await;
-    let error = source(&wire.sdk).list_shards(ShardFilter::All).await.unwrap_err();
-    assert!(matches!(error, SourceError::Refused { .. }), "{error:?}");
-    assert_eq!(wire.requests().len(), 100);
-}
-
 fn records(next: Option<&str>) -> serde_json::Value {
     json!({
         "Records": [{

@@ -7,6 +7,18 @@ mod endpoint;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
+mod listing;
+#[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod odd_services;
+#[cfg(test)]
+mod one_connection;
+#[cfg(test)]
+mod slow_line;
+#[cfg(test)]
+mod thin_line;
 #[cfg(test)]
 mod wire;
