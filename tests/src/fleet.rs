@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io::{PipeReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -26,18 +27,26 @@ const CHECK_EVERY: Duration = Duration::from_millis(20);
 /// The application, and so the table, of every fleet. Each fleet has its own stack.
 const APPLICATION: &str = "fleet-app";
 
-/// The stream of every fleet.
+/// The stream of every fleet with a Kinesis of its own.
 const STREAM: &str = "fleet-stream";
+
+/// How long a stream may take to be created or resharded.
+const ACTIVE_WITHIN: Duration = Duration::from_secs(20);
 
 /// A stack, a stream and worker processes. Dropping it kills the processes.
 #[derive(Debug)]
 pub struct Fleet {
     stack: LocalStack,
+    /// The endpoint of Kinesis.
+    kinesis: String,
+    stream: String,
     folder: TempDir,
     binary: PathBuf,
     workers: BTreeMap<String, Child>,
     extra: Vec<String>,
     environment: BTreeMap<String, OsString>,
+    /// The full pipes that are the standard error of workers.
+    pipes: Vec<PipeReader>,
 }
 
 impl Fleet {
@@ -47,25 +56,49 @@ impl Fleet {
     /// # Errors
     /// If the stack cannot start, or the stream cannot be created.
     pub async fn start(binary: &Path, shards: i32, extra: &[&str]) -> anyhow::Result<Self> {
+        let mut fleet = Self::new(binary)?;
+        fleet.extra.extend(extra.iter().map(|word| (*word).to_owned()));
+        fleet.with_shards(shards).await
+    }
+
+    /// Starts a fleet like [`start`](Self::start) whose Kinesis is another server.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_on(kinesis: &str, binary: &Path, shards: i32) -> anyhow::Result<Self> {
+        let mut fleet = Self::new(binary)?;
+        kinesis.clone_into(&mut fleet.kinesis);
+        // Other runs may use the same server.
+        fleet.stream = format!("{STREAM}-{}", SystemClock.time_of_day().epoch_millis());
+        fleet.with_shards(shards).await
+    }
+
+    fn new(binary: &Path) -> anyhow::Result<Self> {
         let stack = LocalStack::start()?;
-        let fleet = Self {
+        Ok(Self {
+            kinesis: stack.endpoint_url(),
             stack,
+            stream: STREAM.to_owned(),
             folder: TempDir::new()?,
             binary: binary.to_owned(),
             workers: BTreeMap::new(),
-            extra: extra.iter().map(|word| (*word).to_owned()).collect(),
+            extra: Vec::new(),
             environment: BTreeMap::new(),
-        };
-        let client = fleet.kinesis();
-        client.create_stream().stream_name(STREAM).shard_count(shards).send().await?;
-        fleet.active(&client).await?;
-        Ok(fleet)
+            pipes: Vec::new(),
+        })
+    }
+
+    async fn with_shards(self, shards: i32) -> anyhow::Result<Self> {
+        let client = self.kinesis();
+        client.create_stream().stream_name(&self.stream).shard_count(shards).send().await?;
+        self.active(&client).await?;
+        Ok(self)
     }
 
     /// Returns a Kinesis client.
     #[must_use]
     pub fn kinesis(&self) -> Client {
-        Client::new(&self.stack.sdk_config())
+        Client::new(&kcl_local::sdk_config(&self.kinesis))
     }
 
     /// Returns the stack.
@@ -76,14 +109,14 @@ impl Fleet {
 
     /// Returns the stream's name.
     #[must_use]
-    pub const fn stream(&self) -> &'static str {
-        STREAM
+    pub fn stream(&self) -> &str {
+        &self.stream
     }
 
     /// Starts a producer of `per_second` records a second.
     #[must_use]
     pub fn produce(&self, per_second: u32) -> Producer {
-        Producer::start(self.kinesis(), STREAM, per_second)
+        Producer::start(self.kinesis(), &self.stream, per_second)
     }
 
     /// Splits a shard in the middle.
@@ -91,7 +124,7 @@ impl Fleet {
     /// # Errors
     /// If Kinesis refuses.
     pub async fn split(&self, client: &Client, shard: &str) -> anyhow::Result<()> {
-        let shards = client.list_shards().stream_name(STREAM).send().await?;
+        let shards = client.list_shards().stream_name(&self.stream).send().await?;
         let range = shards
             .shards()
             .iter()
@@ -103,7 +136,7 @@ impl Fleet {
         let middle = start + (end - start) / 2 + 1;
         client
             .split_shard()
-            .stream_name(STREAM)
+            .stream_name(&self.stream)
             .shard_to_split(shard)
             .new_starting_hash_key(middle.to_string())
             .send()
@@ -116,18 +149,18 @@ impl Fleet {
     /// # Errors
     /// If Kinesis refuses.
     pub async fn merge(&self, client: &Client, one: &str, other: &str) -> anyhow::Result<()> {
-        let merge = client.merge_shards().stream_name(STREAM);
+        let merge = client.merge_shards().stream_name(&self.stream);
         merge.shard_to_merge(one).adjacent_shard_to_merge(other).send().await?;
         self.active(client).await
     }
 
     async fn active(&self, client: &Client) -> anyhow::Result<()> {
         let active = async || {
-            let summary = client.describe_stream_summary().stream_name(STREAM).send().await?;
+            let summary = client.describe_stream_summary().stream_name(&self.stream).send().await?;
             let summary = summary.stream_description_summary().context("no summary")?;
             Ok(summary.stream_status().as_str() == "ACTIVE")
         };
-        until("the stream is active", Duration::from_secs(5), active).await
+        until("the stream is active", ACTIVE_WITHIN, active).await
     }
 
     /// Sets an environment variable of all worker processes that start later.
@@ -140,10 +173,28 @@ impl Fleet {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(&mut self, name: &str) -> anyhow::Result<()> {
-        let log = self.folder.path().join(format!("{name}.log"));
         let errors = std::fs::File::create(self.folder.path().join(format!("{name}.err")))?;
+        self.spawn_with(name, Stdio::from(errors))
+    }
+
+    /// Starts a worker process whose standard error is a full pipe: its first log line blocks for as
+    /// long as the fleet exists.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_with_blocked_log(&mut self, name: &str) -> anyhow::Result<()> {
+        let (reader, mut writer) = std::io::pipe()?;
+        let size = rustix::pipe::fcntl_setpipe_size(&writer, 4_096)?;
+        writer.write_all(&vec![b'\n'; size])?;
+        self.pipes.push(reader);
+        self.spawn_with(name, Stdio::from(writer))
+    }
+
+    fn spawn_with(&mut self, name: &str, errors: Stdio) -> anyhow::Result<()> {
+        let log = self.folder.path().join(format!("{name}.log"));
         let child = Command::new(&self.binary)
-            .args(["--endpoint", &self.stack.endpoint_url(), "--stream", STREAM])
+            .args(["--endpoint", &self.stack.endpoint_url(), "--kinesis", &self.kinesis])
+            .args(["--stream", &self.stream])
             .args(["--app", APPLICATION, "--worker", name, "--log"])
             .arg(log)
             .args(&self.extra)

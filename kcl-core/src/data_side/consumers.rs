@@ -7,8 +7,9 @@ use tokio::time::timeout;
 use crate::data_side::consumer;
 use crate::data_side::parts::ConsumerParts;
 use crate::messages::Grant;
+use crate::report::event::Event;
 use crate::report::log::shard_span;
-use crate::tasks::supervisor::{TaskEnd, Tasks};
+use crate::tasks::supervisor::{Tasks, panic_of};
 
 /// Runs consumers until the lease side and all of them have ended. A consumer whose thread the
 /// application blocks never ends, so the wait for the last ones is bounded.
@@ -20,28 +21,28 @@ pub(crate) async fn run(mut grants: mpsc::Receiver<Grant>, parts: ConsumerParts)
             grant = grants.recv() => match grant {
                 Some(grant) => {
                     let span = shard_span(&grant.stream, &grant.lease.key.shard());
-                    consumers.spawn("consumer", span, consumer::run(grant, parts.clone()));
+                    consumers.spawn("consumer", span, run_one(grant, parts.clone()));
                 }
                 None => break,
             },
-            end = consumers.ended() => report(end),
+            _ = consumers.ended() => {}
         }
     }
     let rest = async {
         while consumers.len() > 0 {
-            report(consumers.ended().await);
+            consumers.ended().await;
         }
     };
     let time = shutdown::consumers_time(parts.config.delivery.cancel_grace);
     if timeout(time, rest).await.is_err() {
-        let left = consumers.len();
-        tracing::error!(left, "processors block their threads until the process exits");
+        parts.events.emit(&Event::ConsumersBlocked { count: consumers.len() });
     }
 }
 
-/// Logs a panic. The holder notices by itself, and releases the lease.
-fn report(end: TaskEnd) {
-    if let Some(message) = end.panic {
-        tracing::error!(reason = message, "consumer panicked");
+/// Runs a consumer. The holder notices a panic by itself, and releases the lease.
+async fn run_one(grant: Grant, parts: ConsumerParts) {
+    let (shard, events) = (grant.lease.key.shard(), parts.events.clone());
+    if let Some(error) = panic_of(Box::pin(consumer::run(grant, parts))).await {
+        events.emit(&Event::ConsumerPanicked { shard, error });
     }
 }

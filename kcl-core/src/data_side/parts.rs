@@ -9,7 +9,7 @@ use crate::config::WorkerConfig;
 use crate::data_side::closed_shards::ClosedShards;
 use crate::data_side::erased::ErasedFactory;
 use crate::memory::{MemoryBudget, MemoryShare};
-use crate::report::log::Events;
+use crate::report::events::Events;
 use crate::retention::Retention;
 use crate::tasks::chance::Chance;
 use crate::tasks::stopped_shards::StoppedShards;

@@ -168,7 +168,8 @@ impl Request {
             next = self.asking.on(input, now);
             if let Some(CallFailure { doing, error }) = self.failure.take() {
                 let retry_in = next.is_none().then(|| self.asking.wake_at() - now);
-                self.shared.events.call_failed(doing, &error, retry_in);
+                let key = self.asking.key();
+                self.shared.events.lease_call_failed(key, doing, &error, retry_in);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kcl_proto::lease::holding::{Holding, HoldingTimes, StoreEvery, Taken};
 use kcl_proto::model::{Lease, LeaseKey, Moment, WorkerId};
 use tokio::sync::{mpsc, watch};
+use tracing::Span;
 
 use crate::lease_side::consumer_watch::{ConsumerHealth, ConsumerWatch};
 use crate::lease_side::fleet_view::FleetView;
@@ -14,7 +15,6 @@ use crate::lease_side::shared::Shared;
 use crate::lease_side::stream_facts::StreamFacts;
 use crate::messages::Grant;
 use crate::report::event::HeldShard;
-use crate::report::log::shard_span;
 use crate::tasks::supervisor::{TaskEnd, Tasks};
 
 /// A lease that this worker holds, or whose consumer still exists.
@@ -71,8 +71,7 @@ impl HeldLeases {
         let channels = HolderChannels { hints: inbox, stop: stops, main_loop };
         let (holder, grant) =
             Holder::new(Arc::clone(&self.shared), channels, holding, &self.stream);
-        let span = shard_span(&grant.stream, &key.shard());
-        self.tasks.spawn("holder", span, holder.run());
+        self.tasks.spawn("holder", Span::none(), holder.run());
         let consumer = ConsumerWatch::new(&grant, &self.shared);
         self.held.insert(key, Held { hints, stop, next: None, consumer, has_ended: false });
         grant

@@ -186,7 +186,7 @@ impl Holder {
             match shared.calls.write_held(&write).await {
                 Ok(outcome) => HoldingInput::Answered(outcome),
                 Err(error) => {
-                    shared.events.call_failed("write a lease", &error, None);
+                    shared.events.lease_call_failed(&write.key, "write a lease", &error, None);
                     if error.is_throttled() {
                         HoldingInput::Throttled
                     } else {
@@ -204,7 +204,7 @@ impl Holder {
             match shared.calls.read_moving(&key).await {
                 Ok(row) => HoldingInput::Read(row),
                 Err(error) => {
-                    shared.events.call_failed("read a lease", &error, None);
+                    shared.events.lease_call_failed(&key, "read a lease", &error, None);
                     HoldingInput::Tick // The machine asks again when it is time.
                 }
             }
@@ -242,7 +242,8 @@ async fn create(shared: &Shared, write: &LeaseWrite) {
             Ok(Conditional::Lost { .. }) => return, // The lease exists.
             Err(error) => {
                 let retry_in = Some(CREATE_RETRY_AFTER);
-                shared.events.call_failed("create a child's lease", &error, retry_in);
+                let doing = "create a child's lease";
+                shared.events.lease_call_failed(&write.key, doing, &error, retry_in);
                 tokio::time::sleep(CREATE_RETRY_AFTER).await;
             }
         }

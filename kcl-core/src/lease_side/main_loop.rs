@@ -17,6 +17,7 @@ use kcl_proto::worker::schedule::{Schedule, TURN_EVERY};
 use kcl_proto::worker::shutdown::{self, Action, Event as ShutdownEvent, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::backend::{LeaseStoreError, Page};
 use crate::lease_side::fleet_view::{FleetView, OwnLeases};
@@ -88,7 +89,7 @@ impl MainLoop {
         let (to_main_loop, inbox) = mpsc::channel(INBOX_MAX);
         let (leaving, mut presence) = (Leaving::default(), Tasks::default());
         let beats = presence::run(Arc::clone(&shared), leaving.clone(), to_main_loop.clone());
-        presence.spawn("presence", tracing::Span::current(), beats);
+        presence.spawn("presence", Span::none(), beats);
         Self {
             scan: TableScan::new(Arc::clone(&shared)),
             fleet: FleetView::new(Arc::clone(&shared)),
@@ -279,6 +280,7 @@ impl MainLoop {
         }
         self.takes.scan_ended(scan.began, now);
         self.requests.prune(now);
+        self.report.prune(|key| self.fleet.row(key).is_some());
         self.held.hint(&self.fleet);
         // A worker that was ahead in line may be gone.
         self.schedule.line_up(&self.shared.me, &self.fleet.present(now));

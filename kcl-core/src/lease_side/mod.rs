@@ -32,6 +32,7 @@ mod lease_creation;
 mod lease_rows;
 mod main_loop;
 mod presence;
+pub(crate) mod reported_rows;
 pub(crate) mod shared;
 mod startup_checks;
 mod startup_step;
@@ -45,7 +46,6 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span};
 
 use crate::lease_side::main_loop::MainLoop;
 use crate::lease_side::shared::Shared;
@@ -73,20 +73,31 @@ pub(crate) async fn run(shared: Arc<Shared>, channels: Channels) -> LeaseSideEnd
     MainLoop::new(shared, stream, grants, status).run(stop).await
 }
 
-/// Runs the lease side on a thread of its own. The receiver gets how it ended.
+/// Runs the lease side on a thread of its own. The receiver gets how it ended. Dropping the receiver
+/// ends the thread like a crash: calls in flight are dropped, and nothing is released.
+///
+/// The thread enters no spans: a subscriber may block.
 pub(crate) fn spawn(
     shared: Arc<Shared>,
     channels: Channels,
-    span: Span,
 ) -> Result<oneshot::Receiver<LeaseSideEnd>, RunError> {
-    let (report, ended) = oneshot::channel();
+    let (mut report, ended) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| RunError::Thread(error.into()))?;
     let work = move || {
-        let end = runtime.block_on(run(shared, channels).instrument(span));
-        drop(report.send(end)); // A dropped worker does not wait.
+        let end = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = report.closed() => None,
+                end = run(shared, channels) => Some(end),
+            }
+        });
+        if let Some(end) = end {
+            drop(report.send(end)); // The worker may have been dropped meanwhile.
+        }
+        runtime.shutdown_background(); // A name lookup may block for long.
     };
     thread::Builder::new()
         .name("kcl-leases".to_owned())

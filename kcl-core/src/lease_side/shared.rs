@@ -1,6 +1,5 @@
 //! What every task of the lease side shares.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,9 +13,10 @@ use crate::backend::LeaseStore;
 use crate::backend::RecordSource;
 use crate::config::WorkerConfig;
 use crate::lease_side::lease_calls::LeaseCalls;
+use crate::lease_side::reported_rows::ReportedRows;
 use crate::memory::MemoryBudget;
 use crate::report::event::Event;
-use crate::report::log::Events;
+use crate::report::events::Events;
 use crate::tasks::chance::Chance;
 use crate::tasks::stopped_shards::StoppedShards;
 
@@ -37,8 +37,7 @@ pub(crate) struct Shared {
     pub(crate) lanes: AtomicU32,
     pub(crate) chance: Chance,
     pub(crate) stopped: StoppedShards,
-    /// The unreadable rows that were reported. Every scan adds to it.
-    pub(crate) reported_rows: watch::Sender<BTreeSet<String>>,
+    pub(crate) reported_rows: ReportedRows,
 }
 
 impl Shared {
@@ -53,12 +52,11 @@ impl Shared {
         self.congestion.send_modify(|congestion| congestion.suffered(expiry, chance, now));
     }
 
-    /// Reports unreadable rows, once for each problem.
+    /// Reports unreadable rows, each problem once while it lasts.
     pub(crate) fn report_unreadable(&self, rows: &[UnreadableRow]) {
-        for UnreadableRow { key, problem, .. } in rows {
-            let report = format!("{key} {problem}");
-            if self.reported_rows.send_if_modified(|known| known.insert(report)) {
-                let (key, problem) = (key.clone(), problem.clone());
+        for row in rows {
+            if self.reported_rows.is_new(row) {
+                let (key, problem) = (row.key.clone(), row.problem.clone());
                 self.events.emit(&Event::UnreadableRow { key, problem });
             }
         }

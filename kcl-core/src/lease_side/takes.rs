@@ -173,13 +173,13 @@ async fn run(shared: &Shared, write: &LeaseWrite) -> TakeEnd {
             }
             Ok(Conditional::Lost { found }) => return TakeEnd::Lost(found.map(Box::new)),
             Err(error) if error.is_throttled() && !may_be_made => {
-                shared.events.call_failed("take a lease", &error, None);
+                shared.events.lease_call_failed(&write.key, "take a lease", &error, None);
                 return TakeEnd::Throttled;
             }
             Err(error) => {
                 let is_over = shared.clock.now().since(sent) >= time;
                 let retry_in = (!is_over).then_some(pause);
-                shared.events.call_failed("take a lease", &error, retry_in);
+                shared.events.lease_call_failed(&write.key, "take a lease", &error, retry_in);
                 if is_over {
                     break;
                 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::memory::MemoryUsage;
 use crate::report::event::{HeldShard, ShardReport, WorkerState, WorkerStatus};
 
-/// The status of a worker, and the ends of its leases.
+/// The status of a worker, and the ends of those of its leases that the table still has.
 #[derive(Debug)]
 pub(super) struct WorkerReport {
     status: watch::Sender<WorkerStatus>,
@@ -46,6 +46,11 @@ impl WorkerReport {
         self.shards.insert(key.clone(), ShardReport { key, how, checkpoint });
     }
 
+    /// Forgets leases that the table no longer has.
+    pub(super) fn prune(&mut self, has_row: impl Fn(&LeaseKey) -> bool) {
+        self.shards.retain(|key, _| has_row(key));
+    }
+
     /// How a lease ended, or `None` if this worker never held it.
     pub(super) fn end_of(&self, key: &LeaseKey) -> Option<LeaseEnd> {
         self.shards.get(key).map(|report| report.how)
@@ -54,5 +59,33 @@ impl WorkerReport {
     /// Returns how each lease ended.
     pub(super) fn into_shards(self) -> Vec<ShardReport> {
         self.shards.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kcl_proto::model::WorkerId;
+
+    use super::*;
+
+    #[test]
+    fn ends_of_deleted_leases_are_forgotten() {
+        let status = WorkerStatus {
+            worker: WorkerId::new("ann:1"),
+            state: WorkerState::Running,
+            held: Vec::new(),
+            leases: 0,
+            memory: MemoryUsage { used: 0, budget: 0 },
+            last_error: None,
+        };
+        let mut report = WorkerReport::new(watch::Sender::new(status));
+        for number in 0..1_000 {
+            let key = LeaseKey::new(format!("shard-{number}"));
+            report.ended(key, LeaseEnd::ShardEnded, Checkpoint::ShardEnd);
+        }
+        let kept = LeaseKey::new("shard-7");
+        report.prune(|key| *key == kept);
+        assert_eq!(report.end_of(&kept), Some(LeaseEnd::ShardEnded));
+        assert_eq!(report.into_shards().len(), 1);
     }
 }

@@ -2,17 +2,24 @@
 //!
 //! Every event is a line of the log, at the level of its [`Severity`], and is passed to each
 //! [`Observer`]. Names are stable: count and alarm by [`Event::name`].
+//!
+//! A thread of its own, `kcl-events`, writes the lines and calls the observers of a worker. Events
+//! wait for it in a queue of 4,096; an event that finds the queue full is dropped and counted by
+//! [`Event::EventsDropped`]. So neither a log that blocks nor an observer that blocks delays a
+//! lease's renewal, a processor or the end of [`Worker::run`](crate::Worker::run).
 
 use std::fmt;
 use std::time::Duration;
 
 use kcl_proto::kpl::Malformed;
 use kcl_proto::model::{
-    Checkpoint, FencingToken, HashKeyRange, LeaseKey, Position, SequenceNumber, ShardId,
-    StreamName, Timestamp, WorkerId,
+    Checkpoint, FencingToken, HashKeyRange, LeaseKey, Position, SequenceNumber, ShardId, Timestamp,
+    WorkerId,
 };
 pub use kcl_proto::model::{LeaseEnd, TakeReason};
 
+pub use super::event_context::EventContext;
+pub use super::severity::Severity;
 pub use super::status::{
     HeldShard, ShardReport, ShutdownReport, SlowCall, WorkerState, WorkerStatus,
 };
@@ -20,37 +27,11 @@ pub use crate::memory::MemoryUsage;
 
 /// Gets every event of a worker.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// Called for each event, on the worker's own threads: return at once.
+    /// Called for each event, in their order, one call at a time, on the thread that also writes
+    /// the log. While a call blocks, events queue up, and are dropped once the queue is full. A
+    /// panic is logged as [`Event::ObserverPanicked`], once, and later events are passed on as
+    /// before.
     fn on_event(&self, event: &Event, context: &EventContext);
-}
-
-/// When an event happened, and to which worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct EventContext {
-    /// The time of day by this machine's clock.
-    pub time: Timestamp,
-    /// The application, as given to [`Worker::builder`](crate::Worker::builder).
-    pub application: String,
-    /// The worker.
-    pub worker: WorkerId,
-    /// The stream; `None` until the worker has looked at it.
-    pub stream: Option<StreamName>,
-}
-
-/// How urgent an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
-#[expect(clippy::exhaustive_enums, reason = "the levels of a log that events have")]
-pub enum Severity {
-    /// A change that is part of normal work.
-    Info,
-    /// Something failed and is retried, or needs a look if it lasts.
-    Warn,
-    /// Records are lost or not processed, or a shard has stopped.
-    Error,
 }
 
 /// Something that happened. Its [`Display`](fmt::Display) is one line.
@@ -337,15 +318,20 @@ pub enum Event {
         /// The budget with which scans are half of an expiry apart.
         needed: usize,
     },
-    /// A call to the table or the stream failed.
+    /// Calls to the table or the stream failed. The first one is emitted at once; others with the
+    /// same purpose and an equal error follow as one event every 5 s.
     CallFailed {
-        /// What the call was for.
+        /// What the calls were for.
         doing: &'static str,
+        /// The shard of the last one's lease; `None` if it concerned no single lease.
+        shard: Option<ShardId>,
         /// The error, causes included.
         error: String,
         /// When it is retried; `None` if it is not, or if that depends on what happens before.
         #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         retry_in: Option<Duration>,
+        /// How many calls failed since the last such event.
+        count: u64,
     },
     /// The worker waits until Java workers are proven gone before it writes to the table.
     WaitingForJava {
@@ -354,6 +340,30 @@ pub enum Event {
         /// How much longer it waits, if nothing changes.
         #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         at_least: Duration,
+    },
+    /// The consumer of a shard panicked, and its lease is released. A bug in this library: please
+    /// report it.
+    ConsumerPanicked {
+        /// The shard.
+        shard: ShardId,
+        /// The panic's message.
+        error: String,
+    },
+    /// The worker stopped while processors block their threads. Only the exit of the process ends
+    /// them.
+    ConsumersBlocked {
+        /// The number of shards.
+        count: usize,
+    },
+    /// An observer panicked, or the writer of the log. Emitted for the first panic of each.
+    ObserverPanicked {
+        /// The panic's message.
+        error: String,
+    },
+    /// Events were dropped because the log or an observer blocked or was too slow.
+    EventsDropped {
+        /// How many, since the last such event.
+        count: u64,
     },
 }
 
@@ -393,6 +403,10 @@ impl Event {
             Self::ScansRare { .. } => "scans_rare",
             Self::CallFailed { .. } => "call_failed",
             Self::WaitingForJava { .. } => "waiting_for_java",
+            Self::ConsumerPanicked { .. } => "consumer_panicked",
+            Self::ConsumersBlocked { .. } => "consumers_blocked",
+            Self::ObserverPanicked { .. } => "observer_panicked",
+            Self::EventsDropped { .. } => "events_dropped",
         }
     }
 
@@ -422,7 +436,8 @@ impl Event {
             | Self::NameShared { .. }
             | Self::ScansRare { .. }
             | Self::CallFailed { .. }
-            | Self::WaitingForJava { .. } => Severity::Warn,
+            | Self::WaitingForJava { .. }
+            | Self::EventsDropped { .. } => Severity::Warn,
             Self::DeadLetterFailed { .. }
             | Self::Skipped { .. }
             | Self::ShardStopped { .. }
@@ -430,7 +445,10 @@ impl Event {
             | Self::DataLost { .. }
             | Self::HashKeysUncovered { .. }
             | Self::Stalled { .. }
-            | Self::UnreadableRow { .. } => Severity::Error,
+            | Self::UnreadableRow { .. }
+            | Self::ConsumerPanicked { .. }
+            | Self::ConsumersBlocked { .. }
+            | Self::ObserverPanicked { .. } => Severity::Error,
         }
     }
 
@@ -460,15 +478,19 @@ impl Event {
             | Self::ShardEndOverdue { shard, .. }
             | Self::ShardEnded { shard, .. }
             | Self::ProcessorSlow { shard, .. }
-            | Self::Stalled { shard } => Some(shard.clone()),
+            | Self::Stalled { shard }
+            | Self::ConsumerPanicked { shard, .. } => Some(shard.clone()),
+            Self::CallFailed { shard, .. } => shard.clone(),
             Self::Started { .. }
             | Self::CreatingLeases { .. }
             | Self::HashKeysUncovered { .. }
             | Self::UnreadableRow { .. }
             | Self::NameShared { .. }
             | Self::ScansRare { .. }
-            | Self::CallFailed { .. }
-            | Self::WaitingForJava { .. } => None,
+            | Self::WaitingForJava { .. }
+            | Self::ConsumersBlocked { .. }
+            | Self::ObserverPanicked { .. }
+            | Self::EventsDropped { .. } => None,
         }
     }
 }

@@ -188,15 +188,37 @@ fn all() -> Vec<(Event, &'static str, &'static str)> {
              are noticed late: raise it to 240",
         ),
         (
-            Event::CallFailed { doing: "list shards", error: error(), retry_in: Some(retry_in) },
+            Event::CallFailed {
+                doing: "list shards",
+                shard: None,
+                error: error(),
+                retry_in: some,
+                count: 3,
+            },
             "call_failed",
-            "failed to list shards: full",
+            "failed 3 times to list shards: full",
         ),
         (
             Event::WaitingForJava { seen: "LEADER".to_owned(), at_least: retry_in },
             "waiting_for_java",
             "waiting 2s for Java workers to be gone: LEADER",
         ),
+        (
+            Event::ConsumerPanicked { shard: shard(), error: error() },
+            "consumer_panicked",
+            "consumer of shard-1 panicked: full",
+        ),
+        (
+            Event::ConsumersBlocked { count: 2 },
+            "consumers_blocked",
+            "2 processors block their threads until the process exits",
+        ),
+        (
+            Event::ObserverPanicked { error: error() },
+            "observer_panicked",
+            "observer panicked: full",
+        ),
+        (Event::EventsDropped { count: 2 }, "events_dropped", "2 events dropped"),
     ]
 }
 
@@ -227,7 +249,10 @@ fn urgent_events_are_errors() {
             "data_lost",
             "hash_keys_uncovered",
             "stalled",
-            "unreadable_row"
+            "unreadable_row",
+            "consumer_panicked",
+            "consumers_blocked",
+            "observer_panicked"
         ]
     );
     assert_eq!(
@@ -261,6 +286,9 @@ fn events_of_a_shard_name_it() {
         "scans_rare",
         "call_failed",
         "waiting_for_java",
+        "consumers_blocked",
+        "observer_panicked",
+        "events_dropped",
     ];
     assert_eq!(without, of_workers);
     let shards = events.iter().filter_map(|it| it.0.shard());

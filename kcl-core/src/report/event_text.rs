@@ -107,10 +107,23 @@ impl fmt::Display for Event {
                 "scans of the lease table are {period:?} apart with lease.scan_units = {budget}, \
                  so that crashes are noticed late: raise it to {needed}"
             ),
-            Self::CallFailed { doing, error, .. } => write!(f, "failed to {doing}: {error}"),
+            Self::CallFailed { doing, error, count: 0 | 1, .. } => {
+                write!(f, "failed to {doing}: {error}")
+            }
+            Self::CallFailed { doing, error, count, .. } => {
+                write!(f, "failed {count} times to {doing}: {error}")
+            }
             Self::WaitingForJava { seen, at_least } => {
                 write!(f, "waiting {at_least:?} for Java workers to be gone: {seen}")
             }
+            Self::ConsumerPanicked { shard, error } => {
+                write!(f, "consumer of {shard} panicked: {error}")
+            }
+            Self::ConsumersBlocked { count } => {
+                write!(f, "{count} processors block their threads until the process exits")
+            }
+            Self::ObserverPanicked { error } => write!(f, "observer panicked: {error}"),
+            Self::EventsDropped { count } => write!(f, "{count} events dropped"),
         }
     }
 }

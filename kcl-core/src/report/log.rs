@@ -1,13 +1,9 @@
 //! Span constructors and field names, and the log line of each event.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-
 use kcl_proto::model::{ShardId, StreamName, WorkerId};
 use tracing::field::{debug, display};
 use tracing::{Span, error, info, info_span, warn};
 
-use crate::backend::Clock;
 use crate::report::event::{Event, EventContext, Observer, Severity};
 
 /// The span of everything one worker does.
@@ -20,61 +16,26 @@ pub(crate) fn shard_span(stream: &StreamName, shard: &ShardId) -> Span {
     info_span!("shard", %stream, shard_id = %shard)
 }
 
-/// One worker's way to the log and to its observers. Clones are the same.
-#[derive(Clone, Debug)]
-pub(crate) struct Events(Arc<Emitter>);
-
+/// The log, as an observer: writes the line of each event, at the level of its severity.
 #[derive(Debug)]
-struct Emitter {
-    application: String,
-    worker: WorkerId,
-    /// Set once, when the worker has looked at the stream.
-    stream: OnceLock<StreamName>,
-    clock: Arc<dyn Clock>,
-    observers: Vec<Arc<dyn Observer>>,
+pub(crate) struct Log {
+    worker: Span,
 }
 
-impl Events {
-    pub(crate) fn new(
-        application: String,
-        worker: WorkerId,
-        clock: Arc<dyn Clock>,
-        observers: Vec<Arc<dyn Observer>>,
-    ) -> Self {
-        let stream = OnceLock::new();
-        Self(Arc::new(Emitter { application, worker, stream, clock, observers }))
+impl Log {
+    /// Writes its lines within the span of a worker.
+    pub(crate) const fn new(worker: Span) -> Self {
+        Self { worker }
     }
+}
 
-    /// Adds the stream to the context of later events.
-    pub(crate) fn set_stream(&self, stream: &StreamName) {
-        self.0.stream.get_or_init(|| stream.clone());
-    }
-
-    /// Logs an event and passes it to each observer.
-    pub(crate) fn emit(&self, event: &Event) {
-        log(event);
-        if self.0.observers.is_empty() {
-            return;
+impl Observer for Log {
+    fn on_event(&self, event: &Event, context: &EventContext) {
+        let _within = self.worker.enter();
+        match (&context.stream, event.shard()) {
+            (Some(stream), Some(shard)) => shard_span(stream, &shard).in_scope(|| write(event)),
+            (None, _) | (_, None) => write(event),
         }
-        let context = EventContext {
-            time: self.0.clock.time_of_day(),
-            application: self.0.application.clone(),
-            worker: self.0.worker.clone(),
-            stream: self.0.stream.get().cloned(),
-        };
-        for observer in &self.0.observers {
-            observer.on_event(event, &context);
-        }
-    }
-
-    /// Emits that a call to the table or the stream failed.
-    pub(crate) fn call_failed(
-        &self,
-        doing: &'static str,
-        error: &dyn std::error::Error,
-        retry_in: Option<Duration>,
-    ) {
-        self.emit(&Event::CallFailed { doing, error: chain(error), retry_in });
     }
 }
 
@@ -102,7 +63,7 @@ macro_rules! line {
 }
 
 #[expect(clippy::too_many_lines, reason = "one arm for each event")]
-fn log(event: &Event) {
+fn write(event: &Event) {
     match event {
         Event::Started { worker } => line!(event, worker_id = %worker, "worker started"),
         Event::LeaseTaken { key, token, checkpoint, why } => {
@@ -187,52 +148,20 @@ fn log(event: &Event) {
         Event::ScansRare { period, budget, needed } => {
             line!(event, ?period, budget, needed, "scans are rare: raise lease.scan_units");
         }
-        Event::CallFailed { doing, error, retry_in } => {
+        Event::CallFailed { doing, shard: _, error, retry_in, count } => {
             let retry_in = retry_in.map(debug);
-            line!(event, operation = doing, error, retry_in, "call failed");
+            line!(event, operation = doing, error, retry_in, count, "call failed");
         }
         Event::WaitingForJava { seen, at_least } => {
             line!(event, reason = seen, retry_in = ?at_least, "waiting for Java workers to be gone");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::backend::SystemClock;
-
-    #[derive(Clone, Debug, Default)]
-    struct Seen(Arc<Mutex<Vec<(Event, EventContext)>>>);
-
-    impl Observer for Seen {
-        fn on_event(&self, event: &Event, context: &EventContext) {
-            self.0.lock().unwrap().push((event.clone(), context.clone()));
+        Event::ConsumerPanicked { shard, error } => {
+            line!(event, shard_id = %shard, error, "consumer panicked");
         }
-    }
-
-    #[test]
-    fn every_observer_gets_the_event_with_its_context() {
-        let (one, other) = (Seen::default(), Seen::default());
-        let observers: Vec<Arc<dyn Observer>> =
-            vec![Arc::new(one.clone()), Arc::new(other.clone())];
-        let worker = WorkerId::new("ann:1");
-        let clock = Arc::new(SystemClock);
-        let events = Events::new("orders".to_owned(), worker.clone(), clock, observers);
-        let (event, before) =
-            (Event::Started { worker: worker.clone() }, SystemClock.time_of_day());
-        events.emit(&event);
-        events.set_stream(&StreamName::new("clicks"));
-        events.emit(&event);
-        let seen = one.0.lock().unwrap().clone();
-        assert_eq!(seen, *other.0.lock().unwrap());
-        let stream = |nth: usize| seen[nth].1.stream.as_ref().map(StreamName::as_str);
-        assert_eq!((seen.len(), stream(0), stream(1)), (2, None, Some("clicks")));
-        for (seen, EventContext { time, application, worker: id, .. }) in &seen {
-            assert_eq!((seen, application.as_str(), id), (&event, "orders", &worker));
-            assert!((before..=SystemClock.time_of_day()).contains(time), "{time}");
+        Event::ConsumersBlocked { count } => {
+            line!(event, count, "processors block their threads until the process exits");
         }
+        Event::ObserverPanicked { error } => line!(event, error, "observer panicked"),
+        Event::EventsDropped { count } => line!(event, count, "events dropped"),
     }
 }

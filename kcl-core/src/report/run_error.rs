@@ -91,8 +91,8 @@ pub enum RunError {
         /// The panic's message.
         message: String,
     },
-    /// The lease side's thread could not be started.
-    #[error("lease thread could not be started")]
+    /// A thread of the worker could not be started.
+    #[error("a thread of the worker could not be started")]
     Thread(#[source] BoxError),
 }
 

@@ -78,7 +78,8 @@ pub enum WorkerState {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Each shard that the worker held, with the end of its last ownership.
+    /// Each shard that the worker held and whose lease the table still has, with the end of its last
+    /// ownership.
     pub shards: Vec<ShardReport>,
 }
 

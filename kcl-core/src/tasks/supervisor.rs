@@ -48,11 +48,7 @@ impl Tasks {
         work: impl Future<Output = ()> + Send + 'static,
     ) {
         let watched = async move {
-            let panic = AssertUnwindSafe(work)
-                .catch_unwind()
-                .await
-                .err()
-                .map(|panic| panic_message(&*panic));
+            let panic = panic_of(work).await;
             TaskEnd { task, panic }
         };
         self.set.spawn(watched.instrument(span));
@@ -74,6 +70,12 @@ impl Tasks {
     pub(crate) fn len(&self) -> usize {
         self.set.len()
     }
+}
+
+/// Carries out `work`. Returns the message of its panic, or `None` if it returned.
+pub(crate) async fn panic_of(work: impl Future<Output = ()> + Send) -> Option<String> {
+    let end = AssertUnwindSafe(work).catch_unwind().await;
+    end.err().map(|panic| panic_message(&*panic))
 }
 
 /// The message of a panic.

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU32;
 use kcl_proto::model::WorkerId;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::backend::Clock;
 use crate::backend::DeadLetter;
@@ -21,12 +21,16 @@ use crate::data_side::consumers;
 use crate::data_side::erased::ErasedFactory;
 use crate::data_side::parts::ConsumerParts;
 use crate::lease_side::lease_calls::LeaseCalls;
+use crate::lease_side::reported_rows::ReportedRows;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::{self, Channels, LeaseSideEnd};
 use crate::memory::MemoryBudget;
+use crate::report::delivery::Delivery;
 use crate::report::error::RunError;
 use crate::report::event::{Observer, ShutdownReport, WorkerState, WorkerStatus};
-use crate::report::log::{Events, worker_span};
+use crate::report::events::Events;
+use crate::report::log::worker_span;
+use crate::report::origin::Origin;
 use crate::tasks::chance::Chance;
 use crate::tasks::stopped_shards::StoppedShards;
 pub use crate::worker::builder::WorkerBuilder;
@@ -118,7 +122,7 @@ impl Worker {
     /// that handle signals themselves use [`run_until`](Self::run_until), and so do runtimes
     /// without I/O.
     ///
-    /// It returns at most `shutdown.drain`, 15 s and `delivery.cancel_grace` after the request to
+    /// It returns at most `shutdown.drain`, 16 s and `delivery.cancel_grace` after the request to
     /// stop. A processor that blocks its thread for longer is left behind: its lease is released,
     /// and only the process's exit ends the thread. A runtime waits for such threads when it is
     /// dropped: use `Runtime::shutdown_timeout`, or exit.
@@ -128,8 +132,8 @@ impl Worker {
     /// Failures that may pass are retried instead.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the worker like a crash: leases are not released, and other workers
-    /// take them after an expiry.
+    /// Dropping the future ends the worker like a crash: its calls in flight are dropped, leases are
+    /// not released, and other workers take them after an expiry.
     pub async fn run(self) -> Result<ShutdownReport, RunError> {
         self.run_until(signal::interrupted_or_terminated()).await
     }
@@ -161,11 +165,15 @@ impl Worker {
 
     async fn run_inside(self) -> Result<ShutdownReport, RunError> {
         let Self { parts, id, status, stop } = self;
-        let clock = Arc::clone(&parts.clock);
-        let events = Events::new(parts.application, id.clone(), clock, parts.observers);
-        // The lease side stops however this future ends.
-        let stop = stop.drop_guard();
-        let stopped = StoppedShards::new(stop.token().clone());
+        let origin = Origin::new(parts.application, id.clone(), Arc::clone(&parts.clock));
+        let delivery = Delivery::new(Span::current(), parts.observers);
+        let events = match parts.placement {
+            Placement::OneRuntime => Events::inline(origin, delivery),
+            Placement::OwnThread => {
+                Events::queued(origin, delivery).map_err(|error| RunError::Thread(error.into()))?
+            }
+        };
+        let stopped = StoppedShards::new(stop.clone());
         let chance = Arc::new(Chance::seeded(parts.incarnation));
         let shared = Arc::new(Shared {
             me: id,
@@ -180,7 +188,7 @@ impl Worker {
             lanes: AtomicU32::new(0),
             chance: Chance::seeded(parts.incarnation.rotate_left(32)),
             stopped: stopped.clone(),
-            reported_rows: watch::Sender::default(),
+            reported_rows: ReportedRows::default(),
         });
         let (grants, granted) = mpsc::channel(GRANTS_MAX);
         let consumers = ConsumerParts {
@@ -189,13 +197,13 @@ impl Worker {
             dead_letter: parts.dead_letter,
             config: parts.config,
             clock: parts.clock,
-            events,
+            events: events.clone(),
             chance,
             memory: parts.memory,
             stopped: stopped.clone(),
             ends: ClosedShards::default(),
         };
-        let channels = Channels { grants, status: status.clone(), stop: stop.token().clone() };
+        let channels = Channels { grants, status: status.clone(), stop };
         let leases = async {
             match parts.placement {
                 Placement::OneRuntime => lease_side::run(shared, channels).await,
@@ -207,14 +215,14 @@ impl Worker {
             status.state = WorkerState::Stopped;
             status.held.clear();
         });
+        events.finish().await;
         let shards = end?;
         stopped.failure().map_or(Ok(ShutdownReport { shards }), |failure| Err(failure.into()))
     }
 }
 
 async fn on_own_thread(shared: Arc<Shared>, channels: Channels) -> LeaseSideEnd {
-    let span = tracing::Span::current();
-    let ended = lease_side::spawn(shared, channels, span)?;
+    let ended = lease_side::spawn(shared, channels)?;
     ended.await.unwrap_or_else(|_| {
         let message = "the lease thread ended without a report".to_owned();
         Err(RunError::TaskPanicked { task: "lease side", message })
@@ -241,13 +249,21 @@ impl WorkerHandle {
         self.status.borrow().clone()
     }
 
-    /// Waits until the status differs from the one that this handle returned last. Returns the new
-    /// one, or the last one once the worker is gone.
+    /// Waits until the status differs from the one that this method returned last. Returns the new
+    /// one, or `None` once the worker is gone and its last status was returned.
+    ///
+    /// ```no_run
+    /// # async fn f(mut handle: kcl_core::WorkerHandle) {
+    /// while let Some(status) = handle.changed().await {
+    ///     println!("{status}");
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub async fn changed(&mut self) -> WorkerStatus {
-        _ = self.status.changed().await; // An error means that the worker is gone.
-        self.status.borrow_and_update().clone()
+    pub async fn changed(&mut self) -> Option<WorkerStatus> {
+        self.status.changed().await.ok()?;
+        Some(self.status.borrow_and_update().clone())
     }
 }

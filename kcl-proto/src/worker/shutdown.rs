@@ -10,6 +10,7 @@
 //!
 //! While it announces, the worker processes records as before. Workers that know that another one
 //! leaves look for free leases several times a second, so that no shard waits for their next scan.
+//! In the end the last events are delivered, for at most [`EVENTS_TIME`].
 
 use std::time::Duration;
 
@@ -32,9 +33,14 @@ pub fn notice(scan_every: Duration, drain: Duration) -> Duration {
     (scan_every + scan_every / 4).min(NOTICE_MAX).min(drain / 4)
 }
 
+/// How long the last events may take to reach the log and the observers. Those that remain are
+/// delivered while the process lives.
+pub const EVENTS_TIME: Duration = Duration::from_secs(1);
+
 /// The longest time from a request to stop until `Worker::run` returns, on top of `shutdown.drain`
 /// and `delivery.cancel_grace`.
-pub const BOUND: Duration = RELEASE_TIME.saturating_add(LEASE_LOST_TIME);
+pub const BOUND: Duration =
+    RELEASE_TIME.saturating_add(LEASE_LOST_TIME).saturating_add(EVENTS_TIME);
 
 /// How long consumers may take to end once their worker holds no lease.
 #[must_use]
@@ -250,6 +256,7 @@ mod tests {
             (state, _) = state.on(Event::TimeUp);
         }
         assert_eq!(state, Shutdown::Stopped);
-        assert_eq!(end - at(0) + consumers_time(cancel_grace), drain + BOUND + cancel_grace);
+        let end = end + consumers_time(cancel_grace) + EVENTS_TIME;
+        assert_eq!(end - at(0), drain + BOUND + cancel_grace);
     }
 }

@@ -22,9 +22,12 @@ use kcl_kinesis::KinesisSource;
 /// Consumes a stream, and logs a line for each record or batch.
 #[derive(Debug, Parser)]
 struct Args {
-    /// The endpoint of Kinesis and DynamoDB.
+    /// The endpoint of DynamoDB, and of Kinesis unless that is elsewhere.
     #[arg(long)]
     endpoint: String,
+    /// The endpoint of Kinesis.
+    #[arg(long)]
+    kinesis: Option<String>,
     /// The stream.
     #[arg(long)]
     stream: String,
@@ -153,6 +156,7 @@ async fn main() -> anyhow::Result<()> {
         .init();
     let args = Args::parse();
     let aws = kcl_local::sdk_config(&args.endpoint);
+    let kinesis = kcl_local::sdk_config(args.kinesis.as_ref().unwrap_or(&args.endpoint));
     let file = OpenOptions::new().create(true).append(true).open(&args.log);
     let log: Log = Arc::new(Mutex::new(
         file.with_context(|| format!("the log {} cannot be written", args.log.display()))?,
@@ -181,7 +185,7 @@ async fn main() -> anyhow::Result<()> {
     let poison: Option<Arc<str>> = args.poison.as_deref().map(Into::into);
     let builder = Worker::builder(&args.app)
         .worker_name(&args.worker)
-        .records(KinesisSource::new(&aws, args.stream.as_str()))
+        .records(KinesisSource::new(&kinesis, args.stream.as_str()))
         .leases(DynamoLeaseStore::new(&aws, table).create_if_missing())
         .processor(move |_| Writer {
             log: Arc::clone(&log),

@@ -96,7 +96,7 @@ async fn denied_consistent_reads_only_delay_a_handover() {
     let scene = Scene::new(2).await;
     let one = scene.start("one");
     let mut handle = one.handle.clone();
-    while handle.changed().await.held.len() < 2 {}
+    while handle.changed().await.is_some_and(|status| status.held.len() < 2) {}
     scene.gate.deny("dynamodb:GetItem");
     let other = scene.start("other");
     scene.until_reported(&["access denied to dynamodb:GetItem", "grant it"]).await;

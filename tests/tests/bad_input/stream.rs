@@ -72,7 +72,7 @@ async fn deleted_stream_ends_the_worker_and_releases_leases() {
     let scene = Scene::new(2).await;
     let worker = scene.start("w");
     let mut handle = worker.handle.clone();
-    while handle.changed().await.held.len() < 2 {}
+    while handle.changed().await.is_some_and(|status| status.held.len() < 2) {}
     scene.kinesis.delete_stream().stream_name(STREAM).send().await.unwrap();
     let text = worker.refusal_after_a_minute().await;
     check(&text, &["\"orders\" does not exist", "check its name and the region"]);

@@ -12,6 +12,7 @@ use kcl_proto::model::{
 use tokio::join;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::MemoryBudget;
 use crate::backend::Clock as _;
@@ -25,8 +26,10 @@ use crate::data_side::tests::holder::Holder;
 use crate::data_side::tests::stream::{RETENTION, Stream, at};
 use crate::messages::{Grant, Order, Vitals};
 use crate::processor::ShardContext;
+use crate::report::delivery::Delivery;
 use crate::report::event::{Event, EventContext, Observer};
-use crate::report::log::Events;
+use crate::report::events::Events;
+use crate::report::origin::Origin;
 use crate::retention::Retention;
 use crate::tasks::chance::Chance;
 use crate::tasks::stopped_shards::StoppedShards;
@@ -172,13 +175,14 @@ impl World {
 
     fn parts(&self) -> ConsumerParts {
         let (app, clock) = (self.app.clone(), Arc::clone(&self.clock));
-        let observer = Arc::new(self.events.clone());
+        let origin = Origin::new(String::new(), WorkerId::new("w"), clock);
+        let delivery = Delivery::new(Span::none(), vec![Arc::new(self.events.clone())]);
         ConsumerParts {
             source: Arc::new(self.stream.clone()),
             factory: Arc::new(move |shard: &ShardContext| app.new_processor(shard)),
             config: Arc::new(self.config.clone()),
             clock: Arc::<TestClock>::clone(&self.clock),
-            events: Events::new(String::new(), WorkerId::new("w"), clock, vec![observer]),
+            events: Events::inline(origin, delivery),
             chance: Arc::new(Chance::seeded(7)),
             dead_letter: Some(Arc::new(self.app.clone())),
             memory: self.memory.clone(),

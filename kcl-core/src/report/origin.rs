@@ -1,0 +1,43 @@
+//! Where and when a worker's events happen.
+
+use std::sync::{Arc, OnceLock};
+
+use kcl_proto::model::{Moment, StreamName, WorkerId};
+
+use crate::backend::Clock;
+use crate::report::event::EventContext;
+
+/// One worker, as the origin of its events.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    application: String,
+    worker: WorkerId,
+    /// Set once, when the worker has looked at the stream.
+    stream: OnceLock<StreamName>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Origin {
+    pub(crate) const fn new(application: String, worker: WorkerId, clock: Arc<dyn Clock>) -> Self {
+        Self { application, worker, stream: OnceLock::new(), clock }
+    }
+
+    /// Adds the stream to the context of later events.
+    pub(super) fn set_stream(&self, stream: &StreamName) {
+        self.stream.get_or_init(|| stream.clone());
+    }
+
+    /// Returns the context of an event that happens now.
+    pub(super) fn context(&self) -> EventContext {
+        EventContext {
+            time: self.clock.time_of_day(),
+            application: self.application.clone(),
+            worker: self.worker.clone(),
+            stream: self.stream.get().cloned(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+}
