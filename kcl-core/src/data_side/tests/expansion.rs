@@ -45,3 +45,19 @@ async fn oversized_aggregate_is_delivered_raw() {
     let reason = Malformed::TooMany;
     assert_eq!(world.events(), [Event::MalformedAggregates { shard, count: 1, last, reason }]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn reply_counts_as_read_with_its_last_batch() {
+    let mut world = World::new().with_plan([Act::Ok, Act::Sleep(SECOND * 5)]);
+    world.config.retrieval.records_max = 2;
+    world.stream.put_records([aggregate(1, 2), aggregate(2, 2)]);
+    world
+        .run_during(async |holder| {
+            holder.serve(SECOND * 3).await;
+            assert_eq!(world.calls().iter().filter(|call| call.is_batch()).count(), 2);
+            assert_eq!(holder.caught_up_at(), None, "the second batch is in hand");
+            holder.serve(SECOND * 5).await;
+            assert!(holder.caught_up_at().is_some());
+        })
+        .await;
+}
