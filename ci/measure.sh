@@ -3,15 +3,19 @@
 #
 #   ci/measure.sh fleet [--trials N] [--only ROW]
 #   ci/measure.sh kpl
+#   ci/measure.sh large [--only ROW]
 #   ci/measure.sh memory
 #   ci/measure.sh per-key [--trials N]
 #   ci/measure.sh throughput [--trials N]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what="${1:?what to measure: fleet, kpl, memory, per-key or throughput}"
+what="${1:?what to measure: fleet, kpl, large, memory, per-key or throughput}"
 shift
 if [[ "$what" == kpl ]]; then
     exec cargo bench --quiet --locked -p kcl-proto --bench kpl
+fi
+if [[ "$what" == large ]]; then
+    exec cargo run --quiet --release --locked -p kcl-sim --features cli --bin large -- "$@"
 fi
 cargo build --quiet --release --locked -p kcl-tests --bins
 target="$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"
