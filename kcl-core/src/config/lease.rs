@@ -36,7 +36,7 @@ pub struct LeaseConfig {
     pub handover: Duration,
     /// How many hand-overs to this worker may be open at once.
     ///
-    /// Default: 16. From 1 to 1,000.
+    /// Default: 100. From 1 to 1,000. Each takes a few calls, of which at most 40 are in flight.
     pub handovers_max: usize,
     /// How many DynamoDB read units a second the whole fleet spends on scans of the table.
     ///
@@ -51,7 +51,7 @@ impl Default for LeaseConfig {
             renew_every: None,
             leases_max: None,
             handover: Duration::from_secs(30),
-            handovers_max: 16,
+            handovers_max: 100,
             scan_units: 100,
         }
     }

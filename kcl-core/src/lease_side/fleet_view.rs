@@ -14,7 +14,7 @@ use kcl_proto::shards::cleanup::CleanupWatch;
 use kcl_proto::shards::lineage;
 use kcl_proto::shards::uncovered::HoleWatch;
 
-use crate::lease_side::housekeeping::Obsolete;
+use crate::lease_side::housekeeping::Known;
 use crate::lease_side::lease_rows::LeaseRows;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::table_scan::Scanned;
@@ -167,10 +167,10 @@ impl FleetView {
         }
     }
 
-    /// The rows that the fleet no longer needs.
-    pub(super) fn obsolete(&self, now: Moment) -> Obsolete {
+    /// All leases, and the rows that the fleet no longer needs.
+    pub(super) fn known(&self, now: Moment) -> Known {
         let workers = self.presence.long_gone(self.presence_window(), now);
-        Obsolete { leases: self.finished.deletable_at(now), workers }
+        Known { leases: self.rows().clone(), finished: self.finished.deletable_at(now), workers }
     }
 
     /// The row as it was last seen.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::LeaseStoreError;
-use crate::lease_side::holder::ToMainLoop;
+use crate::lease_side::inbox::ToMainLoop;
 use crate::lease_side::shared::Shared;
 use crate::report::event::Event;
 use crate::tasks::sleep::sleep_until;

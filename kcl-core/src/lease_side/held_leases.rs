@@ -10,7 +10,8 @@ use tracing::Span;
 
 use crate::lease_side::consumer_watch::{ConsumerHealth, ConsumerWatch};
 use crate::lease_side::fleet_view::FleetView;
-use crate::lease_side::holder::{HINTS_MAX, Hint, Holder, HolderChannels, ToMainLoop};
+use crate::lease_side::holder::{HINTS_MAX, Hint, Holder, HolderChannels};
+use crate::lease_side::inbox::ToMainLoop;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::stream_facts::StreamFacts;
 use crate::messages::Grant;

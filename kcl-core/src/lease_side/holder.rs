@@ -11,13 +11,12 @@ use std::time::Duration;
 use kcl_proto::lease::holding::{Holding, HoldingEffect, HoldingInput};
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
 use kcl_proto::lease::write_numbers::WriteNumbers;
-use kcl_proto::model::{
-    ChildShard, Conditional, Lease, LeaseEnd, LeaseKey, Moment, NewLease, WorkerId,
-};
+use kcl_proto::model::{ChildShard, Conditional, LeaseEnd, LeaseKey, Moment, NewLease};
 use kcl_proto::worker::congestion;
 use tokio::sync::{mpsc, watch};
 
 use crate::lease_side::consumer_link::ConsumerLink;
+use crate::lease_side::inbox::ToMainLoop;
 use crate::lease_side::jobs::Jobs;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::stream_facts::StreamFacts;
@@ -39,23 +38,6 @@ pub(super) enum Hint {
     Handover,
     /// When the next owner's presence last moved.
     NextOwnerMoved(Option<Moment>),
-}
-
-/// A message of a holder or a request to the main loop.
-#[derive(Debug)]
-pub(super) enum ToMainLoop {
-    /// A worker asks for the lease.
-    HandoverAsked { key: LeaseKey, next: WorkerId },
-    /// The lease is no longer held. Its consumer may still exist.
-    LeaseEnded { key: LeaseKey, how: LeaseEnd, row: Box<Lease> },
-    /// The consumer is gone too.
-    ConsumerGone { key: LeaseKey },
-    /// This worker's heartbeat was written, and the last one before at this time.
-    Heartbeat { before: Moment },
-    /// This worker's row says that it leaves.
-    Announced,
-    /// A request read this row.
-    RowRead { row: Box<Lease> },
 }
 
 /// The channels between a holder and the main loop.

@@ -1,4 +1,5 @@
-//! One turn of housekeeping: lists the shards, scans the table, creates and deletes leases.
+//! One turn of housekeeping: lists the shards, compares them with the leases, creates and deletes
+//! leases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,11 +28,13 @@ const WORKERS_MAX: usize = 50;
 /// share 20 descriptions a second.
 const DESCRIPTION_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// What this worker's scans found that the fleet no longer needs.
+/// What this worker's scans found: all leases, and what the fleet no longer needs.
 #[derive(Debug)]
-pub(super) struct Obsolete {
+pub(super) struct Known {
+    /// All leases as they were last seen.
+    pub(super) leases: BTreeMap<LeaseKey, Lease>,
     /// Leases of finished shards. They are deleted if no other lease depends on them.
-    pub(super) leases: BTreeSet<LeaseKey>,
+    pub(super) finished: BTreeSet<LeaseKey>,
     /// Workers that have been absent for long.
     pub(super) workers: Vec<WorkerId>,
 }
@@ -63,8 +66,8 @@ pub(super) struct TurnReport {
 }
 
 /// Takes a turn. Two workers may take one at the same time: every write is conditional.
-pub(super) async fn run(shared: &Shared, stream: &StreamFacts, obsolete: &Obsolete) -> TurnEnd {
-    match turn(shared, stream, obsolete).await {
+pub(super) async fn run(shared: &Shared, stream: &StreamFacts, known: Known) -> TurnEnd {
+    match turn(shared, stream, known).await {
         Ok(report) => TurnEnd::Done(report),
         Err(Failure::Fatal(error)) => TurnEnd::Fatal(error),
         Err(Failure::Store(error)) => TurnEnd::Failed(error.into()),
@@ -79,26 +82,22 @@ enum Failure {
     Source(SourceError),
 }
 
-async fn turn(
-    shared: &Shared,
-    stream: &StreamFacts,
-    obsolete: &Obsolete,
-) -> Result<TurnReport, Failure> {
+async fn turn(shared: &Shared, stream: &StreamFacts, known: Known) -> Result<TurnReport, Failure> {
+    let Known { mut leases, finished, workers } = known;
     let StreamFacts { start, retention, .. } = stream;
     if shared.clock.now().since(stream.described_at) > DESCRIPTION_AGE_MAX {
         let description = shared.source.describe().await.map_err(Failure::Source)?;
         retention.described(description.retention);
         check(start, description)?;
     }
-    // Shards before leases: a shard that is listed here and has no lease below never had one.
     let shards = shared.source.list_shards(ShardFilter::All).await.map_err(Failure::Source)?;
     let listed_at = shared.clock.now();
-    let mut leases = scan(shared, Reading::Eventual).await?;
     let mut plan = sync::plan(&shards, &leases, start);
     if !plan.create.is_empty() {
-        // An eventual scan may miss a lease that has existed for long; creating it from that scan
-        // would start its children too early.
-        leases = scan(shared, Reading::Consistent).await?;
+        // What this worker knows is older than the list, and an eventual scan may miss a lease that
+        // has existed for long; creating it would start its children too early. Shards before
+        // leases: a shard that is listed above and has no lease below never had one.
+        leases = scan(shared).await?;
         plan = sync::plan(&shards, &leases, start);
     }
     let report = TurnReport { listed: shards, uncovered: plan.holes, ..TurnReport::default() };
@@ -106,12 +105,12 @@ async fn turn(
     if writes.create(plan.create, LeaseCreation { shared, listed_at }).await.is_ok() {
         let ended = cleanup::deletable(&leases)
             .into_iter()
-            .filter(|(key, _)| obsolete.leases.contains(key))
+            .filter(|(key, _)| finished.contains(key))
             .map(|(key, counter)| (key, WriteKind::DeleteEnded { counter }));
         let untouched =
             plan.delete_untouched.into_iter().map(|key| (key, WriteKind::DeleteUntouched));
         writes.delete(ended.chain(untouched)).await;
-        writes.delete_workers(&obsolete.workers).await;
+        writes.delete_workers(&workers).await;
     }
     Ok(writes.report)
 }
@@ -126,8 +125,8 @@ fn check(start: &StreamStart, description: StreamDescription) -> Result<(), Fail
     Ok(())
 }
 
-async fn scan(shared: &Shared, reading: Reading) -> Result<BTreeMap<LeaseKey, Lease>, Failure> {
-    let table = table_scan::run(shared, reading).await.map_err(Failure::Store)?;
+async fn scan(shared: &Shared) -> Result<BTreeMap<LeaseKey, Lease>, Failure> {
+    let table = table_scan::run(shared, Reading::Consistent).await.map_err(Failure::Store)?;
     Ok(table.leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect())
 }
 

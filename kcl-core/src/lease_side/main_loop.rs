@@ -23,8 +23,8 @@ use crate::backend::{LeaseStoreError, Page};
 use crate::lease_side::fleet_view::{FleetView, OwnLeases};
 use crate::lease_side::handover_requests::HandoverRequests;
 use crate::lease_side::held_leases::HeldLeases;
-use crate::lease_side::holder::ToMainLoop;
 use crate::lease_side::housekeeping::{self, TurnEnd, TurnReport};
+use crate::lease_side::inbox::ToMainLoop;
 use crate::lease_side::jobs::Jobs;
 use crate::lease_side::presence::{self, Leaving};
 use crate::lease_side::shared::Shared;
@@ -173,9 +173,9 @@ impl MainLoop {
         }
         if self.schedule.begin_turn(now) {
             let (shared, stream) = (Arc::clone(&self.shared), self.stream.clone());
-            let obsolete = self.fleet.obsolete(now);
+            let known = self.fleet.known(now);
             self.jobs.push(async move {
-                JobEnd::Turned(housekeeping::run(&shared, &stream, &obsolete).await)
+                JobEnd::Turned(housekeeping::run(&shared, &stream, known).await)
             });
         }
         if self.schedule.begin_plan(now) {

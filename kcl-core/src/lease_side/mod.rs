@@ -26,6 +26,7 @@ mod handover_requests;
 mod held_leases;
 mod holder;
 mod housekeeping;
+mod inbox;
 mod jobs;
 pub(crate) mod lease_calls;
 mod lease_creation;

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::LeaseStoreError;
-use crate::lease_side::holder::ToMainLoop;
+use crate::lease_side::inbox::ToMainLoop;
 use crate::lease_side::shared::Shared;
 
 /// The name of the write, in events.

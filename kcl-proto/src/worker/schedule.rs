@@ -131,9 +131,9 @@ impl Schedule {
         }
     }
 
-    /// Whether to begin a turn of housekeeping now.
+    /// Whether to begin a turn of housekeeping now. None begins before the first scan has ended.
     pub fn begin_turn(&mut self, now: Moment) -> bool {
-        self.turn.begin(now)
+        self.last_scan.is_some() && self.turn.begin(now)
     }
 
     /// Notes that a turn ended. Draw `chance` from `0.0..1.0`. [`line_up`](Self::line_up) sets when
@@ -186,7 +186,8 @@ impl Schedule {
     /// When the next work is due, if nothing happens before.
     #[must_use]
     pub fn wake_at(&self, now: Moment) -> Moment {
-        let due = [self.scan.wake_at(), self.turn.wake_at(), self.plan_due()];
+        let turn = self.turn.wake_at().filter(|_| self.last_scan.is_some());
+        let due = [self.scan.wake_at(), turn, self.plan_due()];
         due.into_iter().flatten().min().unwrap_or(now + PLAN_EVERY)
     }
 
@@ -254,6 +255,8 @@ mod tests {
     #[test]
     fn turns_depend_on_the_place_in_line() {
         let mut schedule = Schedule::new(at(0));
+        assert!(!schedule.begin_turn(at(0)), "nothing is known before the first scan");
+        schedule.scan_ended(PAUSES, at(0));
         assert!(schedule.begin_turn(at(0)));
         assert!(!schedule.begin_turn(at(50_000)));
         schedule.turn_ended(0.0, at(1_000));
@@ -267,6 +270,7 @@ mod tests {
     #[test]
     fn a_failed_turn_is_repeated_soon_whatever_the_place_in_line() {
         let mut schedule = Schedule::new(at(0));
+        schedule.scan_ended(PAUSES, at(0));
         let ahead = (0..16).map(|nth| WorkerId::new(format!("a{nth}")));
         let present: BTreeSet<_> = ahead.chain([me()]).collect();
         let mut now = at(0);
@@ -304,8 +308,8 @@ mod tests {
     #[test]
     fn plans_take_a_tenth_of_the_time() {
         let mut schedule = Schedule::new(at(0));
-        assert!(schedule.begin_turn(at(0)));
         schedule.scan_ended(PAUSES, at(0));
+        assert!(schedule.begin_turn(at(0)));
         schedule.planned(None, at(0), at(20));
         schedule.plan_changed();
         assert_eq!(schedule.wake_at(at(20)), at(200));
@@ -321,9 +325,10 @@ mod tests {
     fn it_wakes_for_what_is_due_first() {
         let mut schedule = Schedule::new(at(0));
         assert_eq!(schedule.wake_at(at(0)), at(0));
-        assert!(schedule.begin_page(at(0)) && schedule.begin_turn(at(0)));
-        assert_eq!(schedule.wake_at(at(7_000)), at(12_000), "both run, and no plan is made");
+        assert!(schedule.begin_page(at(0)));
+        assert_eq!(schedule.wake_at(at(7_000)), at(12_000), "nothing is due before the scan ends");
         schedule.scan_ended(PAUSES, at(100));
+        assert!(schedule.begin_turn(at(100)));
         assert_eq!(schedule.wake_at(at(100)), at(1_100));
     }
 }
