@@ -21,6 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long a plan takes per lease: some milliseconds for 3,000 leases, as measured.
 const PLAN_TIME: Duration = Duration::from_nanos(1_500);
 
+/// How long a write may wait in its worker for others to be answered.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// How long after a change takes may still be lost.
 const SETTLED: Duration = Duration::from_secs(5);
 
@@ -48,6 +51,7 @@ impl Course {
         sim.members.plan_time = PLAN_TIME;
         let facts = &mut sim.observed.facts;
         facts.processors_are_known();
+        facts.calls.limit_wait(WAIT_MAX);
         facts.calls.limit_scans(ScanBudget {
             units: plan.scan_rate(),
             scan: plan.scan_cost(),
@@ -61,7 +65,7 @@ impl Course {
     pub(crate) fn finish(&mut self) -> Result<Duration, SimError> {
         let pause = self.plan.traffic;
         self.sim.produce(pause, Producer::of_load(self.sim.seed, pause, Load::default()));
-        self.is_timely();
+        self.calls_succeed();
         for _ in 0..self.plan.workers {
             let pause = Duration::from_millis(self.chance.between(0, self.plan.start_apart));
             self.sim.run_for(pause)?;
@@ -81,11 +85,10 @@ impl Course {
         Ok(healed_in)
     }
 
-    /// Calls succeed from now on.
-    fn is_timely(&mut self) {
-        if self.plan.keeps_leases {
-            self.sim.observed.facts.calls.timely_from(self.sim.now());
-        }
+    /// Enough calls succeed from now on.
+    fn calls_succeed(&mut self) {
+        let now = self.sim.now();
+        self.sim.observed.facts.calls.succeed_from(now, self.plan.is_prompt);
     }
 
     /// Lets a fleet rest in which nothing changes.
@@ -105,7 +108,7 @@ impl Course {
         self.sim.run_for(time)?;
         self.sim.net.scale_capacity(1.0, self.sim.now());
         self.shares_within("a lack of capacity", self.plan.start_max())?;
-        self.is_timely();
+        self.calls_succeed();
         Ok(())
     }
 

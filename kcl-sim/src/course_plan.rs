@@ -27,14 +27,18 @@ pub(crate) struct CoursePlan {
     pub(crate) weather: Weather,
     /// What part of its capacity the table has for a while, and for how long.
     pub(crate) lack: Option<(f64, Duration)>,
-    /// Whether no lease of a live worker may expire.
-    pub(crate) keeps_leases: bool,
+    /// Whether no call fails, or waits for long.
+    pub(crate) is_prompt: bool,
 }
 
 /// How many calls a table on demand lets through each second when it is new.
 ///
 /// Source: DynamoDB Developer Guide, "On-demand capacity mode".
 const ON_DEMAND: Units = Units { writes: 4_000.0, reads: 12_000.0 };
+
+/// The most rows that all workers together know. Each of them plans over all leases, and a world
+/// should take some seconds at most.
+const ROWS_MAX: usize = 6_000;
 
 /// A number of leases or workers as a floating-point number.
 fn real(number: usize) -> f64 {
@@ -53,6 +57,7 @@ impl CoursePlan {
     pub(crate) fn large(chance: &mut Chance) -> Self {
         let shards = *chance.pick(&[100, 200, 400, 800, 1_500, 3_000]).unwrap_or(&100);
         let workers = *chance.pick(&[1, 2, 3, 5, 10, 20, 40, 60]).unwrap_or(&1);
+        let workers = workers.min(ROWS_MAX / shards).max(1);
         let expiry = Duration::from_secs(*chance.pick(&[10, 10, 30]).unwrap_or(&10));
         let mut plan = Self::of(workers, shards, expiry, chance);
         let maximum = *chance.pick(&[3, 10, 100, shards / workers + 1]).unwrap_or(&3);
@@ -80,6 +85,7 @@ impl CoursePlan {
             let time = Duration::from_secs(chance.between(5, 30));
             plan.lack = Some((chance.part().mul_add(0.5, 0.1), time));
         }
+        plan.is_prompt = false;
         plan.weather.not_found = if chance.hits(0.3) { 0.001 } else { 0.0 };
         plan
     }
@@ -98,6 +104,7 @@ impl CoursePlan {
             load_max: seconds(chance, &[300, 2_000, 4_000]),
             ahead: seconds(chance, &[1, 1_000, 10_000]),
         });
+        plan.is_prompt = false;
         plan.weather.not_found = 0.003;
         plan
     }
@@ -122,7 +129,7 @@ impl CoursePlan {
             credentials: None,
             weather: Weather::default(),
             lack: None,
-            keeps_leases: true,
+            is_prompt: true,
         };
         let busy = plan.renewals() * row.as_secs_f64();
         plan.service.servers =

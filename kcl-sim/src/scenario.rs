@@ -67,7 +67,7 @@ pub enum Scenario {
     Recreated,
     /// As [`Mixed`](Self::Mixed), with workers that hold few leases at most.
     Capped,
-    /// Up to 60 workers and 3,000 shards, and a table that queues calls: they start, rest, and a
+    /// Up to 60 workers or 3,000 shards, and a table that queues calls: they start, rest, and a
     /// worker crashes, joins and stops.
     Large,
     /// The same with up to 10 workers and 800 shards, on a table that throttles.

@@ -42,25 +42,21 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "the engine does not keep these yet"]
     fn large_fleets_keep_their_promises() {
         check_load(Scenario::Large, 8, &[Fault::Saturated, Fault::NewConnection]);
     }
 
     #[test]
-    #[ignore = "the engine does not keep these yet"]
     fn fleets_on_a_throttled_table_keep_their_promises() {
         check_load(Scenario::Throttled, 8, &[Fault::Saturated, Fault::NotFound]);
     }
 
     #[test]
-    #[ignore = "the engine does not keep these yet"]
     fn fleets_with_late_credentials_keep_their_promises() {
         check_load(Scenario::Credentials, 8, &[Fault::LateCredentials, Fault::NotFound]);
     }
 
     #[test]
-    #[ignore = "the engine does not keep these yet"]
     fn workers_hold_no_more_leases_than_they_may() {
         check_load(Scenario::Capped, 20, &[Fault::Crash, Fault::LostReply]);
     }

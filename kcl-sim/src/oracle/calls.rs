@@ -17,9 +17,10 @@ const JITTER: f64 = 1.25;
 /// By how much they may exceed it while leases move.
 const MOVING: f64 = 2.0;
 
-/// How often a worker that starts reads the table beyond the budget: consistently, to see whether
-/// a Java fleet is alive, then for its first plan and for its first turn of housekeeping.
-const SCANS_AT_START: f64 = 4.0;
+/// What a worker that starts reads of the table beyond the budget, in scans: to see whether a Java
+/// fleet is alive, for its first plan, and for its first turn of housekeeping. The first of these
+/// and perhaps the last one are consistent, and cost twice as much.
+const SCANS_AT_START: f64 = 6.0;
 
 /// The calls of a fleet to its table.
 #[derive(Debug, Default)]
@@ -28,8 +29,12 @@ pub(crate) struct CallFacts {
     rests_since: Option<Time>,
     lost_takes: VecDeque<Time>,
     scans: ScanFacts,
-    /// From when on each lease is renewed in time. `None` if calls fail.
-    timely_from: Option<Time>,
+    /// From when on no lease of a live worker expires. `None` if calls fail.
+    kept_from: Option<Time>,
+    /// Whether no call fails or waits, so that leases are renewed in half an expiry.
+    is_prompt: bool,
+    /// How long a write may wait in its worker before it is sent.
+    wait_max: Duration,
 }
 
 /// What scans cost.
@@ -65,19 +70,35 @@ impl CallFacts {
         self.rests_since = None;
     }
 
-    /// Calls succeed, and a lease that is held now is renewed in time, from then on.
-    pub(crate) const fn timely_from(&mut self, since: Time) {
-        self.timely_from = Some(since);
+    /// Enough calls succeed from then on for no lease to expire. If all do, and none waits, renewals
+    /// are prompt.
+    pub(crate) const fn succeed_from(&mut self, since: Time, are_prompt: bool) {
+        (self.kept_from, self.is_prompt) = (Some(since), are_prompt);
     }
 
     /// Calls fail.
     pub(crate) const fn fail(&mut self) {
-        self.timely_from = None;
+        self.kept_from = None;
     }
 
-    /// Whether a lease that was renewed at `last` is to be renewed in time.
-    pub(super) fn is_timely(&self, last: Time) -> bool {
-        self.timely_from.is_some_and(|since| last >= since)
+    /// Whether a lease that was renewed at `last` may not expire.
+    pub(super) fn keeps(&self, last: Time) -> bool {
+        self.kept_from.is_some_and(|since| last >= since)
+    }
+
+    /// Whether a lease that was renewed at `last` is to be renewed in half an expiry.
+    pub(super) fn renews(&self, last: Time) -> bool {
+        self.is_prompt && self.keeps(last)
+    }
+
+    /// Writes wait this long in their workers at most: only so many are in flight at once.
+    pub(crate) const fn limit_wait(&mut self, most: Duration) {
+        self.wait_max = most;
+    }
+
+    /// How long a write may wait in its worker before it is sent.
+    pub(super) const fn wait_max(&self) -> Duration {
+        self.wait_max
     }
 
     /// Limits what scans cost.

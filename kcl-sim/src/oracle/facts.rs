@@ -253,8 +253,8 @@ impl Facts {
     fn expired(&mut self, at: Time, who: &WorkerId, key: &LeaseKey) {
         let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
         facts.expired = Some(at);
-        let kept = !self.calls.is_timely(facts.moved);
-        self.check(at, Oracle::LeasesKept, kept, || format!("{key} of {who} expires"));
+        let may = !self.calls.keeps(facts.moved);
+        self.check(at, Oracle::LeasesKept, may, || format!("{key} of {who} expires"));
     }
 
     /// Notes that a worker waits for so many calls to the table.

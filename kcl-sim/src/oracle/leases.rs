@@ -53,7 +53,7 @@ impl Facts {
             return;
         };
         let (gap, half) = (landing.at - facts.moved, before.expiry.unwrap_or_default() / 2);
-        let is_timely = gap <= half || !self.calls.is_timely(facts.moved);
+        let is_timely = gap <= half || !self.calls.renews(facts.moved);
         self.check(landing.at, Oracle::RenewedInTime, is_timely, || {
             format!("{} is renewed after {gap:?}, more than {half:?}", after.key)
         });
@@ -262,7 +262,8 @@ impl Facts {
         if is_slack && has_just_thawed {
             return;
         }
-        let slack = if is_slack { PUBLISHED_WITHIN } else { Duration::ZERO };
+        let published = if is_slack { PUBLISHED_WITHIN } else { Duration::ZERO };
+        let slack = published + self.calls.wait_max();
         let before_sent = owner.history.iter().rev().find(|(when, _)| *when + slack < sent);
         let due = before_sent.map_or(0, |(_, processed)| *processed);
         self.check(at, oracle, place >= due, || {

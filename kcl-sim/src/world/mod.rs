@@ -351,6 +351,12 @@ impl World {
         self.sim.trim(shard)
     }
 
+    /// Removes a closed shard from the shard list, as the stream does once its records have expired.
+    /// Nothing happens if it is open or not listed.
+    pub fn forget(&mut self, shard: &ShardId) {
+        self.sim.forget(shard);
+    }
+
     /// Deletes the stream and creates another one of the same name. No worker may deliver its
     /// records.
     pub fn recreate(&mut self, shards: usize) {
@@ -361,6 +367,12 @@ impl World {
     /// the stream as it was `lag` ago. The next [`calm`](Self::calm) ends this.
     pub fn list_late(&mut self, lag: Duration, page_shards: usize, late: LatePage) {
         self.sim.list_late(lag, page_shards, late);
+    }
+
+    /// Sets the size of each row of the table, which is what scans cost. By default rows have about
+    /// 350 bytes.
+    pub fn set_row_bytes(&mut self, bytes: usize) {
+        self.sim.table.set_row_bytes(bytes);
     }
 
     /// Returns all leases.
