@@ -70,7 +70,10 @@ async fn stream_being_created_is_awaited() {
 #[tokio::test]
 async fn deleted_stream_ends_the_worker_and_releases_leases() {
     let scene = Scene::new(2).await;
-    let worker = scene.start("w");
+    let mut config = settings();
+    config.lease.expiry = Duration::from_secs(10); // The worker keeps its leases for a minute.
+    let leases = DynamoLeaseStore::new(&scene.aws(), created(TABLE));
+    let worker = scene.run("w", scene.builder("w").leases(leases).config(config));
     let mut handle = worker.handle.clone();
     while handle.changed().await.is_some_and(|status| status.held.len() < 2) {}
     scene.kinesis.delete_stream().stream_name(STREAM).send().await.unwrap();
