@@ -40,6 +40,9 @@ const ON_DEMAND: Units = Units { writes: 4_000.0, reads: 12_000.0 };
 /// should take some seconds at most.
 const ROWS_MAX: usize = 6_000;
 
+/// How many hand-overs to one worker take place at once at least.
+const HANDOVERS: usize = 16;
+
 /// A number of leases or workers as a floating-point number.
 fn real(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
@@ -185,7 +188,7 @@ impl CoursePlan {
 
     /// How long hand-overs may take that bring a worker this many leases.
     fn handover_time(&self, leases: usize) -> Duration {
-        let rounds = u32::try_from(leases.div_ceil(LeaseConfig::default().handovers_max));
+        let rounds = u32::try_from(leases.div_ceil(HANDOVERS));
         let learn = self.scan_period().min(self.expiry / 3);
         self.write_time(3 * leases) + (learn + Duration::from_millis(500)) * rounds.unwrap_or(1)
     }
@@ -219,11 +222,14 @@ impl CoursePlan {
         let moved = self.share();
         let each = moved.div_ceil(self.workers.max(2) - 1);
         let credentials = self.credentials.map_or(Duration::ZERO, |plan| plan.load_max * 2);
+        // Moves rest while renewals are throttled.
+        let rest = if self.is_prompt { Duration::ZERO } else { self.expiry };
         Duration::from_secs(5)
             + self.scan_period() * 2
             + self.write_time(2 * moved)
             + self.handover_time(each)
             + credentials
+            + rest
     }
 
     /// How long a worker that joins may take to get its share.

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn workers_hold_no_more_leases_than_they_may() {
-        check_load(Scenario::Capped, 20, &[Fault::Crash, Fault::LostReply]);
+        check_load(Scenario::Capped, 18, &[Fault::Crash, Fault::LostReply]);
     }
 
     /// Runs `scenario`, and checks that each of `faults` happened.
