@@ -48,7 +48,8 @@ impl HeldLeases {
         stream: StreamFacts,
         main_loop: mpsc::Sender<ToMainLoop>,
     ) -> Self {
-        Self { shared, stream, main_loop, held: BTreeMap::new(), tasks: Tasks::default() }
+        let tasks = Tasks::until(shared.crash.clone());
+        Self { shared, stream, main_loop, held: BTreeMap::new(), tasks }
     }
 
     /// Starts the holder of a lease whose take was first sent at `sent`. The holder releases the

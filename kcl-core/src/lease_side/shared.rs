@@ -7,6 +7,7 @@ use kcl_proto::lease::write_numbers::WriteNumbers;
 use kcl_proto::model::{Moment, UnreadableRow, WorkerId};
 use kcl_proto::worker::congestion::Congestion;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::backend::Clock;
 use crate::backend::LeaseStore;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) chance: Chance,
     pub(crate) stopped: StoppedShards,
     pub(crate) reported_rows: ReportedRows,
+    /// Cancelled when the worker is dropped: then nothing is written any more.
+    pub(crate) crash: CancellationToken,
 }
 
 impl Shared {

@@ -1,16 +1,19 @@
 //! Owns every task: the only place that spawns. A task's panic is returned as a value.
 
 use std::any::Any;
+use std::future::pending;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 /// A group of tasks. Dropping it cancels all of them at their next await point.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     set: JoinSet<TaskEnd>,
+    crash: CancellationToken,
 }
 
 /// How a task ended.
@@ -40,6 +43,11 @@ impl TaskEnd {
 }
 
 impl Tasks {
+    /// A group of tasks that are not polled any more once `crash` is cancelled.
+    pub(crate) fn until(crash: CancellationToken) -> Self {
+        Self { set: JoinSet::new(), crash }
+    }
+
     /// Spawns a task within a span.
     pub(crate) fn spawn(
         &mut self,
@@ -47,8 +55,13 @@ impl Tasks {
         span: Span,
         work: impl Future<Output = ()> + Send + 'static,
     ) {
+        let crash = self.crash.clone();
         let watched = async move {
-            let panic = panic_of(work).await;
+            let panic = tokio::select! {
+                biased;
+                () = crash.cancelled() => pending().await,
+                panic = panic_of(work) => panic,
+            };
             TaskEnd { task, panic }
         };
         self.set.spawn(watched.instrument(span));
@@ -62,7 +75,7 @@ impl Tasks {
         match self.set.join_next().await {
             Some(Ok(end)) => end,
             Some(Err(error)) => TaskEnd { task: "task", panic: Some(error.to_string()) },
-            None => std::future::pending().await,
+            None => pending().await,
         }
     }
 

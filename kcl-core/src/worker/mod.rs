@@ -189,6 +189,7 @@ impl Worker {
             chance: Chance::seeded(parts.incarnation.rotate_left(32)),
             stopped: stopped.clone(),
             reported_rows: ReportedRows::default(),
+            crash: CancellationToken::new(),
         });
         let (grants, granted) = mpsc::channel(GRANTS_MAX);
         let consumers = ConsumerParts {
@@ -222,8 +223,12 @@ impl Worker {
 }
 
 async fn on_own_thread(shared: Arc<Shared>, channels: Channels) -> LeaseSideEnd {
+    // Dropped before the consumers are, whose end would release their leases.
+    let crash = shared.crash.clone().drop_guard();
     let ended = lease_side::spawn(shared, channels)?;
-    ended.await.unwrap_or_else(|_| {
+    let end = ended.await;
+    drop(crash);
+    end.unwrap_or_else(|_| {
         let message = "the lease thread ended without a report".to_owned();
         Err(RunError::TaskPanicked { task: "lease side", message })
     })
