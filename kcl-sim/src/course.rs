@@ -18,7 +18,7 @@ use crate::world::{Load, Producer, Simulation, WorkerSpec, heal, shut_down};
 /// The pause between two looks at the shares.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How long a plan takes per lease: some milliseconds for 3,000 leases, as measured.
+/// How long a plan takes per lease: some milliseconds for 3,000 leases.
 const PLAN_TIME: Duration = Duration::from_nanos(1_500);
 
 /// How long a write may wait in its worker for others to be answered.

@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn large_fleets_keep_their_promises() {
-        check_load(Scenario::Large, 8, &[Fault::Saturated, Fault::NewConnection]);
+        check_load(Scenario::Large, 8, &[Fault::NewConnection]);
     }
 
     #[test]

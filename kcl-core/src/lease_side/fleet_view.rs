@@ -75,7 +75,8 @@ impl FleetView {
     /// Records the leases of one page of a scan.
     pub(super) fn saw_page(&mut self, leases: Vec<Lease>, now: Moment) {
         for lease in leases {
-            self.saw_row(lease, now);
+            let dead = self.leases.saw_scanned(lease, now);
+            self.presence.dead_for_others(&dead);
         }
     }
 
@@ -101,21 +102,16 @@ impl FleetView {
         {
             self.shared.events.emit(&Event::NameShared { other });
         }
-        self.plan_scans(scan.read_units, now);
         let present = self.present(now);
+        self.plan_scans(scan.read_units, present.len());
         let is_changed = present != self.company;
         self.company = present;
         is_changed || self.presence.is_one_leaving(window, now)
     }
 
-    /// Sets the pauses between scans by what the last one cost.
-    fn plan_scans(&mut self, units: f64, now: Moment) {
-        // Only workers whose heartbeat moves share the scan budget: rows left by crashed workers
-        // must not slow scans down.
-        let present = self.present(now);
-        let sharing =
-            |worker: &&WorkerId| **worker == self.shared.me || self.presence.has_moved(worker);
-        let workers = present.iter().filter(sharing).count();
+    /// Sets the pauses between scans by what the last one cost, if so many workers share the
+    /// budget.
+    fn plan_scans(&mut self, units: f64, workers: usize) {
         let lease = &self.shared.config.lease;
         let cost = ScanCost { workers, units, budget: lease.scan_units };
         self.pauses = cost.pauses(self.shared.chance.draw());

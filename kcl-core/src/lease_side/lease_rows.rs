@@ -25,7 +25,21 @@ impl LeaseRows {
         Self { expiry, rows, seen, watch, scanned: None }
     }
 
-    /// Records a row. Returns the worker that it proves dead.
+    /// Records a row of an eventual scan, which may be stale: one with a smaller counter does not
+    /// replace the known one before an expiry. Then it is another row of the same key. Returns the
+    /// worker that the row proves dead.
+    pub(super) fn saw_scanned(&mut self, row: Lease, now: Moment) -> Option<WorkerId> {
+        if self.is_stale(&row, now)
+            && let Some(seen) = self.seen.get_mut(&row.key)
+        {
+            *seen = now;
+            return None;
+        }
+        self.saw(row, now)
+    }
+
+    /// Records a row that was written, or read consistently. Returns the worker that it proves
+    /// dead.
     pub(super) fn saw(&mut self, row: Lease, now: Moment) -> Option<WorkerId> {
         self.watch.observe(&row, self.expiry, now);
         let Some(known) = self.rows.get_mut(&row.key) else {
@@ -39,6 +53,12 @@ impl LeaseRows {
         let dead = expiry::taken_from(known, &row).cloned();
         *known = row;
         dead
+    }
+
+    fn is_stale(&self, row: &Lease, now: Moment) -> bool {
+        let is_older = self.rows.get(&row.key).is_some_and(|known| row.counter < known.counter);
+        let known_for = self.watch.silent_for(&row.key, now);
+        is_older && known_for.is_some_and(|known_for| known_for < self.expiry)
     }
 
     /// Forgets the rows that were not seen since a complete scan began: they are gone.
@@ -82,5 +102,55 @@ impl LeaseRows {
     /// When the next silent lease expires.
     pub(super) fn next_expiry(&self, now: Moment) -> Option<Moment> {
         self.watch.next_expiry(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kcl_proto::model::LeaseCounter;
+
+    use super::*;
+
+    const EXPIRY: Duration = Duration::from_secs(10);
+
+    fn row(key: &str, counter: u64) -> Lease {
+        let mut row = Lease::sample();
+        (row.key, row.counter) = (key.into(), LeaseCounter(counter));
+        row
+    }
+
+    fn counter(rows: &LeaseRows, key: &str) -> Option<u64> {
+        rows.all().get(key).map(|row| row.counter.0)
+    }
+
+    #[test]
+    fn stale_row_does_not_replace_a_newer_one() {
+        let mut rows = LeaseRows::new(EXPIRY);
+        rows.saw(row("a", 7), Moment::at_secs(1));
+        rows.saw_scanned(row("a", 6), Moment::at_secs(2));
+        assert_eq!(counter(&rows, "a"), Some(7));
+        rows.scan_ended(Moment::at_secs(2));
+        assert_eq!(counter(&rows, "a"), Some(7), "the row was seen, if in an older state");
+        rows.saw(row("a", 0), Moment::at_secs(3));
+        assert_eq!(counter(&rows, "a"), Some(0), "a lost write returned it");
+    }
+
+    #[test]
+    fn row_that_was_made_anew_is_known_after_an_expiry() {
+        let mut rows = LeaseRows::new(EXPIRY);
+        rows.saw(row("a", 7), Moment::at_secs(1));
+        rows.saw_scanned(row("a", 0), Moment::at_secs(10));
+        assert_eq!(counter(&rows, "a"), Some(7));
+        rows.saw_scanned(row("a", 0), Moment::at_secs(11));
+        assert_eq!(counter(&rows, "a"), Some(0));
+    }
+
+    #[test]
+    fn row_that_a_scan_did_not_contain_is_gone() {
+        let mut rows = LeaseRows::new(EXPIRY);
+        rows.saw(row("a", 1), Moment::at_secs(1));
+        rows.saw(row("b", 1), Moment::at_secs(3));
+        rows.scan_ended(Moment::at_secs(2));
+        assert_eq!((counter(&rows, "a"), counter(&rows, "b")), (None, Some(1)));
     }
 }

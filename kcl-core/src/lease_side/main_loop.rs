@@ -85,9 +85,13 @@ impl MainLoop {
         stream: StreamFacts,
         grants: mpsc::Sender<Grant>,
         status: watch::Sender<WorkerStatus>,
+        stop: &CancellationToken,
     ) -> Self {
         let (to_main_loop, inbox) = mpsc::channel(INBOX_MAX);
-        let (leaving, mut presence) = (Leaving::default(), Tasks::default());
+        // The presence task has the token of the stop itself, so that nothing is released before
+        // it announces that this worker leaves.
+        let leaving = Leaving { announce: stop.child_token(), remove: CancellationToken::new() };
+        let mut presence = Tasks::default();
         let beats = presence::run(Arc::clone(&shared), leaving.clone(), to_main_loop.clone());
         presence.spawn("presence", Span::none(), beats);
         Self {
@@ -111,13 +115,10 @@ impl MainLoop {
         }
     }
 
-    /// Works until `stop`, then releases every lease. Returns how each lease ended.
-    pub(super) async fn run(
-        mut self,
-        stop: CancellationToken,
-    ) -> Result<Vec<ShardReport>, RunError> {
+    /// Works until the stop, then releases every lease. Returns how each lease ended.
+    pub(super) async fn run(mut self) -> Result<Vec<ShardReport>, RunError> {
         self.report.state(WorkerState::Running);
-        let halt = stop.child_token();
+        let halt = self.leaving.announce.clone();
         let mut fatal = None;
         loop {
             self.begin_due();
@@ -401,8 +402,10 @@ impl MainLoop {
                 }
             }
             ToMainLoop::Announced => {
-                let end = now + self.notice();
-                self.shut_down(ShutdownEvent::Announced { end });
+                // No other worker looks for the leases of the last one.
+                let others = self.fleet.present(now).len() > 1;
+                let notice = if others { self.notice() } else { Duration::ZERO };
+                self.shut_down(ShutdownEvent::Announced { end: now + notice });
             }
             ToMainLoop::RowRead { row } => drop(self.fleet.saw_row(*row, now)),
         }
@@ -426,10 +429,7 @@ impl MainLoop {
 
     fn stop_requested(&mut self) {
         let (now, drain) = (self.now(), self.shared.config.shutdown.drain);
-        // No other worker looks for the leases of the last one.
-        let others = self.fleet.present(now).len() > 1;
-        let notice = if others { self.notice() } else { Duration::ZERO };
-        let (end, until) = (now + notice * 2, now + drain);
+        let (end, until) = (now + self.notice() * 2, now + drain);
         self.shut_down(ShutdownEvent::StopRequested { end, until });
     }
 
@@ -446,7 +446,6 @@ impl MainLoop {
             Action::Nothing => {}
             Action::Announce => {
                 self.report.state(WorkerState::Stopping);
-                self.leaving.announce.cancel();
                 self.requests.withdraw_all();
             }
             Action::ReleaseLeases { until } => {

@@ -71,7 +71,7 @@ pub(crate) async fn run(shared: Arc<Shared>, channels: Channels) -> LeaseSideEnd
     let Some(stream) = startup_checks::run(&shared, &stop).await? else {
         return Ok(Vec::new());
     };
-    MainLoop::new(shared, stream, grants, status).run(stop).await
+    MainLoop::new(shared, stream, grants, status, &stop).run().await
 }
 
 /// Runs the lease side on a thread of its own. The receiver gets how it ended. Dropping the receiver

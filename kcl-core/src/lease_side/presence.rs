@@ -25,7 +25,7 @@ const LAST_UPDATE_AGE: Duration = Duration::from_hours(1);
 const REMOVALS_MAX: u32 = 3;
 
 /// When a worker announces that it leaves, and when it removes its row. Both happen once.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Leaving {
     pub(super) announce: CancellationToken,
     pub(super) remove: CancellationToken,

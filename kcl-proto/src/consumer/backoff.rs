@@ -29,7 +29,7 @@ impl Backoff {
     /// Copies of a take whose outcome is unknown.
     pub const TAKE: Self = Self::new(Duration::from_millis(200), Duration::from_secs(2));
     /// Pages of a scan that failed.
-    pub const SCAN: Self = Self::new(Duration::from_millis(500), Duration::from_secs(10));
+    pub const SCAN: Self = Self::new(Duration::from_millis(500), Duration::from_secs(2));
     /// Looks at a table that is being created or changed.
     pub const TABLE_STATUS: Self = Self::new(Duration::from_millis(20), Duration::from_secs(1));
 

@@ -158,12 +158,6 @@ impl PresenceWatch {
         gone.map(|(worker, _)| worker.clone()).collect()
     }
 
-    /// Whether a worker's heartbeat was ever seen to move: a row alone may come from a dead worker.
-    #[must_use]
-    pub fn has_moved(&self, worker: &WorkerId) -> bool {
-        self.seen.get(worker).is_some_and(|sighting| sighting.has_moved)
-    }
-
     /// Returns another live incarnation with the same stable name, or `None` if there is none. It
     /// is alive if its heartbeat moves.
     #[must_use]

@@ -36,14 +36,6 @@ fn row_of_a_long_silent_worker_is_deletable() {
 }
 
 #[test]
-fn first_sight_is_no_movement() {
-    let mut watch = PresenceWatch::default();
-    scan(&mut watch, &[("a", 1), ("b", 1)], 5);
-    scan(&mut watch, &[("a", 1), ("b", 2)], 6);
-    assert_eq!(["a", "b", "c"].map(|worker| watch.has_moved(&worker.into())), [false, true, false]);
-}
-
-#[test]
 fn longer_expiry_of_a_worker_counts() {
     let mut watch = PresenceWatch::default();
     let row = Presence { expiry: EXPIRY * 3, ..Presence::sample("a") };

@@ -11,9 +11,6 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// The most takes within that time that a fleet at rest loses.
 const LOST_TAKES_MAX: usize = 30;
 
-/// By how much scans may exceed their budget: their pauses are drawn from 80 to 100 %.
-const JITTER: f64 = 1.25;
-
 /// By how much they may exceed it while leases move.
 const MOVING: f64 = 2.0;
 
@@ -135,7 +132,7 @@ impl CallFacts {
         }
         let spent: f64 = scans.spent.iter().map(|(_, units)| units).sum();
         let rests = self.rests_since.is_some_and(|since| now >= since + WINDOW);
-        let factor = if rests { JITTER } else { JITTER * MOVING };
+        let factor = if rests { 1.0 } else { MOVING };
         let starts = f64::from(u32::try_from(scans.starts.len()).unwrap_or(u32::MAX));
         let beyond = (budget.workers + starts * SCANS_AT_START) * budget.scan;
         let may = (factor * budget.units).mul_add(WINDOW.as_secs_f64(), beyond);
@@ -174,6 +171,6 @@ mod tests {
         };
         assert_eq!(spent(&mut calls, 0), None, "20 a second, as leases move");
         calls.rests_from(at(60));
-        assert_eq!(spent(&mut calls, 60), Some((620.0, 415.0)));
+        assert_eq!(spent(&mut calls, 60), Some((620.0, 340.0)));
     }
 }

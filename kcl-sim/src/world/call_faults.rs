@@ -22,7 +22,7 @@ pub enum Calls {
     Writes,
     /// Renewals of leases.
     Renewals,
-    /// The deletion of a worker's presence.
+    /// The announcement that a worker leaves, and the deletion of its presence.
     Goodbye,
     /// The opening and reading of shards.
     Reads,
@@ -56,7 +56,10 @@ impl Calls {
             Self::Renewals => {
                 matches!(request, Request::Write(write) if matches!(write.kind, WriteKind::Renew { .. }))
             }
-            Self::Goodbye => matches!(request, Request::DeletePresence(_)),
+            Self::Goodbye => matches!(
+                request,
+                Request::DeletePresence(_) | Request::PutPresence { is_leaving: true, .. }
+            ),
             Self::Reads => matches!(request, Request::Open(_) | Request::Read(_)),
         }
     }

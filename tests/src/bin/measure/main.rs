@@ -4,6 +4,7 @@
 //! Faults strike at random moments: a fixed delay would lock onto the periodic scans.
 #![expect(clippy::print_stdout, reason = "the program prints its results")]
 
+mod large_fleet;
 mod memory;
 mod per_key;
 mod rows;
@@ -39,6 +40,8 @@ enum What {
     Fleet,
     /// The memory of a worker with many shards full of large records.
     Memory,
+    /// Three processes that read 600 shards.
+    LargeFleet,
     /// Records of many keys, one at a time and concurrently.
     PerKey,
 }
@@ -48,6 +51,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     match args.what {
         What::Fleet => fleet(&args).await,
+        What::LargeFleet => large_fleet::measure(&args).await,
         What::Memory => memory::measure(&args).await,
         What::PerKey => per_key::measure(&args).await,
     }
@@ -62,10 +66,12 @@ async fn fleet(args: &Args) -> anyhow::Result<()> {
         print("crash", "SIGKILL to the slowest shard delivered, s", 12.0, rows::crash(args).await?);
     }
     if is_selected("stop") {
-        print("stop", "SIGTERM to the slowest shard delivered, s", 2.0, rows::stop(args).await?);
+        let (stop, silence) = rows::stop(args).await?;
+        print("stop", "SIGTERM to the slowest shard delivered, s", 2.6, stop);
+        print("silence", "longest gap of a shard while one of three stops, s", 1.3, silence);
     }
     if is_selected("roll") {
-        print("roll", "longest gap while all three are replaced, s", 3.0, rows::roll(args).await?);
+        print("roll", "longest gap while all three are replaced, s", 1.3, rows::roll(args).await?);
     }
     if is_selected("scale") {
         print("scale", "2 to 4 workers: each holds 3, s", 6.0, rows::scale(args).await?);

@@ -22,7 +22,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// The default lease expiry of `fleet_worker`.
 const EXPIRY_MILLIS: i64 = 10_000;
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     SystemClock.time_of_day().epoch_millis()
 }
 
@@ -66,7 +66,7 @@ pub(crate) async fn start(args: &Args) -> anyhow::Result<Row> {
 }
 
 /// Returns how long it takes until a worker other than `victim` delivered from each of `shards`.
-async fn elsewhere(
+pub(crate) async fn elsewhere(
     fleet: &Fleet,
     victim: &str,
     struck_at: i64,
@@ -85,7 +85,7 @@ async fn elsewhere(
     Ok(seconds(slowest - struck_at))
 }
 
-async fn shards_of(fleet: &Fleet, worker: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn shards_of(fleet: &Fleet, worker: &str) -> anyhow::Result<Vec<String>> {
     let leases = fleet.leases().await?;
     let owned = leases
         .iter()
@@ -138,9 +138,12 @@ fn oldest_repeat(audit: &Audit, struck: &BTreeMap<String, i64>) -> anyhow::Resul
     Ok(seconds(oldest))
 }
 
-pub(crate) async fn stop(args: &Args) -> anyhow::Result<Row> {
+/// The stop of one of three workers, and the longest gap of any shard meanwhile.
+pub(crate) async fn stop(args: &Args) -> anyhow::Result<(Row, Row)> {
     let mut fleet = fleet(args, &["a", "b", "c0"]).await?;
     let producer = fleet.produce(PER_SECOND);
+    any_moment().await;
+    let from = now();
     let (mut all, mut gone) = (Vec::new(), Vec::new());
     for trial in 0..args.trials {
         any_moment().await;
@@ -155,8 +158,20 @@ pub(crate) async fn stop(args: &Args) -> anyhow::Result<Row> {
     }
     let produced = producer.stop().await?;
     let audit = fleet.delivered(&produced, LIMIT).await?;
+    let silence = Row { worst: longest_gap(&audit, from), more: json!({ "stops": args.trials }) };
     let more = json!({ "all": all, "process_gone_s": gone, "repeated": audit.repeated() });
-    Ok(Row { worst: worst(&all), more })
+    Ok((Row { worst: worst(&all), more }, silence))
+}
+
+/// The longest time since `from` in which a shard delivered nothing, in seconds.
+fn longest_gap(audit: &Audit, from: i64) -> f64 {
+    let mut last: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut longest = 0;
+    for delivery in audit.deliveries.iter().filter(|delivery| delivery.at >= from) {
+        let before = last.insert(&delivery.shard, delivery.at).unwrap_or(delivery.at);
+        longest = longest.max(delivery.at - before);
+    }
+    seconds(longest)
 }
 
 pub(crate) async fn roll(args: &Args) -> anyhow::Result<Row> {
@@ -174,14 +189,8 @@ pub(crate) async fn roll(args: &Args) -> anyhow::Result<Row> {
     any_moment().await;
     let produced = producer.stop().await?;
     let audit = fleet.delivered(&produced, LIMIT).await?;
-    let mut last: BTreeMap<&str, i64> = BTreeMap::new();
-    let mut longest = 0;
-    for delivery in audit.deliveries.iter().filter(|delivery| delivery.at >= from) {
-        let before = last.insert(&delivery.shard, delivery.at).unwrap_or(delivery.at);
-        longest = longest.max(delivery.at - before);
-    }
     let more = json!({ "repeated": audit.repeated(), "produced": produced.len() });
-    Ok(Row { worst: seconds(longest), more })
+    Ok(Row { worst: longest_gap(&audit, from), more })
 }
 
 pub(crate) async fn scale(args: &Args) -> anyhow::Result<Row> {
