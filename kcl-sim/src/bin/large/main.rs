@@ -68,16 +68,14 @@ async fn main() -> Result<(), BoxError> {
         );
     }
     if is_on("rest-10000") {
-        let (lost, units, balancing, throttled) = rows::rest(10_000).await?;
+        let (lost, units, throttled) = rows::rest(10_000).await?;
         print("rest-10000", "lost takes a second, 20 workers at rest", 1.0, &lost);
         print("units-at-rest", "read units a second, 20 workers at rest", 100.0, &units);
-        print("units-balancing", "the same while they balance", 200.0, &balancing);
-        print(
-            "units-throttled",
-            "the same while a third of the pages is throttled",
-            100.0,
-            &throttled,
-        );
+        print("units-throttled", "the same with a third of the pages throttled", 100.0, &throttled);
+    }
+    if is_on("units-balancing") {
+        let row = rows::join(10_000, 4_800).await?;
+        print("units-balancing", "read units a second while one of 20 joins", 9_600.0, &row);
     }
     alone(&is_on).await
 }

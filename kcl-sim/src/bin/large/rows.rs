@@ -77,40 +77,46 @@ pub(crate) async fn crash(shards: u32, scan_units: usize) -> Result<Row, BoxErro
     Ok(Row { figure, more })
 }
 
-/// Twenty workers with the default budget: lost takes and read units a second at rest, while they
-/// balance, and while a third of the pages is throttled.
-pub(crate) async fn rest(shards: u32) -> Result<(Row, Row, Row, Row), BoxError> {
+/// Twenty workers with the default budget at rest: lost takes a second, and read units a second;
+/// then read units a second while a third of the pages is throttled.
+pub(crate) async fn rest(shards: u32) -> Result<(Row, Row, Row), BoxError> {
     let budget = config().lease.scan_units;
     let mut fleet = Fleet::new(shards, Speed::default(), config());
     fleet.start(20)?;
     let balanced = fleet.balanced(fleet.began).await;
-    // The first scan of each worker is needed to begin with.
-    let first = fleet.table.seen(|seen| seen.read_units);
-    let took = SystemClock.now().since(fleet.began).as_secs_f64();
-    let mut rates = Vec::new();
-    for is_throttled in [false, true] {
-        fleet.table.throttle_pages(is_throttled);
-        fleet.table.start_counting();
-        sleep(REST * 2).await;
-        rates.push(fleet.table.seen(|seen| {
-            (
-                count(seen.takes_lost) / (REST * 2).as_secs_f64(),
-                seen.read_units / (REST * 2).as_secs_f64(),
-            )
-        }));
-    }
-    let (at_rest, throttled) = match rates.as_slice() {
-        [at_rest, throttled] => (*at_rest, *throttled),
-        _ => ((0.0, 0.0), (0.0, 0.0)),
-    };
-    let events = json!({ "budget": budget, "scans_rare": fleet.events.of("scans_rare"),
-        "expired": fleet.events.of("expired") });
-    let row = |figure: f64| Row { figure: Some(figure), more: events.clone() };
-    let balancing = Row {
-        figure: Some(first / took),
-        more: json!({ "units": first, "s": took, "balanced after, s": balanced }),
-    };
-    Ok((row(at_rest.0), row(at_rest.1), balancing, row(throttled.1)))
+    let seconds = (REST * 2).as_secs_f64();
+    fleet.table.start_counting();
+    sleep(REST * 2).await;
+    let (lost, units) = fleet.table.seen(|seen| (count(seen.takes_lost), seen.read_units));
+    fleet.table.throttle_pages(true);
+    fleet.table.start_counting();
+    sleep(REST * 2).await;
+    let throttled = fleet.table.seen(|seen| seen.read_units);
+    let more = json!({ "budget": budget, "scans_rare": fleet.events.of("scans_rare"),
+        "expired": fleet.events.of("expired"), "balanced after, s": balanced });
+    let row = |figure: f64| Row { figure: Some(figure / seconds), more: more.clone() };
+    Ok((row(lost), row(units), row(throttled)))
+}
+
+/// Nineteen workers whose scans are half an expiry apart, and one that joins: read units a second
+/// meanwhile.
+pub(crate) async fn join(shards: u32, scan_units: usize) -> Result<Row, BoxError> {
+    let time = Duration::from_secs(20);
+    let mut config = config();
+    config.lease.scan_units = scan_units;
+    let mut fleet = Fleet::new(shards, Speed::default(), config);
+    fleet.start(19)?;
+    fleet.balanced(fleet.began).await;
+    sleep(time).await;
+    fleet.table.start_counting();
+    let at = SystemClock.now();
+    fleet.start(1)?;
+    let fair = fleet.balanced(at).await;
+    sleep(time.saturating_sub(SystemClock.now().since(at))).await;
+    let passed = SystemClock.now().since(at).as_secs_f64();
+    let units = fleet.table.seen(|seen| seen.read_units);
+    let more = json!({ "fair after, s": fair, "expired": fleet.events.of("expired") });
+    Ok(Row { figure: Some(units / passed), more })
 }
 
 /// One worker that may hold few leases of many: the most that it ever holds.
