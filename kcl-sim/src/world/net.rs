@@ -290,7 +290,7 @@ impl Net {
             None => flight.left = flight.left.saturating_sub(1),
         }
         if let Some(tries) = flight.tries.take() {
-            self.unexpect_answer(&flight.caller, flight.answered);
+            self.forget_answer(&flight.caller, flight.answered);
             match tries.arrives(now, taken) {
                 Next::Answer(at, answer) => {
                     (flight.answered, flight.answer) = (at, answer);
@@ -332,7 +332,7 @@ impl Net {
         *self.answers.entry((worker.to_owned(), at)).or_default() += 1;
     }
 
-    fn unexpect_answer(&mut self, worker: &str, at: Time) {
+    fn forget_answer(&mut self, worker: &str, at: Time) {
         let key = (worker.to_owned(), at);
         let open = self.answers.get_mut(&key).map(|open| {
             *open = open.saturating_sub(1);
@@ -363,7 +363,7 @@ impl Net {
         if !flight.call.request().is_to_stream() {
             self.connections.end(&flight.caller);
         }
-        self.unexpect_answer(&flight.caller, now);
+        self.forget_answer(&flight.caller, now);
         self.put_back(number, flight);
     }
 
