@@ -6,6 +6,10 @@ use std::time::Duration;
 use kcl_proto::lease::expiry::{self, CounterWatch};
 use kcl_proto::model::{Lease, LeaseKey, Moment, WorkerId};
 
+/// For how long a row stays known that scans do not contain: an eventual scan may miss a row that
+/// was written a moment ago.
+const MISSED_FOR: Duration = Duration::from_secs(3);
+
 /// All rows of leases.
 #[derive(Debug)]
 pub(super) struct LeaseRows {
@@ -61,10 +65,12 @@ impl LeaseRows {
         is_older && known_for.is_some_and(|known_for| known_for < self.expiry)
     }
 
-    /// Forgets the rows that were not seen since a complete scan began: they are gone.
+    /// Notes that a complete scan ended. Forgets the rows that were not seen since it began, nor
+    /// shortly before: they are gone.
     pub(super) fn scan_ended(&mut self, began: Moment) {
         self.scanned = Some(began);
-        let gone: Vec<_> = self.seen.extract_if(.., |_, seen| *seen < began).collect();
+        let is_gone = |seen: Moment| seen + MISSED_FOR < began;
+        let gone: Vec<_> = self.seen.extract_if(.., |_, seen| is_gone(*seen)).collect();
         for (key, _) in gone {
             self.rows.remove(&key);
             self.watch.forget(&key);
@@ -150,7 +156,9 @@ mod tests {
         let mut rows = LeaseRows::new(EXPIRY);
         rows.saw(row("a", 1), Moment::at_secs(1));
         rows.saw(row("b", 1), Moment::at_secs(3));
-        rows.scan_ended(Moment::at_secs(2));
+        rows.scan_ended(Moment::at_secs(4));
+        assert_eq!((counter(&rows, "a"), counter(&rows, "b")), (Some(1), Some(1)), "too recent");
+        rows.scan_ended(Moment::at_secs(5));
         assert_eq!((counter(&rows, "a"), counter(&rows, "b")), (None, Some(1)));
     }
 }
