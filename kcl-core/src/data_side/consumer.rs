@@ -115,9 +115,7 @@ impl Consumer {
                 self.lease_settled().await
             }
             Action::Abandon(end) => {
-                if end == ConsumerEnd::Drained {
-                    self.calls.report(None);
-                }
+                self.calls.report(None);
                 self.calls.close();
                 self.report_end(end).await;
                 self.calls.lease_lost().await;
