@@ -156,7 +156,8 @@ impl FleetView {
     }
 
     /// Replaces the list of shards, and notes which hash keys have no lease.
-    pub(super) fn saw_shards(&mut self, listed: Vec<Shard>, uncovered: &[HashKeyRange]) {
+    pub(super) fn saw_shards(&mut self, mut listed: Vec<Shard>, uncovered: &[HashKeyRange]) {
+        listed.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         self.listed = Some(listed);
         for range in self.uncovered.observe(uncovered) {
             self.shared.events.emit(&Event::HashKeysUncovered { range });
@@ -183,6 +184,14 @@ impl FleetView {
     pub(super) fn counter_floor(&self, key: &LeaseKey) -> LeaseCounter {
         let floor = self.row(key).map(|row| lineage::counter_floor(row, self.rows()));
         floor.unwrap_or_default()
+    }
+
+    /// The parents whose rows a take of the lease must read first.
+    pub(super) fn unproven_parents(&self, key: &LeaseKey) -> Vec<LeaseKey> {
+        let unproven = self
+            .row(key)
+            .map(|row| lineage::unproven_parents(row, self.rows(), self.listed.as_deref()));
+        unproven.unwrap_or_default()
     }
 
     /// How many leases there are, ended ones included.

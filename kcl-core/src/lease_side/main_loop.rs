@@ -30,7 +30,7 @@ use crate::lease_side::presence::{self, Leaving};
 use crate::lease_side::shared::Shared;
 use crate::lease_side::stream_facts::StreamFacts;
 use crate::lease_side::table_scan::TableScan;
-use crate::lease_side::takes::{TakeEnd, Takes};
+use crate::lease_side::takes::{Floor, TakeEnd, Takes};
 use crate::lease_side::worker_report::WorkerReport;
 use crate::messages::Grant;
 use crate::report::error::RunError;
@@ -241,7 +241,10 @@ impl MainLoop {
             return;
         }
         let key = take.key.clone();
-        let floor = self.fleet.counter_floor(&key);
+        let floor = Floor {
+            counter: self.fleet.counter_floor(&key),
+            unproven: self.fleet.unproven_parents(&key),
+        };
         if let Some(job) = self.takes.begin(take, floor) {
             self.requests.abandon(&key);
             self.jobs.push(job.map(|(take, end)| JobEnd::Took(take, end)));
@@ -312,7 +315,7 @@ impl MainLoop {
             TakeEnd::Held { row, sent } => self.hold(*row, sent, take.why),
             TakeEnd::Lost(Some(row)) => drop(self.fleet.saw_row(*row, now)),
             TakeEnd::Lost(None) => self.fleet.forget(&take.key),
-            TakeEnd::Throttled | TakeEnd::Unknown => {}
+            TakeEnd::Throttled | TakeEnd::Unread | TakeEnd::Unknown => {}
         }
     }
 

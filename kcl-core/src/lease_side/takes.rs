@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kcl_proto::consumer::backoff::Backoff;
 use kcl_proto::fleet::balance::Take;
@@ -12,8 +13,12 @@ use kcl_proto::model::{
 };
 use tokio::time::sleep;
 
+use crate::backend::LeaseStoreError;
 use crate::lease_side::lease_calls::MOVES_MAX;
 use crate::lease_side::shared::Shared;
+
+/// The pause before a take whose parents could not be read is made again.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// The takes of this worker.
 #[derive(Debug)]
@@ -32,6 +37,25 @@ pub(super) struct Takes {
     cooldowns: Cooldowns,
 }
 
+/// What the counter that a take sets must exceed.
+#[derive(Debug)]
+pub(super) struct Floor {
+    pub(super) counter: LeaseCounter,
+    /// Parents whose counters are unknown: their rows are read first.
+    pub(super) unproven: Vec<LeaseKey>,
+}
+
+impl Floor {
+    async fn read(self, shared: &Shared) -> Result<LeaseCounter, LeaseStoreError> {
+        let mut floor = self.counter;
+        for parent in &self.unproven {
+            let row = shared.calls.read_moving(parent).await?;
+            floor = floor.max(row.map(|row| row.counter).unwrap_or_default());
+        }
+        Ok(floor)
+    }
+}
+
 /// How a take ended.
 #[derive(Debug)]
 pub(super) enum TakeEnd {
@@ -41,6 +65,8 @@ pub(super) enum TakeEnd {
     Lost(Option<Box<Lease>>),
     /// The table had no capacity for it.
     Throttled,
+    /// A parent could not be read, so the take was not made.
+    Unread,
     /// No answer within the time for which a lease so taken would be held.
     Unknown,
 }
@@ -74,28 +100,35 @@ impl Takes {
     pub(super) fn begin(
         &mut self,
         take: Take,
-        floor: LeaseCounter,
+        floor: Floor,
     ) -> Option<impl Future<Output = (Take, TakeEnd)> + Send + 'static> {
         if !self.in_flight.insert(take.key.clone()) {
             return None;
         }
-        let write = LeaseWrite {
-            key: take.key.clone(),
-            worker: self.shared.me.clone(),
-            number: self.shared.write_numbers().draw(),
-            kind: WriteKind::Take {
+        // Each owner, and each start after a crash, would skip what came since the last.
+        let start_at = (take.checkpoint == Checkpoint::Latest).then_some(self.started_at);
+        let shared = Arc::clone(&self.shared);
+        let number = shared.write_numbers().draw();
+        Some(async move {
+            let key = take.key.clone();
+            let floor = match floor.read(&shared).await {
+                Ok(floor) => floor,
+                Err(error) => {
+                    shared.events.lease_call_failed(&key, "read a parent's lease", &error, None);
+                    let is_throttled = error.is_throttled();
+                    let end = if is_throttled { TakeEnd::Throttled } else { TakeEnd::Unread };
+                    return (take, end);
+                }
+            };
+            let kind = WriteKind::Take {
                 counter: take.counter,
                 floor,
-                expiry: self.shared.config.lease.expiry,
+                expiry: shared.config.lease.expiry,
                 owner_switches: take.owner_switches,
-                // Each owner, and each start after a crash, would skip what came since the last.
-                start_at: (take.checkpoint == Checkpoint::Latest).then_some(self.started_at),
-            },
-        };
-        let shared = Arc::clone(&self.shared);
-        Some(async move {
-            let end = run(&shared, &write).await;
-            (take, end)
+                start_at,
+            };
+            let write = LeaseWrite { key, worker: shared.me.clone(), number, kind };
+            (take, run(&shared, &write).await)
         })
     }
 
@@ -104,6 +137,7 @@ impl Takes {
         self.in_flight.remove(key);
         match end {
             TakeEnd::Held { .. } => {}
+            TakeEnd::Unread => self.cooldowns.begin(key.clone(), now + READ_AGAIN_AFTER),
             TakeEnd::Lost(_) => self.waiting.extend(self.alternatives.pop_front()),
             TakeEnd::Throttled => {
                 self.waiting.clear();

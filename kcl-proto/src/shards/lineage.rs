@@ -60,6 +60,31 @@ pub fn counter_floor(lease: &Lease, leases: &BTreeMap<LeaseKey, Lease>) -> Lease
     parents.map(|parent| parent.counter).max().unwrap_or_default()
 }
 
+/// Returns the parents of `lease` whose counters `leases` may lack: a take of `lease` reads their
+/// rows first.
+///
+/// The progress of another child proves a parent finished, whatever its own row says. An eventual
+/// scan may have missed that row, or returned it as it was before anyone took it. A lease that was
+/// taken before has a counter above those of its parents already, and the parents of a bootstrap
+/// lease, or of a shard that outlived them in the stream, never had leases. `listed` is as for
+/// [`readiness`], in the order of ids.
+#[must_use]
+pub fn unproven_parents(
+    lease: &Lease,
+    leases: &BTreeMap<LeaseKey, Lease>,
+    listed: Option<&[Shard]>,
+) -> Vec<LeaseKey> {
+    if !is_untouched(lease) || is_bootstrap(lease) {
+        return Vec::new();
+    }
+    let is_listed = |parent: &ShardId| {
+        listed.is_none_or(|listed| listed.binary_search_by(|it| it.id.cmp(parent)).is_ok())
+    };
+    let is_proven = |parent: &ShardId| leases.get(parent.as_str()).is_some_and(Lease::is_ended);
+    let unproven = lease.parents.iter().filter(|parent| !is_proven(parent) && is_listed(parent));
+    unproven.map(LeaseKey::from).collect()
+}
+
 /// Returns the leases that a late create left behind: no worker ever took them, and a descendant of
 /// their shard has progressed, which proves the shard finished.
 ///

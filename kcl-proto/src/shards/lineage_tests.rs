@@ -193,3 +193,27 @@ fn counter_of_a_take_exceeds_those_of_the_parents() {
     let alone = table([with(1, 7), lease(2).child_of([0, 1])]);
     assert_eq!(counter_floor(&alone[&key(2)], &alone), LeaseCounter(7), "the other is gone");
 }
+
+#[test]
+fn parents_that_only_descent_proves_finished_are_unproven() {
+    let child = lease(3).child_of([0, 1]);
+    let unproven = |leases: &[Lease], listed: Option<&[Shard]>| {
+        unproven_parents(&child, &table(leases.iter().cloned()), listed)
+    };
+    let sibling = lease(4).child_of([0]).progressed();
+    let both = [lease(0).ended(), lease(1).ended(), sibling.clone()];
+    assert_eq!(unproven(&both, None), []);
+    // A scan missed the one row, and returned the other as it was before anyone took it.
+    let stale = [lease(1), sibling];
+    assert_eq!(unproven(&stale, None), [key(0), key(1)]);
+    let listed = [shard(1).closed(), shard(3).child_of([0, 1])];
+    assert_eq!(unproven(&stale, Some(&listed)), [key(1)], "the other is trimmed");
+}
+
+#[test]
+fn parents_of_taken_and_of_bootstrap_leases_are_not_read() {
+    let unproven = |lease: Lease| unproven_parents(&lease, &BTreeMap::new(), None);
+    assert_eq!(unproven(lease(3).child_of([0])), [key(0)]);
+    assert_eq!(unproven(lease(3).child_of([0]).held()), []);
+    assert_eq!(unproven(lease(3).child_of([0]).at_time()), []);
+}
