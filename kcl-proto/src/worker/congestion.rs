@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::consumer::backoff::Backoff;
 use crate::model::Moment;
 
 /// Whether a worker may move leases.
@@ -13,8 +14,8 @@ use crate::model::Moment;
 pub struct Congestion {
     /// Until when no lease moves, or `None` if renewals never suffered.
     until: Option<Moment>,
-    /// How long the last rest was, before jitter.
-    rest: Duration,
+    /// How many rests there were, each within an expiry of the one before.
+    rests: u32,
 }
 
 impl Congestion {
@@ -34,14 +35,13 @@ impl Congestion {
     /// rest for about a tenth of an `expiry`, and for twice as long each time that this happens
     /// again within an expiry, up to a whole one. `chance` is from 0 to 1.
     pub fn suffered(&mut self, expiry: Duration, chance: f64, now: Moment) {
-        let rest = match self.until {
+        self.rests = match self.until {
             Some(until) if now < until => return,
-            Some(until) if now.since(until) < expiry => (self.rest * 2).min(expiry),
-            Some(_) | None => expiry / 10,
+            Some(until) if now.since(until) < expiry => self.rests.saturating_add(1),
+            Some(_) | None => 1,
         };
-        let chance = if chance.is_finite() { chance.clamp(0.0, 1.0) } else { 1.0 };
-        self.rest = rest;
-        self.until = Some(now + rest.mul_f64(0.5 + chance / 2.0));
+        let rest = Backoff::new(expiry / 10, expiry).jittered(self.rests, chance);
+        self.until = Some(now + rest);
     }
 }
 

@@ -243,13 +243,14 @@ mod tests {
     #[test]
     fn page_that_failed_waits_for_its_retry_whatever_moves() {
         let mut schedule = Schedule::new(at(0));
-        assert!(schedule.begin_page(at(0)));
-        schedule.page_ended(at(2_000));
-        schedule.moved(at(100));
-        assert!(!schedule.begin_page(at(1_999)));
-        assert!(schedule.begin_page(at(2_000)));
-        schedule.page_ended(at(2_010));
-        assert!(schedule.begin_page(at(2_010)), "the next page follows at once");
+        schedule.scan_ended(PAUSES, at(0));
+        assert!(schedule.begin_page(at(1_000)));
+        schedule.page_ended(at(3_000));
+        schedule.moved(at(1_100));
+        assert!(!schedule.begin_page(at(2_999)));
+        assert!(schedule.begin_page(at(3_000)));
+        schedule.page_ended(at(3_010));
+        assert!(schedule.begin_page(at(3_010)), "the next page follows at once");
     }
 
     #[test]
