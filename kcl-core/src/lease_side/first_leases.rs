@@ -25,7 +25,7 @@ pub(super) const CREATE: &str = "create the first leases";
 /// created meanwhile.
 const EXISTING_MAX: usize = 32;
 
-/// How often progress and failures are reported.
+/// How often progress is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// Stores where the stream begins, unless that is stored, and creates the first leases that are
@@ -136,7 +136,7 @@ impl<'a> Round<'a> {
             }
             Err(CreationError::ListTooOld) => self.outdated(),
             Err(CreationError::Store(error)) if error.is_retryable() => {
-                progress.failed(error);
+                progress.failed(&error);
                 if !self.is_outdated {
                     self.waiting.push_back(new);
                 }
@@ -162,22 +162,21 @@ struct Progress<'a> {
     /// How many of them are not known to exist.
     missing: usize,
     report_at: Moment,
-    error: Option<LeaseStoreError>,
 }
 
 impl<'a> Progress<'a> {
     fn new(shared: &'a Shared) -> Self {
         let report_at = shared.clock.now() + REPORT_EVERY;
-        Self { shared, pace: CreationPace::default(), total: 0, missing: 0, report_at, error: None }
+        Self { shared, pace: CreationPace::default(), total: 0, missing: 0, report_at }
     }
 
-    fn failed(&mut self, error: LeaseStoreError) {
+    fn failed(&mut self, error: &LeaseStoreError) {
         let Self { shared, pace, .. } = self;
         pace.failed(shared.chance.draw(), shared.clock.now());
-        self.error = Some(error);
+        shared.events.call_failed(CREATE, error, None);
     }
 
-    /// Reports progress, and the last error since the last report, if it is time.
+    /// Reports progress if it is time.
     fn report(&mut self, now: Moment) {
         if now < self.report_at {
             return;
@@ -186,8 +185,5 @@ impl<'a> Progress<'a> {
         let Self { shared, total, missing, .. } = *self;
         let existing = total.saturating_sub(missing);
         shared.events.emit(&Event::CreatingLeases { existing, total });
-        if let Some(error) = self.error.take() {
-            shared.events.call_failed(CREATE, &error, None);
-        }
     }
 }
