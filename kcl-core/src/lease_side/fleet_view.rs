@@ -232,6 +232,11 @@ impl FleetView {
         present
     }
 
+    /// The workers that were present at the last scan, this one included.
+    pub(super) const fn company(&self) -> &BTreeSet<WorkerId> {
+        &self.company
+    }
+
     /// Plans what to take and what to ask for.
     pub(super) fn plan(&mut self, own: OwnLeases<'_>, now: Moment) -> BalancePlan {
         let present = self.present(now);

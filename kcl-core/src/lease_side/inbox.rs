@@ -1,6 +1,6 @@
 //! What other tasks of the lease side report to the main loop.
 
-use kcl_proto::model::{Lease, LeaseEnd, LeaseKey, Moment, WorkerId};
+use kcl_proto::model::{Lease, LeaseEnd, LeaseKey, WorkerId};
 
 /// A message of a holder, a request or the presence to the main loop.
 #[derive(Debug)]
@@ -11,8 +11,9 @@ pub(super) enum ToMainLoop {
     LeaseEnded { key: LeaseKey, how: LeaseEnd, row: Box<Lease> },
     /// The consumer is gone too.
     ConsumerGone { key: LeaseKey },
-    /// This worker's heartbeat was written, and the last one before at this time.
-    Heartbeat { before: Moment },
+    /// This worker's heartbeat moves again. It had stood still for an expiry, so that this worker
+    /// counted as dead for others.
+    Revived,
     /// This worker's row says that it leaves.
     Announced,
     /// A request read this row.

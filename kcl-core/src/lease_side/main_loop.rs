@@ -287,7 +287,7 @@ impl MainLoop {
         self.report.prune(|key| self.fleet.row(key).is_some());
         self.held.hint(&self.fleet);
         // A worker that was ahead in line may be gone.
-        self.schedule.line_up(&self.shared.me, &self.fleet.present(now));
+        self.schedule.line_up(&self.shared.me, self.fleet.company());
         self.schedule.scan_ended(self.fleet.scan_pauses(), now);
     }
 
@@ -399,11 +399,7 @@ impl MainLoop {
                     self.take_own(key);
                 }
             }
-            ToMainLoop::Heartbeat { before } => {
-                if presence::was_silent(before, now, self.shared.config.lease.expiry) {
-                    self.fleet.start_over();
-                }
-            }
+            ToMainLoop::Revived => self.fleet.start_over(),
             ToMainLoop::Announced => {
                 // No other worker looks for the leases of the last one.
                 let others = self.fleet.present(now).len() > 1;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kcl_proto::consumer::backoff::Backoff;
-use kcl_proto::model::{Moment, Presence, WorkerId};
+use kcl_proto::model::{Presence, WorkerId};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -76,12 +76,12 @@ pub(super) async fn run(
         };
         match outcome {
             Ok(()) => {
-                let message = if heartbeat.is_leaving {
-                    ToMainLoop::Announced
-                } else {
-                    ToMainLoop::Heartbeat { before: written }
-                };
-                drop(main_loop.try_send(message));
+                let was_silent = shared.clock.now().since(written) >= shared.config.lease.expiry;
+                if heartbeat.is_leaving {
+                    drop(main_loop.try_send(ToMainLoop::Announced));
+                } else if was_silent {
+                    drop(main_loop.try_send(ToMainLoop::Revived));
+                }
                 (written, failures) = (sent, 0);
                 pause = shared.config.lease.expiry / 3;
             }
@@ -118,10 +118,4 @@ pub(super) async fn remove_dead(shared: &Shared, dead: &WorkerId, beat: u64) {
     if let Err(error) = shared.store.delete_presence(dead, Some(beat)).await {
         shared.events.call_failed("remove a dead worker's presence", &error, None);
     }
-}
-
-/// Whether a worker whose heartbeat was written at `before` and then not until `now` counted as
-/// dead for others.
-pub(super) fn was_silent(before: Moment, now: Moment, expiry: Duration) -> bool {
-    now.since(before) >= expiry
 }
