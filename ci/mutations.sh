@@ -4,7 +4,8 @@
 #   ci/mutations.sh                   all of ci/mutations.txt
 #   ci/mutations.sh --smoke           a few of them, by unit tests and the exhaustive check only
 #   ci/mutations.sh --only NAME       one of them; can be repeated
-#   ci/mutations.sh --stage STAGE     by this stage only: unit, exhaustive, dynamo, engine or simulation
+#   ci/mutations.sh --stage STAGE     by this stage only: unit, exhaustive, dynamo, engine,
+#                                     simulation or regressions
 #
 # Prints a table: the mutation, the first stage that catches it, and by which test; for the simulation, how many
 # seeds it took. Fails if nothing catches a mutation, or if its text is no longer in the code.
@@ -14,7 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 seeds="${SEEDS:-500}"
 base="${BASE:-1}"
-stages=(unit exhaustive dynamo engine simulation)
+stages=(unit exhaustive dynamo engine simulation regressions)
 only='' smoke=''
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -66,6 +67,7 @@ catches() {
       run="for first in \$(seq $base 50 $((base + seeds - 1))); do ci/simulate.sh 50 \$first || exit 1; done"
       compile='ci/simulate.sh 0 1'
       ;;
+    regressions) run='cargo test --locked -p kcl-tests --test simulation' ;; # Once-broken worlds, and loads.
     *) echo "mutations: there is no stage $stage" >&2 && exit 2 ;;
   esac
   if ! (cd "$copy" && sh -c "${compile:-${run%% -- *} --no-run}") >"$log" 2>&1; then

@@ -265,6 +265,22 @@ async fn drain_ends_in_time_with_acks_outstanding() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn acks_just_before_the_deadline_are_reported() {
+    let world = world();
+    world
+        .run(async |holder| {
+            holder.serve(SECOND * 3).await;
+            holder.expire_in(MILLI * 15);
+            world.app.ack(1).done();
+            holder.serve(MILLI * 5).await;
+            world.app.ack(2).done(); // Reports are 20 ms apart.
+            assert_eq!(holder.end().await, Some(ConsumerEnd::Failed));
+            assert_eq!(holder.checkpoint(), Some(after(2)));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn shard_ends_once_everything_is_acknowledged() {
     let world = world();
     world.stream.close(&[child("low", 0, 49), child("high", 50, 99)]);
