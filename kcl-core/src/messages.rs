@@ -29,7 +29,7 @@ pub(crate) struct Grant {
     /// How long the stream retains records.
     pub(crate) retention: Retention,
     /// The row that the take wrote.
-    pub(crate) lease: Lease,
+    pub(crate) lease: Arc<Lease>,
     /// The counter that the take wrote.
     pub(crate) token: LeaseCounter,
     /// Until when the consumer may poll the application's futures. Each renewal moves it.
@@ -40,8 +40,8 @@ pub(crate) struct Grant {
     pub(crate) progress: watch::Sender<Done>,
     /// The state of the consumer, for status and warnings.
     pub(crate) vitals: watch::Sender<Vitals>,
-    /// The consumer's requests and reports.
-    pub(crate) holder: mpsc::Sender<FromConsumer>,
+    /// The consumer's requests and reports. Boxed: a channel has room for 32 from the start.
+    pub(crate) holder: mpsc::Sender<Box<FromConsumer>>,
     /// Dropped with the consumer. Nothing is sent.
     pub(crate) alive: oneshot::Sender<()>,
 }

@@ -3,6 +3,7 @@
 //! [`lifecycle`](kcl_proto::consumer::lifecycle) decides what to do next. The consumer carries out
 //! one action after the other, and each ends with the next event.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -33,7 +34,7 @@ use crate::tasks::stopped_shards::FatalFailure;
 /// Dropping the future ends the consumer like a crash: records that are not stored as done are
 /// delivered again.
 pub(crate) async fn run(grant: Grant, parts: ConsumerParts) {
-    Consumer::new(grant, parts).run().await;
+    Box::new(Consumer::new(grant, parts)).run().await;
 }
 
 struct Consumer {
@@ -46,7 +47,7 @@ struct Consumer {
     retries: Retries,
     /// The shards that cover the shard's hash keys, once they are known.
     children: Option<Vec<ChildShard>>,
-    holder: mpsc::Sender<FromConsumer>,
+    holder: mpsc::Sender<Box<FromConsumer>>,
     /// Dropped with the consumer, which tells the holder that it is gone.
     _alive: oneshot::Sender<()>,
 }
@@ -55,7 +56,7 @@ impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Self {
         let Grant { stream, start, retention, lease, token, deadline, order, .. } = grant;
         let Grant { progress, vitals, holder, alive, .. } = grant;
-        let reading = parts.reading(lease.clone(), start, retention);
+        let reading = parts.reading(Arc::clone(&lease), start, retention);
         let ConsumerParts { factory, dead_letter, config, clock, .. } = parts;
         let ConsumerParts { events, chance, stopped, .. } = parts;
         let delivery = &config.delivery;
@@ -89,7 +90,8 @@ impl Consumer {
         consumer
     }
 
-    async fn run(mut self) {
+    /// Boxed, because the future has room for its arguments twice.
+    async fn run(mut self: Box<Self>) {
         let (mut state, mut action) = (State::Initializing, Action::Initialize);
         while action != Action::Stop {
             let happened = self.carry_out(action, state).await;
@@ -197,7 +199,7 @@ impl Consumer {
                         // The last acknowledgements may not be reported yet.
                         self.calls.report(None);
                     }
-                    let read = self.calls.wait(reader.step()).await;
+                    let read = self.calls.wait(pin!(reader.step())).await;
                     read.map_err(|interrupt| self.interrupted(interrupt))?;
                 }
             }
@@ -212,7 +214,8 @@ impl Consumer {
                 reader.read_ahead().await;
             }
         };
-        match self.calls.process(delivery, read_ahead).await {
+        let outcome = self.calls.process(delivery, pin!(read_ahead)).await;
+        match outcome {
             Outcome::Succeeded => self.portion_done(portion.last_position()),
             Outcome::Stopped(stop) => stop.into(),
             Outcome::Failed(failure) => self.portion_failed(&portion, failure, Happened::Failed),
@@ -292,7 +295,8 @@ impl Consumer {
         let position = record.position;
         if self.parts.config.delivery.failure.then == OnExhausted::DeadLetter {
             let store = self.records.store(record, &exhausted);
-            match self.calls.dead_letter(position, store).await {
+            let stored = self.calls.dead_letter(position, pin!(store)).await;
+            match stored {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     let attempt = self.retries.deliveries.saturating_add(1);
@@ -351,7 +355,8 @@ impl Consumer {
             Some(Next::Batch(_) | Next::Passed(_) | Next::Unrecoverable(_)) | None => Vec::new(),
         };
         let done = self.calls.done();
-        let found = self.calls.wait(shard_end::children(&self.parts, &reported, done)).await;
+        let found = shard_end::children(&self.parts, &reported, done);
+        let found = self.calls.wait(pin!(found)).await;
         let children = found.map_err(|interrupt| self.interrupted(interrupt))?;
         self.children = Some(children.ok_or(Happened::Unrecoverable)?);
         Ok(())
@@ -397,7 +402,7 @@ impl Consumer {
         };
         tokio::select! {
             biased;
-            _ = self.holder.send(message) => {} // An error means that the holder is gone.
+            _ = self.holder.send(Box::new(message)) => {} // An error means that the holder is gone.
             () = self.calls.guard.lease_gone() => {}
         }
     }

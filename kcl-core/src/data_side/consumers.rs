@@ -40,9 +40,12 @@ pub(crate) async fn run(mut grants: mpsc::Receiver<Grant>, parts: ConsumerParts)
 }
 
 /// Runs a consumer. The holder notices a panic by itself, and releases the lease.
-async fn run_one(grant: Grant, parts: ConsumerParts) {
+fn run_one(grant: Grant, parts: ConsumerParts) -> impl Future<Output = ()> + Send + 'static {
     let (shard, events) = (grant.lease.key.shard(), parts.events.clone());
-    if let Some(error) = panic_of(Box::pin(consumer::run(grant, parts))).await {
-        events.emit(&Event::ConsumerPanicked { shard, error });
+    let work = Box::pin(consumer::run(grant, parts));
+    async move {
+        if let Some(error) = panic_of(work).await {
+            events.emit(&Event::ConsumerPanicked { shard, error });
+        }
     }
 }

@@ -61,7 +61,7 @@ impl Guard {
         &mut self,
         cancelled: &CancellationToken,
         until: Option<Moment>,
-        work: impl Future<Output = T> + Send,
+        work: Pin<&mut (impl Future<Output = T> + Send)>,
     ) -> CallEnd<T> {
         let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
         loop {
@@ -94,9 +94,8 @@ impl Guard {
     /// Waits for work that is not the application's, or until the holder asks for a drain.
     pub(super) async fn wait<T>(
         &mut self,
-        work: impl Future<Output = T> + Send,
+        mut work: Pin<&mut (impl Future<Output = T> + Send)>,
     ) -> Result<T, Interrupt> {
-        let mut work = pin!(work);
         loop {
             if let Order::Drain { .. } = self.standing().map_err(Interrupt::Stopped)? {
                 return Err(Interrupt::DrainAsked);

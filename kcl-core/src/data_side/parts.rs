@@ -48,7 +48,7 @@ impl ConsumerParts {
     /// What the consumer of `lease` shares with its reader.
     pub(super) fn reading(
         &self,
-        lease: Lease,
+        lease: Arc<Lease>,
         start: Arc<StreamStart>,
         retention: Retention,
     ) -> ReadParts {
@@ -59,7 +59,7 @@ impl ConsumerParts {
             chance: Arc::clone(&self.chance),
             config: Arc::clone(&self.config),
             memory: self.memory.join(),
-            lease: Arc::new(lease),
+            lease,
             start,
             retention,
             ends: self.ends.clone(),

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ use crate::tasks::sleep::sleep_until;
 use crate::tasks::supervisor::panic_message;
 
 /// Creates the processors of one ownership of one shard, and calls them.
+///
+/// It takes futures pinned: by value, each of the functions that they pass through would have room
+/// for them twice, and every shard pays for that.
 pub(super) struct ProcessorCall {
     factory: Arc<dyn ErasedFactory>,
     failures: Arc<RecordFailures>,
@@ -114,7 +117,7 @@ impl ProcessorCall {
         let current = self.current.insert(Current { processor, context, _ended: ended });
         let Current { processor, context, .. } = current;
         let work = async { processor.initialize(context).await };
-        let end = self.guard.call(&context.cancelled, None, work).await;
+        let end = self.guard.call(&context.cancelled, None, pin!(work)).await;
         let outcome = self.outcome(end);
         if matches!(outcome, Outcome::Failed(_)) {
             self.retire();
@@ -126,7 +129,7 @@ impl ProcessorCall {
     pub(super) async fn process(
         &mut self,
         delivery: Delivery,
-        beside: impl Future<Output = ()> + Send,
+        beside: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> Outcome {
         let Delivery { records, lag, memory } = delivery;
         let _call = self.begin(Call::ProcessRecords.name());
@@ -152,7 +155,8 @@ impl ProcessorCall {
                 never = beside => match never {},
             }
         };
-        match self.guard.call(&context.cancelled, None, work).await {
+        let end = self.guard.call(&context.cancelled, None, pin!(work)).await;
+        match end {
             CallEnd::Returned(Err(failure)) => Outcome::Broken(self.ack_failed(failure)),
             CallEnd::Returned(Ok(Err(error))) if progress.borrow().is_detached(last) => {
                 self.retire(); // Its acknowledgements are somewhere, and may never be given.
@@ -206,7 +210,7 @@ impl ProcessorCall {
                 never = beside => match never {},
             }
         };
-        let end = self.guard.call(&context.cancelled, until, work).await;
+        let end = self.guard.call(&context.cancelled, until, pin!(work)).await;
         self.outcome(end)
     }
 
@@ -223,7 +227,7 @@ impl ProcessorCall {
     /// Waits for `work`, or until the holder asks for a drain.
     pub(super) async fn wait<T: Send>(
         &mut self,
-        work: impl Future<Output = T> + Send,
+        work: Pin<&mut (impl Future<Output = T> + Send)>,
     ) -> Result<T, Interrupt> {
         if self.in_flight() == 0 {
             return self.guard.wait(work).await;
@@ -238,7 +242,7 @@ impl ProcessorCall {
         }
         let clock = Arc::clone(&self.failures.clock);
         let end = clock.now() + pause;
-        self.attend(Until::DrainBefore(end), sleep_until(&*clock, end)).await
+        self.attend(Until::DrainBefore(end), pin!(sleep_until(&*clock, end))).await
     }
 
     /// Waits until fewer than `records` records are in flight.
@@ -249,14 +253,14 @@ impl ProcessorCall {
     ) -> Result<(), Interrupt> {
         let _call = self.begin(ACKNOWLEDGEMENTS);
         let reports = self.progress_reports();
-        self.attend(until, reports.room(records)).await
+        self.attend(until, pin!(reports.room(records))).await
     }
 
     /// Waits for the dead letter to store the record at `position`.
     pub(super) async fn dead_letter<T: Send>(
         &mut self,
         position: Position,
-        store: impl Future<Output = T> + Send,
+        store: Pin<&mut (impl Future<Output = T> + Send)>,
     ) -> Result<T, Interrupt> {
         let _call = self.begin(Call::DeadLetter(position).name());
         self.attend(Until::TimeUp(None), store).await
@@ -266,9 +270,8 @@ impl ProcessorCall {
     async fn attend<T: Send>(
         &mut self,
         until: Until,
-        work: impl Future<Output = T> + Send,
+        mut work: Pin<&mut (impl Future<Output = T> + Send)>,
     ) -> Result<T, Interrupt> {
-        let mut work = pin!(work);
         let mut is_idle = self.in_flight() == 0;
         let clock = Arc::clone(&self.failures.clock);
         let limit = match until {
@@ -289,7 +292,8 @@ impl ProcessorCall {
                     end = processor.background(context), if !is_idle => First::Background(end),
                 }
             };
-            return Err(match self.guard.call(&context.cancelled, limit, first).await {
+            let end = self.guard.call(&context.cancelled, limit, pin!(first)).await;
+            return Err(match end {
                 CallEnd::Returned(First::Value(value)) => return Ok(value),
                 CallEnd::Returned(First::DrainAsked) => Interrupt::DrainAsked,
                 CallEnd::Returned(First::Background(Ok(()))) => {

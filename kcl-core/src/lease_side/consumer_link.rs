@@ -15,7 +15,7 @@ use crate::report::error::CheckpointError;
 /// The channels to one consumer, and the requests of it that wait for a reply.
 #[derive(Debug)]
 pub(super) struct ConsumerLink {
-    messages: mpsc::Receiver<FromConsumer>,
+    messages: mpsc::Receiver<Box<FromConsumer>>,
     progress: watch::Receiver<Done>,
     deadline: watch::Sender<Moment>,
     order: watch::Sender<Order>,
@@ -44,7 +44,7 @@ impl ConsumerLink {
             stream: stream.start.stream.clone(),
             start: Arc::clone(&stream.start),
             retention: stream.retention.clone(),
-            lease: holding.row().clone(),
+            lease: Arc::new(holding.row().clone()),
             token: holding.row().counter,
             deadline: deadlines,
             order: orders,
@@ -66,7 +66,7 @@ impl ConsumerLink {
     pub(super) async fn next(&mut self) -> HoldingInput {
         tokio::select! {
             biased;
-            Some(message) = self.messages.recv() => self.received(message),
+            Some(message) = self.messages.recv() => self.received(*message),
             Ok(()) = self.progress.changed() => self.progress(),
             _ = &mut self.gone, if !self.is_gone => {
                 self.is_gone = true;

@@ -73,7 +73,7 @@ impl HeldLeases {
         let channels = HolderChannels { hints: inbox, stop: stops, main_loop };
         let (holder, grant) =
             Holder::new(Arc::clone(&self.shared), channels, holding, &self.stream);
-        self.tasks.spawn("holder", Span::none(), holder.run());
+        self.tasks.spawn("holder", Span::none(), Box::new(holder).run());
         let consumer = ConsumerWatch::new(&grant, &self.shared);
         self.held.insert(key, Held { hints, stop, next: None, consumer, has_ended: false });
         grant

@@ -76,10 +76,16 @@ impl Holder {
     }
 
     /// Holds the lease until it ends, then waits until the consumer is gone.
-    pub(super) async fn run(mut self) {
+    ///
+    /// Boxed, because the future has room for its arguments twice.
+    pub(super) async fn run(mut self: Box<Self>) {
         while !self.has_ended {
             let input = self.next_input().await;
-            self.handle(input).await;
+            for effect in self.effects(input) {
+                if let Some(message) = self.carry_out(effect) {
+                    drop(self.channels.main_loop.send(message).await);
+                }
+            }
         }
         self.consumer.close().await;
         let key = self.holding.row().key.clone();
@@ -104,7 +110,8 @@ impl Holder {
         }
     }
 
-    async fn handle(&mut self, input: HoldingInput) {
+    /// Asks the machine what to do after an input.
+    fn effects(&mut self, input: HoldingInput) -> Vec<HoldingEffect> {
         let now = self.shared.clock.now();
         let deadline = self.holding.deadline();
         let is_throttled = input == HoldingInput::Throttled;
@@ -122,12 +129,11 @@ impl Holder {
         if is_throttled || congestion::is_late(between, self.shared.config.lease.expiry) {
             self.shared.suffered(now);
         }
-        for effect in effects {
-            self.carry_out(effect).await;
-        }
+        effects
     }
 
-    async fn carry_out(&mut self, effect: HoldingEffect) {
+    /// Carries out an effect, and returns what it has to tell the main loop.
+    fn carry_out(&mut self, effect: HoldingEffect) -> Option<ToMainLoop> {
         let key = || self.holding.row().key.clone();
         match effect {
             HoldingEffect::Write(write) => self.write(write),
@@ -143,23 +149,22 @@ impl Holder {
                 let key = key();
                 let event = Event::HandoverAsked { key: key.clone(), next: next.clone() };
                 self.shared.events.emit(&event);
-                let asked = ToMainLoop::HandoverAsked { key, next };
-                drop(self.channels.main_loop.send(asked).await);
+                return Some(ToMainLoop::HandoverAsked { key, next });
             }
             HoldingEffect::HandoverEnded(reason) => {
                 self.shared.events.emit(&Event::HandoverEnded { key: key(), reason });
             }
-            HoldingEffect::Ended(how) => self.end(how).await,
+            HoldingEffect::Ended(how) => return Some(self.end(how)),
         }
+        None
     }
 
-    async fn end(&mut self, how: LeaseEnd) {
+    fn end(&mut self, how: LeaseEnd) -> ToMainLoop {
         self.has_ended = true;
         let row = self.holding.row().clone();
         let (key, checkpoint) = (row.key.clone(), row.checkpoint);
         self.shared.events.emit(&Event::LeaseEnded { key: key.clone(), how, checkpoint });
-        let ended = ToMainLoop::LeaseEnded { key, how, row: Box::new(row) };
-        drop(self.channels.main_loop.send(ended).await);
+        ToMainLoop::LeaseEnded { key, how, row: Box::new(row) }
     }
 
     fn write(&self, write: LeaseWrite) {

@@ -19,7 +19,7 @@ pub struct Checkpointer {
     /// The prepared checkpoint. Shared with the processor that takes over after a panic.
     pending: watch::Sender<Option<Pending>>,
     /// Weak, so that a forgotten clone does not keep the consumer's channel open.
-    holder: mpsc::WeakSender<FromConsumer>,
+    holder: mpsc::WeakSender<Box<FromConsumer>>,
 }
 
 impl Checkpointer {
@@ -28,7 +28,7 @@ impl Checkpointer {
     pub(crate) fn new(
         policy: CheckpointPolicy,
         lease: &Lease,
-        holder: mpsc::WeakSender<FromConsumer>,
+        holder: mpsc::WeakSender<Box<FromConsumer>>,
     ) -> Self {
         let pending =
             lease.pending.clone().map(|pending| Pending::inherited(pending, lease.checkpoint));
@@ -112,7 +112,7 @@ impl Checkpointer {
 
     async fn send(&self, message: FromConsumer) -> Result<(), CheckpointError> {
         let Some(holder) = self.holder.upgrade() else { return Err(CheckpointError::LeaseLost) };
-        let sent = holder.send(message).await;
+        let sent = holder.send(Box::new(message)).await;
         sent.map_err(|_closed| CheckpointError::LeaseLost)
     }
 }

@@ -56,6 +56,9 @@ impl Tasks {
         work: impl Future<Output = ()> + Send + 'static,
     ) {
         let crash = self.crash.clone();
+        // An async function or block has room for each argument twice: as it came, and as it is
+        // used. Three of them follow.
+        let work = Box::pin(work);
         let watched = async move {
             let panic = tokio::select! {
                 biased;

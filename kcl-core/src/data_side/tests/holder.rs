@@ -20,7 +20,7 @@ pub(super) struct Holder {
     pub(super) deadline: watch::Sender<Moment>,
     pub(super) order: watch::Sender<Order>,
     pub(super) progress: watch::Receiver<Done>,
-    pub(super) from_consumer: mpsc::Receiver<FromConsumer>,
+    pub(super) from_consumer: mpsc::Receiver<Box<FromConsumer>>,
     pub(super) gone: oneshot::Receiver<()>,
     /// The checkpoints that the application stored.
     pub(super) stored: Vec<Checkpoint>,
@@ -58,7 +58,7 @@ impl Holder {
     /// Serves the consumer until it reports its end. `None` if it ends without a report.
     pub(super) async fn end(&mut self) -> Option<ConsumerEnd> {
         loop {
-            match self.from_consumer.recv().await? {
+            match *self.from_consumer.recv().await? {
                 FromConsumer::Checkpoint { checkpoint, reply } => {
                     self.stored.push(checkpoint);
                     reply.send(Ok(())).unwrap();

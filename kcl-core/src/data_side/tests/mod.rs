@@ -15,5 +15,6 @@ mod reading;
 mod record_failures;
 mod retention;
 mod shard_end;
+mod size;
 mod stream;
 mod world;

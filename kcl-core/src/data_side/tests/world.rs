@@ -157,7 +157,7 @@ impl World {
             stream: "stream".into(),
             start: Arc::new(start),
             retention: Retention::new(self.retention, self.described_at),
-            lease: self.lease.clone(),
+            lease: Arc::new(self.lease.clone()),
             token: LeaseCounter(4),
             deadline: deadline_seen,
             order: orders,

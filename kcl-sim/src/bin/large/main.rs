@@ -107,7 +107,7 @@ async fn alone(is_on: &(impl Fn(&str) -> bool + Sync)) -> Result<(), BoxError> {
         print("first-start-6000", "6,000 leases at 100 ms a write exist, s", 60.0, &row);
     }
     if is_on("memory-own") {
-        print("memory-own", "KB for an idle shard of one's own", 30.0, &rows::memory(None).await?);
+        print("memory-own", "KB for an idle shard of one's own", 20.0, &rows::memory(None).await?);
     }
     if is_on("memory-other") {
         print(
