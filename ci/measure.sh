@@ -16,8 +16,6 @@ if [[ "$what" == kpl ]]; then
 fi
 if [[ "$what" == large ]]; then
     cargo run --quiet --release --locked -p kcl-sim --features cli --bin large -- "$@"
-    [[ $# -eq 0 ]] || exit 0
-    what=large-fleet
 fi
 cargo build --quiet --release --locked -p kcl-tests --bins
 target="$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"

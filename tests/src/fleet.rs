@@ -174,7 +174,20 @@ impl Fleet {
     /// If it cannot be started.
     pub fn spawn(&mut self, name: &str) -> anyhow::Result<()> {
         let errors = std::fs::File::create(self.folder.path().join(format!("{name}.err")))?;
-        self.spawn_with(name, Stdio::from(errors))
+        self.spawn_with(name, Stdio::null(), Stdio::from(errors))
+    }
+
+    /// Starts a worker process whose standard output is a small pipe. Returns its end: while nobody
+    /// reads there, the process's writes block.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_into_pipe(&mut self, name: &str) -> anyhow::Result<PipeReader> {
+        let (reader, writer) = std::io::pipe()?;
+        rustix::pipe::fcntl_setpipe_size(&writer, 4_096)?;
+        let errors = std::fs::File::create(self.folder.path().join(format!("{name}.err")))?;
+        self.spawn_with(name, Stdio::from(writer), Stdio::from(errors))?;
+        Ok(reader)
     }
 
     /// Starts a worker process whose standard error is a full pipe: its first log line blocks for as
@@ -187,10 +200,10 @@ impl Fleet {
         let size = rustix::pipe::fcntl_setpipe_size(&writer, 4_096)?;
         writer.write_all(&vec![b'\n'; size])?;
         self.pipes.push(reader);
-        self.spawn_with(name, Stdio::from(writer))
+        self.spawn_with(name, Stdio::null(), Stdio::from(writer))
     }
 
-    fn spawn_with(&mut self, name: &str, errors: Stdio) -> anyhow::Result<()> {
+    fn spawn_with(&mut self, name: &str, output: Stdio, errors: Stdio) -> anyhow::Result<()> {
         let log = self.folder.path().join(format!("{name}.log"));
         let child = Command::new(&self.binary)
             .args(["--endpoint", &self.stack.endpoint_url(), "--kinesis", &self.kinesis])
@@ -199,7 +212,7 @@ impl Fleet {
             .arg(log)
             .args(&self.extra)
             .envs(&self.environment)
-            .stdout(Stdio::null())
+            .stdout(output)
             .stderr(errors)
             .spawn()?;
         self.workers.insert(name.to_owned(), child);

@@ -7,4 +7,6 @@ pub mod errors;
 pub mod fleet;
 pub mod fuzz;
 pub mod producer;
+pub mod slow_credentials;
+pub mod thin_line;
 pub mod workspace;

@@ -1,11 +1,11 @@
 //! A TCP proxy whose replies share a line of a few bytes a second.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
@@ -23,43 +23,54 @@ struct Line {
     bytes_per_second: u32,
 }
 
-/// Starts a proxy to `server`. Returns its address. It ends with the test's runtime.
-#[expect(clippy::disallowed_methods, reason = "the test's runtime owns the proxy")]
-pub(crate) async fn to(server: SocketAddr, bytes_per_second: u32) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+/// Starts a proxy to `server`. Returns its address. It ends with the caller's runtime.
+///
+/// # Errors
+/// If it cannot listen.
+#[expect(clippy::disallowed_methods, reason = "the caller's runtime owns the proxy")]
+pub async fn to(server: SocketAddr, bytes_per_second: u32) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
     let line = Line { free_at: Arc::new(Mutex::new(Instant::now())), bytes_per_second };
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let line = line.clone();
-            tokio::spawn(async move {
-                let (mut requests, client) = client.into_split();
-                let (replies, mut server) = TcpStream::connect(server).await.unwrap().into_split();
-                // A client that gives up ends the reply.
-                tokio::select! {
-                    _ = copy(&mut requests, &mut server) => {}
-                    () = line.carry(replies, client) => {}
-                }
-            });
+            tokio::spawn(async move { drop(line.connect(client, server).await) });
         }
     });
-    address
+    Ok(address)
 }
 
 impl Line {
-    async fn carry(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    async fn connect(&self, client: TcpStream, server: SocketAddr) -> io::Result<()> {
+        let (mut requests, client) = client.into_split();
+        let (replies, mut server) = TcpStream::connect(server).await?.into_split();
+        // A client that gives up ends the reply.
+        tokio::select! {
+            end = copy(&mut requests, &mut server) => end.map(drop),
+            end = self.carry(replies, client) => end,
+        }
+    }
+
+    async fn carry(
+        &self,
+        mut from: impl tokio::io::AsyncRead + Unpin,
+        mut to: impl tokio::io::AsyncWrite + Unpin,
+    ) -> io::Result<()> {
         let mut piece = [0; PIECE];
-        while let Ok(length @ 1..) = from.read(&mut piece).await {
+        loop {
+            let length = from.read(&mut piece).await?;
+            let Some(read) = piece.get(..length).filter(|read| !read.is_empty()) else {
+                return Ok(());
+            };
             {
                 let mut free_at = self.free_at.lock().await;
-                let takes = Duration::from_secs(1) * u32::try_from(length).unwrap();
+                let takes = Duration::from_secs(1) * u32::try_from(length).unwrap_or(u32::MAX);
                 let earliest = Instant::now() - CATCHES_UP;
                 *free_at = (*free_at).max(earliest) + takes / self.bytes_per_second;
                 sleep_until(*free_at).await;
             }
-            if to.write_all(&piece[..length]).await.is_err() {
-                return;
-            }
+            to.write_all(read).await?;
         }
     }
 }

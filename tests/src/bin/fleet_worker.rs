@@ -18,6 +18,7 @@ use kcl_core::model::InitialPosition;
 use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig};
 use kcl_kinesis::KinesisSource;
+use kcl_tests::slow_credentials::SlowCredentials;
 
 /// Consumes a stream, and logs a line for each record or batch.
 #[derive(Debug, Parser)]
@@ -62,9 +63,21 @@ struct Args {
     /// indefinitely.
     #[arg(long)]
     dead_letter: Option<PathBuf>,
+    /// Fail each batch, and deliver it again after so many milliseconds at most.
+    #[arg(long)]
+    fail_ms: Option<u64>,
     /// The shortest pause after a failure, in milliseconds.
     #[arg(long, default_value_t = 100)]
     retry_ms: u64,
+    /// How long credentials take to load, in milliseconds. By default they need no load.
+    #[arg(long)]
+    credentials_take_ms: Option<u64>,
+    /// How long such credentials live, in milliseconds.
+    #[arg(long, default_value_t = 15_000)]
+    credentials_live_ms: u64,
+    /// Write the log to the standard output.
+    #[arg(long)]
+    log_to_stdout: bool,
     /// The initial position.
     #[arg(long, value_enum, default_value_t = Initial::TrimHorizon)]
     initial: Initial,
@@ -86,6 +99,7 @@ struct Writer {
     slow_every: u64,
     count_only: bool,
     poison: Option<Arc<str>>,
+    fails: bool,
 }
 
 impl Writer {
@@ -113,6 +127,9 @@ impl RecordProcessor for Writer {
         }
         if batch.iter().any(|record| self.is_poison(record)) {
             return Err("poison".into());
+        }
+        if self.fails {
+            return Err("asked to fail".into());
         }
         let (now, worker) = (SystemClock.time_of_day().epoch_millis(), &self.worker);
         let shard = shard.shard_id();
@@ -147,16 +164,21 @@ impl Observer for Ready {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("KCL_LOG")
-                .unwrap_or_else(|_| "info".into()),
-        )
-        .init();
     let args = Args::parse();
-    let aws = kcl_local::sdk_config(&args.endpoint);
-    let kinesis = kcl_local::sdk_config(args.kinesis.as_ref().unwrap_or(&args.endpoint));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KCL_LOG");
+    let log = tracing_subscriber::fmt().with_env_filter(filter.unwrap_or_else(|_| "info".into()));
+    if args.log_to_stdout {
+        log.init();
+    } else {
+        log.with_writer(std::io::stderr).init();
+    }
+    let mut aws = kcl_local::sdk_config(&args.endpoint);
+    let mut kinesis = kcl_local::sdk_config(args.kinesis.as_ref().unwrap_or(&args.endpoint));
+    if let Some(takes) = args.credentials_take_ms.map(Duration::from_millis) {
+        let lifetime = Duration::from_millis(args.credentials_live_ms);
+        let slow = SlowCredentials::new(takes, lifetime);
+        (aws, kinesis) = (slow.within(aws), slow.within(kinesis));
+    }
     let file = OpenOptions::new().create(true).append(true).open(&args.log);
     let log: Log = Arc::new(Mutex::new(
         file.with_context(|| format!("the log {} cannot be written", args.log.display()))?,
@@ -179,9 +201,14 @@ async fn main() -> anyhow::Result<()> {
     }
     let mut delivery = DeliveryConfig::default();
     delivery.retry_min = Duration::from_millis(args.retry_ms);
+    if let Some(pause) = args.fail_ms {
+        delivery.retry_max = Duration::from_millis(pause);
+        delivery.retry_min = delivery.retry_min.min(delivery.retry_max);
+    }
     if args.dead_letter.is_some() {
         delivery.failure = FailurePolicy::attempts(2, OnExhausted::DeadLetter);
     }
+    let fails = args.fail_ms.is_some();
     let poison: Option<Arc<str>> = args.poison.as_deref().map(Into::into);
     let builder = Worker::builder(&args.app)
         .worker_name(&args.worker)
@@ -194,6 +221,7 @@ async fn main() -> anyhow::Result<()> {
             slow_every,
             count_only,
             poison: poison.clone(),
+            fails,
         })
         .lease_config(lease)
         .retrieval_config(retrieval)

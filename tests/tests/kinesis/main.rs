@@ -19,6 +19,4 @@ mod one_connection;
 #[cfg(test)]
 mod slow_line;
 #[cfg(test)]
-mod thin_line;
-#[cfg(test)]
 mod wire;

@@ -14,8 +14,8 @@ use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
 use kcl_local::{LocalStack, sdk_config};
 use kcl_tests::errors::chain;
 use kcl_tests::fleet::until;
+use kcl_tests::thin_line;
 
-use crate::thin_line;
 use crate::wire::{Answer, Wire};
 
 const RECORD: usize = 100 * 1024;
@@ -45,7 +45,7 @@ async fn backlog(stack: &LocalStack, shards: u64) {
 /// The stack, behind a line.
 async fn behind_a_line(stack: &LocalStack) -> SdkConfig {
     let server = stack.endpoint_url().trim_start_matches("http://").parse().unwrap();
-    sdk_config(&format!("http://{}", thin_line::to(server, LINE).await))
+    sdk_config(&format!("http://{}", thin_line::to(server, LINE).await.unwrap()))
 }
 
 fn source(sdk: &SdkConfig, attempt_timeout: Duration) -> KinesisSource {

@@ -22,7 +22,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 const LIMIT: Duration = Duration::from_mins(2);
 
+/// The rows, which one fleet yields in this order.
+const ROWS: [&str; 4] = ["fleet-600-start", "fleet-600-read", "fleet-600-crash", "fleet-600-join"];
+
+/// Prints all rows if one of them is selected.
 pub(crate) async fn measure(args: &Args) -> anyhow::Result<()> {
+    if !ROWS.iter().any(|row| row.contains(&args.only)) {
+        return Ok(());
+    }
     let mut fleet = Fleet::start(&args.worker, SHARDS, &[]).await?;
     let producer = fleet.produce(PER_SECOND);
     let begun = Instant::now();

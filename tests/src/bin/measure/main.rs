@@ -5,9 +5,11 @@
 #![expect(clippy::print_stdout, reason = "the program prints its results")]
 
 mod large_fleet;
+mod lease_watch;
 mod memory;
 mod per_key;
 mod rows;
+mod services;
 
 use std::path::PathBuf;
 
@@ -40,8 +42,8 @@ enum What {
     Fleet,
     /// The memory of a worker with many shards full of large records.
     Memory,
-    /// Three processes that read 600 shards.
-    LargeFleet,
+    /// Three processes that read 600 shards, and services that stumble.
+    Large,
     /// Records of many keys, one at a time and concurrently.
     PerKey,
 }
@@ -51,7 +53,10 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     match args.what {
         What::Fleet => fleet(&args).await,
-        What::LargeFleet => large_fleet::measure(&args).await,
+        What::Large => {
+            large_fleet::measure(&args).await?;
+            services::measure(&args).await
+        }
         What::Memory => memory::measure(&args).await,
         What::PerKey => per_key::measure(&args).await,
     }
