@@ -86,8 +86,10 @@ pub fn plan(fleet: &Fleet<'_>, limits: &Limits) -> BalancePlan {
     let me = fleet.workers.me;
     let ledger = Ledger::of(fleet);
     let goals = Goals::of(fleet.candidates.len(), &ledger.counts);
-    let occupied = fleet.held + fleet.requests + ledger.arriving;
-    let room = limits.leases_max.map_or(usize::MAX, |max| max.saturating_sub(occupied));
+    let room_beside =
+        |occupied: usize| limits.leases_max.map_or(usize::MAX, |max| max.saturating_sub(occupied));
+    let arrived = ledger.arrived_within(room_beside(fleet.held + fleet.requests));
+    let room = room_beside(fleet.held + fleet.requests + ledger.arriving);
     let short = goals.short(me).min(room);
 
     let mut free = ledger.free.clone();
@@ -103,7 +105,7 @@ pub fn plan(fleet: &Fleet<'_>, limits: &Limits) -> BalancePlan {
     let requests_left = limits.requests_max.saturating_sub(fleet.requests);
     let asks = (short - for_share.len()).min(requests_left);
     BalancePlan {
-        take: [&ledger.arrived, for_share, above_share].into_iter().flatten().map(take).collect(),
+        take: [&arrived, for_share, above_share].into_iter().flatten().map(take).collect(),
         alternatives: other_leftover.iter().chain(&other_free).map(take).collect(),
         ask: asks_for(me, &ledger, &goals, asks),
         fair_share: goals.fair_share,
@@ -160,6 +162,14 @@ impl<'a> Ledger<'a> {
             Claim::Free => self.free.extend(takeable),
             Claim::Waiting => {}
         }
+    }
+
+    /// The leases that this worker has only to take, as far as it may. Those that it has asked for
+    /// count as requests. It may have taken others since it lost one whose row still names it.
+    fn arrived_within(&self, room: usize) -> Vec<&'a Candidate<'a>> {
+        let (asked, own): (Vec<_>, Vec<_>) =
+            self.arrived.iter().copied().partition(|arrived| arrived.state.part == Part::Requests);
+        asked.into_iter().chain(own.into_iter().take(room)).collect()
     }
 
     fn count(&mut self, worker: &WorkerId) {

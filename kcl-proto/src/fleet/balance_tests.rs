@@ -190,7 +190,7 @@ fn only_workable_leases_count() {
 fn handed_over_lease_is_taken_at_once() {
     let rows = || [owned(1, "a"), owned(2, "a").handed_over(), owned(3, "b")];
     fleet(["a", "b"], rows()).plans([2], []);
-    fleet(["a", "b"], rows()).leases_max(1).plans([2], []);
+    fleet(["a", "b"], rows()).leases_max(2).plans([2], []);
     let rows = [owned(1, "a"), owned(2, "a").handed_over().blocked(), owned(3, "b")];
     fleet(["a", "b"], rows).plans([], []);
 }
@@ -337,6 +337,14 @@ fn maximum_is_never_exceeded() {
     fleet(["a", "b"], (1..=4).map(|key| owned(key, "b"))).leases_max(1).counts(0, 1);
     // The lease is leaving but still held.
     fleet(["a", "b"], [owned(1, "a").asked_by("b"), free(2)]).leases_max(1).plans([], []);
+    // It lost the leases whose rows still name it.
+    let rows = || [owned(1, "a"), owned(2, "a").handed_over(), owned(3, "a").handed_over()];
+    fleet(["a", "b"], rows()).leases_max(1).plans([], []);
+    fleet(["a", "b"], rows()).leases_max(2).counts(1, 0);
+    fleet(["a", "b"], rows().map(Row::expired)).leases_max(1).plans([], []);
+    // A request has its room already.
+    let rows = [owned(1, "c").asked_by("a").requested().expired(), owned(2, "a").handed_over()];
+    fleet(["a", "b"], rows).leases_max(1).plans([1], []);
 }
 
 #[test]
