@@ -21,8 +21,9 @@ pub struct RetrievalConfig {
     pub initial_position: InitialPosition,
     /// How long a worker that starts waits for a stream that does not exist yet.
     ///
-    /// Default: zero, because the name may be wrong: the start fails at once. At most 1 hour. Set
-    /// it where workers start together with their stream, as in a local environment.
+    /// Default: zero, because the name may be wrong: the start fails after about 1 s, in which the
+    /// stream is looked for again. At most 1 hour. Set it where workers start together with their
+    /// stream, as in a local environment.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub wait_for_stream: Duration,
     /// How often a shard is read once its consumer is caught up.

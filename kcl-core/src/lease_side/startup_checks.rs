@@ -7,6 +7,7 @@ use kcl_proto::fleet::java_fleet::{Rows, Tenancy, TenancyWatch};
 use kcl_proto::fleet::scan_interval::ScanCost;
 use kcl_proto::model::{Moment, StreamDescription, StreamStart, StreamStatus};
 use kcl_proto::shards::bootstrap;
+use kcl_proto::worker::missing_watch::DOUBTED_FOR;
 use kcl_proto::worker::shutdown::RELEASE_TIME;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -68,9 +69,10 @@ async fn begin(
 
 async fn prepare(shared: &Shared) -> Result<(), Failure> {
     match shared.store.prepare().await {
-        // It was asked for by its name for the first time: the name may be wrong.
+        // It was never found by its name: the name may be wrong.
         Err(error @ LeaseStoreError::TableMissing { .. }) => {
-            Err(Failure::Fatal(RunError::Leases(error)))
+            let error = RunError::Leases(error);
+            Err(Missing { what: "table", error, limit: DOUBTED_FOR }.into())
         }
         end => Ok(end?),
     }
@@ -78,9 +80,9 @@ async fn prepare(shared: &Shared) -> Result<(), Failure> {
 
 async fn describe(shared: &Shared) -> Result<StreamDescription, Failure> {
     let description = match shared.source.describe().await {
-        // It is asked for by its name for the first time: the name may be wrong.
+        // It was never found by its name: the name may be wrong.
         Err(error @ SourceError::StreamMissing { .. }) => {
-            let limit = shared.config.retrieval.wait_for_stream;
+            let limit = shared.config.retrieval.wait_for_stream.max(DOUBTED_FOR);
             return Err(Missing { what: "stream", error: RunError::Stream(error), limit }.into());
         }
         described => described?,

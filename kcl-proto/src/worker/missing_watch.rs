@@ -10,6 +10,10 @@ use crate::model::Moment;
 /// How long something has to be missing until a worker ends because of it.
 pub const BELIEVED_AFTER: Duration = Duration::from_mins(1);
 
+/// How long something has to be missing that this worker has never found: its name may be wrong, but
+/// one answer is no proof.
+pub const DOUBTED_FOR: Duration = Duration::from_secs(1);
+
 /// Since when something has been missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MissingWatch {
@@ -69,8 +73,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_it_is_believed_at_once() {
-        let now = Moment::from_origin(Duration::from_secs(1));
-        assert!(MissingWatch::default().is_believed("stream", now, Duration::ZERO));
+    fn what_was_never_found_is_doubted_for_a_second() {
+        let mut watch = MissingWatch::default();
+        let at = |millis| Moment::from_origin(Duration::from_millis(millis));
+        assert!(!watch.is_believed("stream", at(100), DOUBTED_FOR));
+        assert!(!watch.is_believed("stream", at(1_099), DOUBTED_FOR));
+        assert!(watch.is_believed("stream", at(1_100), DOUBTED_FOR));
     }
 }
