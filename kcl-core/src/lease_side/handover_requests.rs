@@ -165,6 +165,10 @@ impl Request {
                 is_stopping = true;
                 drop(self.asking.on(RequestInput::Stop, now));
             }
+            let congestion = *self.shared.congestion.borrow();
+            if let Some(until) = congestion.ends_at(now) {
+                drop(self.asking.on(RequestInput::Rest { until }, now));
+            }
             next = self.asking.on(input, now);
             if let Some(CallFailure { doing, error }) = self.failure.take() {
                 let retry_in = next.is_none().then(|| self.asking.wake_at() - now);
@@ -178,11 +182,12 @@ impl Request {
         match self.shared.calls.write_moving(write).await {
             Ok(outcome) => RequestInput::Answered(outcome),
             Err(error) => {
-                if error.is_throttled() {
+                let is_throttled = error.is_throttled();
+                if is_throttled {
                     self.shared.suffered(self.shared.clock.now());
                 }
                 self.failure = Some(CallFailure { doing: "ask for a lease", error });
-                RequestInput::Unanswered
+                if is_throttled { RequestInput::Throttled } else { RequestInput::Unanswered }
             }
         }
     }

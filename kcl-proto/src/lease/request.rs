@@ -17,6 +17,10 @@ const BEGINS_MAX: u32 = 4;
 /// The pause before a write of unknown outcome is sent again.
 const RESEND_AFTER: Duration = Duration::from_millis(250);
 
+/// The time between reads of a row that carries the request while moves rest. The lease may arrive
+/// in between.
+const RESTING_READ_EVERY: Duration = Duration::from_secs(1);
+
 /// Why a lease that arrived was passed on.
 const PASSED_ON: &str = "another worker asked for it on its way here";
 
@@ -42,6 +46,13 @@ pub enum RequestInput {
     Answered(Conditional),
     /// The write in flight failed: its outcome is unknown.
     Unanswered,
+    /// The write in flight was throttled: this copy of it was not made.
+    Throttled,
+    /// Moves rest until then, because renewals suffer. A request that has written nothing waits.
+    Rest {
+        /// When they go on.
+        until: Moment,
+    },
     /// The worker stops and must leave no request behind.
     Stop,
 }
@@ -93,9 +104,13 @@ pub struct HandoverRequest {
     numbers: WriteNumbers,
     state: State,
     write: Option<LeaseWrite>,
+    /// Whether an earlier copy of that write may have been made.
+    may_be_made: bool,
     begins: u32,
     is_stopping: bool,
     wake_at: Moment,
+    /// Until when moves rest.
+    rests_until: Moment,
 }
 
 impl HandoverRequest {
@@ -115,9 +130,11 @@ impl HandoverRequest {
             numbers,
             state: State::Reading,
             write: None,
+            may_be_made: false,
             begins: 0,
             is_stopping: false,
             wake_at: now,
+            rests_until: now,
         };
         (request, RequestEffect::Read)
     }
@@ -140,7 +157,22 @@ impl HandoverRequest {
                 Some(RequestEffect::Ended(RequestEnd::Withdrawn)) // No write was sent.
             }
             RequestInput::Unread => self.retry(now, HANDOVER_READ_EVERY),
-            RequestInput::Unanswered => self.retry(now, RESEND_AFTER),
+            RequestInput::Unanswered => {
+                self.may_be_made = true;
+                self.retry(now, RESEND_AFTER)
+            }
+            RequestInput::Throttled => {
+                if self.state == State::Beginning && !self.may_be_made {
+                    // The owner renews meanwhile: it is begun from a newer row.
+                    (self.write, self.state) = (None, State::Reading);
+                    self.begins -= 1;
+                }
+                self.retry(now, RESEND_AFTER)
+            }
+            RequestInput::Rest { until } => {
+                self.rests_until = until;
+                None
+            }
             RequestInput::Read(row) => self.read(row, now),
             RequestInput::Answered(outcome) => Some(self.answered(&outcome, now)),
         }
@@ -148,8 +180,20 @@ impl HandoverRequest {
 
     /// Returns when to feed a tick if no read or write is in flight.
     #[must_use]
-    pub const fn wake_at(&self) -> Moment {
-        self.wake_at
+    pub fn wake_at(&self) -> Moment {
+        let most = match self.state {
+            State::Reading | State::Beginning if !self.is_stopping => self.rests_until,
+            State::Waiting if !self.is_stopping => {
+                let pause = RESTING_READ_EVERY.saturating_sub(HANDOVER_READ_EVERY);
+                self.rests_until.min(self.wake_at + pause)
+            }
+            State::Reading
+            | State::Beginning
+            | State::Waiting
+            | State::Leaving
+            | State::Passing => self.wake_at,
+        };
+        self.wake_at.max(most)
     }
 
     /// Returns the lease's key.
@@ -195,6 +239,9 @@ impl HandoverRequest {
             row.owner.as_ref() == Some(&self.victim) && row.checkpoint_owner.is_none();
         match self.state {
             State::Reading if self.is_stopping => Some(RequestEffect::Ended(RequestEnd::Withdrawn)),
+            State::Reading if is_free_to_ask && now < self.rests_until => {
+                self.retry(now, HANDOVER_READ_EVERY)
+            }
             State::Reading if is_free_to_ask && self.begins < BEGINS_MAX => {
                 let (counter, victim) = (row.counter, self.victim.clone());
                 self.begins += 1;
@@ -245,7 +292,7 @@ impl HandoverRequest {
             number: self.numbers.draw(),
             kind,
         };
-        self.write = Some(write.clone());
+        (self.write, self.may_be_made) = (Some(write.clone()), false);
         RequestEffect::Write(Box::new(write))
     }
 }

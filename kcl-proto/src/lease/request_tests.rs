@@ -350,3 +350,73 @@ fn stop_of_a_sent_request_waits_for_a_read() {
     assert_eq!(story.on(280, RequestInput::Tick), Some(RequestEffect::Read));
     assert_eq!(story.read(290), Some(RequestEffect::Ended(RequestEnd::Withdrawn)));
 }
+
+fn rest(millis: u64) -> RequestInput {
+    RequestInput::Rest { until: Moment::at_millis(millis) }
+}
+
+#[test]
+fn request_rests_before_it_begins() {
+    let mut story = Story::begin();
+    assert_eq!(story.on(0, rest(2_000)), None);
+    assert_eq!(story.read(10), None);
+    assert_eq!(story.request.wake_at(), Moment::at_millis(2_000));
+    story.renew(None);
+    assert_eq!(story.on(2_000, RequestInput::Tick), Some(RequestEffect::Read));
+    let begin = story.writes_after_reading(2_010);
+    assert_eq!(story.land(&begin, 2_020), Some(RequestEffect::Begun));
+}
+
+#[test]
+fn throttled_begin_is_made_anew_from_a_newer_row() {
+    let mut story = Story::begin();
+    for round in 0..10 {
+        let begin = story.writes_after_reading(round * 1_000);
+        let throttled_at = round * 1_000 + 10;
+        assert_eq!(story.on(throttled_at, RequestInput::Throttled), None);
+        assert_eq!(story.on(throttled_at, rest(round * 1_000 + 900)), None);
+        assert_eq!(story.request.wake_at(), Moment::at_millis(round * 1_000 + 900));
+        story.renew(None);
+        assert_eq!(story.on(round * 1_000 + 900, RequestInput::Tick), Some(RequestEffect::Read));
+        assert!(matches!(story.apply(&begin), Conditional::Lost { .. }));
+    }
+    let begin = story.writes_after_reading(20_000);
+    assert_eq!(story.land(&begin, 20_010), Some(RequestEffect::Begun));
+}
+
+#[test]
+fn begin_that_may_be_made_is_resent_unchanged_after_it_was_throttled() {
+    let mut story = Story::begin();
+    let begin = story.writes_after_reading(0);
+    assert_eq!(story.on(10, RequestInput::Unanswered), None);
+    let again = Some(RequestEffect::Write(Box::new(begin)));
+    assert_eq!(story.on(260, RequestInput::Tick), again);
+    assert_eq!(story.on(270, RequestInput::Throttled), None);
+    assert_eq!(story.on(520, RequestInput::Tick), again);
+}
+
+#[test]
+fn waiting_request_reads_more_rarely_while_moves_rest() {
+    let mut story = Story::waiting();
+    assert_eq!(story.on(10, rest(5_000)), None);
+    assert_eq!(story.request.wake_at(), Moment::at_millis(1_010));
+    assert_eq!(story.on(1_010, RequestInput::Tick), Some(RequestEffect::Read));
+    story.complete();
+    let arrived = RequestEnd::Arrived(Box::new(story.row.clone().unwrap()));
+    assert_eq!(story.read(1_020), ended(arrived));
+}
+
+#[test]
+fn stopping_request_does_not_rest() {
+    let mut story = Story::waiting();
+    assert_eq!(story.on(10, rest(5_000)), None);
+    assert_eq!(story.on(20, RequestInput::Stop), None);
+    assert_eq!(story.request.wake_at(), Moment::at_millis(260));
+    let mut story = Story::begin();
+    assert_eq!(story.on(0, rest(5_000)), None);
+    assert_eq!(story.read(10), None);
+    assert_eq!(story.on(20, RequestInput::Stop), None);
+    assert_eq!(story.request.wake_at(), Moment::at_millis(260));
+    assert_eq!(story.on(260, RequestInput::Tick), Some(RequestEffect::Read));
+    assert_eq!(story.read(270), ended(RequestEnd::Withdrawn));
+}

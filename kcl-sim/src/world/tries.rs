@@ -1,4 +1,4 @@
-//! How a client tries a call again: after a refusal, and after an attempt that took too long.
+//! How a client tries a call again whose attempt took too long. A refusal is left to the worker.
 
 use std::time::Duration;
 
@@ -50,18 +50,23 @@ impl Tries {
         let [request, reply] = self.ways;
         let end = self.began + TIMEOUT;
         let late = (self.attempt_began + ATTEMPT_TIMEOUT).min(end).max(now);
-        let (failed, answer) = match done {
+        match done {
             Some(done) if done + reply <= late => {
                 return Next::Answer(done + reply, Answer::Result);
             }
-            Some(_) => (late, Answer::Unavailable),
-            None => ((now + reply).min(late), Answer::Throttled),
-        };
+            Some(_) => {}
+            None => {
+                // An earlier attempt may have been carried out.
+                let is_first = self.attempt == 1;
+                let answer = if is_first { Answer::Throttled } else { Answer::Unavailable };
+                return Next::Answer((now + reply).min(late), answer);
+            }
+        }
         if self.attempt >= ATTEMPTS_MAX {
-            return Next::Answer(failed, answer);
+            return Next::Answer(late, Answer::Unavailable);
         }
         let backoff = BACKOFF * 2_u32.pow(self.attempt - 1);
-        let again = failed + backoff.mul_f64(self.jitter);
+        let again = late + backoff.mul_f64(self.jitter);
         if again + request >= end {
             return Next::Answer(end.max(now), Answer::Unavailable);
         }
@@ -94,13 +99,17 @@ mod tests {
     }
 
     #[test]
-    fn throttled_call_is_tried_three_times() {
+    fn throttled_call_is_left_to_the_worker() {
         let tries = Tries::new(at(0), [WAY, WAY], 1.0);
-        let (second, tries) = again(tries.arrives(at(5), None));
-        assert_eq!(second, at(65), "after 50 ms");
-        let (third, tries) = again(tries.arrives(second, None));
-        assert_eq!(third, at(175), "after 100 ms");
-        assert_eq!(tries.arrives(third, None), Next::Answer(at(180), Answer::Throttled));
+        assert_eq!(tries.arrives(at(5), None), Next::Answer(at(10), Answer::Throttled));
+    }
+
+    #[test]
+    fn throttled_call_that_may_be_made_is_not_said_to_be_throttled() {
+        let tries = Tries::new(at(0), [WAY, WAY], 1.0);
+        let (second, tries) = again(tries.arrives(at(5), Some(at(1_200))));
+        assert_eq!(second, at(1_055), "after 50 ms");
+        assert_eq!(tries.arrives(second, None), Next::Answer(at(1_060), Answer::Unavailable));
     }
 
     #[test]

@@ -170,8 +170,9 @@ impl Holding {
                 }
             }
             HoldingInput::Throttled => {
+                let pause = self.times.throttled_pause(self.deadline().since(now));
                 if let Some(in_flight) = &mut self.in_flight {
-                    in_flight.resend_at = Some(now + self.times.throttled);
+                    in_flight.resend_at = Some(now + pause);
                 }
             }
             HoldingInput::Read(row) => self.look_at(row, now, effects),
