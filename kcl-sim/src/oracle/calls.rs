@@ -78,14 +78,15 @@ impl CallFacts {
         self.kept_from = None;
     }
 
-    /// Whether a lease that was renewed at `last` may not expire.
-    pub(super) fn keeps(&self, last: Time) -> bool {
-        self.kept_from.is_some_and(|since| last >= since)
+    /// Whether a lease may not expire at `now` whose deadline lies this `time` after the renewal that
+    /// it rests on. A later renewal may have been sent while calls failed, and be answered too late.
+    pub(super) fn keeps(&self, now: Time, time: Duration) -> bool {
+        self.kept_from.is_some_and(|since| now >= since + time)
     }
 
     /// Whether a lease that was renewed at `last` is to be renewed in half an expiry.
     pub(super) fn renews(&self, last: Time) -> bool {
-        self.is_prompt && self.keeps(last)
+        self.is_prompt && self.kept_from.is_some_and(|since| last >= since)
     }
 
     /// Writes wait this long in their workers at most: only so many are in flight at once.
@@ -160,6 +161,17 @@ mod tests {
         assert_eq!(lose(&mut calls, 11), Some(31));
         calls.is_disturbed();
         assert_eq!(lose(&mut calls, 12), None);
+    }
+
+    #[test]
+    fn lease_whose_renewal_was_sent_while_calls_failed_may_expire() {
+        let mut calls = CallFacts::default();
+        let expires = |calls: &CallFacts, second| !calls.keeps(at(second), Duration::from_secs(9));
+        assert!(expires(&calls, 20));
+        calls.succeed_from(at(10), false);
+        assert_eq!([18, 19, 30].map(|second| expires(&calls, second)), [true, false, false]);
+        calls.fail();
+        assert!(expires(&calls, 40));
     }
 
     #[test]

@@ -253,7 +253,7 @@ impl Facts {
     fn expired(&mut self, at: Time, who: &WorkerId, key: &LeaseKey) {
         let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
         facts.expired = Some(at);
-        let may = !self.calls.keeps(facts.moved);
+        let may = !self.calls.keeps(at, facts.held_for);
         self.check(at, Oracle::LeasesKept, may, || format!("{key} of {who} expires"));
     }
 

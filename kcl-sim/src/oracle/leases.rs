@@ -167,9 +167,10 @@ impl Facts {
     /// Notes until when the writer owns the lease.
     fn extends(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
         let (at, write, sent) = (landing.at, landing.write, self.first_sent(landing));
-        let time = after.expiry.unwrap_or_default() * 9 / 10;
-        let until = sent + self.in_the_world(&write.worker, time);
+        let time = self.in_the_world(&write.worker, after.expiry.unwrap_or_default() * 9 / 10);
+        let until = sent + time;
         let Some(facts) = self.shards.get_mut(&after.key.shard()) else { return };
+        facts.held_for = time;
         let is_take = matches!(write.kind, WriteKind::Take { .. });
         let token = if is_take { after.counter.0 } else { before.counter.0 };
         let owner = facts.owners.range_mut(..=token).next_back().map(|(_, owner)| owner);

@@ -61,6 +61,8 @@ pub(crate) struct ShardFacts {
     pub(crate) is_ended: bool,
     /// When the lease's counter last changed.
     pub(crate) moved: Time,
+    /// For how long its last write holds the lease, from when it was sent.
+    pub(crate) held_for: Duration,
     /// Whether the lease's row was deleted by hand: its counters start again, so that late writes
     /// and suspended owners of the former row may match it. Only promises about records hold.
     pub(crate) is_disturbed: bool,
