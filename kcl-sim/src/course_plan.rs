@@ -210,6 +210,7 @@ impl CoursePlan {
             + self.write_time(2 * self.shards) * 2
             + self.handover_time(self.share())
             + self.scan_period() * 2
+            + self.moves_rest()
     }
 
     /// How long it may take until the leases of a worker that crashed are shared.
@@ -222,14 +223,12 @@ impl CoursePlan {
         let moved = self.share();
         let each = moved.div_ceil(self.workers.max(2) - 1);
         let credentials = self.credentials.map_or(Duration::ZERO, |plan| plan.load_max * 2);
-        // Moves rest while renewals are throttled.
-        let rest = if self.is_prompt { Duration::ZERO } else { self.expiry };
         Duration::from_secs(5)
             + self.scan_period() * 2
             + self.write_time(2 * moved)
             + self.handover_time(each)
             + credentials
-            + rest
+            + self.moves_rest()
     }
 
     /// How long a worker that joins may take to get its share.
@@ -240,6 +239,12 @@ impl CoursePlan {
             + self.scan_period() * 2
             + self.handover_time(self.share())
             + credentials
+            + self.moves_rest()
+    }
+
+    /// How long moves may rest because calls are throttled.
+    const fn moves_rest(&self) -> Duration {
+        if self.is_prompt { Duration::ZERO } else { self.expiry }
     }
 
     /// How long the fleet rests.
