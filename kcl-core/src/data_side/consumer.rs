@@ -354,9 +354,8 @@ impl Consumer {
             Some(Next::End(children)) => children,
             Some(Next::Batch(_) | Next::Passed(_) | Next::Unrecoverable(_)) | None => Vec::new(),
         };
-        let done = self.calls.done();
-        let found = shard_end::children(&self.parts, &reported, done);
-        let found = self.calls.wait(pin!(found)).await;
+        let find = shard_end::children(&self.parts, &reported, self.calls.done());
+        let found = self.calls.wait(pin!(find)).await;
         let children = found.map_err(|interrupt| self.interrupted(interrupt))?;
         self.children = Some(children.ok_or(Happened::Unrecoverable)?);
         Ok(())
