@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// The number of partition keys.
-const KEYS: u64 = 64;
+/// The number of partition keys. Their hash keys are spread evenly, so that each of up to as many
+/// shards has one.
+const KEYS: u64 = 600;
 
 /// A running producer.
 #[derive(Debug)]
@@ -68,12 +69,16 @@ async fn produce(
             _ = ticks.tick() => {}
         }
         number += 1;
-        let key = format!("key-{}", number % KEYS);
+        let nth = number % KEYS;
+        let key = format!("key-{nth}");
         let id = format!("{key}.{number}");
+        let width = u128::MAX / u128::from(KEYS);
+        let hash_key = width * u128::from(nth) + width / 2;
         client
             .put_record()
             .stream_name(&stream)
             .partition_key(&key)
+            .explicit_hash_key(hash_key.to_string())
             .data(Blob::new(format!("{id}|some payload")))
             .send()
             .await?;
