@@ -51,6 +51,8 @@ pub(super) struct FleetView {
     /// The workers that were present at the last scan.
     company: BTreeSet<WorkerId>,
     pauses: ScanPauses,
+    /// What the last scan cost, in read units.
+    scan_cost: f64,
     is_scan_rare: bool,
 }
 
@@ -68,6 +70,7 @@ impl FleetView {
             same_names: BTreeSet::new(),
             company: BTreeSet::new(),
             pauses: ScanPauses::SHORTEST,
+            scan_cost: 0.0,
             is_scan_rare: false,
         }
     }
@@ -112,6 +115,7 @@ impl FleetView {
     /// Sets the pauses between scans by what the last one cost, if so many workers share the
     /// budget.
     fn plan_scans(&mut self, units: f64, workers: usize) {
+        self.scan_cost = units;
         let lease = &self.shared.config.lease;
         let cost = ScanCost { workers, units, budget: lease.scan_units };
         self.pauses = cost.pauses(self.shared.chance.draw());
@@ -122,6 +126,11 @@ impl FleetView {
             self.shared.events.emit(&Event::ScansRare { period, budget, needed });
         }
         self.is_scan_rare = is_rare;
+    }
+
+    /// Whether the last scan is outdated, because so many takes were lost since.
+    pub(super) fn is_outdated(&self, takes_lost: usize) -> bool {
+        scan_interval::is_outdated(self.scan_cost, takes_lost)
     }
 
     /// How long to wait after the last scan.

@@ -311,6 +311,9 @@ impl MainLoop {
     fn took(&mut self, take: &Take, end: TakeEnd, now: Moment) {
         self.takes.ended(&take.key, &end, now);
         self.schedule.moved(now);
+        if self.fleet.is_outdated(self.takes.lost()) {
+            self.schedule.outdated(now);
+        }
         match end {
             TakeEnd::Held { row, sent } => self.hold(*row, sent, take.why),
             TakeEnd::Lost(Some(row)) => drop(self.fleet.saw_row(*row, now)),

@@ -31,6 +31,8 @@ pub(super) struct Takes {
     /// What to take instead, in this order, for each take that is lost.
     alternatives: VecDeque<Take>,
     in_flight: BTreeSet<LeaseKey>,
+    /// How many were lost since the last scan ended.
+    lost: usize,
     /// Takes that may have been made, and since when: a scan that begins later shows it.
     unknown: BTreeMap<LeaseKey, Moment>,
     /// Leases that other workers may take first.
@@ -79,6 +81,7 @@ impl Takes {
             waiting: VecDeque::new(),
             alternatives: VecDeque::new(),
             in_flight: BTreeSet::new(),
+            lost: 0,
             unknown: BTreeMap::new(),
             cooldowns: Cooldowns::default(),
         }
@@ -138,7 +141,10 @@ impl Takes {
         match end {
             TakeEnd::Held { .. } => {}
             TakeEnd::Unread => self.cooldowns.begin(key.clone(), now + READ_AGAIN_AFTER),
-            TakeEnd::Lost(_) => self.waiting.extend(self.alternatives.pop_front()),
+            TakeEnd::Lost(_) => {
+                self.lost = self.lost.saturating_add(1);
+                self.waiting.extend(self.alternatives.pop_front());
+            }
             TakeEnd::Throttled => {
                 self.waiting.clear();
                 self.shared.suffered(now);
@@ -152,6 +158,7 @@ impl Takes {
     /// Notes that a scan which began at `began` has ended.
     pub(super) fn scan_ended(&mut self, began: Moment, now: Moment) {
         self.unknown.retain(|_, since| *since >= began);
+        self.lost = 0;
         self.cooldowns.prune(now);
     }
 
@@ -181,6 +188,11 @@ impl Takes {
     /// When the next lease may be taken again.
     pub(super) fn next_chance(&self, now: Moment) -> Option<Moment> {
         self.cooldowns.next_end(now)
+    }
+
+    /// How many takes were lost since the last scan ended.
+    pub(super) const fn lost(&self) -> usize {
+        self.lost
     }
 
     /// Whether takes wait for room.

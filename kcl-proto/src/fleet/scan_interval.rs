@@ -13,6 +13,14 @@ const MOVING_MIN: Duration = Duration::from_millis(250);
 /// How much of the budget scans may use while leases move.
 const MOVING_BUDGET: f64 = 2.0;
 
+/// The price of a lost take in read units. The database bills it as a write unit, which costs five
+/// times a read unit.
+const LOST_TAKE_UNITS: f64 = 5.0;
+
+/// How many takes are lost at least until a scan counts as outdated: fewer happen wherever workers
+/// start together.
+const LOST_TAKES_MIN: usize = 8;
+
 /// The longest period of scans in seconds.
 const PERIOD_MAX_SECONDS: f64 = 3_600.0;
 
@@ -89,6 +97,13 @@ pub fn is_too_rare(at_rest: Duration, expiry: Duration) -> bool {
     at_rest > (expiry / 2).max(AT_REST_MIN)
 }
 
+/// Whether what a scan of `units` read units showed is outdated, because `lost` takes were lost since:
+/// then another scan costs less than to find out by more takes what is free.
+#[must_use]
+pub fn is_outdated(units: f64, lost: usize) -> bool {
+    lost >= LOST_TAKES_MIN && count(lost) * LOST_TAKE_UNITS >= units
+}
+
 /// When to read the page of a scan again that failed `failures` times in a row. Pages read before
 /// are not read again, so a retry costs no more than the page itself.
 #[must_use]
@@ -134,6 +149,14 @@ mod tests {
         assert_eq!(cost(3, 1.0, 100).pauses(0.0).moving, Duration::from_millis(250));
         assert_eq!(cost(3, 1.0, 100).pauses(1.0).moving, Duration::from_millis(200));
         assert_eq!(cost(50, 10.0, 100).pauses(0.0).moving, Duration::from_millis(2_500));
+    }
+
+    #[test]
+    fn scan_is_outdated_once_lost_takes_cost_as_much() {
+        assert!(!is_outdated(1_000.0, 199));
+        assert!(is_outdated(1_000.0, 200));
+        assert!(!is_outdated(0.5, 7), "as always where workers start together");
+        assert!(is_outdated(0.5, 8));
     }
 
     #[test]

@@ -131,6 +131,15 @@ impl Schedule {
         }
     }
 
+    /// Notes that the last scan is
+    /// [outdated](crate::fleet::scan_interval::is_outdated): the next one follows soon, whatever it
+    /// costs.
+    pub fn outdated(&mut self, now: Moment) {
+        if !self.is_scanning {
+            self.scan.next = self.scan.next.min(now + SCAN_GAP_MIN);
+        }
+    }
+
     /// Whether to begin a turn of housekeeping now. None begins before the first scan has ended.
     pub fn begin_turn(&mut self, now: Moment) -> bool {
         self.last_scan.is_some() && self.turn.begin(now)
@@ -238,6 +247,21 @@ mod tests {
         schedule.moved(at(4_800));
         assert!(!schedule.begin_page(at(4_899)), "others need a moment to act, too");
         assert!(schedule.begin_page(at(4_900)));
+    }
+
+    #[test]
+    fn outdated_scan_is_followed_by_another_at_once() {
+        let mut schedule = Schedule::new(at(0));
+        let rare = Duration::from_secs(100);
+        schedule.scan_ended(ScanPauses { at_rest: rare * 2, moving: rare }, at(0));
+        schedule.moved(at(1_000));
+        assert!(!schedule.begin_page(at(99_999)));
+        schedule.outdated(at(1_000));
+        assert!(!schedule.begin_page(at(1_099)));
+        assert!(schedule.begin_page(at(1_100)));
+        schedule.page_ended(at(9_000));
+        schedule.outdated(at(2_000));
+        assert!(!schedule.begin_page(at(8_999)), "a scan is under way");
     }
 
     #[test]
