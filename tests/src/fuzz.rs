@@ -10,15 +10,21 @@ use bytes::Bytes;
 use kcl_core::kpl::{
     Aggregator, Deaggregator, Expansion, HashRangePolicy, UserRecords, open, seal,
 };
-use kcl_core::model::{Checkpoint, HashKeyRange, Position, Record, SequenceNumber, WriteStamp};
+use kcl_core::model::{
+    Checkpoint, HashKeyRange, Position, Record, SequenceNumber, SessionProgress, WriteStamp,
+};
 use kcl_dynamo::testing;
 
 /// The body of a target.
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 3] =
-    [("kpl_frame", kpl_frame), ("row", row), ("position", position)];
+pub const TARGETS: [(&str, Target); 4] = [
+    ("kpl_frame", kpl_frame),
+    ("row", row),
+    ("position", position),
+    ("session_progress", session_progress),
+];
 
 /// Expands arbitrary bytes, as a record's data and as the message in an intact frame. A record is
 /// expanded wholly or delivered unchanged.
@@ -155,4 +161,19 @@ pub fn position(bytes: &[u8]) {
     if let Some(stamp) = WriteStamp::parse(&text) {
         assert_eq!(WriteStamp::parse(&stamp.to_string()), Some(stamp));
     }
+}
+
+/// Reads arbitrary bytes as the progress of a session. What is read takes memory in proportion to
+/// the bytes, and is written as bytes that are read as the same.
+///
+/// # Panics
+/// If a property does not hold.
+pub fn session_progress(bytes: &[u8]) {
+    let Ok(progress) = SessionProgress::decode(bytes) else { return };
+    assert!(progress.0.len() <= bytes.len());
+    let keys: usize = progress.0.keys().map(|key| key.as_str().len()).sum();
+    assert!(keys <= bytes.len() * 20, "{keys} bytes of keys");
+    let again = SessionProgress::decode(&progress.encode());
+    assert_eq!(format!("{again:?}"), format!("{:?}", Ok::<_, ()>(&progress)), "leading zeros too");
+    assert_eq!(again, Ok(progress));
 }

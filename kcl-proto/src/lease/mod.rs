@@ -3,5 +3,6 @@
 pub mod expiry;
 pub mod holding;
 pub mod request;
+pub mod session_write;
 pub mod write;
 pub mod write_numbers;

@@ -49,6 +49,20 @@ impl SequenceNumber {
     fn zeros(self) -> usize {
         (self.bits >> NUMBER_BITS).saturating_to()
     }
+
+    /// Returns the count of zeros that precede the number in its text, and the number's bytes, the
+    /// highest first and without leading zeros.
+    pub(super) fn to_parts(self) -> (u8, Vec<u8>) {
+        ((self.bits >> NUMBER_BITS).saturating_to(), self.number().to_be_bytes_trimmed_vec())
+    }
+
+    /// Returns the number of these [parts](Self::to_parts), or `None` if its text is too long.
+    pub(super) fn from_parts(zeros: u8, number: &[u8]) -> Option<Self> {
+        let number = Uint::try_from_be_slice(number).filter(|number| *number <= NUMBER)?;
+        let sequence = Self { bits: number | (Uint::from(zeros) << NUMBER_BITS) };
+        // Zero itself is a digit of the number.
+        (sequence.to_string().len() <= SEQUENCE_NUMBER_DIGITS_MAX).then_some(sequence)
+    }
 }
 
 impl From<u128> for SequenceNumber {

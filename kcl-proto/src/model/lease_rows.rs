@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use crate::model::Lease;
 
-/// The outcome of a conditional write.
+/// The outcome of a conditional write to a row of type `T`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use = "a lost write means that the lease has changed"]
 #[expect(clippy::exhaustive_enums, reason = "a condition holds or it does not")]
-pub enum Conditional {
+pub enum Conditional<T = Lease> {
     /// The precondition held and the write was applied. Contains the new row, or the deleted one.
-    Applied(Lease),
+    Applied(T),
     /// The precondition did not hold, and the write changed nothing.
     Lost {
         /// The current row, or `None` if there is none.
-        found: Option<Lease>,
+        found: Option<T>,
     },
 }
 

@@ -8,12 +8,16 @@ mod lease;
 mod lease_end;
 mod lease_rows;
 mod name;
+mod packed_sequence;
 mod policies;
 mod presence;
+mod progress_bytes;
 mod read_from;
 mod record;
 #[cfg(feature = "serde")]
 mod serde_text;
+mod session;
+mod session_progress;
 mod shard;
 mod shard_info;
 mod stream;
@@ -30,8 +34,11 @@ pub use lease_end::{LeaseEnd, TakeReason};
 pub use lease_rows::{Conditional, JavaRow, UnreadableRow};
 pub use policies::{CheckpointPolicy, FailurePolicy, OnExhausted};
 pub use presence::Presence;
+pub use progress_bytes::DecodeProgressError;
 pub use read_from::{ReadFrom, ShardFilter};
 pub use record::{PartitionKey, Record};
+pub use session::{Session, SessionKind};
+pub use session_progress::{KeptProgress, SessionProgress};
 pub use shard::{ChildShard, HashKeyRange, ParseHashKeyRangeError, Shard, ShardId};
 pub use shard_info::ShardInfo;
 pub use stream::{

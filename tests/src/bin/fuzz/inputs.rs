@@ -1,6 +1,9 @@
 //! Random inputs: valid ones, and mutations of them.
 
 use kcl_core::kpl::{Aggregator, open};
+use kcl_core::model::{
+    FencingToken, KeptProgress, LeaseCounter, LeaseKey, Position, SessionProgress, Timestamp,
+};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
@@ -25,6 +28,7 @@ impl Inputs {
         let good = match target {
             "kpl_frame" => messages(),
             "row" => rows(),
+            "session_progress" => progress(),
             _ => texts(),
         };
         Self { chance: Xoshiro256PlusPlus::seed_from_u64(seed), pool: good.clone(), good }
@@ -159,6 +163,34 @@ fn rows() -> Vec<Vec<u8>> {
     let leases = [lease.concat(), [lease.concat(), ours.concat()].concat()];
     let all = leases.into_iter().chain([worker.concat(), stream.concat(), leader.concat()]);
     all.chain(others).collect()
+}
+
+/// Returns the progress of sessions with entries of every form.
+fn progress() -> Vec<Vec<u8>> {
+    let numbers = [
+        "49590338271490256608559692538361571095921575989136588898",
+        "49590338271490256608559692540925702759324208523137515618",
+        "0018",
+        "7",
+    ];
+    let keys = ["shardId-000000000006", "shardId-000000000200", "shardId-7", "tenant"];
+    let times = [None, Some(1_545_084_655_000), Some(1_545_084_656_001)];
+    let entries = keys.into_iter().zip(numbers).enumerate().map(|(place, (key, number))| {
+        let position = number.parse().ok().map(|sequence| Position {
+            sequence,
+            sub_sequence: if place % 2 == 0 { 0 } else { 300 },
+        });
+        let caught_up_at = times.get(place % 3).copied().flatten();
+        let entry = KeptProgress {
+            token: FencingToken::from(LeaseCounter(place as u64 * 100)),
+            position: position.filter(|_| place < 3),
+            caught_up_at: caught_up_at.map(Timestamp::from_epoch_millis),
+        };
+        (LeaseKey::from(key), entry)
+    });
+    let entries: Vec<_> = entries.collect();
+    let some = |count| SessionProgress(entries.iter().take(count).cloned().collect()).encode();
+    (0..=entries.len()).map(some).collect()
 }
 
 fn texts() -> Vec<Vec<u8>> {
