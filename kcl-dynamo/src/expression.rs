@@ -92,6 +92,9 @@ fn update_of(mut expression: Expression, update: &Update) -> Expression {
     if let Some(switches) = update.owner_switches {
         expression.set(item::OWNER_SWITCHES, number(switches));
     }
+    if let Some(token) = update.token {
+        expression.set(item::TOKEN, number(token));
+    }
     if let Some(expiry) = update.expiry {
         expression.set(item::EXPIRY_MILLIS, item::millis(expiry));
     }
@@ -205,7 +208,7 @@ impl Expression {
 #[cfg(test)]
 mod tests {
     use kcl_core::backend::{Progress, WriteKind};
-    use kcl_core::model::{LeaseCounter, PendingCheckpoint};
+    use kcl_core::model::{LeaseCounter, LivesBy, PendingCheckpoint};
 
     use super::*;
 
@@ -272,11 +275,13 @@ mod tests {
                 expiry,
                 owner_switches: 1,
                 start_at,
+                lives_by: LivesBy::Counter,
+                adopt: None,
             }
         };
         let condition = "#leaseCounter = :is_leaseCounter";
         let rest = "#ownerSwitchesSinceCheckpoint = :ownerSwitchesSinceCheckpoint, \
-                    #expiryMillis = :expiryMillis REMOVE #checkpointOwner";
+                    #token = :token, #expiryMillis = :expiryMillis REMOVE #checkpointOwner";
         let owned = format!("{STAMP}, #leaseOwner = :leaseOwner");
         check(take(None), condition, &format!("{owned}, {rest}"));
         let stored = "#checkpoint = :checkpoint, \
@@ -291,7 +296,7 @@ mod tests {
         let pending = PendingCheckpoint { checkpoint: Checkpoint::ShardEnd, state: None };
         let progress = Some(Progress::prepare(pending));
         check(
-            WriteKind::Release { counter: N, progress },
+            WriteKind::Release { counter: N, progress, unmark: None },
             "#leaseCounter = :is_leaseCounter AND #leaseOwner = :is_leaseOwner \
              AND attribute_not_exists(#checkpointOwner)",
             &format!(
@@ -304,7 +309,8 @@ mod tests {
 
     #[test]
     fn no_children_remove_the_attribute() {
-        let kind = WriteKind::EndShard { counter: N, next: None, children: [].into() };
+        let kind =
+            WriteKind::EndShard { counter: N, next: None, children: [].into(), unmark: None };
         let Request::Update(expression) = request(&write(kind)) else { panic!("not an update") };
         assert!(expression.update().ends_with("#childShardIds"), "{}", expression.update());
     }

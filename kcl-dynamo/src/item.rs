@@ -48,10 +48,12 @@ pub(crate) const ENDING_HASH_KEY: &str = "endingHashKey";
 
 /// Ours: where `AT_TIMESTAMP` starts, epoch milliseconds. On leases and on the stream's row.
 pub(crate) const START_AT: &str = "startAt";
-/// Ours: the owner's lease expiry in milliseconds.
+/// Ours: the owner's lease expiry in milliseconds, or 2⁵³−1 if its session proves it alive.
 pub(crate) const EXPIRY_MILLIS: &str = "expiryMillis";
 /// Ours: when the consumer was last at the end of the shard, epoch milliseconds.
 pub(crate) const CAUGHT_UP_AT: &str = "caughtUpAt";
+/// Ours: the counter that the last take set.
+pub(crate) const TOKEN: &str = "token";
 /// Ours: the write that set the counter, `counter/worker/number`.
 pub(crate) const LAST_WRITE: &str = "lastWrite";
 
@@ -88,6 +90,7 @@ pub(crate) fn encode(lease: &Lease) -> Item {
     put(START_AT, lease.start_at.map(timestamp));
     put(EXPIRY_MILLIS, lease.expiry.map(millis));
     put(CAUGHT_UP_AT, lease.caught_up_at.map(timestamp));
+    put(TOKEN, lease.token.map(number));
     put(LAST_WRITE, lease.last_write.as_ref().map(text_of));
     item
 }
@@ -115,6 +118,7 @@ pub(crate) fn decode(item: &Item) -> Result<Lease, Problem> {
     lease.start_at = time(START_AT)?;
     lease.expiry = row.number(EXPIRY_MILLIS)?.map(Duration::from_millis);
     lease.caught_up_at = time(CAUGHT_UP_AT)?;
+    lease.token = row.number(TOKEN)?.map(|token| LeaseCounter(token).into());
     lease.last_write = last_write(row)?;
     Ok(lease)
 }
@@ -258,6 +262,7 @@ mod tests {
             any::<u64>(),
             any::<u64>(),
             option::of(stamps()),
+            option::of(any::<u64>()),
         );
         let family = (shard_sets(), shard_sets(), option::of(ranges));
         let progress = (
@@ -268,7 +273,8 @@ mod tests {
             option::of(times()),
         );
         (ownership, family, progress).prop_map(|(ownership, family, progress)| {
-            let (key, owner, checkpoint_owner, counter, owner_switches, last_write) = ownership;
+            let (key, owner, checkpoint_owner, counter, owner_switches, last_write, token) =
+                ownership;
             let (parents, children, hash_range) = family;
             let (checkpoint, pending, start_at, expiry, caught_up_at) = progress;
             let mut lease = Lease::new(key, LeaseCounter(counter), checkpoint);
@@ -278,6 +284,7 @@ mod tests {
             (lease.hash_range, lease.pending, lease.start_at) = (hash_range, pending, start_at);
             lease.expiry = expiry.map(Duration::from_millis);
             lease.caught_up_at = caught_up_at;
+            lease.token = token.map(|token| LeaseCounter(token).into());
             lease
         })
     }
@@ -312,6 +319,7 @@ mod tests {
         lease.start_at = Some(Timestamp::from_epoch_millis(1_767_225_600_000));
         lease.expiry = Some(Duration::from_secs(10));
         lease.caught_up_at = Some(Timestamp::from_epoch_millis(1_767_225_630_000));
+        lease.token = Some(LeaseCounter(4100).into());
         lease.last_write = WriteStamp::parse("4123/host-a:00000000000000a1/77");
         let set = |ids: &[&str]| AttributeValue::Ss(ids.iter().map(ToString::to_string).collect());
         let row = [
@@ -333,6 +341,7 @@ mod tests {
             ("startAt", number("1767225600000")),
             ("expiryMillis", number("10000")),
             ("caughtUpAt", number("1767225630000")),
+            ("token", number("4100")),
             ("lastWrite", text("4123/host-a:00000000000000a1/77")),
         ];
         let row: Item = row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

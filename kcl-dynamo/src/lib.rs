@@ -34,6 +34,7 @@
 //! | `startingHashKey`, `endingHashKey` | S | Java | the shard's hash keys, decimal, inclusive |
 //! | `startAt` | N | ours | for `AT_TIMESTAMP`: where to start, epoch milliseconds |
 //! | `expiryMillis` | N | ours | the owner's lease expiry |
+//! | `token` | N | ours | the counter that the last take set |
 //! | `caughtUpAt` | N | ours | when the consumer was last at the end, epoch milliseconds |
 //! | `lastWrite` | S | ours | the write that set the counter: `counter/worker/number` |
 //!

@@ -71,7 +71,7 @@ fn expand(frame: &Bytes) {
 }
 
 /// The attribute names of all kinds of rows.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 29] = [
     "leaseKey",
     "entityType",
     "leaseOwner",
@@ -100,6 +100,7 @@ const NAMES: [&str; 28] = [
     "createdAt",
     "startPosition",
     "leaseDuration",
+    "token",
 ];
 
 /// Reads attributes as a row of exactly one kind, or as an unreadable one. A lease is written as it

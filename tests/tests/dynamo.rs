@@ -11,8 +11,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use kcl_core::backend::{Change, LeaseWrite, Progress, WriteKind};
 use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Reading};
 use kcl_core::model::{
-    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, Position,
-    Presence, SequenceNumber, ShardId, StartPosition, StreamStart, Timestamp, WorkerId,
+    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, LivesBy, NewLease, PendingCheckpoint,
+    Position, Presence, SequenceNumber, ShardId, StartPosition, StreamStart, Timestamp, WorkerId,
 };
 use kcl_core::testing::lease_store::{a_scan_finds_every_row, check, pages};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
@@ -113,10 +113,20 @@ async fn unknown_attributes_are_kept(server: &DynamoDb) {
         ("b", &begin),
         ("b", &|counter| WriteKind::Withdraw { counter, victim: a() }),
         ("b", &begin),
-        ("a", &|counter| WriteKind::CompleteHandover { counter, next: "b".into(), progress: None }),
-        ("b", &|counter| WriteKind::Release { counter, progress: None }),
+        ("a", &|counter| WriteKind::CompleteHandover {
+            counter,
+            next: "b".into(),
+            progress: None,
+            unmark: None,
+        }),
+        ("b", &|counter| WriteKind::Release { counter, progress: None, unmark: None }),
         ("b", &|counter| take(counter, 2)),
-        ("b", &|counter| WriteKind::EndShard { counter, next: None, children: [].into() }),
+        ("b", &|counter| WriteKind::EndShard {
+            counter,
+            next: None,
+            children: [].into(),
+            unmark: None,
+        }),
     ];
     for (worker, kind) in steps {
         let kind = kind(counter);
@@ -260,10 +270,10 @@ impl Step {
             1 => take(counter, number),
             2 | 3 => WriteKind::Renew { counter, next: other, progress },
             4 => WriteKind::BeginHandover { counter, victim },
-            5 => WriteKind::CompleteHandover { counter, next: victim, progress },
+            5 => WriteKind::CompleteHandover { counter, next: victim, progress, unmark: None },
             6 => WriteKind::CancelHandover { counter },
             7 => WriteKind::Withdraw { counter, victim },
-            8 => WriteKind::Release { counter, progress },
+            8 => WriteKind::Release { counter, progress, unmark: None },
             9 => {
                 let children: Vec<ShardId> =
                     (0..self.progress).map(|n| format!("shard-{n}").into()).collect();
@@ -271,6 +281,7 @@ impl Step {
                     counter,
                     next: other,
                     children: children.into_iter().collect(),
+                    unmark: None,
                 }
             }
             10 => WriteKind::DeleteEnded { counter },
@@ -335,6 +346,8 @@ fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
         expiry: Duration::from_secs(10),
         owner_switches,
         start_at: None,
+        lives_by: LivesBy::Counter,
+        adopt: None,
     }
 }
 

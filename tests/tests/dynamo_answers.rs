@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Reading};
 use kcl_core::backend::{LeaseWrite, WriteKind};
-use kcl_core::model::{LeaseCounter, LeaseKey, Presence, Timestamp};
+use kcl_core::model::{LeaseCounter, LeaseKey, LivesBy, Presence, Timestamp};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_tests::dynamodb::sdk;
 use kcl_tests::errors::chain;
@@ -223,6 +223,8 @@ fn take() -> LeaseWrite {
         expiry: Duration::from_secs(10),
         owner_switches: 1,
         start_at: None,
+        lives_by: LivesBy::Counter,
+        adopt: None,
     };
     LeaseWrite { key: key(), worker: "host-a:00".into(), number: 1, kind }
 }

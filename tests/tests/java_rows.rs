@@ -12,8 +12,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use kcl_core::backend::{Conditional, LeaseStore, Page, Reading};
 use kcl_core::backend::{LeaseWrite, Progress, WriteKind};
 use kcl_core::model::{
-    Checkpoint, Lease, LeaseCounter, LeaseKey, Position, SequenceNumber, ShardId, Timestamp,
-    WorkerId,
+    Checkpoint, Lease, LeaseCounter, LeaseKey, LivesBy, Position, SequenceNumber, ShardId,
+    Timestamp, WorkerId,
 };
 use kcl_dynamo::DynamoLeaseStore;
 use kcl_tests::dynamodb::DynamoDb;
@@ -145,6 +145,7 @@ async fn writes_keep_unknown_java_attributes() {
         counter_after(&store, &lease.key, 3, |counter| WriteKind::Release {
             counter,
             progress: None,
+            unmark: None,
         })
         .await;
         let after = raw(&client, store.table(), lease.key.as_str()).await;
@@ -156,6 +157,7 @@ async fn writes_keep_unknown_java_attributes() {
             "checkpoint",
             "checkpointSubSequenceNumber",
             "expiryMillis",
+            "token",
             "lastWrite",
         ];
         let rest = |item: &Item| -> Item {
@@ -199,6 +201,8 @@ fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
         expiry: Duration::from_secs(10),
         owner_switches,
         start_at: None,
+        lives_by: LivesBy::Counter,
+        adopt: None,
     }
 }
 

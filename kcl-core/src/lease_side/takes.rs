@@ -9,7 +9,7 @@ use kcl_proto::fleet::balance::Take;
 use kcl_proto::fleet::cooldown::Cooldowns;
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
 use kcl_proto::model::{
-    Checkpoint, Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, Moment, Timestamp,
+    Checkpoint, Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, LivesBy, Moment, Timestamp,
 };
 use tokio::time::sleep;
 
@@ -129,6 +129,8 @@ impl Takes {
                 expiry: shared.config.lease.expiry,
                 owner_switches: take.owner_switches,
                 start_at,
+                lives_by: LivesBy::Counter,
+                adopt: None,
             };
             let write = LeaseWrite { key, worker: shared.me.clone(), number, kind };
             (take, run(&shared, &write).await)

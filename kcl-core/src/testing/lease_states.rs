@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use kcl_proto::lease::write::{LeaseWrite, Precondition, Progress, WriteKind};
 use kcl_proto::model::{
-    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, Position,
-    SequenceNumber, ShardId, Timestamp, WorkerId,
+    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, LivesBy, NewLease, PendingCheckpoint,
+    Position, SequenceNumber, ShardId, Timestamp, WorkerId,
 };
 
 /// The workers that write.
@@ -64,6 +64,7 @@ pub(super) fn states(key: &LeaseKey) -> Vec<State> {
                 counter: n(1),
                 next,
                 children: [ShardId::from("shardId-000000000008")].into(),
+                unmark: None,
             },
         )
     };
@@ -86,19 +87,26 @@ pub(super) fn states(key: &LeaseKey) -> Vec<State> {
                         counter: n(1),
                         next: b.clone(),
                         progress: Some(progress(5)),
+                        unmark: None,
                     },
                 ),
             ]),
         ),
         state(
             "released",
-            held_and(&[by(&a, WriteKind::Release { counter: n(1), progress: Some(progress(5)) })]),
+            held_and(&[by(
+                &a,
+                WriteKind::Release { counter: n(1), progress: Some(progress(5)), unmark: None },
+            )]),
         ),
         state("ended, held", held_and(&[end(None)])),
         state("ended, handed over from a to b", held_and(&[begin(n(1)), end(Some(b.clone()))])),
         state(
             "ended, released",
-            held_and(&[end(None), by(&a, WriteKind::Release { counter: n(2), progress: None })]),
+            held_and(&[
+                end(None),
+                by(&a, WriteKind::Release { counter: n(2), progress: None, unmark: None }),
+            ]),
         ),
     ]
 }
@@ -112,6 +120,21 @@ pub(super) fn take(counter: LeaseCounter) -> WriteKind {
         expiry: Duration::from_millis(12_345),
         owner_switches: 1,
         start_at: None,
+        lives_by: LivesBy::Counter,
+        adopt: None,
+    }
+}
+
+/// A take of a lease that lives by a session, with the progress of its former holder.
+fn marked_take(counter: LeaseCounter) -> WriteKind {
+    WriteKind::Take {
+        counter,
+        floor: LeaseCounter(9),
+        expiry: Duration::from_millis(12_345),
+        owner_switches: 2,
+        start_at: None,
+        lives_by: LivesBy::Session,
+        adopt: Some(Box::new(progress(u128::MAX))),
     }
 }
 
@@ -135,16 +158,18 @@ pub(super) fn attempts(key: &LeaseKey, row: Option<&Lease>) -> Vec<(&'static str
 fn kinds(counter: LeaseCounter) -> Vec<WriteKind> {
     let [a, b, _] = WORKERS.map(WorkerId::from);
     let children = || [ShardId::from("shardId-000000000003"), ShardId::from("shard-4")].into();
+    let unmark = Some(Duration::from_millis(12_345));
     let mut kinds = vec![
         take(counter),
+        marked_take(counter),
         WriteKind::Renew { counter, next: None, progress: None },
         WriteKind::Renew { counter, next: None, progress: Some(progress(u128::MAX)) },
         WriteKind::Renew { counter, next: None, progress: Some(prepared(None)) },
         WriteKind::CancelHandover { counter },
-        WriteKind::Release { counter, progress: None },
-        WriteKind::Release { counter, progress: Some(progress(9)) },
-        WriteKind::EndShard { counter, next: None, children: children() },
-        WriteKind::EndShard { counter, next: Some(b.clone()), children: [].into() },
+        WriteKind::Release { counter, progress: None, unmark: None },
+        WriteKind::Release { counter, progress: Some(progress(9)), unmark },
+        WriteKind::EndShard { counter, next: None, children: children(), unmark },
+        WriteKind::EndShard { counter, next: Some(b.clone()), children: [].into(), unmark: None },
         WriteKind::DeleteEnded { counter },
     ];
     for other in [a, b] {
@@ -152,7 +177,7 @@ fn kinds(counter: LeaseCounter) -> Vec<WriteKind> {
         kinds.extend([
             WriteKind::Renew { counter, next: Some(next.clone()), progress: None },
             WriteKind::BeginHandover { counter, victim: other.clone() },
-            WriteKind::CompleteHandover { counter, next, progress: Some(progress(6)) },
+            WriteKind::CompleteHandover { counter, next, progress: Some(progress(6)), unmark },
             WriteKind::Withdraw { counter, victim: other },
         ]);
     }

@@ -163,7 +163,12 @@ pub async fn a_write_sent_again_changes_nothing(store: &dyn LeaseStore) {
     let lease = make(store, &renew).await;
     assert_lost_to_itself(store, &renew, &lease).await;
     assert!(!take.made(&lease), "the row no longer shows an older write");
-    let kind = WriteKind::EndShard { counter: lease.counter, next: None, children: [].into() };
+    let kind = WriteKind::EndShard {
+        counter: lease.counter,
+        next: None,
+        children: [].into(),
+        unmark: None,
+    };
     let lease = make(store, &write(&key, WORKERS[0], 4, kind)).await;
     let delete = write(&key, WORKERS[0], 5, WriteKind::DeleteEnded { counter: lease.counter });
     make(store, &delete).await;

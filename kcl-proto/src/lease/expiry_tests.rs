@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::lease::write::{LeaseWrite, WriteKind};
-use crate::model::{Checkpoint, ShardId};
+use crate::model::{Checkpoint, LivesBy, ShardId};
 
 /// A row of `other` with this counter that this library did not write.
 fn row(counter: u64) -> Lease {
@@ -83,7 +83,7 @@ fn unowned_and_finished_leases_never_expire() {
 #[test]
 fn last_owner_of_a_finished_shard_is_not_dead() {
     let children = BTreeSet::from([ShardId::new("child")]);
-    let kind = WriteKind::EndShard { counter: LeaseCounter(1), next: None, children };
+    let kind = WriteKind::EndShard { counter: LeaseCounter(1), next: None, children, unmark: None };
     let end = LeaseWrite { key: key(), worker: "other".into(), number: 1, kind };
     let finished = end.apply(Some(&row(1))).unwrap().unwrap();
     assert_eq!(finished.owner, Some("other".into()));
@@ -129,7 +129,15 @@ fn key() -> LeaseKey {
 fn take(counter: u64) -> WriteKind {
     let (counter, floor) = (LeaseCounter(counter), LeaseCounter(0));
     let expiry = Duration::from_secs(10);
-    WriteKind::Take { counter, floor, expiry, owner_switches: 1, start_at: None }
+    WriteKind::Take {
+        counter,
+        floor,
+        expiry,
+        owner_switches: 1,
+        start_at: None,
+        lives_by: LivesBy::Counter,
+        adopt: None,
+    }
 }
 
 /// Whether a look at the first row and one at the last row prove `other` dead.
@@ -153,11 +161,12 @@ fn take_right_after_the_holder_proves_it_dead() {
 #[test]
 fn holder_that_released_is_not_dead() {
     let counter = LeaseCounter(1);
-    let release = WriteKind::Release { counter, progress: None };
+    let release = WriteKind::Release { counter, progress: None, unmark: None };
     assert!(!is_dead(&history([("other", release), ("me", take(2))])));
     let begin = || WriteKind::BeginHandover { counter, victim: "other".into() };
     let next = || "me".into();
-    let complete = || WriteKind::CompleteHandover { counter, next: next(), progress: None };
+    let complete =
+        || WriteKind::CompleteHandover { counter, next: next(), progress: None, unmark: None };
     assert!(!is_dead(&history([("me", begin())])));
     assert!(!is_dead(&history([("me", begin()), ("other", complete())])));
     let taken = history([("me", begin()), ("other", complete()), ("me", take(2))]);

@@ -1,5 +1,6 @@
 //! One lease: its writes, the machine of its holder, the request for it, and its expiry.
 
+pub mod adoption;
 pub mod expiry;
 pub mod holding;
 pub mod request;

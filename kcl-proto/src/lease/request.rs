@@ -232,7 +232,12 @@ impl HandoverRequest {
         let is_outgoing = row.checkpoint_owner.as_ref() == Some(&self.me) && self.begins > 0;
         if let Some(next) = row.owner.clone().filter(|_| is_outgoing) {
             self.state = State::Passing;
-            let kind = WriteKind::CompleteHandover { counter: row.counter, next, progress: None };
+            let kind = WriteKind::CompleteHandover {
+                counter: row.counter,
+                next,
+                progress: None,
+                unmark: None,
+            };
             return Some(self.send(kind));
         }
         let is_free_to_ask =
@@ -260,7 +265,7 @@ impl HandoverRequest {
             return RequestEffect::Ended(RequestEnd::Arrived(Box::new(row)));
         }
         self.state = State::Leaving;
-        self.send(WriteKind::Release { counter: row.counter, progress: None })
+        self.send(WriteKind::Release { counter: row.counter, progress: None, unmark: None })
     }
 
     fn answered(&mut self, outcome: &Conditional, now: Moment) -> RequestEffect {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Checkpoint, LeaseCounter, NewLease};
+use crate::model::{Checkpoint, LeaseCounter, LivesBy, NewLease};
 
 fn by(worker: &str, number: u64, kind: WriteKind) -> LeaseWrite {
     LeaseWrite { key: Lease::sample().key, worker: worker.into(), number, kind }
@@ -34,7 +34,15 @@ impl Story {
         let expiry = Duration::from_secs(10);
         story.other(
             "owner",
-            WriteKind::Take { counter, floor, expiry, owner_switches: 1, start_at: None },
+            WriteKind::Take {
+                counter,
+                floor,
+                expiry,
+                owner_switches: 1,
+                start_at: None,
+                lives_by: LivesBy::Counter,
+                adopt: None,
+            },
         );
         story
     }
@@ -103,7 +111,10 @@ impl Story {
 
     fn complete(&mut self) {
         let (counter, next) = (self.counter(), "me".into());
-        self.other("owner", WriteKind::CompleteHandover { counter, next, progress: None });
+        self.other(
+            "owner",
+            WriteKind::CompleteHandover { counter, next, progress: None, unmark: None },
+        );
     }
 
     fn cancel(&mut self) {
@@ -286,7 +297,7 @@ fn stop_after_arrival_releases() {
     story.complete();
     let release = story.writes_after_reading(270);
     let counter = story.counter();
-    assert_eq!(release.kind, WriteKind::Release { counter, progress: None });
+    assert_eq!(release.kind, WriteKind::Release { counter, progress: None, unmark: None });
     assert_eq!(story.land(&release, 280), ended(RequestEnd::Withdrawn));
     assert_eq!(story.owner(), None);
 }

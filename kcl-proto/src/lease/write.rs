@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::{
-    Checkpoint, Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, ShardId, Timestamp,
-    WorkerId, WriteStamp,
+    Checkpoint, FencingToken, Lease, LeaseCounter, LeaseKey, LivesBy, NewLease, PendingCheckpoint,
+    ShardId, Timestamp, WorkerId, WriteStamp,
 };
 
 /// One conditional write to one lease.
@@ -49,6 +49,11 @@ pub enum WriteKind {
         /// The time that replaces [`Checkpoint::Latest`], which Java leaves on rows without
         /// progress: each owner would start at another record. `None` keeps the checkpoint.
         start_at: Option<Timestamp>,
+        /// What proves from now on that the holder is alive.
+        lives_by: LivesBy,
+        /// The progress that the former holder's session has beyond the row, or `None` if it has
+        /// none (see [`adopted`](crate::lease::adoption::adopted)).
+        adopt: Option<Box<Progress>>,
     },
     /// Proves that the holder is alive, and stores its progress.
     Renew {
@@ -74,6 +79,9 @@ pub enum WriteKind {
         next: WorkerId,
         /// The progress since the last write, or `None` if there is none.
         progress: Option<Progress>,
+        /// The expiry that replaces the mark of a lease that lived by a session, because its
+        /// holder is gone; `None` if it lived by its counter.
+        unmark: Option<Duration>,
     },
     /// Keeps the lease, because the next owner's heartbeat stopped.
     CancelHandover {
@@ -93,6 +101,8 @@ pub enum WriteKind {
         counter: LeaseCounter,
         /// The progress since the last write, or `None` if there is none.
         progress: Option<Progress>,
+        /// The expiry that replaces the mark of a lease that lived by a session, or `None`.
+        unmark: Option<Duration>,
     },
     /// Marks the shard as finished. All its children have leases.
     EndShard {
@@ -102,6 +112,8 @@ pub enum WriteKind {
         next: Option<WorkerId>,
         /// The shard's children.
         children: BTreeSet<ShardId>,
+        /// The expiry that replaces the mark of a lease that lived by a session, or `None`.
+        unmark: Option<Duration>,
     },
     /// Deletes the row of a finished shard.
     DeleteEnded {
@@ -233,7 +245,9 @@ pub struct Update {
     pub pending: Change<PendingCheckpoint>,
     /// The new number of ownership changes since the last checkpoint.
     pub owner_switches: Option<u64>,
-    /// The owner's expiry.
+    /// The counter that a take sets, or `None` for all other writes.
+    pub token: Option<FencingToken>,
+    /// The owner's expiry, or the mark of a session.
     pub expiry: Option<Duration>,
     /// When the consumer was last at the end of the shard.
     pub caught_up_at: Option<Timestamp>,
@@ -266,6 +280,7 @@ impl Update {
         row.checkpoint = self.checkpoint.unwrap_or(row.checkpoint);
         row.start_at = self.start_at.or(row.start_at);
         row.owner_switches = self.owner_switches.unwrap_or(row.owner_switches);
+        row.token = self.token.or(row.token);
         row.expiry = self.expiry.or(row.expiry);
         row.caught_up_at = self.caught_up_at.or(row.caught_up_at);
         if let Some(children) = &self.children {
@@ -323,23 +338,30 @@ impl LeaseWrite {
         let update = match &self.kind {
             WriteKind::Create(new) => return Effect::Put(Box::new(self.created(new))),
             WriteKind::DeleteEnded { .. } | WriteKind::DeleteUntouched => return Effect::Delete,
-            WriteKind::Take { expiry, owner_switches, start_at, .. } => Update {
-                owner: me(),
-                checkpoint_owner: Change::Remove,
-                checkpoint: start_at.map(|_| Checkpoint::AtTimestamp),
-                start_at: *start_at,
-                expiry: Some(*expiry),
-                owner_switches: Some(*owner_switches),
-                ..counted()
-            },
+            WriteKind::Take { expiry, owner_switches, start_at, lives_by, adopt, .. } => {
+                let adopted = counted().with_progress(adopt.as_deref());
+                // Adopted progress is a position: no owner starts at a time any more.
+                let start_at = start_at.filter(|_| adopted.checkpoint.is_none());
+                let checkpoint = start_at.map(|_| Checkpoint::AtTimestamp);
+                Update {
+                    owner: me(),
+                    checkpoint_owner: Change::Remove,
+                    checkpoint: checkpoint.or(adopted.checkpoint),
+                    start_at,
+                    token: adopted.stamp.as_ref().map(|stamp| stamp.counter.into()),
+                    expiry: Some(lives_by.stored(*expiry)),
+                    owner_switches: Some(*owner_switches),
+                    ..adopted
+                }
+            }
             WriteKind::Renew { progress, .. } => counted().with_progress(progress.as_ref()),
             WriteKind::BeginHandover { victim, .. } => Update {
                 owner: me(),
                 checkpoint_owner: Change::Set(victim.clone()),
                 ..Update::default()
             },
-            WriteKind::CompleteHandover { progress, .. } => {
-                Update { checkpoint_owner: Change::Remove, ..counted() }
+            WriteKind::CompleteHandover { progress, unmark, .. } => {
+                Update { checkpoint_owner: Change::Remove, expiry: *unmark, ..counted() }
                     .with_progress(progress.as_ref())
             }
             WriteKind::CancelHandover { .. } => {
@@ -350,11 +372,12 @@ impl LeaseWrite {
                 checkpoint_owner: Change::Remove,
                 ..counted()
             },
-            WriteKind::Release { progress, .. } => {
-                Update { owner: Change::Remove, ..counted() }.with_progress(progress.as_ref())
+            WriteKind::Release { progress, unmark, .. } => {
+                Update { owner: Change::Remove, expiry: *unmark, ..counted() }
+                    .with_progress(progress.as_ref())
             }
-            WriteKind::EndShard { children, .. } => {
-                Update { children: Some(children.clone()), ..counted() }
+            WriteKind::EndShard { children, unmark, .. } => {
+                Update { children: Some(children.clone()), expiry: *unmark, ..counted() }
                     .with_progress(Some(&Progress::to(Checkpoint::ShardEnd, None)))
             }
         };
@@ -432,6 +455,7 @@ impl LeaseWrite {
             start_at: new.start_at,
             expiry: None,
             caught_up_at: None,
+            token: None,
             last_write: self.stamp(),
         }
     }

@@ -10,7 +10,15 @@ fn by_me(kind: WriteKind) -> LeaseWrite {
 
 fn take() -> WriteKind {
     let (floor, expiry) = (LeaseCounter(0), Duration::from_secs(10));
-    WriteKind::Take { counter: N, floor, expiry, owner_switches: 2, start_at: None }
+    WriteKind::Take {
+        counter: N,
+        floor,
+        expiry,
+        owner_switches: 2,
+        start_at: None,
+        lives_by: LivesBy::Counter,
+        adopt: None,
+    }
 }
 
 fn renew(next: Option<&str>) -> WriteKind {
@@ -19,7 +27,7 @@ fn renew(next: Option<&str>) -> WriteKind {
 
 fn end_shard(next: Option<&str>) -> WriteKind {
     let children = BTreeSet::from(["child".into()]);
-    WriteKind::EndShard { counter: N, next: next.map(WorkerId::from), children }
+    WriteKind::EndShard { counter: N, next: next.map(WorkerId::from), children, unmark: None }
 }
 
 fn begin() -> WriteKind {
@@ -31,11 +39,11 @@ fn withdraw() -> WriteKind {
 }
 
 fn complete() -> WriteKind {
-    WriteKind::CompleteHandover { counter: N, next: "next".into(), progress: None }
+    WriteKind::CompleteHandover { counter: N, next: "next".into(), progress: None, unmark: None }
 }
 
 fn release() -> WriteKind {
-    WriteKind::Release { counter: N, progress: None }
+    WriteKind::Release { counter: N, progress: None, unmark: None }
 }
 
 fn is(worker: &str) -> Field<WorkerId> {
@@ -121,7 +129,15 @@ fn take_exceeds_its_floor() {
     for (floor, expected) in [(0, N.next()), (N.0, N.next()), (182, LeaseCounter(183))] {
         let floor = LeaseCounter(floor);
         let expiry = Duration::from_secs(10);
-        let kind = WriteKind::Take { counter: N, floor, expiry, owner_switches: 1, start_at: None };
+        let kind = WriteKind::Take {
+            counter: N,
+            floor,
+            expiry,
+            owner_switches: 1,
+            start_at: None,
+            lives_by: LivesBy::Counter,
+            adopt: None,
+        };
         let write = LeaseWrite { key: Lease::sample().key, worker: "me".into(), number: 3, kind };
         let row = Lease { counter: N, ..Lease::sample() };
         let taken = write.apply(Some(&row)).unwrap().unwrap();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::model::name::name;
 use crate::model::{
-    Checkpoint, ChildShard, HashKeyRange, PendingCheckpoint, ShardId, Timestamp, WorkerId,
+    Checkpoint, ChildShard, FencingToken, HashKeyRange, LivesBy, PendingCheckpoint, ShardId,
+    Timestamp, WorkerId,
 };
 
 name! {
@@ -114,11 +115,15 @@ pub struct Lease {
     pub hash_range: Option<HashKeyRange>,
     /// For [`Checkpoint::AtTimestamp`]: the time to start at.
     pub start_at: Option<Timestamp>,
-    /// The owner's lease expiry. Valid only if the row [is ours](Self::is_ours).
+    /// The owner's lease expiry, or the mark of a lease that [lives by a session](Self::lives_by).
+    /// Valid only if the row [is ours](Self::is_ours).
     pub expiry: Option<Duration>,
     /// When the consumer last reached the end of the shard. Valid only if the row
     /// [is ours](Self::is_ours).
     pub caught_up_at: Option<Timestamp>,
+    /// The counter that the last take set, or `None` if there was none or an older version made it.
+    /// Valid only if the row [is ours](Self::is_ours).
+    pub token: Option<FencingToken>,
     /// The last write of this library that changed the counter, or `None` if there is none.
     pub last_write: Option<WriteStamp>,
 }
@@ -142,6 +147,7 @@ impl Lease {
             start_at: None,
             expiry: None,
             caught_up_at: None,
+            token: None,
             last_write: None,
         }
     }
@@ -157,6 +163,12 @@ impl Lease {
     #[must_use]
     pub fn holder(&self) -> Option<&WorkerId> {
         self.checkpoint_owner.as_ref().or(self.owner.as_ref())
+    }
+
+    /// Returns what proves that the holder is alive.
+    #[must_use]
+    pub fn lives_by(&self) -> LivesBy {
+        LivesBy::of(self.expiry.filter(|_| self.is_ours()))
     }
 
     /// Whether the shard is finished.
@@ -224,6 +236,7 @@ impl Lease {
             start_at: None,
             expiry: None,
             caught_up_at: None,
+            token: None,
             last_write: None,
         }
     }

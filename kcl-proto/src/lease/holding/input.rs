@@ -107,6 +107,7 @@ pub enum HoldingInput {
 
 /// An effect of [`Holding`](super::Holding), for the caller to carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most effects are writes")]
 pub enum HoldingEffect {
     /// Send this write, and feed its outcome.
     Write(LeaseWrite),

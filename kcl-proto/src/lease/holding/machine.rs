@@ -9,7 +9,7 @@ use crate::consumer::backoff::Backoff;
 use crate::lease::write::{LeaseWrite, Progress, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
-    Checkpoint, ChildShard, Conditional, Lease, LeaseCounter, LeaseEnd, Moment, WorkerId,
+    Checkpoint, ChildShard, Conditional, Lease, LeaseCounter, LeaseEnd, LivesBy, Moment, WorkerId,
 };
 
 /// The time between reads of a row with an open hand-over.
@@ -432,13 +432,19 @@ impl Holding {
                 (Goal::EndShard { children, created: true }, _) => {
                     let children: BTreeSet<_> =
                         children.iter().map(|child| child.id.clone()).collect();
-                    return Some(WriteKind::EndShard { counter, next, children });
+                    return Some(WriteKind::EndShard {
+                        counter,
+                        next,
+                        children,
+                        unmark: self.unmark(),
+                    });
                 }
                 (Goal::Release | Goal::Handover, Some(handover)) => {
                     return Some(self.close(handover, now));
                 }
                 (Goal::Release, None) => {
-                    return Some(WriteKind::Release { counter, progress: self.progress() });
+                    let (progress, unmark) = (self.progress(), self.unmark());
+                    return Some(WriteKind::Release { counter, progress, unmark });
                 }
                 (Goal::Handover, None) => {
                     // The lease is kept: the progress of the drain is stored before its consumer
@@ -464,7 +470,8 @@ impl Holding {
         let last_moved = handover.next_moved_at.max(Some(handover.noticed_at));
         if last_moved.is_some_and(|moved_at| now.since(moved_at) <= self.times.expiry) {
             let next = handover.next.clone();
-            WriteKind::CompleteHandover { counter, next, progress: self.progress() }
+            let (progress, unmark) = (self.progress(), self.unmark());
+            WriteKind::CompleteHandover { counter, next, progress, unmark }
         } else {
             WriteKind::CancelHandover { counter }
         }
@@ -481,6 +488,11 @@ impl Holding {
         self.pending.send();
         let resend_pause = Backoff::RESEND.pause(1);
         self.in_flight = Some(InFlight { write, first_sent: now, resend_at: None, resend_pause });
+    }
+
+    /// Returns what replaces the mark of a lease that lived by a session.
+    fn unmark(&self) -> Option<Duration> {
+        (self.row.lives_by() == LivesBy::Session).then_some(self.times.expiry)
     }
 
     fn progress(&self) -> Option<Progress> {

@@ -7,8 +7,8 @@ use crate::consumer::progress::Done;
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
-    Checkpoint, ChildShard, Conditional, HashKeyRange, Lease, LeaseCounter, LeaseEnd, Moment,
-    NewLease, WorkerId, WriteStamp,
+    Checkpoint, ChildShard, Conditional, HashKeyRange, Lease, LeaseCounter, LeaseEnd, LivesBy,
+    Moment, NewLease, WorkerId, WriteStamp,
 };
 
 #[path = "pace_tests.rs"]
@@ -31,7 +31,15 @@ struct Story {
 
 fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
     let floor = LeaseCounter(0);
-    WriteKind::Take { counter, floor, expiry: TIMES.expiry, owner_switches, start_at: None }
+    WriteKind::Take {
+        counter,
+        floor,
+        expiry: TIMES.expiry,
+        owner_switches,
+        start_at: None,
+        lives_by: LivesBy::Counter,
+        adopt: None,
+    }
 }
 
 impl Story {

@@ -13,7 +13,9 @@ use crate::lease::holding::{Holding, HoldingEffect, HoldingInput, HoldingTimes, 
 use crate::lease::request::{HandoverRequest, RequestEffect, RequestEnd, RequestInput, Target};
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
-use crate::model::{Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, Moment, WorkerId};
+use crate::model::{
+    Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, LivesBy, Moment, WorkerId,
+};
 
 /// The lease expiry of both workers.
 pub(super) const EXPIRY: Duration = Duration::from_secs(20);
@@ -125,8 +127,15 @@ impl Worker {
     /// Sends a take, as `lease_side::take` does.
     pub(super) fn take(&mut self, counter: LeaseCounter, owner_switches: u64) -> Sent {
         let floor = LeaseCounter(0); // There is one lease.
-        let kind =
-            WriteKind::Take { counter, floor, expiry: EXPIRY, owner_switches, start_at: None };
+        let kind = WriteKind::Take {
+            counter,
+            floor,
+            expiry: EXPIRY,
+            owner_switches,
+            start_at: None,
+            lives_by: LivesBy::Counter,
+            adopt: None,
+        };
         let number = self.numbers().draw();
         let key = LeaseKey::new("shard");
         let write = LeaseWrite { key, worker: self.me.clone(), number, kind };

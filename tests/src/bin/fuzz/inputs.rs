@@ -139,6 +139,7 @@ fn rows() -> Vec<Vec<u8>> {
         attribute(16, 2, "10000"),
         attribute(17, 2, "1700000000000"),
         attribute(18, 0, "12/worker:1/7"),
+        attribute(28, 2, "12"),
     ];
     let worker = [
         attribute(0, 0, "worker:1"),
