@@ -138,6 +138,8 @@ impl Holder {
         match effect {
             HoldingEffect::Write(write) => self.write(write),
             HoldingEffect::Read => self.read(),
+            // No lease lives by a session yet.
+            HoldingEffect::Keep { .. } => {}
             HoldingEffect::Deadline(deadline) => self.consumer.set_deadline(deadline),
             HoldingEffect::Drain { until } => self.consumer.drain(until),
             HoldingEffect::Cancel => self.consumer.cancel(),

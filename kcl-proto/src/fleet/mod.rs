@@ -9,4 +9,5 @@ pub mod housekeeping_turn;
 pub mod java_fleet;
 pub mod presence;
 pub mod scan_interval;
+pub mod sessions;
 pub mod workers;

@@ -2,21 +2,20 @@
 //! row next.
 
 use crate::lease::write::{Change, Progress};
-use crate::model::{Checkpoint, Lease, LivesBy, Session};
+use crate::model::{Checkpoint, Lease, LivesBy, SessionProgress};
 
 /// Returns the progress that the holder of `row` stored in its session, beyond what the row says,
 /// or `None` if there is none.
 ///
-/// Pass the row as the write requires it, and the holder's session as it was read since it is dead,
-/// or this worker's own progress as the last settled write left it. An entry counts only under the
-/// row's own token: any other one is of another ownership.
+/// Pass the row as the write requires it, and the progress in the holder's session as any read
+/// returned it since the holder is dead, or this worker's own. An entry counts only under the row's
+/// own token: any other one is of another ownership.
 #[must_use]
-pub fn adopted(row: &Lease, session: Option<&Session>) -> Option<Progress> {
-    let session = session.filter(|session| Some(&session.worker) == row.holder())?;
+pub fn adopted(row: &Lease, session: &SessionProgress) -> Option<Progress> {
     if row.lives_by() != LivesBy::Session || row.is_ended() {
         return None;
     }
-    let entry = session.progress.0.get(&row.key)?;
+    let entry = session.0.get(&row.key)?;
     if row.token != Some(entry.token) {
         return None;
     }
@@ -53,36 +52,33 @@ mod tests {
         row.written_by("a")
     }
 
-    fn session(worker: &str, token: u64, position: u128) -> Session {
+    fn session(token: u64, position: u128) -> SessionProgress {
         let entry = KeptProgress {
             token: FencingToken::from(LeaseCounter(token)),
             position: Some(Position::of(position.into())),
             caught_up_at: None,
         };
-        let mut session = Session::sample(worker);
-        session.progress.0.insert(row().key, entry);
-        session
+        SessionProgress(std::iter::once((row().key, entry)).collect())
     }
 
     #[test]
     fn greater_position_under_the_rows_token_is_adopted() {
-        let adopted = |row: &Lease, session: &Session| {
-            adopted(row, Some(session)).and_then(|progress| progress.checkpoint)
+        let adopted = |row: &Lease, session: &SessionProgress| {
+            adopted(row, session).and_then(|progress| progress.checkpoint)
         };
         let at = |position| Some(Checkpoint::after(position));
-        assert_eq!(adopted(&row(), &session("a", TOKEN, 11)), at(11));
-        assert_eq!(adopted(&row(), &session("a", TOKEN, 10)), None);
-        assert_eq!(adopted(&row(), &session("a", TOKEN - 1, 11)), None, "an earlier ownership");
-        assert_eq!(adopted(&row(), &session("b", TOKEN, 11)), None, "not the holder");
-        assert_eq!(adopted(&row(), &Session::sample("a")), None);
+        assert_eq!(adopted(&row(), &session(TOKEN, 11)), at(11));
+        assert_eq!(adopted(&row(), &session(TOKEN, 10)), None);
+        assert_eq!(adopted(&row(), &session(TOKEN - 1, 11)), None, "an earlier ownership");
+        assert_eq!(adopted(&row(), &SessionProgress::EMPTY), None);
         let asked = Lease { owner: Some("b".into()), checkpoint_owner: Some("a".into()), ..row() };
-        assert_eq!(adopted(&asked, &session("a", TOKEN, 11)), at(11), "it still holds it");
+        assert_eq!(adopted(&asked, &session(TOKEN, 11)), at(11), "it still holds it");
         let by_counter = Lease { expiry: Some(Duration::from_secs(10)), ..row() };
-        assert_eq!(adopted(&by_counter, &session("a", TOKEN, 11)), None);
+        assert_eq!(adopted(&by_counter, &session(TOKEN, 11)), None);
         let foreign = Lease { counter: LeaseCounter(TOKEN + 1), ..row() };
-        assert_eq!(adopted(&foreign, &session("a", TOKEN, 11)), None);
+        assert_eq!(adopted(&foreign, &session(TOKEN, 11)), None);
         let ended = Lease { checkpoint: Checkpoint::ShardEnd, ..row() };
-        assert_eq!(adopted(&ended, &session("a", TOKEN, 11)), None);
+        assert_eq!(adopted(&ended, &session(TOKEN, 11)), None);
     }
 
     #[test]
@@ -94,7 +90,7 @@ mod tests {
             }),
             ..row()
         };
-        let pending = |row: &Lease| adopted(row, Some(&session("a", TOKEN, 20))).unwrap().pending;
+        let pending = |row: &Lease| adopted(row, &session(TOKEN, 20)).unwrap().pending;
         assert_eq!(pending(&prepared(21)), Change::Keep);
         assert_eq!(pending(&prepared(20)), Change::Remove);
         assert_eq!(pending(&row()), Change::Keep);
@@ -102,14 +98,14 @@ mod tests {
 
     #[test]
     fn later_time_at_the_end_is_adopted_alone() {
-        let mut session = session("a", TOKEN, 10);
-        let entry = session.progress.0.get_mut(&row().key).unwrap();
+        let mut session = session(TOKEN, 10);
+        let entry = session.0.get_mut(&row().key).unwrap();
         let at = Some(Timestamp::from_epoch_seconds(9));
         entry.caught_up_at = at;
-        let progress = adopted(&row(), Some(&session)).unwrap();
+        let progress = adopted(&row(), &session).unwrap();
         assert_eq!((progress.checkpoint, progress.caught_up_at), (None, at));
         let known = Lease { caught_up_at: at, ..row() };
-        assert_eq!(adopted(&known, Some(&session)), None);
+        assert_eq!(adopted(&known, &session), None);
     }
 
     /// The take that adopts, and the writes that end its holding.
@@ -129,7 +125,7 @@ mod tests {
             owner_switches: 3,
             start_at: Some(Timestamp::default()),
             lives_by,
-            adopt: adopted(&row(), Some(&session("a", TOKEN, 11))).map(Box::new),
+            adopt: adopted(&row(), &session(TOKEN, 11)).map(Box::new),
         };
         for lives_by in [LivesBy::Counter, LivesBy::Session] {
             let taken = by("b", take(lives_by)).apply(Some(&row())).unwrap().unwrap();

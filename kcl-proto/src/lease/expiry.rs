@@ -1,10 +1,10 @@
 //! Which leases are expired: this worker saw their counters unchanged for a whole expiry, by its
 //! own clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Lease, LeaseCounter, LeaseKey, Moment, WorkerId, WriteStamp};
+use crate::model::{Lease, LeaseCounter, LeaseKey, LivesBy, Moment, WorkerId, WriteStamp};
 
 /// Remembers when each lease was first seen with its current counter.
 ///
@@ -94,6 +94,24 @@ impl CounterWatch {
                 .is_some_and(|sighting| sighting.matches(lease) && sighting.expires_at() <= now)
     }
 
+    /// Whether the holder of the lease with this row is dead, by what proves it alive: the lease's
+    /// counter, or the session of its holder. `dead` are the workers whose sessions
+    /// [are dead](crate::fleet::sessions::SessionWatch::dead).
+    ///
+    /// Nobody holds a lease that arrived at its next owner and was not taken yet. So it lives by
+    /// its counter, and is free at once if that worker is dead.
+    #[must_use]
+    pub fn is_forsaken(&self, lease: &Lease, dead: &BTreeSet<WorkerId>, now: Moment) -> bool {
+        let is_holder_dead = lease.holder().is_some_and(|holder| dead.contains(holder));
+        match lease.lives_by() {
+            LivesBy::Session => is_awaited(lease) && is_holder_dead,
+            LivesBy::Counter => {
+                self.is_expired(lease, now)
+                    || (is_awaited(lease) && has_arrived(lease) && is_holder_dead)
+            }
+        }
+    }
+
     /// Whether the lease is [expired](Self::is_expired), and the scan that began at `scanned` still
     /// saw the same counter after half of the expiry, when a live holder has renewed the lease.
     ///
@@ -124,6 +142,12 @@ impl CounterWatch {
 /// Whether a worker must renew the lease: it is owned, and its shard is not finished.
 const fn is_awaited(lease: &Lease) -> bool {
     lease.owner.is_some() && !lease.is_ended()
+}
+
+/// Whether the lease was handed to its owner, which did not take it yet.
+fn has_arrived(lease: &Lease) -> bool {
+    let writer = lease.last_write.as_ref().map(|stamp| &stamp.worker);
+    lease.is_ours() && lease.checkpoint_owner.is_none() && writer != lease.owner.as_ref()
 }
 
 /// Returns the former holder if two looks at a row prove that the lease was taken from it because

@@ -198,3 +198,38 @@ fn single_row_leaves_the_others_unchanged() {
     );
     assert_eq!(watch.next_expiry(Moment::at_secs(9)), Some(Moment::at_secs(17)));
 }
+
+/// Whether "observer" may take the lease `seconds` after it first saw the row, if `dead` is dead.
+fn is_forsaken(lease: &Lease, seconds: u64, dead: &str) -> bool {
+    let mut watch = CounterWatch::default();
+    watch.observe(lease, Duration::from_secs(10), Moment::at_secs(0));
+    let dead = BTreeSet::from([WorkerId::from(dead)]);
+    watch.is_forsaken(lease, &dead, Moment::at_secs(seconds))
+}
+
+#[test]
+fn lease_of_a_session_is_free_once_its_holder_is_dead() {
+    let expiry = Some(LivesBy::Session.stored(Duration::from_secs(10)));
+    let marked = Lease { expiry, ..row(7) }.written_by("other");
+    assert!(!is_forsaken(&marked, 1_000_000, "nobody"), "however long its counter stands");
+    assert!(is_forsaken(&marked, 0, "other"));
+    let owner = Some("next".into());
+    let asked = Lease { owner, checkpoint_owner: Some("other".into()), ..marked.clone() };
+    assert!(!is_forsaken(&asked, 0, "next"), "its holder lives");
+    assert!(is_forsaken(&asked, 0, "other"));
+    let ended = Lease { checkpoint: Checkpoint::ShardEnd, ..marked.clone() };
+    assert!(!is_forsaken(&ended, 0, "other"));
+    let foreign = Lease { last_write: None, ..marked };
+    assert!(!is_forsaken(&foreign, 9, "other"), "the mark is of another row");
+}
+
+#[test]
+fn lease_that_lives_by_its_counter_outlives_a_session() {
+    let by_counter = Lease { expiry: Some(Duration::from_secs(10)), ..row(7) };
+    let held = by_counter.clone().written_by("other");
+    assert!(!is_forsaken(&held, 9, "other"), "its holder renews it");
+    assert!(is_forsaken(&held, 10, "nobody"));
+    let arrived = by_counter.written_by("former");
+    assert!(!is_forsaken(&arrived, 9, "nobody"));
+    assert!(is_forsaken(&arrived, 0, "other"), "nobody holds it, and its next owner is dead");
+}

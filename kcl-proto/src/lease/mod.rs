@@ -3,7 +3,10 @@
 pub mod adoption;
 pub mod expiry;
 pub mod holding;
+mod in_flight;
 pub mod request;
+pub mod session;
 pub mod session_write;
+pub mod settle;
 pub mod write;
 pub mod write_numbers;

@@ -33,6 +33,16 @@ impl LivesBy {
             Self::Session => MARK,
         }
     }
+
+    /// Returns the expiry that replaces the mark when the holder writes that it is gone, or `None`
+    /// if the row has no mark. From then on the counter judges whoever is to take the lease.
+    #[must_use]
+    pub const fn unmark(self, expiry: Duration) -> Option<Duration> {
+        match self {
+            Self::Counter => None,
+            Self::Session => Some(expiry),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -47,6 +57,8 @@ mod tests {
         assert_eq!(LivesBy::Counter.stored(own), own);
         for lives_by in [LivesBy::Counter, LivesBy::Session] {
             assert_eq!(LivesBy::of(Some(lives_by.stored(own))), lives_by);
+            let unmarked = lives_by.unmark(own).unwrap_or_else(|| lives_by.stored(own));
+            assert_eq!(LivesBy::of(Some(unmarked)), LivesBy::Counter);
         }
         assert_eq!(LivesBy::of(None), LivesBy::Counter);
     }

@@ -83,6 +83,12 @@ impl Timestamp {
         self.0.div_euclid(1_000)
     }
 
+    /// Returns the time rounded down to whole seconds.
+    #[must_use]
+    pub const fn to_whole_seconds(self) -> Self {
+        Self(self.epoch_seconds().saturating_mul(1_000))
+    }
+
     /// Returns the time from `earlier` to this time, or zero if `earlier` is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::consumer::progress::Done;
 use crate::lease::write::LeaseWrite;
 use crate::model::{
-    Checkpoint, CheckpointPolicy, ChildShard, Conditional, Lease, LeaseEnd, Moment,
-    PendingCheckpoint, WorkerId,
+    Checkpoint, CheckpointPolicy, ChildShard, Conditional, KeptProgress, Lease, LeaseEnd, Moment,
+    PendingCheckpoint, Position, WorkerId,
 };
 
 /// The shortest pause before a throttled write is sent again.
@@ -67,6 +67,26 @@ impl HoldingTimes {
     }
 }
 
+/// A lease that was just taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The row as the take left it.
+    pub row: Lease,
+    /// When the first copy of the take was sent.
+    pub sent: Moment,
+}
+
+/// A lease that was just taken and lives by the session of its worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InSession {
+    /// The row as the take left it.
+    pub row: Lease,
+    /// Until when the session lives. Its own deadline at this moment, and none from the future.
+    pub lives_until: Moment,
+    /// Now.
+    pub now: Moment,
+}
+
 /// An input of [`Holding`](super::Holding).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HoldingInput {
@@ -103,14 +123,27 @@ pub enum HoldingInput {
     },
     /// The next owner's heartbeat last moved at this time; `None` if it was never seen.
     NextOwnerMoved(Option<Moment>),
+    /// The worker's session lives until this moment. Only for a lease that lives by it.
+    SessionLives(Moment),
+    /// The session's row contains the progress up to this position.
+    SessionStored(Position),
+    /// The session has ended, or has stopped letting its holders process.
+    SessionOver,
 }
 
 /// An effect of [`Holding`](super::Holding), for the caller to carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "most effects are writes")]
 pub enum HoldingEffect {
     /// Send this write, and feed its outcome.
     Write(LeaseWrite),
+    /// Store this progress in the worker's session, and feed [`HoldingInput::SessionStored`] once
+    /// a heartbeat with it is settled. Only for a lease that lives by the session.
+    Keep {
+        /// The progress.
+        progress: KeptProgress,
+        /// Whether to beat at once, instead of with the next heartbeat.
+        is_urgent: bool,
+    },
     /// Read the row consistently, and feed the result.
     Read,
     /// Let the consumer poll the application's futures until this moment.

@@ -3,68 +3,24 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::input::{HoldingEffect, HoldingInput, HoldingTimes};
+use super::goal::Goal;
+use super::handover::Handover;
+use super::input::{HoldingEffect, HoldingInput, HoldingTimes, InSession, Taken};
+use super::life::Life;
 use super::pending_write::PendingWrite;
-use crate::consumer::backoff::Backoff;
+use crate::lease::in_flight::InFlight;
 use crate::lease::write::{LeaseWrite, Progress, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
-use crate::model::{
-    Checkpoint, ChildShard, Conditional, Lease, LeaseCounter, LeaseEnd, LivesBy, Moment, WorkerId,
-};
-
-/// The time between reads of a row with an open hand-over.
-pub const HANDOVER_READ_EVERY: Duration = Duration::from_millis(250);
+use crate::model::{Checkpoint, Conditional, Lease, LeaseCounter, LeaseEnd, Moment, WorkerId};
 
 /// How long after its deadline a consumer may report that it drained. Later it counts as hung.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
-
-/// A write whose outcome is unknown so far.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct InFlight {
-    write: LeaseWrite,
-    /// When the first copy was sent. Deadlines count from here.
-    first_sent: Moment,
-    /// When to send it again, or `None` while it awaits an answer.
-    resend_at: Option<Moment>,
-    resend_pause: Duration,
-}
 
 /// When a write was sent and answered.
 #[derive(Clone, Copy)]
 struct Answered {
     first_sent: Moment,
     now: Moment,
-}
-
-/// An open hand-over of this lease to another worker.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Handover {
-    next: WorkerId,
-    noticed_at: Moment,
-    next_moved_at: Option<Moment>,
-    read_at: Moment,
-}
-
-/// The goal of the holder.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Goal {
-    /// To hold the lease.
-    Hold,
-    /// To hand it to the worker that asked for it.
-    Handover,
-    /// To release it.
-    Release,
-    /// To store the shard's end.
-    EndShard { children: Vec<ChildShard>, created: bool },
-}
-
-/// A lease that was just taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// The row as the take left it.
-    pub row: Lease,
-    /// When the first copy of the take was sent.
-    pub sent: Moment,
 }
 
 /// A lease that this worker holds.
@@ -74,10 +30,8 @@ pub struct Holding {
     times: HoldingTimes,
     numbers: WriteNumbers,
     row: Lease,
-    renewed_at: Moment,
-    /// The time from there to the next renewal.
-    renew_after: Duration,
-    in_flight: Option<InFlight>,
+    life: Life,
+    in_flight: Option<InFlight<LeaseWrite>>,
     pending: PendingWrite,
     handover: Option<Handover>,
     goal: Goal,
@@ -87,18 +41,43 @@ pub struct Holding {
 }
 
 impl Holding {
-    /// Creates the holding of a lease that was just taken.
+    /// Creates the holding of a lease that was just taken and lives by its counter.
     #[must_use]
     pub fn new(me: WorkerId, times: HoldingTimes, numbers: WriteNumbers, taken: Taken) -> Self {
         let Taken { row, sent } = taken;
+        let life = Life::Counter { renewed_at: sent, renew_after: times.renew_first };
+        Self::with_life(me, times, numbers, row, life)
+    }
+
+    /// Creates the holding of a lease that was just taken and lives by its worker's session.
+    ///
+    /// A take is no sign of life: the holding lives as long as the session, and ends at once if
+    /// that has lapsed.
+    #[must_use]
+    pub fn in_session(
+        me: WorkerId,
+        times: HoldingTimes,
+        numbers: WriteNumbers,
+        taken: InSession,
+    ) -> Self {
+        let InSession { row, lives_until: deadline, now: written_at } = taken;
+        Self::with_life(me, times, numbers, row, Life::Session { deadline, written_at })
+    }
+
+    fn with_life(
+        me: WorkerId,
+        times: HoldingTimes,
+        numbers: WriteNumbers,
+        row: Lease,
+        life: Life,
+    ) -> Self {
         debug_assert_eq!(row.owner.as_ref(), Some(&me), "a held lease is owned by its holder");
         Self {
             me,
             times,
             numbers,
             row,
-            renewed_at: sent,
-            renew_after: times.renew_first,
+            life,
             in_flight: None,
             pending: PendingWrite::new(times.store_every),
             handover: None,
@@ -120,6 +99,7 @@ impl Holding {
             self.end(LeaseEnd::Expired, &mut effects);
         }
         if !self.has_ended {
+            self.keep(now, &mut effects);
             self.act(now, &mut effects);
         }
         effects
@@ -134,13 +114,13 @@ impl Holding {
     /// Returns until when the consumer may poll the application's futures.
     #[must_use]
     pub fn deadline(&self) -> Moment {
-        self.times.deadline(self.renewed_at)
+        self.life.deadline(&self.times)
     }
 
     /// Returns the worker that asked for the lease, or `None` if no hand-over is open.
     #[must_use]
     pub fn next_owner(&self) -> Option<&WorkerId> {
-        self.handover.as_ref().map(|handover| &handover.next)
+        self.handover.as_ref().map(Handover::next)
     }
 
     /// Returns when to feed a tick if there is no other input before.
@@ -148,12 +128,12 @@ impl Holding {
     pub fn wake_at(&self) -> Moment {
         let write = match &self.in_flight {
             None => {
-                let renewal = self.renewed_at + self.renew_after;
-                Some(self.pending.due_at().map_or(renewal, |due| due.min(renewal)))
+                let renewal = self.renewal_at();
+                self.pending.due_at().into_iter().chain(renewal).min()
             }
-            Some(in_flight) => in_flight.resend_at,
+            Some(in_flight) => in_flight.resend_at(),
         };
-        let read = self.handover.as_ref().map(|handover| handover.read_at);
+        let read = self.handover.as_ref().map(Handover::read_at);
         let drained =
             self.drain_until.filter(|_| self.is_awaiting()).map(|until| until + DRAIN_GRACE);
         [write, read, drained].into_iter().flatten().fold(self.deadline(), Moment::min)
@@ -165,14 +145,13 @@ impl Holding {
             HoldingInput::Answered(outcome) => self.settle(outcome, now, effects),
             HoldingInput::Unanswered => {
                 if let Some(in_flight) = &mut self.in_flight {
-                    in_flight.resend_at = Some(now + in_flight.resend_pause);
-                    in_flight.resend_pause = Backoff::RESEND.after(in_flight.resend_pause);
+                    in_flight.unanswered(now);
                 }
             }
             HoldingInput::Throttled => {
                 let pause = self.times.throttled_pause(self.deadline().since(now));
                 if let Some(in_flight) = &mut self.in_flight {
-                    in_flight.resend_at = Some(now + pause);
+                    in_flight.throttled(now + pause);
                 }
             }
             HoldingInput::Read(row) => self.look_at(row, now, effects),
@@ -209,7 +188,22 @@ impl Holding {
             HoldingInput::Stop { until } => self.stop(until, effects),
             HoldingInput::NextOwnerMoved(moved_at) => {
                 if let Some(handover) = &mut self.handover {
-                    handover.next_moved_at = handover.next_moved_at.max(moved_at);
+                    handover.moved(moved_at);
+                }
+            }
+            HoldingInput::SessionLives(until) => {
+                if self.life.lives(until) {
+                    effects.push(HoldingEffect::Deadline(until));
+                }
+            }
+            HoldingInput::SessionStored(position) => {
+                let checkpoint = Checkpoint::After(position);
+                self.pending.kept(checkpoint);
+                effects.push(HoldingEffect::Stored(checkpoint));
+            }
+            HoldingInput::SessionOver => {
+                if self.life.is_session() {
+                    self.end(LeaseEnd::Expired, effects);
                 }
             }
         }
@@ -244,9 +238,10 @@ impl Holding {
     }
 
     fn ask_for(&mut self, checkpoint: Checkpoint, effects: &mut Vec<HoldingEffect>) {
-        if checkpoint < self.row.checkpoint {
+        let stored = self.pending.stored(&self.row);
+        if checkpoint < stored {
             effects.push(HoldingEffect::Refused(checkpoint));
-        } else if checkpoint == self.row.checkpoint && self.row.pending.is_none() {
+        } else if checkpoint == stored && self.row.pending.is_none() {
             effects.push(HoldingEffect::Stored(checkpoint));
         } else {
             self.pending.ask(checkpoint);
@@ -279,9 +274,9 @@ impl Holding {
         effects: &mut Vec<HoldingEffect>,
     ) {
         self.row = row;
-        self.renewed_at = first_sent;
-        self.renew_after = self.times.renew_every;
-        effects.push(HoldingEffect::Deadline(self.deadline()));
+        if self.life.written(&self.times, first_sent) {
+            effects.push(HoldingEffect::Deadline(self.deadline()));
+        }
         effects.push(HoldingEffect::Stored(self.row.checkpoint));
         if self.pending.written(&self.row, now) {
             effects.push(HoldingEffect::Prepared);
@@ -346,12 +341,7 @@ impl Holding {
 
     fn open_handover(&mut self, next: WorkerId, now: Moment, effects: &mut Vec<HoldingEffect>) {
         effects.push(HoldingEffect::HandoverRequested(next.clone()));
-        self.handover = Some(Handover {
-            next,
-            noticed_at: now,
-            next_moved_at: None,
-            read_at: now + HANDOVER_READ_EVERY,
-        });
+        self.handover = Some(Handover::new(next, now));
         let until = now + self.times.handover;
         match self.goal {
             Goal::Hold => {
@@ -384,20 +374,12 @@ impl Holding {
         if self.is_awaiting() && self.drain_until.is_some_and(|until| now >= until + DRAIN_GRACE) {
             self.stop_waiting(effects);
         }
-        if let Some(handover) = &mut self.handover
-            && now >= handover.read_at
-        {
-            handover.read_at = now + HANDOVER_READ_EVERY;
-            if self.in_flight.is_none() {
-                effects.push(HoldingEffect::Read);
-            }
+        let is_read_due = self.handover.as_mut().is_some_and(|it| it.is_read_due(now));
+        if is_read_due && self.in_flight.is_none() {
+            effects.push(HoldingEffect::Read);
         }
         match &mut self.in_flight {
-            Some(in_flight) if in_flight.resend_at.is_some_and(|at| now >= at) => {
-                in_flight.resend_at = None;
-                effects.push(HoldingEffect::Write(in_flight.write.clone()));
-            }
-            Some(_) => {}
+            Some(in_flight) => effects.extend(in_flight.resend(now).map(HoldingEffect::Write)),
             None => {
                 if let Some(kind) = self.due(now) {
                     self.send(kind, now, effects);
@@ -436,14 +418,15 @@ impl Holding {
                         counter,
                         next,
                         children,
-                        unmark: self.unmark(),
+                        unmark: self.row.lives_by().unmark(self.times.expiry),
                     });
                 }
                 (Goal::Release | Goal::Handover, Some(handover)) => {
                     return Some(self.close(handover, now));
                 }
                 (Goal::Release, None) => {
-                    let (progress, unmark) = (self.progress(), self.unmark());
+                    let (progress, unmark) =
+                        (self.progress(), self.row.lives_by().unmark(self.times.expiry));
                     return Some(WriteKind::Release { counter, progress, unmark });
                 }
                 (Goal::Handover, None) => {
@@ -454,8 +437,8 @@ impl Holding {
                 (Goal::Hold | Goal::EndShard { created: false, .. }, _) => {}
             }
         }
-        let is_due =
-            self.pending.is_urgent(&self.row, now) || now >= self.renewed_at + self.renew_after;
+        let is_due = self.stores_in_row() && self.pending.is_urgent(&self.row, now)
+            || self.renewal_at().is_some_and(|at| now >= at);
         is_due.then(|| self.renewal(counter, self.progress()))
     }
 
@@ -467,10 +450,10 @@ impl Holding {
     /// next owner is alive.
     fn close(&self, handover: &Handover, now: Moment) -> WriteKind {
         let counter = self.row.counter;
-        let last_moved = handover.next_moved_at.max(Some(handover.noticed_at));
-        if last_moved.is_some_and(|moved_at| now.since(moved_at) <= self.times.expiry) {
-            let next = handover.next.clone();
-            let (progress, unmark) = (self.progress(), self.unmark());
+        if handover.is_next_alive(self.times.expiry, now) {
+            let next = handover.next().clone();
+            let (progress, unmark) =
+                (self.progress(), self.row.lives_by().unmark(self.times.expiry));
             WriteKind::CompleteHandover { counter, next, progress, unmark }
         } else {
             WriteKind::CancelHandover { counter }
@@ -486,13 +469,29 @@ impl Holding {
         };
         effects.push(HoldingEffect::Write(write.clone()));
         self.pending.send();
-        let resend_pause = Backoff::RESEND.pause(1);
-        self.in_flight = Some(InFlight { write, first_sent: now, resend_at: None, resend_pause });
+        self.in_flight = Some(InFlight::new(write, now));
     }
 
-    /// Returns what replaces the mark of a lease that lived by a session.
-    fn unmark(&self) -> Option<Duration> {
-        (self.row.lives_by() == LivesBy::Session).then_some(self.times.expiry)
+    /// Whether progress goes to the lease's row: a lease that lives by a session keeps it there,
+    /// unless a checkpoint is prepared, which only the row can hold.
+    fn stores_in_row(&self) -> bool {
+        !self.life.is_session() || self.pending.needs_row(&self.row)
+    }
+
+    /// Returns when the row is to be written next, or `None` if nothing is to be written there.
+    fn renewal_at(&self) -> Option<Moment> {
+        let is_due = !self.life.is_session()
+            || (self.pending.needs_row(&self.row) && self.progress().is_some());
+        is_due.then(|| self.life.renewal_at(&self.times))
+    }
+
+    /// Hands progress to the session.
+    fn keep(&mut self, now: Moment, effects: &mut Vec<HoldingEffect>) {
+        if !self.stores_in_row()
+            && let Some((progress, is_urgent)) = self.pending.keep(&self.row, now)
+        {
+            effects.push(HoldingEffect::Keep { progress, is_urgent });
+        }
     }
 
     fn progress(&self) -> Option<Progress> {

@@ -4,7 +4,7 @@
 use super::input::StoreEvery;
 use crate::consumer::progress::Done;
 use crate::lease::write::{Change, Progress};
-use crate::model::{Checkpoint, Lease, Moment, PendingCheckpoint};
+use crate::model::{Checkpoint, KeptProgress, Lease, Moment, PendingCheckpoint, Timestamp};
 
 /// The progress and requests that the row does not contain yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,6 +23,12 @@ pub(super) struct PendingWrite {
     sent_records: u64,
     /// When progress was first made that no write contains, if the times depend on it.
     since: Option<Moment>,
+    /// What was last handed to the session.
+    handed: Option<(Option<Checkpoint>, Option<Timestamp>)>,
+    /// How far it was handed to the session to be stored at once.
+    urged: Option<Checkpoint>,
+    /// How far the session's row contains the progress.
+    kept: Option<Checkpoint>,
 }
 
 impl PendingWrite {
@@ -60,11 +66,15 @@ impl PendingWrite {
 
     /// Whether to write now instead of with the next renewal.
     pub(super) fn is_urgent(&self, row: &Lease, now: Moment) -> bool {
+        self.requested.is_some() || self.preparing.is_some() || self.is_due(row, now)
+    }
+
+    /// Whether progress is due by the policy.
+    fn is_due(&self, row: &Lease, now: Moment) -> bool {
         let has_many = self.every.is_some_and(|every| {
             self.is_ahead_of(row) && self.done.records - self.written_records >= every.records
         });
-        let is_old = self.due_at().is_some_and(|at| now >= at);
-        self.requested.is_some() || self.preparing.is_some() || has_many || is_old
+        has_many || self.due_at().is_some_and(|at| now >= at)
     }
 
     /// Returns when to write at the latest, or `None` if the next renewal is soon enough.
@@ -110,12 +120,50 @@ impl PendingWrite {
         moves.then_some(Progress { checkpoint, pending, caught_up_at })
     }
 
+    /// Whether progress must go to the row: it holds a prepared checkpoint, or is about to.
+    pub(super) const fn needs_row(&self, row: &Lease) -> bool {
+        row.pending.is_some() || self.preparing.is_some()
+    }
+
+    /// Returns the progress that the session is to contain, and whether at once, or `None` if the
+    /// session has been handed that.
+    pub(super) fn keep(&mut self, row: &Lease, now: Moment) -> Option<(KeptProgress, bool)> {
+        let newest = self.requested.max(self.done.checkpoint);
+        let newest = newest.filter(|newest| *newest > row.checkpoint);
+        // Whole seconds are shorter, and an earlier time repeats at most a warning.
+        let caught_up_at = self.done.caught_up_at.map(Timestamp::to_whole_seconds);
+        let caught_up_at = caught_up_at.filter(|at| Some(*at) > row.caught_up_at);
+        let is_urgent = self.requested > self.urged || self.is_due(row, now);
+        let wanted = (newest, caught_up_at);
+        let is_new = self.handed.unwrap_or_default() != wanted;
+        let token = row.token.filter(|_| is_new || is_urgent)?;
+        self.handed = Some(wanted);
+        if is_urgent {
+            self.urged = self.urged.max(newest);
+            (self.written_records, self.since) = (self.done.records, None);
+        }
+        let position = newest.and_then(Checkpoint::position);
+        Some((KeptProgress { token, position, caught_up_at }, is_urgent))
+    }
+
+    /// Records that the session's row contains the progress up to `checkpoint`.
+    pub(super) fn kept(&mut self, checkpoint: Checkpoint) {
+        self.kept = self.kept.max(Some(checkpoint));
+        self.requested = self.requested.filter(|requested| *requested > checkpoint);
+    }
+
+    /// Returns how far the row or the session contains the progress.
+    pub(super) fn stored(&self, row: &Lease) -> Checkpoint {
+        self.kept.map_or(row.checkpoint, |kept| kept.max(row.checkpoint))
+    }
+
     fn start_clock(&mut self, row: &Lease, now: Moment) {
         let counts = self.every.is_some() && self.is_ahead_of(row);
         self.since = counts.then(|| self.since.unwrap_or(now));
     }
 
     fn is_ahead_of(&self, row: &Lease) -> bool {
-        self.done.checkpoint > Some(row.checkpoint)
+        let handed = self.handed.and_then(|(checkpoint, _)| checkpoint);
+        self.done.checkpoint > handed.max(Some(row.checkpoint))
     }
 }

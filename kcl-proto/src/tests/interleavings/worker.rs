@@ -329,6 +329,7 @@ impl Worker {
                 HoldingEffect::Ended(how) => ended = Some(how),
                 HoldingEffect::CreateChildren(_) => self.creates_children = true,
                 HoldingEffect::Stored(_)
+                | HoldingEffect::Keep { .. }
                 | HoldingEffect::Prepared
                 | HoldingEffect::Refused(_)
                 | HoldingEffect::HandoverRequested(_)

@@ -1,0 +1,176 @@
+//! Which workers to condemn, and which are dead: this worker saw their heartbeats stand still for a
+//! whole expiry, by its own clock.
+//!
+//! Silence alone frees nothing. Whoever saw it writes
+//! [`Condemn`](crate::lease::session_write::SessionWriteKind::Condemn), which the database orders
+//! against the heartbeats of the same row; the leases of the worker are free once that write, or any
+//! read, shows the worker dead.
+//!
+//! What the shell does: it feeds every look at the rows of sessions, also of its own writes;
+//! condemns [`silent`](SessionWatch::silent) workers that a lease names, and feeds the row that
+//! returns; takes leases by [`CounterWatch::is_forsaken`] with [`dead`](SessionWatch::dead), and
+//! with the progress in [`frozen`](SessionWatch::frozen); and, after a consistent look at all leases
+//! that began after the condemnation, buries those that no lease names.
+//!
+//! [`CounterWatch::is_forsaken`]: crate::lease::expiry::CounterWatch::is_forsaken
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::{Moment, Session, SessionProgress, WorkerId};
+
+/// Remembers when each session's heartbeat was first seen, and who is dead.
+///
+/// Pass the moment *after* the reply that contained a row: a row counts from its arrival.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionWatch {
+    me: WorkerId,
+    expiry: Duration,
+    /// How long looks may fail to come through: longer, and an outage may be everybody's.
+    gap_max: Duration,
+    live: BTreeMap<WorkerId, Sighting>,
+    /// The rows of the dead; `None` of those whose rows are gone.
+    dead: BTreeMap<WorkerId, Option<Session>>,
+    /// When a consistent look first lacked the row of a worker that a lease names.
+    absent: BTreeMap<WorkerId, Moment>,
+    looked_at: Option<Moment>,
+}
+
+/// A live session as it was last seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Sighting {
+    beat: u64,
+    /// How long its heartbeat must stand still.
+    expiry: Duration,
+    /// When the current beat was first seen.
+    since: Moment,
+}
+
+impl SessionWatch {
+    /// Creates the watch of worker `me` with its own expiry.
+    ///
+    /// `look_every` is the time between two looks: a third of an expiry and two looks without an
+    /// answer make all silence start anew.
+    #[must_use]
+    pub fn new(me: WorkerId, expiry: Duration, look_every: Duration) -> Self {
+        Self {
+            me,
+            expiry,
+            gap_max: (expiry / 3).max(look_every * 2),
+            live: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            looked_at: None,
+        }
+    }
+
+    /// Records a whole look at the rows of sessions. A look that is not consistent may be stale and
+    /// lack rows. `named` are the workers that a lease with the mark names as its holder.
+    ///
+    /// Feed every look that came through, and only those.
+    pub fn observe(
+        &mut self,
+        rows: &[Session],
+        named: &BTreeSet<WorkerId>,
+        is_consistent: bool,
+        now: Moment,
+    ) {
+        self.mind_the_gap(now);
+        for row in rows {
+            self.see(row, now);
+        }
+        if is_consistent {
+            let found: BTreeSet<_> = rows.iter().map(|row| &row.worker).collect();
+            self.live.retain(|worker, _| found.contains(worker));
+            for worker in named.iter().filter(|worker| !found.contains(worker)) {
+                self.absent.entry(worker.clone()).or_insert(now);
+            }
+        }
+        let is_over = |since: Moment| now.since(since) >= self.expiry;
+        for (worker, _) in self.absent.iter().filter(|(_, since)| is_over(**since)) {
+            self.dead.entry(worker.clone()).or_insert(None);
+        }
+        self.absent.retain(|worker, _| !self.dead.contains_key(worker) && named.contains(worker));
+    }
+
+    /// Records one row that a read or a write returned.
+    pub fn see(&mut self, row: &Session, now: Moment) {
+        self.absent.remove(&row.worker);
+        if row.dead.is_some() {
+            self.live.remove(&row.worker);
+            self.dead.insert(row.worker.clone(), Some(row.clone()));
+        } else if row.is_live() && row.worker != self.me && !self.dead.contains_key(&row.worker) {
+            let expiry = row.expiry.max(self.expiry);
+            let new = Sighting { beat: row.beat, expiry, since: now };
+            let sighting = self.live.entry(row.worker.clone()).or_insert(new);
+            if row.beat > sighting.beat {
+                *sighting = new; // A smaller one was read before.
+            }
+        }
+    }
+
+    /// Time counts only while looks come through.
+    fn mind_the_gap(&mut self, now: Moment) {
+        let is_gap = self.looked_at.is_some_and(|at| now.since(at) > self.gap_max);
+        if is_gap {
+            self.live.values_mut().for_each(|sighting| sighting.since = now);
+            self.absent.values_mut().for_each(|since| *since = now);
+        }
+        self.looked_at = Some(now);
+    }
+
+    /// Returns the workers to condemn, each with its heartbeat as sighted. Condemn those that a
+    /// lease names.
+    #[must_use]
+    pub fn silent(&self, now: Moment) -> Vec<(WorkerId, u64)> {
+        if self.looked_at.is_none_or(|at| now.since(at) > self.gap_max) {
+            return Vec::new(); // The silence may be this worker's own.
+        }
+        let is_silent = |sighting: &Sighting| now.since(sighting.since) >= sighting.expiry;
+        let silent = self.live.iter().filter(|(_, sighting)| is_silent(sighting));
+        silent.map(|(worker, sighting)| (worker.clone(), sighting.beat)).collect()
+    }
+
+    /// Returns when the next worker falls silent if its heartbeat stands still.
+    #[must_use]
+    pub fn next_silence(&self, now: Moment) -> Option<Moment> {
+        let at = self.live.values().map(|sighting| sighting.since + sighting.expiry);
+        at.filter(|at| *at > now).min()
+    }
+
+    /// Returns the workers that are dead. Death never ends.
+    #[must_use]
+    pub fn dead(&self) -> BTreeSet<WorkerId> {
+        self.dead.keys().cloned().collect()
+    }
+
+    /// Returns the final progress of a dead worker: none if its row is gone. `None` if the worker
+    /// is not known to be dead.
+    #[must_use]
+    pub fn frozen(&self, worker: &WorkerId) -> Option<&SessionProgress> {
+        let row = self.dead.get(worker)?;
+        Some(row.as_ref().map_or(const { &SessionProgress::EMPTY }, |row| &row.progress))
+    }
+
+    /// Returns the dead workers whose rows are to be buried, and forgets those whose rows are gone.
+    ///
+    /// `named` are the workers that any lease names, by a consistent look at all leases that began
+    /// after the last row that this watch has seen. A late take of a dead worker may name it
+    /// afterwards: its row is then absent, and it is dead after an expiry.
+    pub fn buryable(&mut self, named: &BTreeSet<WorkerId>) -> Vec<WorkerId> {
+        self.dead.retain(|worker, row| row.is_some() || named.contains(worker));
+        let unnamed = self.dead.keys().filter(|worker| !named.contains(*worker));
+        unnamed.cloned().collect()
+    }
+
+    /// Records that the row of a dead worker was buried.
+    pub fn buried(&mut self, worker: &WorkerId) {
+        if let Some(row) = self.dead.get_mut(worker) {
+            *row = None;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod tests;

@@ -1,0 +1,41 @@
+//! The session of a worker, as a state machine: the one sign of life of all leases that live by it.
+//!
+//! [`SessionKeeper::on`] takes an input and returns effects. It owns the write in flight, the one
+//! deadline, the progress that waits for the next heartbeat, and the roll of the holders. The rules
+//! are `docs/internals/lease-protocol.md`, S1 to S11.
+//!
+//! What the shell does:
+//!
+//! - It feeds [`SessionInput::Tick`] at [`wake_at`](SessionKeeper::wake_at), and the outcome of
+//!   each [`Write`](KeeperEffect::Write).
+//! - It passes [`Lives`](KeeperEffect::Lives) on to every holder that holds, as
+//!   [`HoldingInput::SessionLives`], except to those that are
+//!   [stuck](KeeperEffect::Stuck); and [`Stored`](KeeperEffect::Stored) as
+//!   [`HoldingInput::SessionStored`].
+//! - It feeds [`Holds`](SessionInput::Holds) when a holding begins, its
+//!   [`Keep`](crate::lease::holding::HoldingEffect::Keep) as [`SessionInput::Keep`],
+//!   [`Answers`](SessionInput::Answers) whenever the holder's loop wakes, which it does at least
+//!   every [`beat_every`](SessionTimes::beat_every), and [`Ended`](SessionInput::Ended) at its end.
+//! - It feeds every row of a lease that it reads, or that a write returns, as
+//!   [`Seen`](SessionInput::Seen).
+//! - It begins a holding only if [`deadline`](SessionKeeper::deadline) is `Some` and later than now
+//!   when the answer to the take arrives.
+//! - At [`Ended`](KeeperEffect::Ended) all holdings end ([`HoldingInput::SessionOver`]); a worker
+//!   that does not stop opens a session under another id.
+//! - It resigns where it cannot release its leases: at a panic of the lease side, after the data
+//!   side is cancelled, and after a drain that was missed. Before it feeds
+//!   [`SessionInput::Resign`], no processor runs.
+//!
+//! [`HoldingInput::SessionLives`]: crate::lease::holding::HoldingInput::SessionLives
+//! [`HoldingInput::SessionStored`]: crate::lease::holding::HoldingInput::SessionStored
+//! [`HoldingInput::SessionOver`]: crate::lease::holding::HoldingInput::SessionOver
+
+mod entries;
+mod input;
+mod machine;
+mod roll;
+#[cfg(test)]
+mod tests;
+
+pub use input::{KeeperEffect, SessionEnd, SessionInput, SessionTimes};
+pub use machine::{LAST_UPDATE_AGE, SessionKeeper};
