@@ -23,6 +23,7 @@ mod model;
 mod oracles;
 mod scope;
 mod scopes;
+mod sessions;
 mod step;
 mod violation;
 mod worker;

@@ -1,0 +1,142 @@
+//! The rules that must hold in every state, by their names in `docs/internals/lease-protocol.md`.
+
+use std::collections::BTreeMap;
+
+use super::super::consumer::{Consumer, position};
+use super::super::violation::{Violation, require};
+use super::worker::Worker;
+use crate::lease::write::{LeaseWrite, WriteKind};
+use crate::model::{Checkpoint, Lease, LeaseCounter, LeaseKey, LivesBy, Session, WorkerId};
+
+/// The rows of sessions.
+pub(super) type Sessions = BTreeMap<WorkerId, Session>;
+
+/// An onlooker that sees both workers and the table, and remembers what rules depend on.
+#[derive(Clone, Debug, Default, Hash)]
+pub(super) struct Onlooker {
+    /// The newest token under which a worker ran, and that worker.
+    newest: Option<(LeaseCounter, WorkerId)>,
+    /// The last record that any worker processed.
+    processed: u8,
+    /// How far any worker learned that progress is stored.
+    told: Option<Checkpoint>,
+    /// Whether a row was deleted by hand, with what it alone stored.
+    is_wiped: bool,
+}
+
+/// Returns what the session of the row's holder says under the row's token.
+fn entry(row: &Lease, sessions: &Sessions) -> Option<Checkpoint> {
+    let session = sessions.get(row.holder()?).filter(|_| row.lives_by() == LivesBy::Session)?;
+    let entry = session.progress.0.get(&LeaseKey::new("shard"))?;
+    entry.position.filter(|_| row.token == Some(entry.token)).map(Checkpoint::After)
+}
+
+impl Onlooker {
+    /// Checks both workers against the rows.
+    pub(super) fn see(
+        &mut self,
+        workers: &mut [Worker; 2],
+        row: &Lease,
+        sessions: &Sessions,
+    ) -> Result<(), Violation> {
+        for worker in workers.iter_mut() {
+            self.told = self.told.max(worker.told.take());
+        }
+        let kept = entry(row, sessions).max(Some(row.checkpoint));
+        require(self.is_wiped || row.is_ended() || self.told <= kept, "StoredKept", || {
+            format!("{kept:?} is stored, {:?} was said to be", self.told)
+        })?;
+        let running = || workers.iter().filter(|worker| worker.may_run());
+        require(!row.is_ended() || running().count() == 0, "NoResurrection", || {
+            "a worker may run the application's code for a finished shard".to_owned()
+        })?;
+        require(running().count() <= 1, "OneDeliverer", || {
+            "both workers may run the application's code".to_owned()
+        })?;
+        for worker in running() {
+            let Some(Consumer { token, .. }) = worker.consumer() else { continue };
+            // Its id may have changed since it took the lease.
+            let name = WorkerId::from(worker.me.name());
+            if let Some((newest, whose)) = &self.newest {
+                require(
+                    newest < token || (newest == token && *whose == name),
+                    "TokensRise",
+                    || format!("{name} runs under {token} after {newest} of {whose}"),
+                )?;
+            }
+            self.newest = Some((*token, name));
+        }
+        Ok(())
+    }
+
+    /// Checks a write to the lease that the table applies.
+    pub(super) fn see_write(
+        &self,
+        write: &LeaseWrite,
+        (before, after): (&Lease, &Lease),
+        sessions: &Sessions,
+        workers: &[Worker; 2],
+    ) -> Result<(), Violation> {
+        require(!before.is_ended(), "NoResurrection", || format!("{write:?}"))?;
+        require(before.counter <= after.counter, "CountersRise", || format!("{write:?}"))?;
+        let is_own = before.holder() == Some(&write.worker);
+        let is_take = matches!(write.kind, WriteKind::Take { .. });
+        if is_take && !is_own {
+            let mut holders = workers.iter().filter(|worker| Some(&worker.me) == before.holder());
+            require(!holders.any(Worker::may_run), "LiveOwnersKept", || {
+                format!("{:?} still delivers: {write:?}", before.holder())
+            })?;
+        }
+        if before.checkpoint == after.checkpoint {
+            return Ok(());
+        }
+        require(before.checkpoint < after.checkpoint, "CheckpointsRise", || format!("{write:?}"))?;
+        let is_frozen = before
+            .holder()
+            .and_then(|holder| sessions.get(holder))
+            .is_some_and(|session| session.dead.is_some());
+        let is_adopted = is_take && is_frozen && entry(before, sessions) == Some(after.checkpoint);
+        require(is_own || is_adopted, "HolderWrites", || {
+            format!("{:?} holds it: {write:?}", before.holder())
+        })?;
+        require(after.checkpoint <= position(self.processed), "NoSkip", || {
+            format!("{} is stored, {} was processed: {write:?}", after.checkpoint, self.processed)
+        })
+    }
+
+    /// Checks a change of a session's row.
+    pub(super) fn see_session(
+        before: Option<&Session>,
+        after: Option<&Session>,
+        workers: &[Worker; 2],
+    ) -> Result<(), Violation> {
+        let Some(before) = before else { return Ok(()) };
+        let Some(after) = after else { return Ok(()) };
+        require(before.dead.is_none() || before == after, "FrozenStays", || format!("{after:?}"))?;
+        let is_condemned = after.dead.as_ref().is_some_and(|by| *by != after.worker);
+        let victim = workers.iter().find(|worker| worker.me == after.worker);
+        let deadline = victim.and_then(|victim| {
+            let deadline = victim.keeper.as_ref()?.deadline()?;
+            (victim.now() < deadline).then_some(deadline)
+        });
+        require(!is_condemned || deadline.is_none(), "LiveOwnersKept", || {
+            format!("{} is condemned before {deadline:?}", after.worker)
+        })
+    }
+
+    /// A row is deleted by hand: what it alone stored is lost.
+    pub(super) const fn forgive(&mut self) {
+        self.is_wiped = true;
+    }
+
+    /// Lets a consumer process its next record. Returns its checkpoint after that.
+    pub(super) fn process(&mut self, consumer: &Consumer) -> Result<Checkpoint, Violation> {
+        let next = (1..=u8::MAX).find(|number| position(*number) > consumer.processed);
+        let next = next.unwrap_or(u8::MAX);
+        require(next <= self.processed + 1, "NoSkip", || {
+            format!("record {next} is processed before {}", self.processed + 1)
+        })?;
+        self.processed = self.processed.max(next);
+        Ok(position(next))
+    }
+}
