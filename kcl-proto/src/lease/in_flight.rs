@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::consumer::backoff::Backoff;
 use crate::model::Moment;
 
+/// The shortest pause before a throttled write is sent again.
+const THROTTLED_PAUSE_MIN: Duration = Duration::from_millis(100);
+
 /// A write whose outcome is unknown so far. Only the identical write is sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct InFlight<W> {
@@ -27,9 +30,12 @@ impl<W: Clone> InFlight<W> {
         self.resend_pause = Backoff::RESEND.after(self.resend_pause);
     }
 
-    /// Records that the table had no capacity for the last copy.
-    pub(crate) const fn throttled(&mut self, until: Moment) {
-        self.resend_at = Some(until);
+    /// Records that the table had no capacity for the last copy, `left` before the deadline.
+    ///
+    /// The less time is left, the more often the write is sent, `usual` apart at most: a table that
+    /// lets only a part of the calls through then serves those first that would expire first.
+    pub(crate) fn throttled(&mut self, usual: Duration, left: Duration, now: Moment) {
+        self.resend_at = Some(now + usual.min((left / 8).max(THROTTLED_PAUSE_MIN)));
     }
 
     /// Returns when to send the write again, or `None` while it awaits an answer.

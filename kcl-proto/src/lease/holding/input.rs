@@ -9,9 +9,6 @@ use crate::model::{
     PendingCheckpoint, Position, WorkerId,
 };
 
-/// The shortest pause before a throttled write is sent again.
-const THROTTLED_PAUSE_MIN: Duration = Duration::from_millis(100);
-
 /// The times of a holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HoldingTimes {
@@ -57,13 +54,6 @@ impl HoldingTimes {
     /// so that no other worker has taken the lease by then even if clock speeds differ by 5 %.
     pub(super) fn deadline(&self, sent: Moment) -> Moment {
         sent + self.expiry / 10 * 9
-    }
-
-    /// Returns the pause before a throttled write is sent again, `left` before the deadline. The
-    /// less time is left, the more often it is sent: a table that lets only a part of the calls
-    /// through then serves those leases first that would expire first.
-    pub(super) fn throttled_pause(&self, left: Duration) -> Duration {
-        self.throttled.min((left / 8).max(THROTTLED_PAUSE_MIN))
     }
 }
 

@@ -149,9 +149,9 @@ impl Holding {
                 }
             }
             HoldingInput::Throttled => {
-                let pause = self.times.throttled_pause(self.deadline().since(now));
+                let left = self.deadline().since(now);
                 if let Some(in_flight) = &mut self.in_flight {
-                    in_flight.throttled(now + pause);
+                    in_flight.throttled(self.times.throttled, left, now);
                 }
             }
             HoldingInput::Read(row) => self.look_at(row, now, effects),

@@ -12,7 +12,7 @@ pub struct SessionTimes {
     pub expiry: Duration,
     /// The time between two heartbeats: at most half of the expiry.
     pub beat_every: Duration,
-    /// The pause before a throttled write is sent again.
+    /// The pause before a throttled write is sent again, unless the session is about to lapse.
     pub throttled: Duration,
 }
 

@@ -136,8 +136,9 @@ impl SessionKeeper {
                 }
             }
             SessionInput::Throttled => {
+                let left = self.deadline().map_or(Duration::ZERO, |at| at.since(now));
                 if let Some(in_flight) = &mut self.in_flight {
-                    in_flight.throttled(now + self.times.throttled);
+                    in_flight.throttled(self.times.throttled, left, now);
                 }
             }
             SessionInput::Holds(key) => self.roll.add(key),

@@ -291,3 +291,14 @@ fn holder_that_misses_two_calls_is_stuck() {
     assert_eq!(effects[0], stuck);
     assert_eq!(effects.len(), 2, "the worker beats for the others: {effects:?}");
 }
+
+#[test]
+fn throttled_heartbeat_is_sent_more_often_before_the_deadline() {
+    let mut story = Story::begin();
+    let beat = story.writes(3_000, SessionInput::Tick);
+    for (throttled, again) in [(3_000, 3_750), (8_000, 8_125), (8_999, 9_099)] {
+        assert_eq!(story.on(throttled, SessionInput::Throttled), []);
+        assert_eq!(story.keeper.wake_at(), Some(Moment::at_millis(again)));
+        assert_eq!(story.writes(again, SessionInput::Tick), beat);
+    }
+}
