@@ -1,11 +1,11 @@
-//! Stories of one observer: what it reads when, and whom it condemns.
+//! Stories of one worker: what it reads when, and which workers it condemns.
 
 use super::*;
 use crate::model::SessionKind;
 
 const EXPIRY: Duration = Duration::from_secs(9);
 
-/// An observer that looks every second, and the rows that it finds.
+/// A worker that looks every second, and the rows that it finds.
 struct Story {
     watch: SessionWatch,
     rows: Vec<Session>,
@@ -70,7 +70,7 @@ fn longer_expiry_of_the_worker_counts() {
 
 #[test]
 fn only_sessions_are_condemned() {
-    for kind in [SessionKind::Observer, SessionKind::Unaware] {
+    for kind in [SessionKind::Aware, SessionKind::Unaware] {
         let mut story = Story::begin(&["a"]);
         story.rows[0].kind = kind;
         story.look(1, 30, true);

@@ -24,7 +24,7 @@ struct Sighting {
     first: Moment,
     /// How long the counter must stand still for the lease to expire.
     expiry: Duration,
-    /// Whether a worker must renew the lease.
+    /// Whether a worker must move the counter.
     is_awaited: bool,
 }
 
@@ -40,7 +40,7 @@ impl Sighting {
             written: lease.last_write.clone(),
             first,
             expiry: stated.max(own_expiry),
-            is_awaited: is_awaited(lease),
+            is_awaited: is_awaited(lease) && lease.lives_by() == LivesBy::Counter,
         }
     }
 

@@ -212,6 +212,9 @@ fn lease_of_a_session_is_free_once_its_holder_is_dead() {
     let expiry = Some(LivesBy::Session.stored(Duration::from_secs(10)));
     let marked = Lease { expiry, ..row(7) }.written_by("other");
     assert!(!is_forsaken(&marked, 1_000_000, "nobody"), "however long its counter stands");
+    let mut watch = CounterWatch::default();
+    watch.observe(&marked, Duration::from_secs(10), Moment::at_secs(0));
+    assert_eq!(watch.next_expiry(Moment::at_secs(0)), None, "no plan waits for it");
     assert!(is_forsaken(&marked, 0, "other"));
     let owner = Some("next".into());
     let asked = Lease { owner, checkpoint_owner: Some("other".into()), ..marked.clone() };

@@ -57,7 +57,7 @@ fn each_write_requires_what_the_protocol_says() {
         ("leaving", Some(Session { is_leaving: true, ..live() })),
         ("condemned", Some(dead("other"))),
         ("resigned", Some(dead("me"))),
-        ("observer", Some(Session { kind: SessionKind::Observer, ..live() })),
+        ("aware", Some(Session { kind: SessionKind::Aware, ..live() })),
         ("unaware", Some(Session { kind: SessionKind::Unaware, ..live() })),
     ];
     let live = ["live", "leaving"].as_slice();

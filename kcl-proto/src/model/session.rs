@@ -10,7 +10,7 @@ pub enum SessionKind {
     /// The worker's leases live by this row. It may be condemned.
     Session,
     /// The worker's leases live by their own counters. The worker obeys the sessions of others.
-    Observer,
+    Aware,
     /// The same, of a version that does not know sessions: it writes and deletes rows without
     /// looking.
     Unaware,

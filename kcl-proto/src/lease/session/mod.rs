@@ -10,8 +10,8 @@
 //!   each [`Write`](KeeperEffect::Write).
 //! - It passes [`Lives`](KeeperEffect::Lives) on to every holder that holds, as
 //!   [`HoldingInput::SessionLives`], except to those that are
-//!   [stuck](KeeperEffect::Stuck); and [`Stored`](KeeperEffect::Stored) as
-//!   [`HoldingInput::SessionStored`].
+//!   [stuck](KeeperEffect::Stuck). It passes a position that is [`Stored`](KeeperEffect::Stored) on
+//!   as [`HoldingInput::SessionStored`], to the holder of that lease whose row has that token.
 //! - It feeds [`Holds`](SessionInput::Holds) when a holding begins, its
 //!   [`Keep`](crate::lease::holding::HoldingEffect::Keep) as [`SessionInput::Keep`],
 //!   [`Answers`](SessionInput::Answers) whenever the holder's loop wakes, which it does at least
