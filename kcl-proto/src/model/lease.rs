@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::model::name::name;
 use crate::model::{
-    Checkpoint, ChildShard, FencingToken, HashKeyRange, LivesBy, PendingCheckpoint, ShardId,
-    Timestamp, WorkerId,
+    Checkpoint, ChildShard, FencingToken, HashKeyRange, LeaseCounter, LivesBy, PendingCheckpoint,
+    ShardId, Timestamp, WorkerId,
 };
 
 name! {
@@ -26,30 +26,6 @@ impl LeaseKey {
 impl From<&ShardId> for LeaseKey {
     fn from(shard: &ShardId) -> Self {
         Self::new(shard)
-    }
-}
-
-/// The heartbeat number of a lease. It grows with every write except the request for a hand-over.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct LeaseCounter(pub u64);
-
-impl LeaseCounter {
-    /// Returns the counter after one more write.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
-    }
-}
-
-impl fmt::Debug for LeaseCounter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl fmt::Display for LeaseCounter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
     }
 }
 

@@ -5,6 +5,7 @@
 mod checkpoint;
 mod fencing_token;
 mod lease;
+mod lease_counter;
 mod lease_end;
 mod lease_rows;
 mod lives_by;
@@ -30,7 +31,8 @@ pub use checkpoint::{
     SequenceNumber,
 };
 pub use fencing_token::FencingToken;
-pub use lease::{Lease, LeaseCounter, LeaseKey, NewLease, WriteStamp};
+pub use lease::{Lease, LeaseKey, NewLease, WriteStamp};
+pub use lease_counter::LeaseCounter;
 pub use lease_end::{LeaseEnd, TakeReason};
 pub use lease_rows::{Conditional, JavaRow, UnreadableRow};
 pub use lives_by::LivesBy;

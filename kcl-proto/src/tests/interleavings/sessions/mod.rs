@@ -14,6 +14,7 @@ mod choices;
 mod display;
 mod healing;
 mod message;
+mod model;
 mod oracles;
 mod scopes;
 mod step;

@@ -5,13 +5,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::super::consumer::position;
-use super::super::explorer::Model;
 use super::super::violation::Violation;
 use super::message::Message;
 use super::oracles::{Onlooker, Sessions};
 use super::step::{Budget, Line, Mode, Scope, Step, Who};
 use super::worker::{EXPIRY, Role, Sent, Worker};
-use super::{choices, healing};
 use crate::lease::adoption::adopted;
 use crate::lease::holding::HoldingInput;
 use crate::lease::session::SessionInput;
@@ -46,30 +44,6 @@ impl Hash for World {
         self.network.hash(state);
         self.workers.hash(state);
         self.onlooker.hash(state);
-    }
-}
-
-impl Model for World {
-    type Step = Step;
-
-    fn steps(&self) -> Vec<Step> {
-        choices::possible(self)
-    }
-
-    fn go(&mut self, step: Step) -> Result<(), Violation> {
-        self.budget.spend(step);
-        self.advance(step)?;
-        self.tidy();
-        self.look()?;
-        self.onlooker.see(&mut self.workers, &self.row, &self.sessions)
-    }
-
-    fn essence(&self) -> impl Hash {
-        (&self.row, &self.sessions, &self.network, &self.workers)
-    }
-
-    fn check(&self) -> Result<(), Violation> {
-        healing::heals(self)
     }
 }
 
@@ -124,12 +98,6 @@ impl World {
             }
         }
         world.look().expect("a look");
-        if scope.is_held {
-            for step in [Step::Take(0), Step::Land(0), Step::Answer(0, Line::Lease)] {
-                assert!(world.steps().contains(&step), "{step:?}");
-                world.go(step).expect("a take breaks no rule");
-            }
-        }
         world
     }
 
@@ -161,7 +129,16 @@ impl World {
         self.workers[who] = Worker::new(NAMES[who], worker.life + 1, worker.ticks, kind);
     }
 
-    fn advance(&mut self, step: Step) -> Result<(), Violation> {
+    /// Carries out one step and checks what must hold after it.
+    pub(super) fn advance(&mut self, step: Step) -> Result<(), Violation> {
+        self.budget.spend(step);
+        self.carry_out(step)?;
+        self.tidy();
+        self.look()?;
+        self.onlooker.see(&mut self.workers, &self.row, &self.sessions)
+    }
+
+    fn carry_out(&mut self, step: Step) -> Result<(), Violation> {
         match step {
             Step::Tick => self.tick(),
             Step::Land(index) => {
