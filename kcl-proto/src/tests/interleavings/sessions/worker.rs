@@ -11,7 +11,7 @@ use crate::consumer::progress::Done;
 use crate::fleet::sessions::SessionWatch;
 use crate::lease::expiry::CounterWatch;
 use crate::lease::holding::{Holding, HoldingEffect, HoldingInput, HoldingTimes, InSession, Taken};
-use crate::lease::session::{KeeperEffect, SessionInput, SessionKeeper, SessionTimes};
+use crate::lease::session::{KeeperEffect, SessionEnd, SessionInput, SessionKeeper, SessionTimes};
 use crate::lease::session_write::SessionWrite;
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
@@ -180,9 +180,9 @@ impl Worker {
                     }
                 }
                 KeeperEffect::Stuck { .. } => {} // No roll is called here.
-                KeeperEffect::Ended(_) => {
+                KeeperEffect::Ended(how) => {
                     drop(self.feed_holding(HoldingInput::SessionOver)?);
-                    self.reincarnate();
+                    self.reincarnate(&how);
                 }
             }
         }
@@ -190,14 +190,14 @@ impl Worker {
     }
 
     /// The session has ended: another one needs another id.
-    fn reincarnate(&mut self) {
+    fn reincarnate(&mut self, how: &SessionEnd) {
         (self.keeper, self.beating) = (None, None);
         self.call = None;
         if !matches!(self.role, Role::Losing(_)) {
             self.role = Role::Idle;
         }
         self.is_reading = false;
-        if self.is_stopping {
+        if self.is_stopping || *how == SessionEnd::Resigned {
             self.has_stopped = true;
         } else {
             self.life += 1;

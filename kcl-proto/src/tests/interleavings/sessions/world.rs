@@ -413,7 +413,6 @@ impl World {
             }
             Step::Resign(who) => {
                 let worker = &mut self.workers[who];
-                worker.is_stopping = true;
                 drop(worker.feed_holding(HoldingInput::SessionOver)?);
                 if matches!(worker.role, Role::Losing(_)) {
                     worker.role = Role::Idle; // Its consumer is cancelled.
