@@ -122,7 +122,7 @@ fn drift() {
         budget: Budget { ticks: 6, ..NOTHING },
         ..HELD
     };
-    const ALL: Scope = Scope { budget: Budget { ticks: 7, failures: 1, ..NOTHING }, ..PART };
+    const ALL: Scope = Scope { budget: Budget { ticks: 7, ..NOTHING }, ..PART };
     check(&PART, &ALL);
 }
 
@@ -177,7 +177,7 @@ fn row_deleted() {
         ..HELD
     };
     const ALL: Scope =
-        Scope { budget: Budget { ticks: 3, failures: 1, batches: 1, wipes: 1, ..NOTHING }, ..PART };
+        Scope { budget: Budget { ticks: 3, batches: 1, wipes: 1, ..NOTHING }, ..PART };
     check(&PART, &ALL);
 }
 
