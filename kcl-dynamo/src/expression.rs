@@ -186,7 +186,8 @@ impl Expression {
         }
     }
 
-    fn set_or_remove(&mut self, name: &str, value: Option<AttributeValue>) {
+    /// Sets an attribute, or removes it for `None`.
+    pub(crate) fn set_or_remove(&mut self, name: &str, value: Option<AttributeValue>) {
         match value {
             Some(value) => self.set(name, value),
             None => self.remove(name),

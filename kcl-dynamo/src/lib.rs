@@ -50,7 +50,7 @@ mod error;
 mod expression;
 mod item;
 mod page;
-mod presence;
+mod session;
 mod store;
 mod stream;
 mod table;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use kcl_core::backend::{JavaRow, Page, UnreadableRow};
-use kcl_core::model::{Lease, Presence, StreamStart};
+use kcl_core::model::{Lease, Session, StreamStart};
 
 use crate::attributes::{Attributes, Item, Problem, fingerprint};
 use crate::item::{ENTITY_LEASE, ENTITY_TYPE, LEASE_COUNTER, LEASE_KEY};
-use crate::presence::ENTITY_WORKER;
+use crate::session::ENTITY_WORKER;
 use crate::stream::ENTITY_STREAM;
-use crate::{item, presence, stream};
+use crate::{item, session, stream};
 
 /// The `entityType` of Java's leader lock. Java: `LeaderLock`.
 const ENTITY_LEADER: &str = "LEADER";
@@ -27,7 +27,7 @@ pub(crate) enum Row {
     /// A lease.
     Lease(Box<Lease>),
     /// A worker of this library.
-    Presence(Presence),
+    Session(Box<Session>),
     /// Where consumption of a stream began.
     Stream(StreamStart),
     /// A row of the Java KCL that is not a lease.
@@ -41,8 +41,8 @@ pub(crate) fn read(found: &Item) -> Result<Row, Problem> {
         Some(ENTITY_LEASE) => Ok(Row::Lease(Box::new(item::decode(found)?))),
         None if row.has(LEASE_COUNTER) => Ok(Row::Lease(Box::new(item::decode(found)?))),
         None => Err(Problem::missing(LEASE_COUNTER)),
-        Some(ENTITY_WORKER) => match presence::decode(row)? {
-            Some(presence) => Ok(Row::Presence(presence)),
+        Some(ENTITY_WORKER) => match session::decode(row)? {
+            Some(session) => Ok(Row::Session(Box::new(session))),
             None => java(found, ENTITY_WORKER, None),
         },
         Some(ENTITY_STREAM) => match stream::decode(row)? {
@@ -61,7 +61,7 @@ pub(crate) fn sort<'a>(items: impl IntoIterator<Item = &'a Item>) -> Page {
     for item in items {
         match read(item) {
             Ok(Row::Lease(lease)) => page.leases.push(*lease),
-            Ok(Row::Presence(presence)) => page.presence.push(presence),
+            Ok(Row::Session(session)) => page.sessions.push(*session),
             Ok(Row::Stream(start)) => page.stream_starts.push(start),
             Ok(Row::Java(row)) => page.java.push(row),
             Err(problem) => {

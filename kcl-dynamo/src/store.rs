@@ -16,10 +16,11 @@ use aws_sdk_dynamodb::types::{
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_types::SdkConfig;
 use kcl_aws::{Attempts, FreshCredentials};
-use kcl_core::backend::LeaseWrite;
-use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Page, PageToken, Reading};
+use kcl_core::backend::{
+    Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading, SessionWrite,
+};
 use kcl_core::config::{InvalidSetting, LeaseConfig};
-use kcl_core::model::{Lease, LeaseKey, Presence, StreamName, StreamStart, WorkerId};
+use kcl_core::model::{Lease, LeaseKey, Presence, Session, StreamName, StreamStart, WorkerId};
 
 use crate::attributes::{Item, Problem, number, size_bytes, text};
 use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};
@@ -27,10 +28,10 @@ use crate::error::{credentials_error, lease_store_error, of_write};
 use crate::expression::{Expression, Request, request};
 use crate::item::{ENTITY_TYPE, LEASE_COUNTER, LEASE_KEY, key_of};
 use crate::page::Row;
-use crate::presence::ENTITY_WORKER;
+use crate::session::ENTITY_WORKER;
 use crate::stream::{BOOTSTRAPPED, ENTITY_STREAM, START_POSITION, STREAM_ID};
 use crate::table::Table;
-use crate::{page, presence, stream};
+use crate::{page, session, stream};
 
 /// The bytes of a consistent read that one read unit pays for; of an eventual one it pays for twice
 /// as many.
@@ -90,15 +91,27 @@ impl DynamoLeaseStore {
         }
     }
 
-    /// Returns the row that failed the condition: the one in the refusal or, if the server sent
-    /// none, the current one.
-    async fn lost(&self, key: &str, found: Option<Item>) -> Result<Conditional, LeaseStoreError> {
-        let found = match found {
-            Some(item) => Some(item),
-            None => self.item(key).await?,
+    /// Makes a conditional write. `read` reads a row of the kind that it writes.
+    async fn make<T>(
+        &self,
+        key: &str,
+        request: Request,
+        read: impl Fn(&Item) -> Result<T, LeaseStoreError>,
+    ) -> Result<Conditional<T>, LeaseStoreError> {
+        let outcome = match request {
+            Request::Put(item, expression) => self.put(item, expression).await?,
+            Request::Update(expression) => self.update(key, expression).await?,
+            Request::Delete(expression) => self.delete(key, expression).await?,
         };
-        let found = found.map(|item| self.lease(&item)).transpose()?;
-        Ok(Conditional::Lost { found })
+        let found = match outcome {
+            Outcome::Made(Some(item)) => return Ok(Conditional::Applied(read(&item)?)),
+            Outcome::Made(None) => {
+                return Err(self.unreadable(key.to_owned(), &Problem::missing(LEASE_KEY)));
+            }
+            Outcome::Refused(Some(item)) => Some(item),
+            Outcome::Refused(None) => self.item(key).await?, // The server did not return the row.
+        };
+        Ok(Conditional::Lost { found: found.map(|item| read(&item)).transpose()? })
     }
 
     async fn update(&self, key: &str, expression: Expression) -> Result<Outcome, LeaseStoreError> {
@@ -173,8 +186,18 @@ impl DynamoLeaseStore {
     fn lease(&self, item: &Item) -> Result<Lease, LeaseStoreError> {
         match page::read(item) {
             Ok(Row::Lease(lease)) => Ok(*lease),
-            Ok(Row::Presence(_) | Row::Stream(_) | Row::Java(_)) => {
+            Ok(Row::Session(_) | Row::Stream(_) | Row::Java(_)) => {
                 Err(self.unreadable(page::key(item), &not_a(ENTITY_TYPE, "a lease's")))
+            }
+            Err(problem) => Err(self.unreadable(page::key(item), &problem)),
+        }
+    }
+
+    fn worker(&self, item: &Item) -> Result<Session, LeaseStoreError> {
+        match page::read(item) {
+            Ok(Row::Session(session)) => Ok(*session),
+            Ok(Row::Lease(_) | Row::Stream(_) | Row::Java(_)) => {
+                Err(self.unreadable(page::key(item), &not_a(ENTITY_TYPE, ENTITY_WORKER)))
             }
             Err(problem) => Err(self.unreadable(page::key(item), &problem)),
         }
@@ -185,7 +208,7 @@ impl DynamoLeaseStore {
         match page::read(item) {
             Ok(Row::Stream(start)) => Ok(Some(start)),
             Ok(Row::Java(row)) if row.entity == ENTITY_STREAM => Ok(None),
-            Ok(Row::Lease(_) | Row::Presence(_) | Row::Java(_)) => {
+            Ok(Row::Lease(_) | Row::Session(_) | Row::Java(_)) => {
                 Err(self.unreadable(page::key(item), &not_a(ENTITY_TYPE, "a stream's")))
             }
             Err(problem) => Err(self.unreadable(page::key(item), &problem)),
@@ -253,19 +276,7 @@ impl LeaseStore for DynamoLeaseStore {
     }
 
     async fn write(&self, write: &LeaseWrite) -> Result<Conditional, LeaseStoreError> {
-        let key = write.key.as_str();
-        let outcome = match request(write) {
-            Request::Put(item, expression) => self.put(item, expression).await?,
-            Request::Update(expression) => self.update(key, expression).await?,
-            Request::Delete(expression) => self.delete(key, expression).await?,
-        };
-        match outcome {
-            Outcome::Made(Some(item)) => Ok(Conditional::Applied(self.lease(&item)?)),
-            Outcome::Made(None) => {
-                Err(self.unreadable(key.to_owned(), &Problem::missing(LEASE_KEY)))
-            }
-            Outcome::Refused(found) => self.lost(key, found).await,
-        }
+        self.make(write.key.as_str(), request(write), |item| self.lease(item)).await
     }
 
     async fn stream_start(
@@ -314,10 +325,23 @@ impl LeaseStore for DynamoLeaseStore {
         }
     }
 
+    async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {
+        let item = self.item(worker.as_str()).await?;
+        item.map(|item| self.worker(&item)).transpose()
+    }
+
+    async fn write_session(
+        &self,
+        write: &SessionWrite,
+    ) -> Result<Conditional<Session>, LeaseStoreError> {
+        let request = session::request(write);
+        self.make(write.session.as_str(), request, |item| self.worker(item)).await
+    }
+
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
         let key = presence.worker.as_str();
         let mut expression = not_a_lease();
-        for (name, value) in presence::attributes(presence) {
+        for (name, value) in session::presence(presence) {
             expression.set(name, value);
         }
         match self.update(key, expression).await? {
@@ -334,15 +358,15 @@ impl LeaseStore for DynamoLeaseStore {
         beat: Option<u64>,
     ) -> Result<(), LeaseStoreError> {
         let mut expression = not_a_lease();
+        expression.must_be_absent_or(session::SESSION, number(0));
         if let Some(beat) = beat {
-            expression.must_be(presence::BEAT, number(beat));
+            expression.must_be(session::BEAT, number(beat));
         }
         match self.delete(worker.as_str(), expression).await? {
             Outcome::Made(_) => Ok(()),
             Outcome::Refused(_) if beat.is_some() => Ok(()),
-            Outcome::Refused(_) => {
-                Err(self.unreadable(worker.as_str().to_owned(), &not_a(ENTITY_TYPE, ENTITY_WORKER)))
-            }
+            // A session stays. What is no worker's row is an error.
+            Outcome::Refused(found) => found.map_or(Ok(()), |item| self.worker(&item).map(drop)),
         }
     }
 }

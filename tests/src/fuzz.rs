@@ -101,6 +101,11 @@ const NAMES: [&str; 29] = [
     "startPosition",
     "leaseDuration",
     "token",
+    "session",
+    "beatWrite",
+    "progress",
+    "dead",
+    "leaving",
 ];
 
 /// Reads attributes as a row of exactly one kind, or as an unreadable one. A lease is written as it
@@ -117,7 +122,7 @@ pub fn row(mut bytes: &[u8]) {
         bytes = rest;
     }
     let page = testing::read(attributes);
-    let rows = page.leases.len() + page.presence.len() + page.stream_starts.len();
+    let rows = page.leases.len() + page.sessions.len() + page.stream_starts.len();
     assert_eq!(rows + page.java.len() + page.unreadable.len(), 1, "one row of one kind");
     for lease in &page.leases {
         let again = testing::read(testing::write(lease));

@@ -358,7 +358,7 @@ mod tests {
         let store = DynamoLeaseStore::new(&stack.sdk_config(), "leases");
         let page = store.scan(None, Reading::Consistent).await.unwrap();
         assert_eq!(page.leases.iter().filter(|lease| lease.owner.is_some()).count(), 2);
-        assert_eq!(page.presence.len(), 1, "its presence stays as well");
+        assert_eq!(page.sessions.len(), 1, "its presence stays as well");
         let before = counters(&stack).await;
         tokio::time::sleep(BLOCKED_FOR / 3).await;
         assert_eq!(counters(&stack).await, before, "nothing goes on");

@@ -11,13 +11,13 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use kcl_core::backend::{
     Clock, Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading,
-    WriteKind,
+    SessionWrite, WriteKind,
 };
 use kcl_core::config::WorkerConfig;
 use kcl_core::event::{Event, EventContext, Observer};
 use kcl_core::model::{
-    InitialPosition, Lease, LeaseKey, Moment, Presence, StreamName, StreamStart, Timestamp,
-    WorkerId,
+    InitialPosition, Lease, LeaseKey, Moment, Presence, Session, StreamName, StreamStart,
+    Timestamp, WorkerId,
 };
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, ShardContext, Worker};
 use kcl_sim::memory::{MemoryLeaseStore, MemoryStream};
@@ -156,6 +156,17 @@ impl LeaseStore for SlowTable {
         self.table.mark_bootstrapped(stream).await?;
         self.seen(|seen| seen.bootstrapped = true);
         Ok(())
+    }
+
+    async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {
+        self.table.session(worker).await
+    }
+
+    async fn write_session(
+        &self,
+        write: &SessionWrite,
+    ) -> Result<Conditional<Session>, LeaseStoreError> {
+        self.table.write_session(write).await
     }
 
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use kcl_proto::lease::session_write::SessionWrite;
 use kcl_proto::lease::write::LeaseWrite;
 use kcl_proto::model::{
-    Conditional, JavaRow, Lease, LeaseKey, Presence, StreamName, StreamStart, UnreadableRow,
-    WorkerId,
+    Conditional, JavaRow, Lease, LeaseKey, Presence, Session, StreamName, StreamStart,
+    UnreadableRow, WorkerId,
 };
 use thiserror::Error;
 
@@ -19,9 +20,10 @@ use crate::config::{InvalidSetting, LeaseConfig};
 ///
 /// 1. [`write`](Self::write) is atomic per lease: its precondition and its effect
 ///    ([`LeaseWrite::precondition`], [`LeaseWrite::effect`]) are evaluated on one row at one
-///    moment.
+///    moment. So is [`write_session`](Self::write_session) for a worker's own row.
 /// 2. A lost condition returns the row as it was found at that moment.
-/// 3. [`get`](Self::get) sees every write that was answered before it was called.
+/// 3. [`get`](Self::get) and [`session`](Self::session) see every write that was answered before
+///    they were called.
 /// 4. [`scan`](Self::scan) is no snapshot; each row is one that once existed. An eventual one may
 ///    be stale; a consistent one sees, in each page, every write that was answered before.
 /// 5. An `Err` says that the outcome is unknown: the write may have been made, or may still be.
@@ -75,11 +77,21 @@ pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
     /// Stores that all first leases of a stream exist.
     async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError>;
 
-    /// Writes a worker's own row, unconditionally.
+    /// Reads the row of one worker, consistently.
+    async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError>;
+
+    /// Makes a write to a worker's own row if its precondition holds.
+    async fn write_session(
+        &self,
+        write: &SessionWrite,
+    ) -> Result<Conditional<Session>, LeaseStoreError>;
+
+    /// Writes the own row of a worker whose leases live by their counters, whatever is there.
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError>;
 
-    /// Deletes a worker's own row, if it exists and, unless `beat` is `None`, still has this
-    /// [heartbeat](Presence::beat).
+    /// Deletes such a row, if it exists and, unless `beat` is `None`, still has this
+    /// [heartbeat](Presence::beat). A session stays: [`write_session`](Self::write_session) buries
+    /// it.
     async fn delete_presence(
         &self,
         worker: &WorkerId,
@@ -107,8 +119,8 @@ pub struct PageToken(pub String);
 pub struct Page {
     /// Leases.
     pub leases: Vec<Lease>,
-    /// Workers of this library.
-    pub presence: Vec<Presence>,
+    /// The own rows of this library's workers.
+    pub sessions: Vec<Session>,
     /// Where the application began to consume streams.
     pub stream_starts: Vec<StreamStart>,
     /// Rows of the Java KCL that are not leases. The library keeps them, and reads them only to see

@@ -5,6 +5,9 @@ mod dead_letter;
 mod lease_store;
 mod record_source;
 
+pub use kcl_proto::lease::session_write::{
+    SessionEffect, SessionPrecondition, SessionUpdate, SessionWrite, SessionWriteKind,
+};
 pub use kcl_proto::lease::write::{
     Change, Effect, Field, LeaseWrite, Precondition, Progress, Update, WriteKind,
 };

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use kcl_proto::fleet::scan_interval;
-use kcl_proto::model::{JavaRow, Lease, Moment, Presence, StreamStart, UnreadableRow};
+use kcl_proto::model::{JavaRow, Lease, Moment, Presence, Session, StreamStart, UnreadableRow};
 
 use crate::backend::{LeaseStoreError, Page, PageToken, Reading};
 use crate::lease_side::shared::Shared;
@@ -55,7 +55,7 @@ impl TableScan {
         self.failures = 0;
         self.pages += 1;
         if let Some(so_far) = &mut self.so_far {
-            so_far.presence.extend(page.presence);
+            so_far.presence.extend(page.sessions.iter().map(Session::presence));
             so_far.read_units += page.read_units;
         }
         self.next = page.next.filter(|_| self.pages < PAGES_MAX);
@@ -95,7 +95,7 @@ pub(super) async fn run(shared: &Shared, reading: Reading) -> Result<Table, Leas
         table.stream_starts.extend(page.stream_starts);
         table.java.extend(page.java);
         table.unreadable.extend(page.unreadable);
-        table.workers += page.presence.len();
+        table.workers += page.sessions.len();
         table.read_units += page.read_units;
         from = page.next;
         if from.is_none() {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
 use kcl_proto::model::{
-    Conditional, Lease, LeaseKey, Presence, StartPosition, StreamName, StreamStart, Timestamp,
-    WorkerId,
+    Conditional, Lease, LeaseKey, Presence, Session, StartPosition, StreamName, StreamStart,
+    Timestamp, WorkerId,
 };
 use tokio::time::sleep;
 
@@ -19,6 +19,7 @@ use crate::backend::{LeaseStore, Page, Reading};
 use crate::testing::lease_states::{
     State, WORKERS, attempts, new_lease, prepared, progress, states, take, violations, write,
 };
+use crate::testing::sessions;
 
 /// How often a scan is repeated until it shows what was written.
 const SCANS_MAX: u32 = 100;
@@ -39,6 +40,8 @@ where
     every_answered_write_is_read(&*make().await).await;
     a_scan_finds_every_row(&*make().await).await;
     a_presence_is_overwritten_and_removed(&*make().await).await;
+    sessions::session_writes_do_as_the_model_says(&*make().await).await;
+    sessions::a_session_is_no_presence(&*make().await).await;
     a_stream_start_is_stored_once(&*make().await).await;
     a_stream_is_marked_as_bootstrapped(&*make().await).await;
 }
@@ -52,7 +55,7 @@ pub async fn a_new_store_is_empty(store: &dyn LeaseStore) {
     assert_eq!(store.stream_start(&stream).await.expect("stream start"), None);
     let pages = pages(store).await;
     let rows = pages.iter().map(|page| {
-        let known = page.leases.len() + page.presence.len() + page.stream_starts.len();
+        let known = page.leases.len() + page.sessions.len() + page.stream_starts.len();
         known + page.java.len() + page.unreadable.len()
     });
     assert_eq!(rows.sum::<usize>(), 0, "make() must give an empty store: {pages:?}");
@@ -226,12 +229,13 @@ pub async fn a_scan_finds_every_row(store: &dyn LeaseStore) {
     }
     let presence = presence(WORKERS[0], 1);
     store.put_presence(&presence).await.expect("put presence");
+    let row = Session::from(presence);
     let start = store.create_stream_start(&start(None)).await.expect("create stream start");
     until_scanned(store, |pages| {
         let found: Vec<&Lease> = pages.iter().flat_map(|page| &page.leases).collect();
         found.len() == leases.len()
             && found.iter().all(|lease| leases.get(&lease.key) == Some(*lease))
-            && pages.iter().flat_map(|page| &page.presence).eq([&presence])
+            && pages.iter().flat_map(|page| &page.sessions).eq([&row])
             && pages.iter().flat_map(|page| &page.stream_starts).eq([&start])
             && pages.iter().all(|page| page.java.is_empty() && page.unreadable.is_empty())
     })
@@ -245,7 +249,8 @@ pub async fn a_presence_is_overwritten_and_removed(store: &dyn LeaseStore) {
         store.put_presence(&presence(worker, beat)).await.expect("put presence");
     }
     let stored = |pages: &[Page], expected: &[Presence]| {
-        let mut found: Vec<_> = pages.iter().flat_map(|page| page.presence.clone()).collect();
+        let mut found: Vec<_> =
+            pages.iter().flat_map(|page| page.sessions.iter().map(Session::presence)).collect();
         found.sort_by(|a, b| a.worker.cmp(&b.worker));
         found == expected
     };

@@ -17,3 +17,4 @@
 mod lease_states;
 pub mod lease_store;
 pub mod record_source;
+pub mod sessions;

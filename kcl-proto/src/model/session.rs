@@ -83,6 +83,15 @@ impl Session {
     }
 }
 
+impl From<Presence> for Session {
+    /// Returns the row of a worker whose leases live by their counters.
+    fn from(presence: Presence) -> Self {
+        let Presence { worker, beat, expiry, is_leaving, last_update } = presence;
+        let row = Self::new(worker, SessionKind::Aware, expiry, last_update);
+        Self { beat, is_leaving, ..row }
+    }
+}
+
 #[cfg(any(test, feature = "test-util"))]
 impl Session {
     /// Returns a live session of `worker` at its first beat, for tests, with an expiry of 10 s.

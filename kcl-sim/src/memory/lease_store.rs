@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use kcl_core::backend::{
     Conditional, JavaRow, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading,
+    SessionWrite,
 };
-use kcl_core::model::{Lease, LeaseKey, Presence, StreamName, StreamStart, WorkerId};
+use kcl_core::model::{
+    Lease, LeaseKey, Presence, Session, SessionKind, StreamName, StreamStart, WorkerId,
+};
 
 /// The name of the table in errors.
 const TABLE: &str = "memory";
@@ -107,7 +110,7 @@ impl MemoryLeaseStore {
         let table = self.lock();
         let leases = table.rows.values().filter_map(|row| match row {
             Row::Lease(lease) => Some(lease.clone()),
-            Row::Presence(_) | Row::Stream(_) | Row::Java(_) => None,
+            Row::Session(_) | Row::Stream(_) | Row::Java(_) => None,
         });
         leases.collect()
     }
@@ -150,7 +153,7 @@ struct Table {
 #[expect(clippy::large_enum_variant, reason = "nearly all rows are leases")]
 enum Row {
     Lease(Lease),
-    Presence(Presence),
+    Session(Session),
     Stream(StreamStart),
     Java(JavaRow),
 }
@@ -172,7 +175,7 @@ impl Table {
         match self.rows.get(key.as_str()) {
             None => Ok(None),
             Some(Row::Lease(lease)) => Ok(Some(lease)),
-            Some(Row::Presence(_) | Row::Stream(_) | Row::Java(_)) => {
+            Some(Row::Session(_) | Row::Stream(_) | Row::Java(_)) => {
                 Err(unreadable(key.as_str(), "the row is not a lease"))
             }
         }
@@ -183,17 +186,20 @@ impl Table {
         match self.rows.get(stream.as_str()) {
             None | Some(Row::Java(_)) => Ok(None),
             Some(Row::Stream(start)) => Ok(Some(start)),
-            Some(Row::Lease(_) | Row::Presence(_)) => {
+            Some(Row::Lease(_) | Row::Session(_)) => {
                 Err(unreadable(stream.as_str(), "the row is not a stream start"))
             }
         }
     }
 
-    /// The heartbeat of a worker's own row.
-    fn beat(&self, worker: &WorkerId) -> Option<u64> {
-        match self.rows.get(worker.as_str())? {
-            Row::Presence(presence) => Some(presence.beat),
-            Row::Lease(_) | Row::Stream(_) | Row::Java(_) => None,
+    /// A Java row of that key is not a session.
+    fn session(&self, worker: &WorkerId) -> Result<Option<&Session>, LeaseStoreError> {
+        match self.rows.get(worker.as_str()) {
+            None | Some(Row::Java(_)) => Ok(None),
+            Some(Row::Session(session)) => Ok(Some(session)),
+            Some(Row::Lease(_) | Row::Stream(_)) => {
+                Err(unreadable(worker.as_str(), "the row is not a worker's"))
+            }
         }
     }
 
@@ -223,7 +229,7 @@ fn page(rows: &BTreeMap<String, Row>, from: Option<&PageToken>, rows_max: usize)
     for (key, row) in rest.by_ref().take(rows_max) {
         match row.clone() {
             Row::Lease(lease) => page.leases.push(lease),
-            Row::Presence(presence) => page.presence.push(presence),
+            Row::Session(session) => page.sessions.push(session),
             Row::Stream(start) => page.stream_starts.push(start),
             Row::Java(row) => page.java.push(row),
         }
@@ -306,9 +312,31 @@ impl LeaseStore for MemoryLeaseStore {
         Ok(())
     }
 
+    async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {
+        Ok(self.lock().session(worker)?.cloned())
+    }
+
+    async fn write_session(
+        &self,
+        write: &SessionWrite,
+    ) -> Result<Conditional<Session>, LeaseStoreError> {
+        let key = write.session.as_str();
+        let mut table = self.lock();
+        let found = table.session(&write.session)?.cloned();
+        let Some(after) = write.apply(found.as_ref()) else {
+            return Ok(Conditional::Lost { found });
+        };
+        table.set(key.to_owned(), after.clone().map(Row::Session));
+        drop(table);
+        after
+            .or(found)
+            .map(Conditional::Applied)
+            .ok_or_else(|| unreadable(key, "an applied write neither found nor left a row"))
+    }
+
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
-        let key = presence.worker.to_string();
-        self.lock().set(key, Some(Row::Presence(presence.clone())));
+        let row = Row::Session(Session::from(presence.clone()));
+        self.lock().set(presence.worker.to_string(), Some(row));
         Ok(())
     }
 
@@ -318,7 +346,10 @@ impl LeaseStore for MemoryLeaseStore {
         beat: Option<u64>,
     ) -> Result<(), LeaseStoreError> {
         let mut table = self.lock();
-        if beat.is_none_or(|beat| table.beat(worker) == Some(beat)) {
+        let is_meant = |row: &Session| {
+            row.kind != SessionKind::Session && beat.is_none_or(|beat| row.beat == beat)
+        };
+        if table.session(worker)?.is_some_and(is_meant) {
             table.set(worker.to_string(), None);
         }
         drop(table);
@@ -349,7 +380,11 @@ mod tests {
 
     async fn beats(store: &MemoryLeaseStore) -> Vec<u64> {
         let page = store.scan(None, Reading::Eventual).await.unwrap();
-        page.presence.iter().map(|presence| presence.beat).collect()
+        page.sessions.iter().map(|session| session.beat).collect()
+    }
+
+    fn presences(page: &Page) -> Vec<Presence> {
+        page.sessions.iter().map(Session::presence).collect()
     }
 
     #[tokio::test]
@@ -372,12 +407,12 @@ mod tests {
             store.put_presence(&presence(worker, 1)).await.unwrap();
         }
         let first = store.scan(None, Reading::Eventual).await.unwrap();
-        assert_eq!(first.presence, [presence("a", 1)]);
+        assert_eq!(presences(&first), [presence("a", 1)]);
         store.put_presence(&presence("a", 2)).await.unwrap();
         store.put_presence(&presence("b", 2)).await.unwrap();
         store.delete_presence(&WorkerId::from("c"), None).await.unwrap();
         let second = store.scan(first.next, Reading::Eventual).await.unwrap();
-        assert_eq!((second.presence, second.next), (vec![presence("b", 2)], None));
+        assert_eq!((presences(&second), second.next), (vec![presence("b", 2)], None));
     }
 
     #[tokio::test]
@@ -387,9 +422,9 @@ mod tests {
             store.put_presence(&presence(&format!("w{worker:04}"), 1)).await.unwrap();
         }
         let first = store.scan(None, Reading::Eventual).await.unwrap();
-        assert_eq!((first.presence.len(), first.read_units), (1_310, 128.0));
+        assert_eq!((first.sessions.len(), first.read_units), (1_310, 128.0));
         assert_eq!(store.page_units(None, Reading::Consistent), 256.0);
         let rest = store.scan(first.next, Reading::Consistent).await.unwrap();
-        assert_eq!((rest.presence.len(), rest.read_units), (690, 135.0));
+        assert_eq!((rest.sessions.len(), rest.read_units), (690, 135.0));
     }
 }

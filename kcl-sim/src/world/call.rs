@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use kcl_core::backend::{LeaseStoreError, LeaseWrite, PageToken, Reading, SourceError, WriteKind};
+use kcl_core::backend::{
+    LeaseStoreError, LeaseWrite, PageToken, Reading, SessionWrite, SourceError, WriteKind,
+};
 use kcl_core::model::{LeaseKey, ShardId, WorkerId};
 use tokio::sync::oneshot;
 
@@ -27,6 +29,8 @@ pub(crate) enum Request {
         is_leaving: bool,
     },
     DeletePresence(WorkerId),
+    Session(WorkerId),
+    WriteSession(Box<SessionWrite>),
     Describe,
     ListShards,
     Open(ShardId),
@@ -47,7 +51,9 @@ impl Request {
             | Self::CreateStreamStart
             | Self::MarkBootstrapped
             | Self::PutPresence { .. }
-            | Self::DeletePresence(_) => false,
+            | Self::DeletePresence(_)
+            | Self::Session(_)
+            | Self::WriteSession(_) => false,
         }
     }
 
@@ -81,6 +87,8 @@ impl Request {
             Self::MarkBootstrapped => ("mark bootstrapped", ""),
             Self::PutPresence { .. } => ("put presence", ""),
             Self::DeletePresence(worker) => ("delete presence", worker.as_str()),
+            Self::Session(worker) => ("read a session", worker.as_str()),
+            Self::WriteSession(write) => ("write a session", write.session.as_str()),
             Self::Describe => ("describe", ""),
             Self::ListShards => ("list shards", ""),
             Self::Open(shard) => ("open", shard.as_str()),
@@ -97,6 +105,10 @@ impl fmt::Display for Request {
             }
             Self::Get(key) => write!(f, "get {key}"),
             Self::DeletePresence(worker) => write!(f, "delete presence of {worker}"),
+            Self::Session(worker) => write!(f, "read session of {worker}"),
+            Self::WriteSession(write) => {
+                write!(f, "write session of {} {:?}", write.session, write.kind)
+            }
             Self::Open(shard) => write!(f, "open {shard}"),
             Self::Read(shard) => write!(f, "read {shard}"),
             Self::PutPresence { is_leaving: false, .. } => f.write_str("PutPresence"),

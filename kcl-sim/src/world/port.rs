@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use kcl_core::backend::{
     Conditional, Fetched, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, ReadFrom,
-    Reading, RecordSource, ShardFilter, ShardReader, SourceError,
+    Reading, RecordSource, SessionWrite, ShardFilter, ShardReader, SourceError,
 };
 use kcl_core::model::{
-    Lease, LeaseKey, Presence, Shard, ShardId, StreamDescription, StreamName, StreamStart, WorkerId,
+    Lease, LeaseKey, Presence, Session, Shard, ShardId, StreamDescription, StreamName, StreamStart,
+    WorkerId,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -139,6 +140,23 @@ impl LeaseStore for Port {
         let work =
             move |services: &Services<'_>| at_once(services.table.mark_bootstrapped(&stream));
         self.call(Request::MarkBootstrapped, work).await
+    }
+
+    async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {
+        let request = Request::Session(worker.clone());
+        let worker = worker.clone();
+        let work = move |services: &Services<'_>| at_once(services.table.session(&worker));
+        self.call(request, work).await
+    }
+
+    async fn write_session(
+        &self,
+        write: &SessionWrite,
+    ) -> Result<Conditional<Session>, LeaseStoreError> {
+        let request = Request::WriteSession(Box::new(write.clone()));
+        let write = write.clone();
+        let work = move |services: &Services<'_>| at_once(services.table.write_session(&write));
+        self.call(request, work).await
     }
 
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {

@@ -90,6 +90,8 @@ impl Table {
             Request::Scan(reading) => page(None, *reading),
             Request::ScanOn(from, reading) => page(Some(from), *reading),
             Request::Get(key) => one(key.as_str(), 0.0, 1.0),
+            Request::Session(worker) => one(worker.as_str(), 0.0, 1.0),
+            Request::WriteSession(write) => one(write.session.as_str(), 1.0, 0.0),
             Request::StreamStart => one(STREAM, 0.0, 1.0),
             Request::Write(write) => one(write.key.as_str(), 1.0, 0.0),
             Request::CreateStreamStart | Request::MarkBootstrapped => one(STREAM, 1.0, 0.0),

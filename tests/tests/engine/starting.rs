@@ -166,7 +166,7 @@ fn still_java_rows_are_taken_after_ninety_seconds() {
 
 /// How many workers have a row in the table.
 fn presence(story: &Story) -> usize {
-    story.table.scan(None, Reading::Consistent).now_or_never().unwrap().unwrap().presence.len()
+    story.table.scan(None, Reading::Consistent).now_or_never().unwrap().unwrap().sessions.len()
 }
 
 #[test]

@@ -8,9 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kcl_core::backend::{
     Clock, Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading,
-    SystemClock, WriteKind,
+    SessionWrite, SystemClock, WriteKind,
 };
-use kcl_core::model::{Lease, LeaseKey, Moment, Presence, StreamName, StreamStart, WorkerId};
+use kcl_core::model::{
+    Lease, LeaseKey, Moment, Presence, Session, StreamName, StreamStart, WorkerId,
+};
 use kcl_sim::memory::MemoryLeaseStore;
 use tokio::time::sleep;
 
@@ -255,6 +257,19 @@ impl LeaseStore for Table {
     async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError> {
         self.call(self.speed.write).await;
         self.rows.mark_bootstrapped(stream).await
+    }
+
+    async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {
+        self.call(self.speed.write).await;
+        self.rows.session(worker).await
+    }
+
+    async fn write_session(
+        &self,
+        write: &SessionWrite,
+    ) -> Result<Conditional<Session>, LeaseStoreError> {
+        self.call(self.speed.write).await;
+        self.rows.write_session(write).await
     }
 
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
