@@ -71,7 +71,7 @@ fn expand(frame: &Bytes) {
 }
 
 /// The attribute names of all kinds of rows.
-const NAMES: [&str; 29] = [
+const NAMES: [&str; 34] = [
     "leaseKey",
     "entityType",
     "leaseOwner",
