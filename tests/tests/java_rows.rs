@@ -75,10 +75,10 @@ async fn java_tables_are_read_completely() {
         let json = json(&path);
         let items: Vec<Item> = json.as_array().unwrap().iter().map(item).collect();
         let (store, _) = table_with(&server, &items).await;
-        let Page { leases, presence, stream_starts, java, unreadable, next, .. } =
+        let Page { leases, sessions, stream_starts, java, unreadable, next, .. } =
             store.scan(None, Reading::Eventual).await.unwrap();
         assert_eq!(unreadable, [], "{}", path.display());
-        assert_eq!((presence, stream_starts, next), (vec![], vec![], None), "{}", path.display());
+        assert_eq!((sessions, stream_starts, next), (vec![], vec![], None), "{}", path.display());
         assert_eq!(leases.len() + java.len(), items.len(), "{}", path.display());
         for lease in leases {
             let row = json.as_array().unwrap().iter();
