@@ -121,7 +121,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "it takes a minute, and the report of a worker still grows with each lease it held"]
     fn worker_that_runs_for_weeks_needs_no_more_memory() {
         let mut fleet = Fleet::new();
         fleet.start("of days");
