@@ -66,8 +66,13 @@ pub async fn a_session_is_no_presence(store: &dyn LeaseStore) {
         let outcome = store.write_session(&write).await.expect("write");
         assert_eq!(outcome, Conditional::Lost { found: row.clone() }, "{write:?}");
     }
-    let page = store.scan(None, Reading::Consistent).await.expect("scan");
-    let mut found = page.sessions;
+    let mut found = Vec::new();
+    let mut page = store.scan(None, Reading::Consistent).await.expect("scan");
+    found.append(&mut page.sessions);
+    while let Some(next) = page.next {
+        page = store.scan(Some(next), Reading::Consistent).await.expect("scan on");
+        found.append(&mut page.sessions);
+    }
     found.sort_by(|one, next| one.worker.cmp(&next.worker));
     assert_eq!(found, [opened, row].map(|row| row.expect("a row")), "a scan has both");
 }
