@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 /// shards has one.
 const KEYS: u64 = 600;
 
+/// How many hash keys apart two keys in a row are, so that every shard gets records all the time.
+const STRIDE: u64 = 263;
+
 /// A running producer.
 #[derive(Debug)]
 pub struct Producer {
@@ -73,7 +76,7 @@ async fn produce(
         let key = format!("key-{nth}");
         let id = format!("{key}.{number}");
         let width = u128::MAX / u128::from(KEYS);
-        let hash_key = width * u128::from(nth) + width / 2;
+        let hash_key = width * u128::from(nth * STRIDE % KEYS) + width / 2;
         client
             .put_record()
             .stream_name(&stream)
