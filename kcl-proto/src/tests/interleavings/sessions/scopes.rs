@@ -1,8 +1,8 @@
 //! The scopes with sessions that are explored, one test each.
 //!
-//! Tests explore a part of each scope. With `KCL_SESSIONS=1` they explore all of it, which takes many
-//! minutes, and print how many states there are. `ci/exhaustive.sh` does not ask for that: some scopes
-//! have not been explored to their end yet.
+//! Tests explore a part of each scope. With `KCL_SESSIONS=1` they explore all of it, which takes
+//! many minutes, and print how many states there are. `ci/exhaustive.sh` does not ask for that: some
+//! scopes have not been explored to their end yet.
 
 use std::time::Duration;
 
