@@ -16,6 +16,6 @@ simulate "$seeds" "$base" "${@:3}"
 if [ "$#" -lt 3 ]; then
     simulate $((seeds / 25)) "$base" --scenario capped
     simulate $((seeds / 25)) "$base" --scenario credentials
-    simulate $((seeds / 80)) "$base" --scenario throttled
-    simulate $((seeds / 160)) "$base" --scenario large
+    simulate $((seeds / 200)) "$base" --scenario throttled
+    simulate $((seeds / 330)) "$base" --scenario large
 fi
