@@ -12,7 +12,7 @@ type Seen = std::collections::HashSet<u64, BuildHasherDefault<Fingerprint>>;
 /// A world that can continue in several ways.
 pub(super) trait Model: Clone + Hash + Display {
     /// One thing that can happen.
-    type Step: Copy + Debug;
+    type Step: Copy + Debug + PartialEq;
 
     /// Returns the possible steps.
     fn steps(&self) -> Vec<Self::Step>;
@@ -79,6 +79,34 @@ pub(super) fn explore<M: Model>(start: &M) -> Result<Visited, Trace<M>> {
         stack.push((next, steps));
     }
     Ok(visited)
+}
+
+/// Explores `part` or, if the environment has `variable`, `all`. Prints the number of states and
+/// steps.
+#[track_caller]
+pub(super) fn explore_scope<S, M: Model>(
+    variable: &str,
+    (part, all): (S, S),
+    begin: impl FnOnce(S) -> (&'static str, M),
+) {
+    #[expect(clippy::disallowed_methods, reason = "selects the size of a test")]
+    let is_exhaustive = std::env::var(variable).is_ok();
+    let (name, start) = begin(if is_exhaustive { all } else { part });
+    match explore(&start) {
+        Ok(Visited { states, steps, depth }) => {
+            println!("{name:28} {states:>9} states {steps:>10} steps, {depth} deep");
+        }
+        Err(trace) => panic!("{name}: {trace:?}"),
+    }
+}
+
+/// Carries out steps that are possible and break no rule.
+#[track_caller]
+pub(super) fn walk<M: Model>(world: &mut M, steps: impl IntoIterator<Item = M::Step>) {
+    for step in steps {
+        assert!(world.steps().contains(&step), "{step:?}");
+        world.go(step).expect("it breaks no rule");
+    }
 }
 
 /// A hash of 64 bits, several times as fast as the standard one on states of this size.

@@ -16,6 +16,7 @@
 mod call;
 mod choices;
 mod consumer;
+mod deliveries;
 mod display;
 mod explorer;
 mod healing;

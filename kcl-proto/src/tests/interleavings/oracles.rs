@@ -1,18 +1,15 @@
 //! The rules that must hold in every state, by their names in `docs/internals/lease-protocol.md`.
 
-use super::consumer::{Consumer, position};
+use super::deliveries::Deliveries;
 use super::violation::{Violation, require};
 use super::worker::Worker;
 use crate::lease::write::LeaseWrite;
-use crate::model::{Checkpoint, Lease, LeaseCounter, WorkerId};
+use crate::model::{Checkpoint, Lease};
 
 /// An onlooker that sees both workers and the table, and remembers what rules depend on.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Onlooker {
-    /// The newest token under which a worker ran, and that worker.
-    newest: Option<(LeaseCounter, WorkerId)>,
-    /// The last record that any worker processed.
-    processed: u8,
+    pub(super) deliveries: Deliveries,
     /// Whether a consumer reached the shard's end.
     pub(super) is_finished: bool,
 }
@@ -24,27 +21,11 @@ impl Onlooker {
         workers: &[Worker; 2],
         row: Option<&Lease>,
     ) -> Result<(), Violation> {
-        let running = || workers.iter().filter(|worker| worker.may_run());
-        let runs_ended = row.is_some_and(Lease::is_ended) && running().count() > 0;
-        require(!runs_ended, "NoResurrection", || {
-            "a worker may run the application's code for a finished shard".to_owned()
-        })?;
-        require(running().count() <= 1, "OneDeliverer", || {
-            "both workers may run the application's code".to_owned()
-        })?;
-        for worker in running() {
-            let Some(Consumer { token, .. }) = worker.consumer() else { continue };
-            if let Some((newest, whose)) = &self.newest {
-                require(newest <= token, "TokensRise", || {
-                    format!("{} runs under {token} after {newest}", worker.me)
-                })?;
-                require(newest != token || *whose == worker.me, "TokensRise", || {
-                    format!("{whose} and {} ran under {token}", worker.me)
-                })?;
-            }
-            self.newest = Some((*token, worker.me.clone()));
-        }
-        Ok(())
+        let running = workers.iter().filter(|worker| worker.may_run());
+        let running = running.filter_map(|worker| {
+            worker.consumer().map(|consumer| (worker.me.clone(), consumer.token))
+        });
+        self.deliveries.see(running, row.is_some_and(Lease::is_ended))
     }
 
     /// Checks a write that the table applies.
@@ -70,23 +51,12 @@ impl Onlooker {
         })?;
         let is_processed = match after.checkpoint {
             Checkpoint::ShardEnd => self.is_finished,
-            checkpoint => checkpoint <= position(self.processed),
+            checkpoint => self.deliveries.reach(checkpoint),
         };
         require(is_processed, "NoSkip", || {
-            format!("{} is stored, {} was processed: {write:?}", after.checkpoint, self.processed)
+            let processed = self.deliveries.processed();
+            format!("{} is stored, {processed} was processed: {write:?}", after.checkpoint)
         })
-    }
-
-    /// Lets a consumer process its next record. Returns its checkpoint after that.
-    pub(super) fn process(&mut self, consumer: Option<&Consumer>) -> Result<Checkpoint, Violation> {
-        let Some(consumer) = consumer else { return Ok(position(0)) };
-        let next = (1..=u8::MAX).find(|number| position(*number) > consumer.processed);
-        let next = next.unwrap_or(u8::MAX);
-        require(next <= self.processed + 1, "NoSkip", || {
-            format!("record {next} is processed before {}", self.processed + 1)
-        })?;
-        self.processed = self.processed.max(next);
-        Ok(position(next))
     }
 }
 

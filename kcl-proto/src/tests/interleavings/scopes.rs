@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::explorer::{Model as _, Visited, explore};
+use super::explorer::{explore, explore_scope, walk};
 use super::scope::{Scope, Times};
 use super::step::{Budget, Step, Tag};
 use super::world::World;
@@ -49,26 +49,15 @@ const HELD: Scope = Scope {
 fn held(scope: &'static Scope) -> World {
     let mut world = World::new(scope);
     let take = Tag(0, 0, WriteNumbers::of_lane(1).draw());
-    for step in [Step::Scan(0), Step::Take(0), Step::Land(take), Step::Answer(0)] {
-        assert!(world.steps().contains(&step), "{step:?}");
-        world.go(step).expect("a take breaks no rule");
-    }
+    walk(&mut world, [Step::Scan(0), Step::Take(0), Step::Land(take), Step::Answer(0)]);
     world
 }
 
-/// Explores `part`, or `all` if `KCL_EXHAUSTIVE` is set, and prints the number of states and steps.
 #[track_caller]
 fn check(part: &'static Scope, all: &'static Scope) {
-    #[expect(clippy::disallowed_methods, reason = "selects the size of a test")]
-    let is_exhaustive = std::env::var("KCL_EXHAUSTIVE").is_ok();
-    let scope = if is_exhaustive { all } else { part };
-    let start = if scope.is_held { held(scope) } else { World::new(scope) };
-    match explore(&start) {
-        Ok(Visited { states, steps, depth }) => {
-            println!("{:28} {states:>9} states {steps:>10} steps, {depth} deep", scope.name);
-        }
-        Err(trace) => panic!("{}: {trace:?}", scope.name),
-    }
+    explore_scope("KCL_EXHAUSTIVE", (part, all), |scope| {
+        (scope.name, if scope.is_held { held(scope) } else { World::new(scope) })
+    });
 }
 
 /// Both workers take a free lease at once.

@@ -261,7 +261,10 @@ impl World {
     fn consume(&mut self, step: Step) -> Result<Sent, Violation> {
         match step {
             Step::Process(who) => {
-                let next = self.onlooker.process(self.workers[who].consumer())?;
+                let next = match self.workers[who].consumer() {
+                    Some(consumer) => self.onlooker.deliveries.process(consumer)?,
+                    None => position(0),
+                };
                 let worker = &mut self.workers[who];
                 if let Role::Holding(held) = &mut worker.role {
                     held.1.processed = next;

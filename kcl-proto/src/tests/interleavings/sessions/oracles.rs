@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::consumer::{Consumer, position};
+use super::super::deliveries::Deliveries;
 use super::super::violation::{Violation, require};
 use super::worker::Worker;
 use crate::lease::write::{LeaseWrite, WriteKind};
-use crate::model::{Checkpoint, Lease, LeaseCounter, LeaseKey, LivesBy, Session, WorkerId};
+use crate::model::{Checkpoint, Lease, LeaseKey, LivesBy, Session, WorkerId};
 
 /// The rows of sessions.
 pub(super) type Sessions = BTreeMap<WorkerId, Session>;
@@ -14,10 +14,7 @@ pub(super) type Sessions = BTreeMap<WorkerId, Session>;
 /// An onlooker that sees both workers and the table, and remembers what rules depend on.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Onlooker {
-    /// The newest token under which a worker ran, and that worker.
-    newest: Option<(LeaseCounter, WorkerId)>,
-    /// The last record that any worker processed.
-    processed: u8,
+    pub(super) deliveries: Deliveries,
     /// How far any worker learned that progress is stored.
     told: Option<Checkpoint>,
     /// Whether a row was deleted by hand, with what it alone stored.
@@ -46,27 +43,13 @@ impl Onlooker {
         require(self.is_wiped || row.is_ended() || self.told <= kept, "StoredKept", || {
             format!("{kept:?} is stored, {:?} was said to be", self.told)
         })?;
-        let running = || workers.iter().filter(|worker| worker.may_run());
-        require(!row.is_ended() || running().count() == 0, "NoResurrection", || {
-            "a worker may run the application's code for a finished shard".to_owned()
-        })?;
-        require(running().count() <= 1, "OneDeliverer", || {
-            "both workers may run the application's code".to_owned()
-        })?;
-        for worker in running() {
-            let Some(Consumer { token, .. }) = worker.consumer() else { continue };
-            // Its id may have changed since it took the lease.
-            let name = WorkerId::from(worker.me.name());
-            if let Some((newest, whose)) = &self.newest {
-                require(
-                    newest < token || (newest == token && *whose == name),
-                    "TokensRise",
-                    || format!("{name} runs under {token} after {newest} of {whose}"),
-                )?;
-            }
-            self.newest = Some((*token, name));
-        }
-        Ok(())
+        let running = workers.iter().filter(|worker| worker.may_run());
+        // Its id may have changed since it took the lease.
+        let running = running.filter_map(|worker| {
+            let consumer = worker.consumer()?;
+            Some((WorkerId::from(worker.me.name()), consumer.token))
+        });
+        self.deliveries.see(running, row.is_ended())
     }
 
     /// Checks a write to the lease that the table applies.
@@ -101,8 +84,9 @@ impl Onlooker {
         require(is_own || is_adopted, "HolderWrites", || {
             format!("{:?} holds it: {write:?}", before.holder())
         })?;
-        require(after.checkpoint <= position(self.processed), "NoSkip", || {
-            format!("{} is stored, {} was processed: {write:?}", after.checkpoint, self.processed)
+        require(self.deliveries.reach(after.checkpoint), "NoSkip", || {
+            let processed = self.deliveries.processed();
+            format!("{} is stored, {processed} was processed: {write:?}", after.checkpoint)
         })
     }
 
@@ -129,16 +113,5 @@ impl Onlooker {
     /// A row is deleted by hand: what it alone stored is lost.
     pub(super) const fn forgive(&mut self) {
         self.is_wiped = true;
-    }
-
-    /// Lets a consumer process its next record. Returns its checkpoint after that.
-    pub(super) fn process(&mut self, consumer: &Consumer) -> Result<Checkpoint, Violation> {
-        let next = (1..=u8::MAX).find(|number| position(*number) > consumer.processed);
-        let next = next.unwrap_or(u8::MAX);
-        require(next <= self.processed + 1, "NoSkip", || {
-            format!("record {next} is processed before {}", self.processed + 1)
-        })?;
-        self.processed = self.processed.max(next);
-        Ok(position(next))
     }
 }

@@ -1,12 +1,12 @@
 //! The scopes with sessions that are explored, one test each.
 //!
 //! Tests explore a part of each scope. With `KCL_SESSIONS=1` they explore all of it, which takes
-//! many minutes, and print how many states there are. `ci/exhaustive.sh` does not ask for that: some
-//! scopes have not been explored to their end yet.
+//! many minutes, and print how many states there are. `ci/exhaustive.sh` does not ask for that:
+//! some scopes have not been explored to their end yet.
 
 use std::time::Duration;
 
-use super::super::explorer::{Model as _, Visited, explore};
+use super::super::explorer::{explore_scope, walk};
 use super::step::{Budget, Line, Mode, Scope, Step};
 use super::world::World;
 
@@ -38,25 +38,13 @@ const HELD: Scope = Scope {
 fn begin(scope: &'static Scope) -> World {
     let mut world = World::new(scope);
     let take = [Step::Take(0), Step::Land(0), Step::Answer(0, Line::Lease)];
-    for step in take.into_iter().filter(|_| scope.is_held) {
-        assert!(world.steps().contains(&step), "{step:?}");
-        world.go(step).expect("a take breaks no rule");
-    }
+    walk(&mut world, take.into_iter().filter(|_| scope.is_held));
     world
 }
 
-/// Explores `part`, or `all` if `KCL_SESSIONS` is set, and prints the number of states and steps.
 #[track_caller]
 fn check(part: &'static Scope, all: &'static Scope) {
-    #[expect(clippy::disallowed_methods, reason = "selects the size of a test")]
-    let is_exhaustive = std::env::var("KCL_SESSIONS").is_ok();
-    let scope = if is_exhaustive { all } else { part };
-    match explore(&begin(scope)) {
-        Ok(Visited { states, steps, depth }) => {
-            println!("{:28} {states:>9} states {steps:>10} steps, {depth} deep", scope.name);
-        }
-        Err(trace) => panic!("{}: {trace:?}", scope.name),
-    }
+    explore_scope("KCL_SESSIONS", (part, all), |scope| (scope.name, begin(scope)));
 }
 
 /// Both workers take a free lease at once.

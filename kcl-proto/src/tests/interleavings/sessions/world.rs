@@ -432,7 +432,7 @@ impl World {
             Step::Process(who) => {
                 let worker = &mut self.workers[who];
                 let Role::Holding(held) = &mut worker.role else { return Ok(Sent::new()) };
-                held.1.processed = self.onlooker.process(&held.1)?;
+                held.1.processed = self.onlooker.deliveries.process(&held.1)?;
                 worker.consumer_reports(HoldingInput::Tick)
             }
             Step::Checkpoint(who) => {
