@@ -15,10 +15,11 @@ use kcl_proto::model::{
 };
 use tokio::time::sleep;
 
-use crate::backend::{LeaseStore, Page, Reading};
+use crate::backend::{LeaseStore, Page};
 use crate::testing::lease_states::{
     State, WORKERS, attempts, new_lease, prepared, progress, states, take, violations, write,
 };
+pub use crate::testing::pages::pages;
 use crate::testing::sessions;
 
 /// How often a scan is repeated until it shows what was written.
@@ -295,20 +296,6 @@ pub async fn a_stream_is_marked_as_bootstrapped(store: &dyn LeaseStore) {
     }
     let again = store.create_stream_start(&start(None)).await.expect("create again");
     assert_eq!(again, marked, "a late first worker learns that all is done");
-}
-
-/// All pages of one scan, which sees all that was answered before.
-pub async fn pages(store: &dyn LeaseStore) -> Vec<Page> {
-    let mut pages = vec![store.scan(None, Reading::Consistent).await.expect("scan")];
-    while let Some(from) = pages.last().and_then(|page| page.next.clone()) {
-        let seen = pages.iter().filter(|page| page.next.as_ref() == Some(&from)).count();
-        assert_eq!(seen, 1, "a scan must proceed: {from:?} was returned twice");
-        pages.push(store.scan(Some(from), Reading::Consistent).await.expect("scan on"));
-    }
-    for page in &pages {
-        assert!(page.read_units.is_finite() && page.read_units >= 0.0, "{}", page.read_units);
-    }
-    pages
 }
 
 /// Makes a write that must succeed.

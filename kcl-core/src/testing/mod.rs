@@ -16,5 +16,6 @@
 
 mod lease_states;
 pub mod lease_store;
+mod pages;
 pub mod record_source;
 pub mod sessions;

@@ -11,7 +11,8 @@ use kcl_proto::model::{
     SequenceNumber, Session, SessionProgress, Timestamp, WorkerId,
 };
 
-use crate::backend::{LeaseStore, Reading};
+use crate::backend::LeaseStore;
+use crate::testing::pages::pages;
 
 /// The worker whose row is written, and another one.
 const WORKERS: [&str; 2] = ["host-a:000000000000000a", "host-b:000000000000000b"];
@@ -66,13 +67,8 @@ pub async fn a_session_is_no_presence(store: &dyn LeaseStore) {
         let outcome = store.write_session(&write).await.expect("write");
         assert_eq!(outcome, Conditional::Lost { found: row.clone() }, "{write:?}");
     }
-    let mut found = Vec::new();
-    let mut page = store.scan(None, Reading::Consistent).await.expect("scan");
-    found.append(&mut page.sessions);
-    while let Some(next) = page.next {
-        page = store.scan(Some(next), Reading::Consistent).await.expect("scan on");
-        found.append(&mut page.sessions);
-    }
+    let pages = pages(store).await;
+    let mut found: Vec<_> = pages.into_iter().flat_map(|page| page.sessions).collect();
     found.sort_by(|one, next| one.worker.cmp(&next.worker));
     assert_eq!(found, [opened, row].map(|row| row.expect("a row")), "a scan has both");
 }
