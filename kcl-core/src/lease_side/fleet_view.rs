@@ -9,7 +9,7 @@ use kcl_proto::fleet::candidate::{Candidate, CandidateState, Part, Restriction};
 use kcl_proto::fleet::presence::PresenceWatch;
 use kcl_proto::fleet::scan_interval::{self, ScanCost, ScanPauses};
 use kcl_proto::fleet::workers::Workers;
-use kcl_proto::model::{HashKeyRange, Lease, LeaseCounter, LeaseKey, Moment, Shard, WorkerId};
+use kcl_proto::model::{HashKeyRange, Lease, LeaseKey, Moment, Shard, WorkerId};
 use kcl_proto::shards::cleanup::CleanupWatch;
 use kcl_proto::shards::lineage;
 use kcl_proto::shards::uncovered::HoleWatch;
@@ -18,6 +18,7 @@ use crate::lease_side::housekeeping::Known;
 use crate::lease_side::lease_rows::LeaseRows;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::table_scan::Scanned;
+use crate::lease_side::takes::Floor;
 use crate::report::event::Event;
 
 /// For how many scans a worker counts as present while its heartbeat stands still, where scans are
@@ -189,18 +190,13 @@ impl FleetView {
         self.leases.all()
     }
 
-    /// The counter that a take of the lease must exceed.
-    pub(super) fn counter_floor(&self, key: &LeaseKey) -> LeaseCounter {
-        let floor = self.row(key).map(|row| lineage::counter_floor(row, self.rows()));
-        floor.unwrap_or_default()
-    }
-
-    /// The parents whose rows a take of the lease must read first.
-    pub(super) fn unproven_parents(&self, key: &LeaseKey) -> Vec<LeaseKey> {
-        let unproven = self
-            .row(key)
-            .map(|row| lineage::unproven_parents(row, self.rows(), self.listed.as_deref()));
-        unproven.unwrap_or_default()
+    /// What the counter of a take of the lease must exceed.
+    pub(super) fn floor(&self, key: &LeaseKey) -> Floor {
+        let Some(row) = self.row(key) else { return Floor::default() };
+        Floor {
+            counter: lineage::counter_floor(row, self.rows()),
+            unproven: lineage::unproven_parents(row, self.rows(), self.listed.as_deref()),
+        }
     }
 
     /// How many leases there are, ended ones included.

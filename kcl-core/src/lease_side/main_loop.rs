@@ -30,7 +30,7 @@ use crate::lease_side::presence::{self, Leaving};
 use crate::lease_side::shared::Shared;
 use crate::lease_side::stream_facts::StreamFacts;
 use crate::lease_side::table_scan::TableScan;
-use crate::lease_side::takes::{Floor, TakeEnd, Takes};
+use crate::lease_side::takes::{TakeEnd, Takes};
 use crate::lease_side::worker_report::WorkerReport;
 use crate::messages::Grant;
 use crate::report::error::RunError;
@@ -241,11 +241,7 @@ impl MainLoop {
             return;
         }
         let key = take.key.clone();
-        let floor = Floor {
-            counter: self.fleet.counter_floor(&key),
-            unproven: self.fleet.unproven_parents(&key),
-        };
-        if let Some(job) = self.takes.begin(take, floor) {
+        if let Some(job) = self.takes.begin(take, self.fleet.floor(&key)) {
             self.requests.abandon(&key);
             self.jobs.push(job.map(|(take, end)| JobEnd::Took(take, end)));
         }

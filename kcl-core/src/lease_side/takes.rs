@@ -40,7 +40,7 @@ pub(super) struct Takes {
 }
 
 /// What the counter that a take sets must exceed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Floor {
     pub(super) counter: LeaseCounter,
     /// Parents whose counters are unknown: their rows are read first.
@@ -48,6 +48,7 @@ pub(super) struct Floor {
 }
 
 impl Floor {
+    /// Reads what is unknown. Returns the counter.
     async fn read(self, shared: &Shared) -> Result<LeaseCounter, LeaseStoreError> {
         let mut floor = self.counter;
         for parent in &self.unproven {
