@@ -11,8 +11,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use kcl_core::backend::{Change, LeaseWrite, Progress, WriteKind};
 use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Reading};
 use kcl_core::model::{
-    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, LivesBy, NewLease, PendingCheckpoint,
-    Position, Presence, SequenceNumber, ShardId, StartPosition, StreamStart, Timestamp, WorkerId,
+    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, Position,
+    Presence, SequenceNumber, ShardId, StartPosition, StreamStart, Timestamp, WorkerId,
 };
 use kcl_core::testing::lease_store::{a_scan_finds_every_row, check, pages};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
@@ -106,7 +106,7 @@ async fn unknown_attributes_are_kept(server: &DynamoDb) {
     let a = || WorkerId::from("a");
     let begin = |counter| WriteKind::BeginHandover { counter, victim: a() };
     let steps: [(&str, &(dyn Fn(LeaseCounter) -> WriteKind + Sync)); 11] = [
-        ("a", &|counter| take(counter, 1)),
+        ("a", &|counter| WriteKind::sample_take(counter, 1)),
         ("a", &|counter| WriteKind::Renew { counter, next: None, progress: Some(prepared(true)) }),
         ("b", &begin),
         ("a", &|counter| WriteKind::CancelHandover { counter }),
@@ -120,7 +120,7 @@ async fn unknown_attributes_are_kept(server: &DynamoDb) {
             unmark: None,
         }),
         ("b", &|counter| WriteKind::Release { counter, progress: None, unmark: None }),
-        ("b", &|counter| take(counter, 2)),
+        ("b", &|counter| WriteKind::sample_take(counter, 2)),
         ("b", &|counter| WriteKind::EndShard {
             counter,
             next: None,
@@ -267,7 +267,7 @@ impl Step {
         };
         let kind = match self.kind {
             0 => WriteKind::Create(new_lease(&key)),
-            1 => take(counter, number),
+            1 => WriteKind::sample_take(counter, number),
             2 | 3 => WriteKind::Renew { counter, next: other, progress },
             4 => WriteKind::BeginHandover { counter, victim },
             5 => WriteKind::CompleteHandover { counter, next: victim, progress, unmark: None },
@@ -336,19 +336,6 @@ fn random_writes<S: LeaseStore>(runtime: &Runtime, cases: u32, make: impl AsyncF
 
 fn new_lease(key: &LeaseKey) -> NewLease {
     NewLease::new(key.clone(), Checkpoint::TrimHorizon, HashKeyRange::FULL)
-}
-
-fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
-    let floor = LeaseCounter(0);
-    WriteKind::Take {
-        counter,
-        floor,
-        expiry: Duration::from_secs(10),
-        owner_switches,
-        start_at: None,
-        lives_by: LivesBy::Counter,
-        adopt: None,
-    }
 }
 
 fn prepared(with_state: bool) -> Progress {

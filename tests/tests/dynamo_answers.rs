@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Reading};
 use kcl_core::backend::{LeaseWrite, WriteKind};
-use kcl_core::model::{LeaseCounter, LeaseKey, LivesBy, Presence, Timestamp};
+use kcl_core::model::{LeaseCounter, LeaseKey, Presence, Timestamp};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_tests::dynamodb::sdk;
 use kcl_tests::errors::chain;
@@ -217,15 +217,7 @@ fn error(code: &str) -> String {
 }
 
 fn take() -> LeaseWrite {
-    let kind = WriteKind::Take {
-        counter: LeaseCounter(3),
-        floor: LeaseCounter(0),
-        expiry: Duration::from_secs(10),
-        owner_switches: 1,
-        start_at: None,
-        lives_by: LivesBy::Counter,
-        adopt: None,
-    };
+    let kind = WriteKind::sample_take(LeaseCounter(3), 1);
     LeaseWrite { key: key(), worker: "host-a:00".into(), number: 1, kind }
 }
 

@@ -12,8 +12,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use kcl_core::backend::{Conditional, LeaseStore, Page, Reading};
 use kcl_core::backend::{LeaseWrite, Progress, WriteKind};
 use kcl_core::model::{
-    Checkpoint, Lease, LeaseCounter, LeaseKey, LivesBy, Position, SequenceNumber, ShardId,
-    Timestamp, WorkerId,
+    Checkpoint, Lease, LeaseCounter, LeaseKey, Position, SequenceNumber, ShardId, Timestamp,
+    WorkerId,
 };
 use kcl_dynamo::DynamoLeaseStore;
 use kcl_tests::dynamodb::DynamoDb;
@@ -134,7 +134,9 @@ async fn writes_keep_unknown_java_attributes() {
         let lease = store.scan(None, Reading::Eventual).await.unwrap().leases.swap_remove(0);
         let position = Position::of(SequenceNumber::from(7));
         let progress = Some(Progress::to(Checkpoint::After(position), None));
-        let taken = counter_after(&store, &lease.key, 1, |counter| take(counter, 4)).await;
+        let taken =
+            counter_after(&store, &lease.key, 1, |counter| WriteKind::sample_take(counter, 4))
+                .await;
         assert!(taken.is_ours(), "{taken:?}");
         counter_after(&store, &lease.key, 2, |counter| WriteKind::Renew {
             counter,
@@ -180,7 +182,7 @@ async fn row_last_written_by_java_is_not_ours() {
     let path = root().join("kcl-3.5.1/lease-owned-renewed-with-throughput.json");
     let (store, client) = table_with(&server, &[item(&json(&path))]).await;
     let key = LeaseKey::from("shardId-000000000000");
-    let ours = counter_after(&store, &key, 1, |counter| take(counter, 1)).await;
+    let ours = counter_after(&store, &key, 1, |counter| WriteKind::sample_take(counter, 1)).await;
     assert!(ours.is_ours());
     // Java's renewal.
     let call = client.update_item().table_name(store.table());
@@ -191,19 +193,6 @@ async fn row_last_written_by_java_is_not_ours() {
     let theirs = store.get(&key).await.unwrap().unwrap();
     assert_eq!(theirs.last_write, ours.last_write);
     assert!(!theirs.is_ours());
-}
-
-fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
-    let floor = LeaseCounter(0);
-    WriteKind::Take {
-        counter,
-        floor,
-        expiry: Duration::from_secs(10),
-        owner_switches,
-        start_at: None,
-        lives_by: LivesBy::Counter,
-        adopt: None,
-    }
 }
 
 async fn counter_after(

@@ -127,17 +127,7 @@ fn key() -> LeaseKey {
 }
 
 fn take(counter: u64) -> WriteKind {
-    let (counter, floor) = (LeaseCounter(counter), LeaseCounter(0));
-    let expiry = Duration::from_secs(10);
-    WriteKind::Take {
-        counter,
-        floor,
-        expiry,
-        owner_switches: 1,
-        start_at: None,
-        lives_by: LivesBy::Counter,
-        adopt: None,
-    }
+    WriteKind::sample_take(LeaseCounter(counter), 1)
 }
 
 /// Whether a look at the first row and one at the last row prove `other` dead.

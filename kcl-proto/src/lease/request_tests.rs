@@ -1,9 +1,7 @@
 //! Stories of one request: inputs, and the exact effect that each must have.
 
-use std::time::Duration;
-
 use super::*;
-use crate::model::{Checkpoint, LeaseCounter, LivesBy, NewLease};
+use crate::model::{Checkpoint, LeaseCounter, NewLease};
 
 fn by(worker: &str, number: u64, kind: WriteKind) -> LeaseWrite {
     LeaseWrite { key: Lease::sample().key, worker: worker.into(), number, kind }
@@ -30,20 +28,7 @@ impl Story {
         assert_eq!(first, RequestEffect::Read);
         let mut story = Self { request, row: None, others: 0 };
         story.other("owner", WriteKind::Create(new));
-        let (counter, floor) = (LeaseCounter(0), LeaseCounter(0));
-        let expiry = Duration::from_secs(10);
-        story.other(
-            "owner",
-            WriteKind::Take {
-                counter,
-                floor,
-                expiry,
-                owner_switches: 1,
-                start_at: None,
-                lives_by: LivesBy::Counter,
-                adopt: None,
-            },
-        );
+        story.other("owner", WriteKind::sample_take(LeaseCounter(0), 1));
         story
     }
 
@@ -75,14 +60,12 @@ impl Story {
     }
 
     fn apply(&mut self, write: &LeaseWrite) -> Conditional {
-        match write.apply(self.row.as_ref()) {
-            Some(row) => {
-                let answer = row.clone().or_else(|| self.row.clone()).unwrap();
-                self.row = row;
-                Conditional::Applied(answer)
-            }
-            None => Conditional::Lost { found: self.row.clone() },
+        let applied = write.apply(self.row.as_ref());
+        let outcome = Conditional::of(self.row.clone(), applied.clone()).unwrap();
+        if let Some(row) = applied {
+            self.row = row;
         }
+        outcome
     }
 
     /// Applies a write to the row and feeds the answer.

@@ -124,6 +124,23 @@ pub enum WriteKind {
     DeleteUntouched,
 }
 
+#[cfg(any(test, feature = "test-util"))]
+impl WriteKind {
+    /// Returns a take for tests, of a lease that lives by its counter, with an expiry of 10 s.
+    #[must_use]
+    pub const fn sample_take(counter: LeaseCounter, owner_switches: u64) -> Self {
+        Self::Take {
+            counter,
+            floor: LeaseCounter(0),
+            expiry: Duration::from_secs(10),
+            owner_switches,
+            start_at: None,
+            lives_by: LivesBy::Counter,
+            adopt: None,
+        }
+    }
+}
+
 /// The progress of a shard, as part of a holder's write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Progress {

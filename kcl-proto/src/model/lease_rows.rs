@@ -19,6 +19,18 @@ pub enum Conditional<T = Lease> {
     },
 }
 
+impl<T> Conditional<T> {
+    /// Returns the outcome of a write that found this row and, if it was applied, left that one.
+    /// `None` if an applied write neither found nor left a row, which none does.
+    #[must_use]
+    pub fn of(found: Option<T>, applied: Option<Option<T>>) -> Option<Self> {
+        match applied {
+            None => Some(Self::Lost { found }),
+            Some(left) => left.or(found).map(Self::Applied),
+        }
+    }
+}
+
 /// A row of the Java KCL that is not a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

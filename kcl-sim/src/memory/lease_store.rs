@@ -271,14 +271,12 @@ impl LeaseStore for MemoryLeaseStore {
     async fn write(&self, write: &LeaseWrite) -> Result<Conditional, LeaseStoreError> {
         let mut table = self.lock();
         let found = table.lease(&write.key)?.cloned();
-        let Some(after) = write.apply(found.as_ref()) else {
-            return Ok(Conditional::Lost { found });
-        };
-        table.set(write.key.to_string(), after.clone().map(Row::Lease));
+        let applied = write.apply(found.as_ref());
+        if let Some(left) = &applied {
+            table.set(write.key.to_string(), left.clone().map(Row::Lease));
+        }
         drop(table);
-        after.or(found).map(Conditional::Applied).ok_or_else(|| {
-            unreadable(write.key.as_str(), "an applied write neither found nor left a row")
-        })
+        Conditional::of(found, applied).ok_or_else(|| no_row(write.key.as_str()))
     }
 
     async fn stream_start(
@@ -323,15 +321,12 @@ impl LeaseStore for MemoryLeaseStore {
         let key = write.session.as_str();
         let mut table = self.lock();
         let found = table.session(&write.session)?.cloned();
-        let Some(after) = write.apply(found.as_ref()) else {
-            return Ok(Conditional::Lost { found });
-        };
-        table.set(key.to_owned(), after.clone().map(Row::Session));
+        let applied = write.apply(found.as_ref());
+        if let Some(left) = &applied {
+            table.set(key.to_owned(), left.clone().map(Row::Session));
+        }
         drop(table);
-        after
-            .or(found)
-            .map(Conditional::Applied)
-            .ok_or_else(|| unreadable(key, "an applied write neither found nor left a row"))
+        Conditional::of(found, applied).ok_or_else(|| no_row(key))
     }
 
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
@@ -355,6 +350,10 @@ impl LeaseStore for MemoryLeaseStore {
         drop(table);
         Ok(())
     }
+}
+
+fn no_row(key: &str) -> LeaseStoreError {
+    unreadable(key, "an applied write neither found nor left a row")
 }
 
 fn unreadable(key: &str, problem: &str) -> LeaseStoreError {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::tests::TIMES;
 use super::*;
 use crate::consumer::progress::Done;
 use crate::lease::write::{LeaseWrite, WriteKind};
@@ -9,15 +10,6 @@ use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
     Checkpoint, Conditional, KeptProgress, Lease, LeaseCounter, LeaseEnd, LivesBy, Moment,
     PendingCheckpoint, Position, Timestamp,
-};
-
-const TIMES: HoldingTimes = HoldingTimes {
-    expiry: Duration::from_secs(10),
-    renew_first: Duration::from_secs(3),
-    renew_every: Duration::from_secs(3),
-    throttled: Duration::from_secs(1),
-    handover: Duration::from_secs(30),
-    store_every: None,
 };
 
 /// A lease that "me" took at 0 s, when its session lived until 9 s.

@@ -7,14 +7,14 @@ use crate::consumer::progress::Done;
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
-    Checkpoint, ChildShard, Conditional, HashKeyRange, Lease, LeaseCounter, LeaseEnd, LivesBy,
-    Moment, NewLease, WorkerId, WriteStamp,
+    Checkpoint, ChildShard, Conditional, HashKeyRange, Lease, LeaseCounter, LeaseEnd, Moment,
+    NewLease, WorkerId, WriteStamp,
 };
 
 #[path = "pace_tests.rs"]
 mod pace;
 
-const TIMES: HoldingTimes = HoldingTimes {
+pub(super) const TIMES: HoldingTimes = HoldingTimes {
     expiry: Duration::from_secs(10),
     renew_first: Duration::from_secs(3),
     renew_every: Duration::from_secs(3),
@@ -29,24 +29,13 @@ struct Story {
     row: Option<Lease>,
 }
 
-fn take(counter: LeaseCounter, owner_switches: u64) -> WriteKind {
-    let floor = LeaseCounter(0);
-    WriteKind::Take {
-        counter,
-        floor,
-        expiry: TIMES.expiry,
-        owner_switches,
-        start_at: None,
-        lives_by: LivesBy::Counter,
-        adopt: None,
-    }
-}
-
 impl Story {
     fn begin() -> Self {
         let mut numbers = WriteNumbers::of_lane(7);
         let mut row = None;
-        for kind in [WriteKind::Create(NewLease::sample()), take(LeaseCounter(0), 1)] {
+        for kind in
+            [WriteKind::Create(NewLease::sample()), WriteKind::sample_take(LeaseCounter(0), 1)]
+        {
             let write = by("me", numbers.draw(), kind);
             row = write.apply(row.as_ref()).unwrap();
         }
@@ -83,14 +72,12 @@ impl Story {
 
     /// Applies a write to the row. Returns the store's answer.
     fn land(&mut self, write: &LeaseWrite) -> Conditional {
-        match write.apply(self.row.as_ref()) {
-            Some(row) => {
-                let answer = row.clone().or_else(|| self.row.clone()).unwrap();
-                self.row = row;
-                Conditional::Applied(answer)
-            }
-            None => Conditional::Lost { found: self.row.clone() },
+        let applied = write.apply(self.row.as_ref());
+        let outcome = Conditional::of(self.row.clone(), applied.clone()).unwrap();
+        if let Some(row) = applied {
+            self.row = row;
         }
+        outcome
     }
 
     /// Applies a write and feeds the answer.
@@ -230,7 +217,7 @@ fn checkpoint_before_the_stored_one_is_refused() {
 fn taken_lease_is_lost() {
     let mut story = Story::begin();
     let counter = story.counter();
-    story.other(take(counter, 2));
+    story.other(WriteKind::sample_take(counter, 2));
     let renewal = story.writes(3_000, HoldingInput::Tick);
     let effects = story.answer(3_010, &renewal);
     assert_eq!(effects, [HoldingEffect::Cancel, HoldingEffect::Ended(LeaseEnd::Lost)]);

@@ -49,14 +49,12 @@ impl Story {
 
     /// Applies a write to the row. Returns the store's answer.
     fn land(&mut self, write: &SessionWrite) -> Conditional<Session> {
-        match write.apply(self.row.as_ref()) {
-            Some(row) => {
-                let answer = row.clone().or_else(|| self.row.clone()).unwrap();
-                self.row = row;
-                Conditional::Applied(answer)
-            }
-            None => Conditional::Lost { found: self.row.clone() },
+        let applied = write.apply(self.row.as_ref());
+        let outcome = Conditional::of(self.row.clone(), applied.clone()).unwrap();
+        if let Some(row) = applied {
+            self.row = row;
         }
+        outcome
     }
 
     fn answer(&mut self, millis: u64, write: &SessionWrite) -> Vec<KeeperEffect> {
