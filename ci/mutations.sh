@@ -80,9 +80,9 @@ catches() {
     return 1
   fi
   if [ "$stage" = simulation ]; then
-    # BROKEN seed N: TIME s: ORACLE is broken..., then the command that shows it again: ci/replay.sh SCENARIO SEED.
+    # BROKEN seed N: TIME s: ORACLE is broken..., then the command that shows it again: ci/replay.sh SCENARIO SEED [MODE].
     caught_by="$(awk '/^BROKEN/ { what = / is broken/ ? $6 : "it ended otherwise" }
-      / ci\/replay.sh / { print what ": " $(NF - 1), $NF; exit }' "$log")"
+      / ci\/replay.sh / { print what ": " $2, $3; exit }' "$log")"
     if [ -n "$caught_by" ]; then
       caught_by="$caught_by, seed $((${caught_by##* } - base + 1))"
     fi

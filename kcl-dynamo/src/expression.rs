@@ -209,7 +209,7 @@ impl Expression {
 #[cfg(test)]
 mod tests {
     use kcl_core::backend::{Progress, WriteKind};
-    use kcl_core::model::{LeaseCounter, LivesBy, PendingCheckpoint};
+    use kcl_core::model::{LeaseCounter, Liveness, PendingCheckpoint};
 
     use super::*;
 
@@ -276,7 +276,7 @@ mod tests {
                 expiry,
                 owner_switches: 1,
                 start_at,
-                lives_by: LivesBy::Counter,
+                lives_by: Liveness::Counter,
                 adopt: None,
             }
         };

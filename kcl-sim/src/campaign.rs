@@ -9,7 +9,28 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::fault::{Fault, Tally};
+use crate::fleet_mode::FleetMode;
 use crate::scenario::{Outcome, Scenario};
+
+/// One world among many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorldId {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The seed.
+    pub seed: u64,
+    /// What the leases of its workers live by.
+    pub mode: FleetMode,
+}
+
+impl fmt::Display for WorldId {
+    /// The arguments of `ci/replay.sh`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.scenario, self.seed)?;
+        if self.mode == FleetMode::Counters { Ok(()) } else { write!(f, " {}", self.mode) }
+    }
+}
 
 /// The outcome of many worlds.
 #[derive(Debug, Default)]
@@ -22,16 +43,21 @@ pub struct Campaign {
     /// How often each fault occurred.
     pub tally: Tally,
     /// The world that took longest to heal, and how long it took.
-    pub slowest: Option<(Scenario, u64, Duration)>,
+    pub slowest: Option<(WorldId, Duration)>,
     /// The worlds that ended early, and why.
-    pub broken: Vec<(Scenario, u64, String)>,
+    pub broken: Vec<(WorldId, String)>,
 }
 
 impl Campaign {
     /// Runs the world of each seed on `threads` threads. Without a `scenario`, the seeds take all
-    /// scenarios in turn.
+    /// scenarios in turn; without a `mode`, all modes.
     #[must_use]
-    pub fn run(seeds: Range<u64>, scenario: Option<Scenario>, threads: NonZero<usize>) -> Self {
+    pub fn run(
+        seeds: Range<u64>,
+        scenario: Option<Scenario>,
+        mode: Option<FleetMode>,
+        threads: NonZero<usize>,
+    ) -> Self {
         let next = AtomicU64::new(seeds.start);
         let total = Mutex::new(Self::default());
         let work = || {
@@ -40,7 +66,8 @@ impl Campaign {
                 if seed >= seeds.end {
                     return;
                 }
-                let outcome = scenario.unwrap_or_else(|| Scenario::of_turn(seed)).run(seed);
+                let mode = mode.unwrap_or_else(|| Scenario::mode_of_turn(seed));
+                let outcome = scenario.unwrap_or_else(|| Scenario::of_turn(seed)).run(mode, seed);
                 total.lock().unwrap_or_else(PoisonError::into_inner).count(&outcome);
             }
         };
@@ -50,7 +77,7 @@ impl Campaign {
             }
         });
         let mut total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-        total.broken.sort_by_key(|(_, seed, _)| *seed);
+        total.broken.sort_by_key(|(world, _)| world.seed);
         total
     }
 
@@ -59,12 +86,13 @@ impl Campaign {
         self.worlds += 1;
         self.simulated += outcome.simulated;
         self.tally.add(&outcome.tally);
-        if self.slowest.is_none_or(|(_, _, time)| outcome.healed_in > time) {
-            self.slowest = Some((outcome.scenario, outcome.seed, outcome.healed_in));
+        let Outcome { scenario, mode, seed, .. } = *outcome;
+        let world = WorldId { scenario, seed, mode };
+        if self.slowest.is_none_or(|(_, time)| outcome.healed_in > time) {
+            self.slowest = Some((world, outcome.healed_in));
         }
         if let Some(error) = &outcome.error {
-            let (scenario, seed) = (outcome.scenario, outcome.seed);
-            self.broken.push((scenario, seed, chain(error)));
+            self.broken.push((world, chain(error)));
         }
     }
 }
@@ -87,11 +115,11 @@ impl fmt::Display for Campaign {
         for fault in Fault::ALL {
             writeln!(f, "{fault:<28} {:>10}", self.tally.of(fault))?;
         }
-        if let Some((scenario, seed, time)) = self.slowest {
-            writeln!(f, "slowest to heal: {scenario} {seed}, in {time:?}")?;
+        if let Some((world, time)) = self.slowest {
+            writeln!(f, "slowest to heal: {world}, in {time:?}")?;
         }
-        for (scenario, seed, error) in &self.broken {
-            writeln!(f, "BROKEN {error}\n    ci/replay.sh {scenario} {seed}")?;
+        for (world, error) in &self.broken {
+            writeln!(f, "BROKEN {error}\n    ci/replay.sh {world}")?;
         }
         Ok(())
     }

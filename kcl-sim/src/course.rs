@@ -10,6 +10,7 @@ use kcl_core::model::InitialPosition;
 use crate::chance::Chance;
 use crate::course_plan::CoursePlan;
 use crate::error::SimError;
+use crate::fleet_mode::{Choices, FleetMode};
 use crate::oracle::{Oracle, ScanBudget};
 use crate::processor::{Batches, Behavior, Equipment, FailureRates};
 use crate::time::Time;
@@ -32,6 +33,7 @@ pub(crate) struct Course {
     pub(crate) sim: Simulation,
     plan: CoursePlan,
     chance: Chance,
+    liveness: Choices,
     pub(crate) behavior: Behavior,
     /// How many workers have ever been part of the fleet.
     joined: usize,
@@ -39,7 +41,7 @@ pub(crate) struct Course {
 
 impl Course {
     /// The course of a plan, at its beginning.
-    pub(crate) fn new(seed: u64, plan: CoursePlan, chance: Chance) -> Self {
+    pub(crate) fn new(seed: u64, plan: CoursePlan, chance: Chance, mode: FleetMode) -> Self {
         let mut sim = Simulation::new(seed, plan.shards);
         sim.table.set_row_bytes(CoursePlan::ROW_BYTES);
         sim.net.set_service(plan.service);
@@ -58,7 +60,8 @@ impl Course {
             workers: f64::from(u32::try_from(plan.workers).unwrap_or(u32::MAX)),
         });
         let behavior = Behavior::new(seed, FailureRates::default());
-        Self { sim, plan, chance, behavior, joined: 0 }
+        let liveness = mode.choices(seed);
+        Self { sim, plan, chance, liveness, behavior, joined: 0 }
     }
 
     /// Runs to the end. Returns how long the fleet took to heal.
@@ -134,6 +137,7 @@ impl Course {
         self.joined += 1;
         let mut config = WorkerConfig::default();
         config.lease.expiry = self.plan.expiry;
+        config.lease.liveness = self.liveness.draw();
         config.lease.scan_units = self.plan.scan_units;
         config.lease.leases_max = leases_max;
         config.retrieval.initial_position = InitialPosition::TrimHorizon;

@@ -63,6 +63,8 @@ pub enum Fault {
     Trim,
     /// A lease row is deleted by hand.
     DeletedRow,
+    /// The row of a worker's session is deleted by hand.
+    DeletedSession,
     /// A shard list is stale, or torn between two pages.
     StaleList,
     /// A closed shard disappears from the shard list.
@@ -81,7 +83,7 @@ pub enum Fault {
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::SlowReply,
         Self::LostRequest,
         Self::LostReply,
@@ -110,6 +112,7 @@ impl Fault {
         Self::Merge,
         Self::Trim,
         Self::DeletedRow,
+        Self::DeletedSession,
         Self::StaleList,
         Self::VanishedShard,
         Self::Recreated,
@@ -151,6 +154,7 @@ impl fmt::Display for Fault {
             Self::Merge => "merge",
             Self::Trim => "trim",
             Self::DeletedRow => "deleted row",
+            Self::DeletedSession => "deleted session",
             Self::StaleList => "stale shard list",
             Self::VanishedShard => "vanished shard",
             Self::Recreated => "re-created stream",

@@ -71,6 +71,7 @@ pub(crate) enum Act {
     Trim,
     Forget,
     DeleteRow,
+    DeleteSession,
     StaleLists,
     Join,
 }

@@ -8,11 +8,14 @@ use kcl_core::model::ShardId;
 use crate::chance::Chance;
 use crate::error::SimError;
 use crate::fault::Fault;
+use crate::fleet_mode::{Choices, FleetMode};
 use crate::memory::LatePage;
 use crate::plan::{Act, Plan};
 use crate::processor::{Acks, Batches, Behavior, Equipment, Handlers, ProcessorKind, TwoPhase};
 use crate::time::{Time, millis};
-use crate::world::{Producer, Simulation, WorkerSpec, all_end, heal, shut_down};
+use crate::world::{
+    Producer, Simulation, WorkerSpec, all_end, delete_row, delete_session, heal, shut_down,
+};
 
 /// The most open shards to which splits lead.
 const SHARDS_MAX: usize = 16;
@@ -28,6 +31,7 @@ pub(crate) struct Run {
     pub(crate) sim: Simulation,
     plan: Plan,
     chance: Chance,
+    liveness: Choices,
     pub(crate) behavior: Behavior,
     /// The workers that will start, and when.
     starts: BTreeSet<(Time, String)>,
@@ -41,14 +45,26 @@ pub(crate) struct Run {
 
 impl Run {
     /// The run of a plan, at its beginning.
-    pub(crate) fn new(seed: u64, plan: Plan, chance: Chance) -> Self {
+    pub(crate) fn new(seed: u64, mut plan: Plan, chance: Chance, mode: FleetMode) -> Self {
+        if mode != FleetMode::Counters && plan.acts.iter().any(|(act, _)| *act == Act::DeleteRow) {
+            plan.acts.push((Act::DeleteSession, 1));
+        }
         let mut sim = Simulation::new(seed, plan.shards);
         sim.table.set_page_rows(plan.page_rows);
         let behavior = Behavior::new(seed, plan.failure_rates);
         let (expiry, joined) = (plan.expiry, plan.workers);
         let (starts, disruptible_from) = (BTreeSet::new(), SETTLED);
-        let mut run =
-            Self { sim, plan, chance, behavior, starts, expiry, joined, disruptible_from };
+        let mut run = Self {
+            sim,
+            plan,
+            chance,
+            liveness: mode.choices(seed),
+            behavior,
+            starts,
+            expiry,
+            joined,
+            disruptible_from,
+        };
         for nth in 0..joined {
             let most = if run.plan.starts_together { 1_000 } else { 40_000 };
             let at = Time::from_millis(run.chance.between(0, most));
@@ -132,6 +148,7 @@ impl Run {
         let drift = self.plan.drift;
         let speed = 1_000 - drift + self.chance.between(0, 2 * drift);
         let mut config = self.plan.config(self.expiry);
+        config.lease.liveness = self.liveness.draw();
         if let Some(most) = self.plan.leases_max.filter(|_| name != RELIEF) {
             config.lease.leases_max = usize::try_from(self.chance.between(1, most)).ok();
         }
@@ -209,7 +226,8 @@ impl Run {
                 }
                 Ok(())
             }
-            Act::DeleteRow => sim.delete_row(&shard),
+            Act::DeleteRow => delete_row(sim, &shard),
+            Act::DeleteSession => delete_session(sim, &worker),
             Act::Throttle => {
                 sim.throttle(time(10_000));
                 Ok(())
@@ -250,6 +268,7 @@ impl Run {
             | Act::Trim
             | Act::Forget
             | Act::DeleteRow
+            | Act::DeleteSession
             | Act::StaleLists
             | Act::Join => return true,
         };

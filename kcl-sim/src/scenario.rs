@@ -12,6 +12,7 @@ use crate::course::Course;
 use crate::course_plan::CoursePlan;
 use crate::error::SimError;
 use crate::fault::Tally;
+use crate::fleet_mode::FleetMode;
 use crate::oracle::Oracle;
 use crate::plan::{Act, Plan};
 use crate::processor::ProcessorKind;
@@ -113,6 +114,17 @@ impl Scenario {
         let turns = u64::try_from(Self::TURNS).unwrap_or(1);
         let place = usize::try_from(seed % turns).unwrap_or(0);
         Self::ALL.get(place).copied().unwrap_or(Self::Mixed)
+    }
+
+    /// Returns the mode of a seed when seeds take the scenarios in turn, and the modes, too.
+    #[must_use]
+    pub fn mode_of_turn(seed: u64) -> FleetMode {
+        let turns = u64::try_from(Self::TURNS).unwrap_or(1);
+        match seed / turns % 3 {
+            0 => FleetMode::Counters,
+            1 => FleetMode::Sessions,
+            _ => FleetMode::Mixed,
+        }
     }
 
     const fn name(self) -> &'static str {
@@ -259,26 +271,27 @@ impl Scenario {
 
     /// Runs the world of a seed.
     #[must_use]
-    pub fn run(self, seed: u64) -> Outcome {
-        self.run_world(seed, false, &[])
+    pub fn run(self, mode: FleetMode, seed: u64) -> Outcome {
+        self.run_world(mode, seed, false, &[])
     }
 
     /// Runs the world of a seed, and does not check some of the [promises about
     /// load](Oracle::OF_LOAD): those behind the first one that is broken come to light.
     #[must_use]
-    pub fn run_ignoring(self, seed: u64, ignored: &[Oracle]) -> Outcome {
-        self.run_world(seed, false, ignored)
+    pub fn run_ignoring(self, mode: FleetMode, seed: u64, ignored: &[Oracle]) -> Outcome {
+        self.run_world(mode, seed, false, ignored)
     }
 
     /// Runs the world of a seed, and keeps a line for everything that happens.
     #[must_use]
-    pub fn run_traced(self, seed: u64) -> Outcome {
-        self.run_world(seed, true, &[])
+    pub fn run_traced(self, mode: FleetMode, seed: u64) -> Outcome {
+        self.run_world(mode, seed, true, &[])
     }
 
-    fn run_world(self, seed: u64, is_traced: bool, ignored: &[Oracle]) -> Outcome {
+    fn run_world(self, mode: FleetMode, seed: u64, is_traced: bool, ignored: &[Oracle]) -> Outcome {
         let mut outcome = Outcome {
             scenario: self,
+            mode,
             seed,
             simulated: Duration::ZERO,
             healed_in: Duration::ZERO,
@@ -289,14 +302,14 @@ impl Scenario {
         let mut chance = Chance::of(seed, 0);
         let trace = if is_traced { Trace::on() } else { Trace::default() };
         let (sim, behavior, end) = if let Some(plan) = self.course_plan(&mut chance) {
-            let mut course = Course::new(seed, plan, chance);
+            let mut course = Course::new(seed, plan, chance, mode);
             course.sim.observed.trace = trace;
             course.sim.observed.facts.ignored.extend(ignored);
             let end = course.finish();
             (course.sim, course.behavior, end)
         } else {
             let plan = self.plan(&mut chance);
-            let mut run = Run::new(seed, plan, chance);
+            let mut run = Run::new(seed, plan, chance, mode);
             run.sim.observed.trace = trace;
             run.sim.observed.facts.ignored.extend(ignored);
             let end = run.finish();
@@ -338,6 +351,8 @@ impl FromStr for Scenario {
 pub struct Outcome {
     /// The scenario.
     pub scenario: Scenario,
+    /// What the leases of its workers lived by.
+    pub mode: FleetMode,
     /// The seed.
     pub seed: u64,
     /// How much time passed in the world.

@@ -15,6 +15,9 @@ pub struct Time(u64);
 const EPOCH_MILLIS: i64 = 1_700_000_000_345;
 
 impl Time {
+    /// A time that never comes.
+    pub(crate) const MAX: Self = Self(u64::MAX);
+
     /// The time `millis` milliseconds after the world began.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {

@@ -8,9 +8,10 @@ mod tests {
     use std::thread::available_parallelism;
     use std::time::Duration;
 
-    use kcl_sim::{Campaign, Fault, Scenario};
+    use kcl_sim::{Campaign, Fault, FleetMode, Scenario};
 
-    /// Seeds that once broke a promise: a scenario, a seed, and after `#` the cause.
+    /// Seeds that once broke a promise: a scenario, a seed, the mode unless it is `counters`, and
+    /// after `#` the cause.
     const REGRESSIONS: &str = include_str!("../REGRESSIONS");
 
     /// The faults of fleets under load.
@@ -23,7 +24,7 @@ mod tests {
 
     #[test]
     fn no_storm_breaks_a_promise() {
-        let campaign = Campaign::run(0..500, None, threads());
+        let campaign = Campaign::run(0..500, None, None, threads());
         assert_eq!(campaign.broken, [], "\n{campaign}");
         assert!(campaign.simulated >= Duration::from_mins(5) * 500, "{:?}", campaign.simulated);
         for fault in Fault::ALL.into_iter().filter(|fault| !OF_LOAD.contains(fault)) {
@@ -34,7 +35,7 @@ mod tests {
     /// Runs `worlds` worlds under load, and checks that each of `faults` happened.
     #[track_caller]
     fn check_load(scenario: Scenario, worlds: u64, faults: &[Fault]) {
-        let campaign = Campaign::run(0..worlds, Some(scenario), threads());
+        let campaign = Campaign::run(0..worlds, Some(scenario), None, threads());
         assert_eq!(campaign.broken, [], "\n{campaign}");
         for fault in faults {
             assert!(campaign.tally.of(*fault) > 0, "{fault} never happened");
@@ -64,7 +65,7 @@ mod tests {
     /// Runs `scenario`, and checks that each of `faults` happened.
     #[track_caller]
     fn check(scenario: Scenario, faults: &[Fault]) {
-        let campaign = Campaign::run(10_000..10_040, Some(scenario), threads());
+        let campaign = Campaign::run(10_000..10_040, Some(scenario), None, threads());
         assert_eq!(campaign.broken, [], "\n{campaign}");
         for fault in faults {
             assert!(campaign.tally.of(*fault) > 0, "{fault} never happened");
@@ -92,9 +93,11 @@ mod tests {
         let mut campaign = Campaign::default();
         for line in REGRESSIONS.lines() {
             let case = line.split('#').next().unwrap_or_default().trim();
-            let Some((scenario, seed)) = case.split_once(' ') else { continue };
+            let mut words = case.split_whitespace();
+            let (Some(scenario), Some(seed)) = (words.next(), words.next()) else { continue };
             let scenario: Scenario = scenario.parse().expect("a scenario");
-            campaign.count(&scenario.run(seed.parse().expect("a seed")));
+            let mode = words.next().map(|mode| mode.parse().expect("a mode")).unwrap_or_default();
+            campaign.count(&scenario.run(mode, seed.parse().expect("a seed")));
         }
         assert!(campaign.worlds > 0);
         assert_eq!(campaign.broken, [], "\n{campaign}");
@@ -102,13 +105,13 @@ mod tests {
 
     #[test]
     fn seed_reproduces_its_world() {
-        for scenario in Scenario::ALL {
-            let (one, other) = (scenario.run_traced(7), scenario.run_traced(7));
+        for (scenario, mode) in Scenario::ALL.into_iter().zip(FleetMode::ALL.iter().cycle()) {
+            let (one, other) = (scenario.run_traced(*mode, 7), scenario.run_traced(*mode, 7));
             assert!(!one.trace.is_empty());
             let differing = one.trace.iter().zip(&other.trace).find(|(one, other)| one != other);
             assert_eq!(differing, None, "{scenario}");
             assert_eq!(one.trace.len(), other.trace.len(), "{scenario}");
-            assert_ne!(one.trace, scenario.run_traced(8).trace, "{scenario}");
+            assert_ne!(one.trace, scenario.run_traced(*mode, 8).trace, "{scenario}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kcl_proto::model::Liveness;
+
 use crate::config::error::InvalidSetting;
 
 /// How leases are held, and how fast a crash is noticed.
@@ -22,6 +24,19 @@ pub struct LeaseConfig {
     /// Default: a third of [`expiry`](Self::expiry).
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub renew_every: Option<Duration>,
+    /// What proves to other workers that this one is alive: the counter of each lease, or one
+    /// session for all of them. Sessions cost a fraction of the writes.
+    ///
+    /// Default: [`Liveness::Counter`]. Every worker of the fleet must know sessions before one of
+    /// them sets [`Liveness::Session`]; after that, both work side by side, and a rolling restart
+    /// changes a fleet in either direction.
+    pub liveness: Liveness,
+    /// How often a worker with a session writes its heartbeat, which also stores the progress of
+    /// all its leases.
+    ///
+    /// Default: a third of [`expiry`](Self::expiry). From 100 ms to half of the expiry.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub beat_every: Option<Duration>,
     /// How many leases this worker holds at most.
     ///
     /// Default: no limit. At least 1.
@@ -49,6 +64,8 @@ impl Default for LeaseConfig {
         Self {
             expiry: Duration::from_secs(10),
             renew_every: None,
+            liveness: Liveness::Counter,
+            beat_every: None,
             leases_max: None,
             handover: Duration::from_secs(30),
             handovers_max: 100,
@@ -69,6 +86,20 @@ impl LeaseConfig {
     #[must_use]
     pub const fn with_renew_every(mut self, interval: Duration) -> Self {
         self.renew_every = Some(interval);
+        self
+    }
+
+    /// Sets [`liveness`](Self::liveness).
+    #[must_use]
+    pub const fn with_liveness(mut self, liveness: Liveness) -> Self {
+        self.liveness = liveness;
+        self
+    }
+
+    /// Sets [`beat_every`](Self::beat_every).
+    #[must_use]
+    pub const fn with_beat_every(mut self, interval: Duration) -> Self {
+        self.beat_every = Some(interval);
         self
     }
 
@@ -106,6 +137,13 @@ impl LeaseConfig {
         self.renew_every.unwrap_or(self.expiry / 3)
     }
 
+    /// Returns how often a worker with a session writes its heartbeat: as set, or a third of the
+    /// expiry.
+    #[must_use]
+    pub fn beat(&self) -> Duration {
+        self.beat_every.unwrap_or(self.expiry / 3)
+    }
+
     pub(super) fn validate(&self) -> Vec<InvalidSetting> {
         const HOUR: Duration = Duration::from_hours(1);
         const SECOND: Duration = Duration::from_secs(1);
@@ -123,6 +161,14 @@ impl LeaseConfig {
             invalid.extend(InvalidSetting::outside("lease.renew_every", renewal, min, HOUR));
             if renewal.saturating_mul(3) > self.expiry {
                 let reason = format!("must be at least 3 x lease.renew_every ({renewal:?})");
+                invalid.push(InvalidSetting::new("lease.expiry", self.expiry, reason));
+            }
+        }
+        if let Some(beat) = self.beat_every {
+            let min = Duration::from_millis(100);
+            invalid.extend(InvalidSetting::outside("lease.beat_every", beat, min, HOUR));
+            if beat.saturating_mul(2) > self.expiry {
+                let reason = format!("must be at least 2 x lease.beat_every ({beat:?})");
                 invalid.push(InvalidSetting::new("lease.expiry", self.expiry, reason));
             }
         }

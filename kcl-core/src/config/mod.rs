@@ -26,7 +26,7 @@ mod shutdown;
 pub use delivery::{DeliveryConfig, LostDataPolicy};
 pub use error::{ConfigError, InvalidSetting};
 pub use kcl_proto::kpl::HashRangePolicy;
-pub use kcl_proto::model::{CheckpointPolicy, FailurePolicy, OnExhausted};
+pub use kcl_proto::model::{CheckpointPolicy, FailurePolicy, Liveness, OnExhausted};
 pub use lease::LeaseConfig;
 pub use retrieval::{Aggregation, RetrievalConfig};
 pub use shutdown::ShutdownConfig;

@@ -8,8 +8,12 @@ use kcl_proto::fleet::balance::{self, BalancePlan, Fleet, Limits};
 use kcl_proto::fleet::candidate::{Candidate, CandidateState, Part, Restriction};
 use kcl_proto::fleet::presence::PresenceWatch;
 use kcl_proto::fleet::scan_interval::{self, ScanCost, ScanPauses};
+use kcl_proto::fleet::sessions::SessionWatch;
 use kcl_proto::fleet::workers::Workers;
-use kcl_proto::model::{HashKeyRange, Lease, LeaseKey, Moment, Shard, WorkerId};
+use kcl_proto::model::{
+    HashKeyRange, Lease, LeaseKey, Liveness, Moment, Session, SessionKind, SessionProgress, Shard,
+    WorkerId,
+};
 use kcl_proto::shards::cleanup::CleanupWatch;
 use kcl_proto::shards::lineage;
 use kcl_proto::shards::uncovered::HoleWatch;
@@ -41,6 +45,7 @@ pub(super) struct FleetView {
     shared: Arc<Shared>,
     leases: LeaseRows,
     presence: PresenceWatch,
+    sessions: SessionWatch,
     listed: Option<Vec<Shard>>,
     finished: CleanupWatch,
     uncovered: HoleWatch,
@@ -49,6 +54,8 @@ pub(super) struct FleetView {
     leftover: BTreeSet<LeaseKey>,
     /// Live workers of the same name that were reported.
     same_names: BTreeSet<WorkerId>,
+    /// Workers that do not know sessions and were reported.
+    outdated: BTreeSet<WorkerId>,
     /// The workers that were present at the last scan.
     company: BTreeSet<WorkerId>,
     pauses: ScanPauses,
@@ -61,14 +68,20 @@ impl FleetView {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             leases: LeaseRows::new(shared.config.lease.expiry),
-            shared,
             presence: PresenceWatch::default(),
+            sessions: SessionWatch::new(
+                shared.me.clone(),
+                shared.config.lease.expiry,
+                ScanPauses::SHORTEST.at_rest,
+            ),
+            shared,
             listed: None,
             finished: CleanupWatch::default(),
             uncovered: HoleWatch::default(),
             free: BTreeSet::new(),
             leftover: BTreeSet::new(),
             same_names: BTreeSet::new(),
+            outdated: BTreeSet::new(),
             company: BTreeSet::new(),
             pauses: ScanPauses::SHORTEST,
             scan_cost: 0.0,
@@ -88,14 +101,24 @@ impl FleetView {
     /// came or went since the scan before, or are leaving now.
     pub(super) fn saw_table(&mut self, scan: &Scanned, now: Moment) -> bool {
         self.leases.scan_ended(scan.began);
-        self.presence.observe_scan(&scan.presence, now);
+        let alive = scan.sessions.iter().filter(|session| session.dead.is_none());
+        let presence: Vec<_> = alive.map(Session::presence).collect();
+        self.presence.observe_scan(&presence, now);
+        let named = self.named();
+        self.sessions.observe(&scan.sessions, &named, false, now);
+        if !named.is_empty() {
+            self.report_outdated(&scan.sessions);
+        }
         self.finished.observe_scan(self.leases.all().values(), now);
+        let dead = self.sessions.dead();
         let free: BTreeSet<_> = self
             .leases
             .all()
             .values()
             .filter(|lease| !lease.is_ended())
-            .filter(|lease| lease.owner.is_none() || self.leases.is_expired(lease, now))
+            .filter(|lease| {
+                lease.owner.is_none() || self.leases.forsaken(lease, &dead, now).is_some()
+            })
             .map(|lease| lease.key.clone())
             .collect();
         self.leftover = self.free.intersection(&free).cloned().collect();
@@ -113,6 +136,15 @@ impl FleetView {
         is_changed || self.presence.is_one_leaving(window, now)
     }
 
+    /// Reports the workers that do not know the sessions of this fleet, each once.
+    fn report_outdated(&mut self, rows: &[Session]) {
+        for row in rows.iter().filter(|row| row.kind == SessionKind::Unaware) {
+            if self.outdated.insert(row.worker.clone()) {
+                self.shared.events.emit(&Event::WorkerOutdated { worker: row.worker.clone() });
+            }
+        }
+    }
+
     /// Sets the pauses between scans by what the last one cost, if so many workers share the
     /// budget.
     fn plan_scans(&mut self, units: f64, workers: usize) {
@@ -120,6 +152,7 @@ impl FleetView {
         let lease = &self.shared.config.lease;
         let cost = ScanCost { workers, units, budget: lease.scan_units };
         self.pauses = cost.pauses(self.shared.chance.draw());
+        self.sessions.look_every(self.pauses.at_rest);
         let is_rare = scan_interval::is_too_rare(self.pauses.at_rest, lease.expiry);
         if is_rare && !self.is_scan_rare {
             let (period, needed) = (self.pauses.at_rest, cost.budget_for(lease.expiry / 2));
@@ -149,9 +182,65 @@ impl FleetView {
     /// Records a row that this worker has taken. Returns the former holder if it is dead and has a
     /// row to be removed, with the heartbeat of that row.
     pub(super) fn saw_taken(&mut self, row: Lease, now: Moment) -> Option<(WorkerId, u64)> {
-        let dead = self.saw_row(row, now)?;
+        // A session stays until no lease names its worker.
+        let dead = self.saw_row(row, now).filter(|dead| self.sessions.frozen(dead).is_none())?;
         let beat = self.presence.remove(&dead)?;
         Some((dead, beat))
+    }
+
+    /// Records the row of a worker's session, or that it has none.
+    pub(super) fn saw_session(&mut self, worker: &WorkerId, row: Option<&Session>, now: Moment) {
+        match row {
+            Some(row) => self.sessions.see(row, now),
+            None => self.sessions.miss(worker, now),
+        }
+    }
+
+    /// Records that the rows of these dead workers were deleted.
+    pub(super) fn buried(&mut self, workers: &[WorkerId]) {
+        workers.iter().for_each(|worker| self.sessions.buried(worker));
+    }
+
+    /// The workers whose sessions leases live by.
+    fn named(&self) -> BTreeSet<WorkerId> {
+        let marked = self.rows().values().filter(|lease| lease.lives_by() == Liveness::Session);
+        marked
+            .filter(|lease| !lease.is_ended())
+            .filter_map(|lease| lease.holder().cloned())
+            .collect()
+    }
+
+    /// The workers to condemn, each with its heartbeat as it was sighted: those that leases name,
+    /// and those whose rows have stood still for long.
+    pub(super) fn silent(&self, now: Moment) -> Vec<(WorkerId, u64)> {
+        let mut silent = self.sessions.silent(now);
+        if !silent.is_empty() {
+            let mut due = self.named();
+            due.extend(self.presence.long_gone(self.presence_window(), now));
+            silent.retain(|(worker, _)| due.contains(worker));
+        }
+        silent
+    }
+
+    /// The workers that leases name and whose rows no scan has shown.
+    pub(super) fn unknown_holders(&self) -> Vec<WorkerId> {
+        self.named().into_iter().filter(|worker| !self.sessions.knows(worker)).collect()
+    }
+
+    /// Whether this is the worker's own id.
+    pub(super) fn is_me(&self, worker: &WorkerId) -> bool {
+        *worker == self.shared.me
+    }
+
+    /// The final progress of a dead worker, or `None` if it is not known to be dead.
+    pub(super) fn frozen(&self, worker: &WorkerId) -> Option<&SessionProgress> {
+        self.sessions.frozen(worker)
+    }
+
+    /// The leases that name this worker as a holder that lives by its session.
+    pub(super) fn naming_me(&self) -> impl Iterator<Item = &Lease> {
+        let marked = self.rows().values().filter(|row| row.lives_by() == Liveness::Session);
+        marked.filter(|row| row.holder() == Some(&self.shared.me) && !row.is_ended())
     }
 
     /// Drops a row that is gone, or whose content is unknown.
@@ -176,8 +265,14 @@ impl FleetView {
 
     /// All leases, and the rows that the fleet no longer needs.
     pub(super) fn known(&self, now: Moment) -> Known {
-        let workers = self.presence.long_gone(self.presence_window(), now);
-        Known { leases: self.rows().clone(), finished: self.finished.deletable_at(now), workers }
+        let named = self.named();
+        let long_gone = self.presence.long_gone(self.presence_window(), now).into_iter();
+        Known {
+            leases: self.rows().clone(),
+            finished: self.finished.deletable_at(now),
+            workers: long_gone.filter(|worker| !self.sessions.is_live(worker)).collect(),
+            dead: self.sessions.dead().difference(&named).cloned().collect(),
+        }
     }
 
     /// The row as it was last seen.
@@ -217,18 +312,19 @@ impl FleetView {
         self.last_moved(worker).max(Some(now + grace))
     }
 
-    /// When the next silent lease expires.
+    /// When the next silent lease expires, or the next silent worker is to be condemned.
     pub(super) fn next_expiry(&self, now: Moment) -> Option<Moment> {
-        self.leases.next_expiry(now)
+        self.leases.next_expiry(now).into_iter().chain(self.sessions.next_silence(now)).min()
     }
 
     /// The workers that are present, this one included.
     pub(super) fn present(&mut self, now: Moment) -> BTreeSet<WorkerId> {
+        let dead = self.sessions.dead();
         let silenced = self
             .leases
             .all()
             .values()
-            .filter(|lease| self.leases.is_expired(lease, now))
+            .filter(|lease| self.leases.forsaken(lease, &dead, now).is_some())
             .filter_map(|lease| lease.holder().cloned())
             .collect();
         let window = self.presence_window();
@@ -245,11 +341,15 @@ impl FleetView {
     /// Plans what to take and what to ask for.
     pub(super) fn plan(&mut self, own: OwnLeases<'_>, now: Moment) -> BalancePlan {
         let present = self.present(now);
+        let dead = self.sessions.dead();
         let workable = lineage::workable(self.rows(), self.listed.as_deref());
         let candidates: Vec<_> = workable
             .iter()
             .filter_map(|key| self.row(key))
-            .map(|lease| Candidate { lease, state: self.state(lease, own, now) })
+            .map(|lease| {
+                let forsaken = self.leases.forsaken(lease, &dead, now);
+                Candidate { lease, state: CandidateState { forsaken, ..self.state(lease, own) } }
+            })
             .collect();
         let fleet = Fleet {
             workers: Workers { me: &self.shared.me, present: &present },
@@ -266,7 +366,7 @@ impl FleetView {
     }
 
     /// Returns what this worker knows about a lease beyond its row.
-    fn state(&self, lease: &Lease, own: OwnLeases<'_>, now: Moment) -> CandidateState {
+    fn state(&self, lease: &Lease, own: OwnLeases<'_>) -> CandidateState {
         let key = &lease.key;
         let part = if own.held.contains(key) {
             Part::Holds
@@ -287,7 +387,7 @@ impl FleetView {
         CandidateState {
             part,
             restriction,
-            silent_for: self.leases.expired_for(lease, now),
+            forsaken: None,
             is_leftover: self.leftover.contains(key),
         }
     }

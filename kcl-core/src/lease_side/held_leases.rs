@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kcl_proto::lease::holding::{Holding, HoldingTimes, StoreEvery, Taken};
-use kcl_proto::model::{Lease, LeaseKey, Moment, WorkerId};
+use kcl_proto::lease::holding::{self, Holding, HoldingTimes, StoreEvery, Taken};
+use kcl_proto::model::{Checkpoint, Lease, LeaseKey, Moment, WorkerId};
 use tokio::sync::{mpsc, watch};
 use tracing::Span;
 
 use crate::lease_side::consumer_watch::{ConsumerHealth, ConsumerWatch};
 use crate::lease_side::fleet_view::FleetView;
-use crate::lease_side::holder::{HINTS_MAX, Hint, Holder, HolderChannels};
+use crate::lease_side::holder::{HINTS_MAX, Held, Hint, Holder, HolderChannels};
 use crate::lease_side::inbox::ToMainLoop;
+use crate::lease_side::session_link::HolderEnd;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::stream_facts::StreamFacts;
 use crate::messages::Grant;
@@ -20,7 +21,7 @@ use crate::tasks::supervisor::{TaskEnd, Tasks};
 
 /// A lease that this worker holds, or whose consumer still exists.
 #[derive(Debug)]
-struct Held {
+struct Entry {
     hints: mpsc::Sender<Hint>,
     /// When batches in hand are cancelled, once the worker stops. A channel of its own: the
     /// receivers of one channel would wake in random order, and a run could not be replayed.
@@ -28,7 +29,17 @@ struct Held {
     /// The worker that asks for the lease.
     next: Option<WorkerId>,
     consumer: ConsumerWatch,
+    /// Whether no renewal tells what happens to the row: the lease lives by this worker's session.
+    is_in_session: bool,
     has_ended: bool,
+}
+
+/// How a lease that was just taken lives by this worker's session.
+#[derive(Debug)]
+pub(super) struct InSession {
+    pub(super) link: HolderEnd,
+    pub(super) lives_until: Moment,
+    pub(super) now: Moment,
 }
 
 /// The leases of this worker, and the tasks of their holders.
@@ -37,7 +48,7 @@ pub(super) struct HeldLeases {
     shared: Arc<Shared>,
     stream: StreamFacts,
     main_loop: mpsc::Sender<ToMainLoop>,
-    held: BTreeMap<LeaseKey, Held>,
+    held: BTreeMap<LeaseKey, Entry>,
     tasks: Tasks,
 }
 
@@ -54,7 +65,7 @@ impl HeldLeases {
 
     /// Starts the holder of a lease whose take was first sent at `sent`. The holder releases the
     /// lease if the grant is dropped.
-    pub(super) fn hold(&mut self, row: Lease, sent: Moment) -> Grant {
+    pub(super) fn hold(&mut self, row: Lease, sent: Moment, session: Option<InSession>) -> Grant {
         let key = row.key.clone();
         let lease = &self.shared.config.lease;
         let times = HoldingTimes {
@@ -66,17 +77,33 @@ impl HeldLeases {
             store_every: StoreEvery::of(self.shared.config.delivery.checkpoints),
         };
         let numbers = self.shared.write_numbers();
-        let holding = Holding::new(self.shared.me.clone(), times, numbers, Taken { row, sent });
+        let (me, is_in_session) = (self.shared.me.clone(), session.is_some());
+        let held = match session {
+            None => Held {
+                holding: Holding::new(me, times, numbers, Taken { row, sent }),
+                session: None,
+            },
+            Some(InSession { link, lives_until, now }) => {
+                let taken = holding::InSession { row, lives_until, now };
+                let holding = Holding::in_session(me, times, numbers, taken);
+                Held { holding, session: Some(link) }
+            }
+        };
         let (hints, inbox) = mpsc::channel(HINTS_MAX);
         let (stop, stops) = watch::channel(None);
         let main_loop = self.main_loop.clone();
         let channels = HolderChannels { hints: inbox, stop: stops, main_loop };
-        let (holder, grant) =
-            Holder::new(Arc::clone(&self.shared), channels, holding, &self.stream);
+        let (holder, grant) = Holder::new(Arc::clone(&self.shared), channels, held, &self.stream);
         self.tasks.spawn("holder", Span::none(), Box::new(holder).run());
         let consumer = ConsumerWatch::new(&grant, &self.shared);
-        self.held.insert(key, Held { hints, stop, next: None, consumer, has_ended: false });
+        let entry = Entry { hints, stop, next: None, consumer, is_in_session, has_ended: false };
+        self.held.insert(key, entry);
         grant
+    }
+
+    /// Continues as another incarnation of this worker. Consumers of the former one may exist.
+    pub(super) fn reborn(&mut self, shared: Arc<Shared>) {
+        self.shared = shared;
     }
 
     /// Whether the lease is held, or its consumer still exists.
@@ -101,13 +128,16 @@ impl HeldLeases {
     }
 
     /// Returns how the consumers of the held leases are doing. Emits the events that are due.
-    pub(super) fn observe(&mut self, fleet: &FleetView, now: Moment) -> Vec<HeldShard> {
+    pub(super) fn observe(
+        &mut self,
+        checkpoint: impl Fn(&LeaseKey) -> Option<Checkpoint>,
+        now: Moment,
+    ) -> Vec<HeldShard> {
         let held = self.held.iter_mut().filter(|(_, held)| !held.has_ended);
         held.map(|(key, held)| {
             let ConsumerHealth { behind_latest, slow } =
                 held.consumer.observe(key, &self.shared, now);
-            let checkpoint = fleet.row(key).map(|row| row.checkpoint);
-            HeldShard { key: key.clone(), checkpoint, behind_latest, slow }
+            HeldShard { key: key.clone(), checkpoint: checkpoint(key), behind_latest, slow }
         })
         .collect()
     }
@@ -135,9 +165,11 @@ impl HeldLeases {
     /// Passes on to the holders what a scan showed.
     pub(super) fn hint(&self, fleet: &FleetView) {
         for (key, held) in &self.held {
-            let Some(row) = fleet.row(key) else { continue };
-            if row.checkpoint_owner.as_ref() == Some(&self.shared.me) {
-                drop(held.hints.try_send(Hint::Handover));
+            let (row, me) = (fleet.row(key), Some(&self.shared.me));
+            let is_asked_for = row.is_some_and(|row| row.checkpoint_owner.as_ref() == me);
+            let is_lost = row.is_none_or(|row| row.holder() != me);
+            if is_asked_for || held.is_in_session && is_lost {
+                drop(held.hints.try_send(Hint::Changed));
             }
             if let Some(next) = &held.next {
                 let moved_at = fleet.last_moved(next);

@@ -5,6 +5,7 @@
 //! longer held *and* the consumer is gone, so that this worker takes no lease whose former consumer
 //! still exists.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use kcl_proto::worker::congestion;
 use tokio::sync::{mpsc, watch};
 
 use crate::lease_side::consumer_link::ConsumerLink;
-use crate::lease_side::inbox::ToMainLoop;
+use crate::lease_side::inbox::{EndedLease, ToMainLoop};
 use crate::lease_side::jobs::Jobs;
+use crate::lease_side::session_link::HolderEnd;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::stream_facts::StreamFacts;
 use crate::messages::Grant;
@@ -34,8 +36,8 @@ const CREATE_RETRY_AFTER: Duration = Duration::from_millis(500);
 /// What a scan shows about a held lease.
 #[derive(Debug)]
 pub(super) enum Hint {
-    /// A worker asks for the lease.
-    Handover,
+    /// A worker asks for the lease, or this worker does not hold it any more.
+    Changed,
     /// When the next owner's presence last moved.
     NextOwnerMoved(Option<Moment>),
 }
@@ -49,12 +51,22 @@ pub(super) struct HolderChannels {
     pub(super) main_loop: mpsc::Sender<ToMainLoop>,
 }
 
+/// A lease that was just taken.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) holding: Holding,
+    /// The link to this worker's session, if the lease lives by it.
+    pub(super) session: Option<HolderEnd>,
+}
+
 /// The task of one held lease.
 #[derive(Debug)]
 pub(super) struct Holder {
     shared: Arc<Shared>,
     channels: HolderChannels,
     holding: Holding,
+    /// The link to this worker's session, if the lease lives by it.
+    session: Option<HolderEnd>,
     child_numbers: WriteNumbers,
     consumer: ConsumerLink,
     calls: Jobs<HoldingInput>,
@@ -66,13 +78,15 @@ impl Holder {
     pub(super) fn new(
         shared: Arc<Shared>,
         channels: HolderChannels,
-        holding: Holding,
+        Held { holding, session }: Held,
         stream: &StreamFacts,
     ) -> (Self, Grant) {
         let child_numbers = shared.write_numbers();
         let (consumer, grant) = ConsumerLink::new(&holding, stream);
         let (calls, has_ended) = (Jobs::new(), false);
-        (Self { shared, channels, holding, child_numbers, consumer, calls, has_ended }, grant)
+        let holder =
+            Self { shared, channels, holding, session, child_numbers, consumer, calls, has_ended };
+        (holder, grant)
     }
 
     /// Holds the lease until it ends, then waits until the consumer is gone.
@@ -81,6 +95,9 @@ impl Holder {
     pub(super) async fn run(mut self: Box<Self>) {
         while !self.has_ended {
             let input = self.next_input().await;
+            if let Some(session) = &self.session {
+                session.answer();
+            }
             for effect in self.effects(input) {
                 if let Some(message) = self.carry_out(effect) {
                     drop(self.channels.main_loop.send(message).await);
@@ -98,13 +115,14 @@ impl Holder {
             biased;
             input = self.calls.next() => input,
             Some(hint) = self.channels.hints.recv() => match hint {
-                Hint::Handover => HoldingInput::HandoverHinted,
+                Hint::Changed => HoldingInput::ChangeHinted,
                 Hint::NextOwnerMoved(moved_at) => HoldingInput::NextOwnerMoved(moved_at),
             },
             Ok(()) = self.channels.stop.changed() => {
                 let until = *self.channels.stop.borrow_and_update();
                 until.map_or(HoldingInput::Tick, |until| HoldingInput::Stop { until })
             }
+            input = news(self.session.as_mut()) => input,
             input = self.consumer.next() => input,
             () = wake => HoldingInput::Tick,
         }
@@ -138,8 +156,11 @@ impl Holder {
         match effect {
             HoldingEffect::Write(write) => self.write(write),
             HoldingEffect::Read => self.read(),
-            // No lease lives by a session yet.
-            HoldingEffect::Keep { .. } => {}
+            HoldingEffect::Keep { progress, is_urgent } => {
+                if let Some(session) = &self.session {
+                    session.keep(progress, is_urgent);
+                }
+            }
             HoldingEffect::Deadline(deadline) => self.consumer.set_deadline(deadline),
             HoldingEffect::Drain { until } => self.consumer.drain(until),
             HoldingEffect::Cancel => self.consumer.cancel(),
@@ -165,8 +186,8 @@ impl Holder {
         self.has_ended = true;
         let row = self.holding.row().clone();
         let (key, checkpoint) = (row.key.clone(), row.checkpoint);
-        self.shared.events.emit(&Event::LeaseEnded { key: key.clone(), how, checkpoint });
-        ToMainLoop::LeaseEnded { key, how, row: Box::new(row) }
+        self.shared.events.emit(&Event::LeaseEnded { key, how, checkpoint });
+        ToMainLoop::LeaseEnded(Box::new(EndedLease { how, row }))
     }
 
     fn write(&self, write: LeaseWrite) {
@@ -218,6 +239,14 @@ impl Holder {
             }
             HoldingInput::ChildrenCreated
         });
+    }
+}
+
+/// Waits for news of the session; never ready without one.
+async fn news(session: Option<&mut HolderEnd>) -> HoldingInput {
+    match session {
+        Some(session) => session.next().await,
+        None => pending().await,
     }
 }
 

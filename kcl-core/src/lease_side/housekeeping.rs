@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kcl_proto::lease::session_write::{SessionWrite, SessionWriteKind};
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
 use kcl_proto::lease::write_numbers::WriteNumbers;
 use kcl_proto::model::{
@@ -37,6 +38,8 @@ pub(super) struct Known {
     pub(super) finished: BTreeSet<LeaseKey>,
     /// Workers that have been absent for long.
     pub(super) workers: Vec<WorkerId>,
+    /// Workers whose sessions are dead, and that no lease names.
+    pub(super) dead: Vec<WorkerId>,
 }
 
 /// How a turn ended.
@@ -61,6 +64,8 @@ pub(super) struct TurnReport {
     pub(super) uncovered: Vec<HashKeyRange>,
     /// How many rows were created or deleted.
     pub(super) changes: usize,
+    /// The dead workers whose rows were deleted.
+    pub(super) buried: Vec<WorkerId>,
     /// The first error of a write, or `None` if all succeeded.
     pub(super) error: Option<BoxError>,
 }
@@ -83,7 +88,7 @@ enum Failure {
 }
 
 async fn turn(shared: &Shared, stream: &StreamFacts, known: Known) -> Result<TurnReport, Failure> {
-    let Known { mut leases, finished, workers } = known;
+    let Known { mut leases, finished, workers, dead } = known;
     let StreamFacts { start, retention, .. } = stream;
     if shared.clock.now().since(stream.described_at) > DESCRIPTION_AGE_MAX {
         let description = shared.source.describe().await.map_err(Failure::Source)?;
@@ -111,6 +116,14 @@ async fn turn(shared: &Shared, stream: &StreamFacts, known: Known) -> Result<Tur
             plan.delete_untouched.into_iter().map(|key| (key, WriteKind::DeleteUntouched));
         writes.delete(ended.chain(untouched)).await;
         writes.delete_workers(&workers).await;
+    }
+    if !dead.is_empty() {
+        // What this worker knows may be older than the verdict.
+        let leases = scan(shared).await?;
+        let unfinished = leases.values().filter(|lease| !lease.is_ended());
+        let named = unfinished.flat_map(|lease| [&lease.owner, &lease.checkpoint_owner]).flatten();
+        let named: BTreeSet<_> = named.collect();
+        writes.bury(dead.into_iter().filter(|worker| !named.contains(worker))).await;
     }
     Ok(writes.report)
 }
@@ -178,6 +191,17 @@ impl Writes<'_> {
         for worker in workers.iter().take(WORKERS_MAX) {
             if let Err(error) = self.shared.store.delete_presence(worker, None).await {
                 self.failed(error);
+            }
+        }
+    }
+
+    async fn bury(&mut self, dead: impl Iterator<Item = WorkerId>) {
+        for session in dead.take(WORKERS_MAX) {
+            let write = SessionWrite { session, kind: SessionWriteKind::Bury };
+            match self.shared.store.write_session(&write).await {
+                // It was buried before if there is no row.
+                Ok(_) => self.report.buried.push(write.session),
+                Err(error) => self.failed(error),
             }
         }
     }

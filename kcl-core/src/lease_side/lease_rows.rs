@@ -1,8 +1,9 @@
 //! The leases of the table as this worker last saw them, and which of them are expired.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kcl_proto::fleet::candidate::Forsaken;
 use kcl_proto::lease::expiry::{self, CounterWatch};
 use kcl_proto::model::{Lease, LeaseKey, Moment, WorkerId};
 
@@ -94,15 +95,24 @@ impl LeaseRows {
         &self.rows
     }
 
-    /// Whether the lease is expired, which proves its holder dead.
-    pub(super) fn is_expired(&self, lease: &Lease, now: Moment) -> bool {
-        self.scanned.is_some_and(|scanned| self.watch.is_proven_expired(lease, scanned, now))
-    }
-
-    /// How long the lease has been silent if it is expired, or `None` if it is not.
-    pub(super) fn expired_for(&self, lease: &Lease, now: Moment) -> Option<Duration> {
-        let silent_for = self.watch.silent_for(&lease.key, now);
-        silent_for.filter(|_| self.is_expired(lease, now))
+    /// What proves that the holder of the lease is dead, or `None` if nothing does. `dead` are the
+    /// workers whose sessions are dead.
+    pub(super) fn forsaken(
+        &self,
+        lease: &Lease,
+        dead: &BTreeSet<WorkerId>,
+        now: Moment,
+    ) -> Option<Forsaken> {
+        if !self.watch.is_forsaken(lease, dead, now) {
+            return None;
+        }
+        if lease.holder().is_some_and(|holder| dead.contains(holder)) {
+            return Some(Forsaken::HolderDead);
+        }
+        let scanned = self.scanned?;
+        let is_proven = self.watch.is_proven_expired(lease, scanned, now);
+        let silent_for = self.watch.silent_for(&lease.key, now).filter(|_| is_proven);
+        silent_for.map(|silent_for| Forsaken::Silent { silent_for })
     }
 
     /// When the next silent lease expires.

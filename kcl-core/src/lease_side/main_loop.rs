@@ -1,43 +1,41 @@
 //! The main loop of the lease side: scans the table, decides which leases to take or ask for, and
 //! keeps the holders.
 //!
-//! It never waits for a call: scans, takes, requests and housekeeping run as jobs beside it, so
-//! that a slow call delays neither an expiry nor a shutdown.
+//! It never waits for a call: scans, moves of leases and housekeeping run as jobs beside it, so that
+//! a slow call delays neither an expiry nor a shutdown.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::FutureExt;
-use kcl_proto::fleet::balance::Take;
-use kcl_proto::lease::request::RequestEnd;
-use kcl_proto::model::{Lease, LeaseEnd, LeaseKey, Moment, TakeReason};
+use kcl_proto::lease::session::SessionEnd;
+use kcl_proto::model::{Conditional, Moment, Session};
 use kcl_proto::worker::missing_watch::{BELIEVED_AFTER, MissingWatch};
 use kcl_proto::worker::schedule::{Schedule, TURN_EVERY};
 use kcl_proto::worker::shutdown::{self, Action, Event as ShutdownEvent, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
 
 use crate::backend::{LeaseStoreError, Page};
-use crate::lease_side::fleet_view::{FleetView, OwnLeases};
-use crate::lease_side::handover_requests::HandoverRequests;
-use crate::lease_side::held_leases::HeldLeases;
+use crate::lease_side::fleet_view::FleetView;
 use crate::lease_side::housekeeping::{self, TurnEnd, TurnReport};
-use crate::lease_side::inbox::ToMainLoop;
+use crate::lease_side::inbox::{EndedLease, ToMainLoop};
 use crate::lease_side::jobs::Jobs;
-use crate::lease_side::presence::{self, Leaving};
+use crate::lease_side::known_rows::KnownRows;
+use crate::lease_side::moves::{Move, Moves};
+use crate::lease_side::own_row::{OwnRow, Wake};
+use crate::lease_side::own_session::{OwnSession, SessionNews};
 use crate::lease_side::shared::Shared;
+use crate::lease_side::startup_checks::Start;
 use crate::lease_side::stream_facts::StreamFacts;
 use crate::lease_side::table_scan::TableScan;
-use crate::lease_side::takes::{TakeEnd, Takes};
+use crate::lease_side::verdicts::Verdicts;
 use crate::lease_side::worker_report::WorkerReport;
 use crate::messages::Grant;
 use crate::report::error::RunError;
 use crate::report::event::{Event, ShardReport, WorkerState, WorkerStatus};
 use crate::report::log::chain;
 use crate::tasks::sleep::sleep_until;
-use crate::tasks::supervisor::Tasks;
 
 /// What a turn of housekeeping does, in events.
 const SYNC: &str = "sync shards and leases";
@@ -49,10 +47,8 @@ const INBOX_MAX: usize = 256;
 #[derive(Debug)]
 enum JobEnd {
     Page(Result<Page, LeaseStoreError>),
-    Took(Take, TakeEnd),
-    Asked(LeaseKey, RequestEnd),
     Turned(TurnEnd),
-    RemovedDead,
+    WroteSession(Result<Conditional<Session>, LeaseStoreError>),
 }
 
 /// The main loop of the lease side.
@@ -60,13 +56,11 @@ enum JobEnd {
 pub(super) struct MainLoop {
     shared: Arc<Shared>,
     stream: StreamFacts,
-    grants: mpsc::Sender<Grant>,
     inbox: mpsc::Receiver<ToMainLoop>,
     scan: TableScan,
-    fleet: FleetView,
-    held: HeldLeases,
-    takes: Takes,
-    requests: HandoverRequests,
+    rows: KnownRows,
+    moves: Moves,
+    verdicts: Verdicts,
     jobs: Jobs<JobEnd>,
     schedule: Schedule,
     shutdown: Shutdown,
@@ -74,43 +68,38 @@ pub(super) struct MainLoop {
     missing_table: MissingWatch,
     /// Turns that do not find the stream.
     missing_stream: MissingWatch,
-    leaving: Leaving,
-    presence: Tasks,
+    /// Ends the worker: the application's stop, or an error of its own.
+    halt: CancellationToken,
     report: WorkerReport,
 }
 
 impl MainLoop {
     pub(super) fn new(
         shared: Arc<Shared>,
-        stream: StreamFacts,
+        Start { stream, session }: Start,
         grants: mpsc::Sender<Grant>,
         status: watch::Sender<WorkerStatus>,
         stop: &CancellationToken,
     ) -> Self {
         let (to_main_loop, inbox) = mpsc::channel(INBOX_MAX);
-        // The presence task has the token of the stop itself, so that nothing is released before
-        // it announces that this worker leaves.
-        let leaving = Leaving { announce: stop.child_token(), remove: CancellationToken::new() };
-        let mut presence = Tasks::default();
-        let beats = presence::run(Arc::clone(&shared), leaving.clone(), to_main_loop.clone());
-        presence.spawn("presence", Span::none(), beats);
+        // A presence has the token of the stop itself, so that nothing is released before it
+        // announces that this worker leaves.
+        let halt = stop.child_token();
+        let own = OwnRow::new(&shared, session, halt.clone(), to_main_loop.clone());
         Self {
             scan: TableScan::new(Arc::clone(&shared)),
-            fleet: FleetView::new(Arc::clone(&shared)),
-            held: HeldLeases::new(Arc::clone(&shared), stream.clone(), to_main_loop.clone()),
-            takes: Takes::new(Arc::clone(&shared), stream.started_at),
-            requests: HandoverRequests::new(Arc::clone(&shared), to_main_loop),
+            rows: KnownRows { fleet: FleetView::new(Arc::clone(&shared)), own },
+            moves: Moves::new(Arc::clone(&shared), stream.clone(), grants, to_main_loop),
+            verdicts: Verdicts::new(Arc::clone(&shared)),
             jobs: Jobs::new(),
             schedule: Schedule::new(shared.clock.now()),
             shutdown: Shutdown::Running,
             missing_table: MissingWatch::default(),
             missing_stream: MissingWatch::default(),
-            leaving,
-            presence,
+            halt,
             report: WorkerReport::new(status),
             shared,
             stream,
-            grants,
             inbox,
         }
     }
@@ -118,7 +107,7 @@ impl MainLoop {
     /// Works until the stop, then releases every lease. Returns how each lease ended.
     pub(super) async fn run(mut self) -> Result<Vec<ShardReport>, RunError> {
         self.report.state(WorkerState::Running);
-        let halt = self.leaving.announce.clone();
+        let halt = self.halt.clone();
         let mut fatal = None;
         loop {
             self.begin_due();
@@ -134,15 +123,29 @@ impl MainLoop {
                     self.received(message);
                 }
                 end = self.jobs.next() => {
-                    self.schedule.plan_changed();
                     if let Err(error) = self.finish(end) {
                         // This worker cannot continue, others may: leases are released first.
                         fatal.get_or_insert(error);
                         halt.cancel();
                     }
                 }
-                end = self.held.task_ended() => end.check()?,
-                end = self.presence.ended() => end.check()?,
+                moved = self.moves.next() => match moved {
+                    Move::Job(end) => {
+                        let now = self.now();
+                        let has_moved = self.moves.finish(end, &mut self.rows, now);
+                        self.moved(has_moved, now);
+                    }
+                    Move::Holder(end) => end.check()?,
+                },
+                verdict = self.verdicts.next() => {
+                    self.schedule.plan_changed();
+                    let now = self.now();
+                    self.verdicts.reached(verdict, &mut self.rows.fleet, now);
+                }
+                wake = self.rows.own.wakes() => match wake {
+                    Wake::TaskEnded(end) => end.check()?,
+                    Wake::Urgent => self.hurry(),
+                },
                 () = wake => {}
             }
         }
@@ -159,12 +162,13 @@ impl MainLoop {
     fn wake_at(&self) -> Moment {
         let now = self.now();
         let wake_at = self.shutdown.wake_at().unwrap_or_else(|| self.schedule.wake_at(now));
-        let takes = self.shared.congestion.borrow().ends_at(now);
-        takes.filter(|_| self.takes.are_waiting()).map_or(wake_at, |at| at.min(wake_at))
+        let others = [self.moves.wake_at(now), self.rows.own.wake_at()];
+        others.into_iter().flatten().fold(wake_at, Moment::min)
     }
 
     fn begin_due(&mut self) {
         let now = self.now();
+        self.keep_session(now);
         if !self.is_running() {
             self.end_when_due(now);
             return;
@@ -174,7 +178,7 @@ impl MainLoop {
         }
         if self.schedule.begin_turn(now) {
             let (shared, stream) = (Arc::clone(&self.shared), self.stream.clone());
-            let known = self.fleet.known(now);
+            let known = self.rows.fleet.known(now);
             self.jobs.push(async move {
                 JobEnd::Turned(housekeeping::run(&shared, &stream, known).await)
             });
@@ -182,78 +186,74 @@ impl MainLoop {
         if self.schedule.begin_plan(now) {
             self.balance(now);
         }
-        while self.may_move(now)
-            && let Some(take) = self.takes.next()
-        {
-            self.take(take);
-        }
+        self.moves.begin_takes(&self.rows, now);
     }
 
-    /// Whether renewals leave room for moves.
-    fn may_move(&self, now: Moment) -> bool {
-        self.shared.congestion.borrow().may_move(now)
-    }
-
-    /// Decides what to take and what to ask for, and begins it.
+    /// Decides which leases move and which workers are dead, and begins it.
     fn balance(&mut self, now: Moment) {
-        let held = self.held.keys();
-        let own = OwnLeases {
-            held: &held,
-            taking: &self.takes.taking(),
-            blocked: &self.blocked(now),
-            refused: &self.requests.refused(now),
-            asked: &self.requests.open(),
-        };
-        let plan = self.fleet.plan(own, now);
-        self.takes.plan(plan.take, plan.alternatives);
-        let congestion = *self.shared.congestion.borrow();
-        let asks = plan.ask.into_iter().filter(|_| congestion.may_move(now));
-        for ask in asks {
-            if let Some(job) = self.requests.begin(ask) {
-                self.jobs.push(job.map(|(key, end)| JobEnd::Asked(key, end)));
-            }
-        }
-        let lease = &self.shared.config.lease;
-        let surplus = held.len().saturating_sub(lease.leases_max.unwrap_or(usize::MAX));
-        self.held.release(surplus, now + lease.handover);
-        let held = self.held.observe(&self.fleet, now);
-        self.report.holdings(held, self.fleet.len(), self.shared.memory.usage());
-        let changes = [
-            self.takes.next_chance(now),
-            self.requests.next_chance(now),
-            self.fleet.next_expiry(now),
-            congestion.ends_at(now),
-        ];
+        self.moves.balance(&mut self.rows, now);
+        self.verdicts.condemn(&self.rows.fleet, now);
+        let held = self.moves.observe(&self.rows, now);
+        self.report.holdings(held, self.rows.fleet.len(), self.shared.memory.usage());
+        let changes = [self.moves.next_chance(now), self.rows.fleet.next_expiry(now)];
         self.schedule.planned(changes.into_iter().flatten().min(), now, self.now());
     }
 
-    /// The leases that must not be taken: a former consumer still exists, other workers come first,
-    /// or the shard is stopped.
-    fn blocked(&self, now: Moment) -> BTreeSet<LeaseKey> {
-        let mut blocked = self.takes.cooling(now);
-        blocked.extend(self.held.lingering().cloned());
-        blocked.extend(self.shared.stopped.leases());
-        blocked
-    }
-
-    fn take(&mut self, take: Take) {
-        if self.held.contains(&take.key) {
-            return;
+    /// Notes that a job of a move has ended.
+    fn moved(&mut self, has_moved: bool, now: Moment) {
+        self.schedule.plan_changed();
+        if has_moved {
+            self.schedule.moved(now);
         }
-        let key = take.key.clone();
-        if let Some(job) = self.takes.begin(take, self.fleet.floor(&key)) {
-            self.requests.abandon(&key);
-            self.jobs.push(job.map(|(take, end)| JobEnd::Took(take, end)));
+        if self.rows.fleet.is_outdated(self.moves.takes_lost()) {
+            self.schedule.outdated(now);
         }
     }
 
-    /// Takes a lease whose row names this worker as its owner.
-    fn take_own(&mut self, key: LeaseKey) {
-        if let Some(row) = self.fleet.row(&key) {
-            let Lease { counter, owner_switches, checkpoint, .. } = *row;
-            let why = TakeReason::HandedOver;
-            self.take(Take { key, counter, owner_switches, checkpoint, why });
+    /// Has the progress of the holders stored soon.
+    fn hurry(&mut self) {
+        let now = self.now();
+        if let Some(session) = self.rows.own.session() {
+            session.hurry(now);
         }
+    }
+
+    /// Does what is due for this worker's session, and carries out what it wants.
+    fn keep_session(&mut self, now: Moment) {
+        let Some(session) = self.rows.own.session() else { return };
+        session.tick(now);
+        while let Some(news) = self.rows.own.session().and_then(OwnSession::next_news) {
+            match news {
+                SessionNews::Write(write) => {
+                    let shared = Arc::clone(&self.shared);
+                    self.jobs.push(async move {
+                        JobEnd::WroteSession(shared.store.write_session(&write).await)
+                    });
+                }
+                SessionNews::Announced => self.announced(now),
+                SessionNews::Revived => self.rows.fleet.start_over(),
+                SessionNews::Stuck { key, until } => self.moves.give_up(key, until, &self.rows),
+                SessionNews::Ended(how) if self.is_running() => self.begin_again(&how),
+                SessionNews::Ended(_) => {}
+            }
+        }
+    }
+
+    /// Continues as another incarnation: this one counts as dead. Its holdings end by themselves.
+    fn begin_again(&mut self, how: &SessionEnd) {
+        let shared = Arc::new(self.shared.reborn());
+        let (worker, reason) = (shared.me.clone(), how.to_string());
+        shared.events.emit(&Event::SessionLost { worker: worker.clone(), reason });
+        shared.events.set_worker(&worker);
+        self.report.worker(&worker);
+        self.jobs = Jobs::new();
+        self.scan = TableScan::new(Arc::clone(&shared));
+        let own = OwnRow::Session(Box::new(OwnSession::open(&shared)));
+        self.rows = KnownRows { fleet: FleetView::new(Arc::clone(&shared)), own };
+        self.moves.reborn(&shared);
+        self.verdicts = Verdicts::new(Arc::clone(&shared));
+        self.schedule = Schedule::new(shared.clock.now());
+        self.shared = shared;
     }
 
     /// Handles the end of a job. An error ends the worker.
@@ -262,29 +262,33 @@ impl MainLoop {
         match end {
             JobEnd::Page(Ok(page)) => self.page_read(page, now),
             JobEnd::Page(Err(error)) => self.page_failed(error, now)?,
-            JobEnd::Took(take, end) => self.took(&take, end, now),
-            JobEnd::Asked(key, end) => self.asked(key, end, now),
             JobEnd::Turned(end) => self.turned(end, now)?,
-            JobEnd::RemovedDead => {}
+            JobEnd::WroteSession(outcome) => {
+                if let Some(session) = self.rows.own.session() {
+                    session.answered(outcome, now);
+                }
+                return Ok(()); // A heartbeat changes no plan.
+            }
         }
+        self.schedule.plan_changed();
         Ok(())
     }
 
     fn page_read(&mut self, page: Page, now: Moment) {
         self.missing_table.found();
         let (leases, end) = self.scan.read(page);
-        self.fleet.saw_page(leases, now);
+        self.rows.saw_page(leases, now);
         let Some(scan) = end else { return self.schedule.page_ended(now) };
-        if self.fleet.saw_table(&scan, now) {
+        if self.rows.fleet.saw_table(&scan, now) {
             self.schedule.moved(now);
         }
-        self.takes.scan_ended(scan.began, now);
-        self.requests.prune(now);
-        self.report.prune(|key| self.fleet.row(key).is_some());
-        self.held.hint(&self.fleet);
+        let fleet = &self.rows.fleet;
+        self.report.prune(|key| fleet.row(key).is_some());
+        self.verdicts.scan_ended(fleet);
+        self.moves.scan_ended(scan.began, &self.rows, now);
         // A worker that was ahead in line may be gone.
-        self.schedule.line_up(&self.shared.me, self.fleet.company());
-        self.schedule.scan_ended(self.fleet.scan_pauses(), now);
+        self.schedule.line_up(&self.shared.me, fleet.company());
+        self.schedule.scan_ended(fleet.scan_pauses(), now);
     }
 
     fn page_failed(&mut self, error: LeaseStoreError, now: Moment) -> Result<(), RunError> {
@@ -304,57 +308,13 @@ impl MainLoop {
         self.shared.events.call_failed(doing, error, Some(retry_in));
     }
 
-    fn took(&mut self, take: &Take, end: TakeEnd, now: Moment) {
-        self.takes.ended(&take.key, &end, now);
-        self.schedule.moved(now);
-        if self.fleet.is_outdated(self.takes.lost()) {
-            self.schedule.outdated(now);
-        }
-        match end {
-            TakeEnd::Held { row, sent } => self.hold(*row, sent, take.why),
-            TakeEnd::Lost(Some(row)) => drop(self.fleet.saw_row(*row, now)),
-            TakeEnd::Lost(None) => self.fleet.forget(&take.key),
-            TakeEnd::Throttled | TakeEnd::Unread | TakeEnd::Unknown => {}
-        }
-    }
-
-    /// Starts the holder of a lease that was taken, and grants the lease to a consumer.
-    fn hold(&mut self, row: Lease, sent: Moment, why: TakeReason) {
-        let key = row.key.clone();
-        let (token, checkpoint) = (row.counter.into(), row.checkpoint);
-        if let Some((dead, beat)) = self.fleet.saw_taken(row.clone(), sent) {
-            let shared = Arc::clone(&self.shared);
-            self.jobs.push(async move {
-                presence::remove_dead(&shared, &dead, beat).await;
-                JobEnd::RemovedDead
-            });
-        }
-        let grant = self.held.hold(row, sent);
-        self.shared.events.emit(&Event::LeaseTaken { key, token, checkpoint, why });
-        // A worker that stops, or whose application hangs, drops the grant: the holder then finds
-        // that there is no consumer, and releases the lease.
-        if self.is_running() {
-            drop(self.grants.try_send(grant));
-        }
-    }
-
-    fn asked(&mut self, key: LeaseKey, end: RequestEnd, now: Moment) {
-        self.requests.ended(&key, &end, now);
-        self.schedule.moved(now);
-        if let RequestEnd::Arrived(row) = end {
-            self.fleet.saw_row(*row, now);
-            if self.is_running() {
-                self.take_own(key);
-            }
-        }
-    }
-
     fn turned(&mut self, end: TurnEnd, now: Moment) -> Result<(), RunError> {
         let is_done = matches!(end, TurnEnd::Done(_));
         match end {
-            TurnEnd::Done(TurnReport { listed, uncovered, changes, error }) => {
+            TurnEnd::Done(TurnReport { listed, uncovered, changes, buried, error }) => {
                 self.missing_stream.found();
-                self.fleet.saw_shards(listed, &uncovered);
+                self.rows.fleet.buried(&buried);
+                self.rows.fleet.saw_shards(listed, &uncovered);
                 if changes > 0 {
                     self.schedule.moved(now);
                 }
@@ -377,7 +337,7 @@ impl MainLoop {
         } else {
             self.schedule.turn_failed(chance, now);
         }
-        self.schedule.line_up(&self.shared.me, &self.fleet.present(now));
+        self.schedule.line_up(&self.shared.me, &self.rows.fleet.present(now));
         Ok(())
     }
 
@@ -386,43 +346,31 @@ impl MainLoop {
         match message {
             ToMainLoop::HandoverAsked { key, next } => {
                 self.schedule.moved(now);
-                let moved_at = self.fleet.has_asked(&next, now);
-                self.held.asked(&key, next, moved_at);
+                self.moves.asked(&key, next, &self.rows, now);
             }
-            ToMainLoop::LeaseEnded { key, how, row } => self.lease_ended(&key, how, *row, now),
+            ToMainLoop::LeaseEnded(ended) => {
+                let EndedLease { how, row } = &*ended;
+                self.report.ended(row.key.clone(), *how, row.checkpoint);
+                self.moves.lease_ended(*ended, &mut self.rows, now);
+                // Children and released leases wait for an owner.
+                self.schedule.moved(now);
+            }
             ToMainLoop::ConsumerGone { key } => {
-                self.held.gone(&key);
-                // A stopping worker re-takes the leases it kept, because taking them lets it
-                // release them.
-                if !self.is_running() && self.report.end_of(&key) == Some(LeaseEnd::Kept) {
-                    self.take_own(key);
-                }
+                let how = self.report.end_of(&key);
+                self.moves.consumer_gone(key, how, &self.rows, now);
             }
-            ToMainLoop::Revived => self.fleet.start_over(),
-            ToMainLoop::Announced => {
-                // No other worker looks for the leases of the last one.
-                let others = self.fleet.present(now).len() > 1;
-                let notice = if others { self.notice() } else { Duration::ZERO };
-                self.shut_down(ShutdownEvent::Announced { end: now + notice });
-            }
-            ToMainLoop::RowRead { row } => drop(self.fleet.saw_row(*row, now)),
+            ToMainLoop::Revived => self.rows.fleet.start_over(),
+            ToMainLoop::Announced => self.announced(now),
+            ToMainLoop::RowRead { row } => self.rows.saw_row(*row, now),
         }
     }
 
-    fn lease_ended(&mut self, key: &LeaseKey, how: LeaseEnd, row: Lease, now: Moment) {
-        self.held.ended(key);
-        self.report.ended(key.clone(), how, row.checkpoint);
-        self.takes.cool_down(key.clone(), how, now);
-        match how {
-            LeaseEnd::Lost => self.fleet.forget(key),
-            LeaseEnd::Released
-            | LeaseEnd::Expired
-            | LeaseEnd::HandedOver
-            | LeaseEnd::ShardEnded
-            | LeaseEnd::Kept => drop(self.fleet.saw_row(row, now)),
-        }
-        // Children and released leases wait for an owner.
-        self.schedule.moved(now);
+    /// Notes that this worker's row says that it leaves.
+    fn announced(&mut self, now: Moment) {
+        // No other worker looks for the leases of the last one.
+        let others = self.rows.fleet.present(now).len() > 1;
+        let notice = if others { self.notice() } else { Duration::ZERO };
+        self.shut_down(ShutdownEvent::Announced { end: now + notice });
     }
 
     fn stop_requested(&mut self) {
@@ -434,7 +382,7 @@ impl MainLoop {
     /// How long the other workers take to see that this one leaves.
     fn notice(&self) -> Duration {
         let drain = self.shared.config.shutdown.drain;
-        shutdown::notice(self.fleet.scan_pauses().at_rest, drain)
+        shutdown::notice(self.rows.fleet.scan_pauses().at_rest, drain)
     }
 
     fn shut_down(&mut self, event: ShutdownEvent) {
@@ -444,24 +392,42 @@ impl MainLoop {
             Action::Nothing => {}
             Action::Announce => {
                 self.report.state(WorkerState::Stopping);
-                self.requests.withdraw_all();
+                self.moves.stop();
+                let now = self.now();
+                self.rows.own.leave(now);
             }
             Action::ReleaseLeases { until } => {
-                self.leaving.remove.cancel();
-                self.held.stop(until);
+                self.rows.own.remove();
+                self.moves.held().stop(until);
             }
         }
     }
 
     fn end_when_due(&mut self, now: Moment) {
-        let is_clear = self.held.is_empty() && self.takes.is_empty() && self.requests.is_empty();
+        let are_over = self.moves.are_over();
         let is_announcing = matches!(self.shutdown, Shutdown::Announcing { .. });
-        if is_clear && (is_announcing || self.presence.len() == 0) {
+        if are_over && !is_announcing {
+            self.close_session(now);
+        }
+        if are_over && (is_announcing || self.rows.own.is_gone()) {
             self.shut_down(ShutdownEvent::AllReleased);
         }
         // A machine that was suspended may have missed more than one end.
         while self.shutdown.wake_at().is_some_and(|at| now >= at) {
             self.shut_down(ShutdownEvent::TimeUp);
+        }
+    }
+
+    /// Ends this worker's session once no lease names it, or none can be let go of.
+    fn close_session(&mut self, now: Moment) {
+        if self.rows.own.session().is_none_or(|session| session.is_closing()) {
+            return;
+        }
+        if let Some(may_be_named) = self.moves.let_go_of_all(&self.rows, now)
+            && let Some(session) = self.rows.own.session()
+        {
+            session.close(may_be_named, now);
+            self.keep_session(now);
         }
     }
 }

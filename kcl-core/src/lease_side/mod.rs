@@ -18,6 +18,7 @@
 //! The main loop asks `worker::schedule` what is due and `worker::shutdown` how to stop. Tasks
 //! share nothing that changes: each owns its state and sends messages. Every channel is bounded.
 
+mod attempts;
 mod consumer_link;
 mod consumer_watch;
 mod first_leases;
@@ -28,18 +29,25 @@ mod holder;
 mod housekeeping;
 mod inbox;
 mod jobs;
+mod known_rows;
 pub(crate) mod lease_calls;
 mod lease_creation;
 mod lease_rows;
 mod main_loop;
+mod moves;
+mod own_row;
+mod own_session;
 mod presence;
 pub(crate) mod reported_rows;
+mod session_link;
+mod settlement;
 pub(crate) mod shared;
 mod startup_checks;
 mod startup_step;
 mod stream_facts;
 mod table_scan;
 mod takes;
+mod verdicts;
 mod worker_report;
 
 use std::sync::Arc;
@@ -68,10 +76,10 @@ pub(crate) struct Channels {
 /// Runs the lease side on the caller's runtime.
 pub(crate) async fn run(shared: Arc<Shared>, channels: Channels) -> LeaseSideEnd {
     let Channels { grants, status, stop } = channels;
-    let Some(stream) = startup_checks::run(&shared, &stop).await? else {
+    let Some(start) = startup_checks::run(&shared, &stop).await? else {
         return Ok(Vec::new());
     };
-    MainLoop::new(shared, stream, grants, status, &stop).run().await
+    MainLoop::new(shared, start, grants, status, &stop).run().await
 }
 
 /// Runs the lease side on a thread of its own. The receiver gets how it ended. Dropping the receiver

@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) me: WorkerId,
     pub(crate) store: Arc<dyn LeaseStore>,
     /// The store's calls on single leases, with a bound on those in flight.
-    pub(crate) calls: LeaseCalls,
+    pub(crate) calls: Arc<LeaseCalls>,
     /// Whether leases may move. Holders and takes write it; the main loop reads it.
     pub(crate) congestion: watch::Sender<Congestion>,
     pub(crate) source: Arc<dyn RecordSource>,
@@ -38,12 +38,34 @@ pub(crate) struct Shared {
     pub(crate) lanes: AtomicU32,
     pub(crate) chance: Chance,
     pub(crate) stopped: StoppedShards,
-    pub(crate) reported_rows: ReportedRows,
+    pub(crate) reported_rows: Arc<ReportedRows>,
     /// Cancelled when the worker is dropped: then nothing is written any more.
     pub(crate) crash: CancellationToken,
 }
 
 impl Shared {
+    /// The same for another incarnation of this worker, whose session is over.
+    pub(super) fn reborn(&self) -> Self {
+        let incarnation = u64::from(self.chance.draw_bits()) << 32;
+        let incarnation = incarnation | u64::from(self.chance.draw_bits());
+        Self {
+            me: WorkerId::incarnation(self.me.name(), incarnation),
+            store: Arc::clone(&self.store),
+            calls: Arc::clone(&self.calls),
+            congestion: watch::Sender::default(),
+            source: Arc::clone(&self.source),
+            clock: Arc::clone(&self.clock),
+            config: Arc::clone(&self.config),
+            events: self.events.clone(),
+            memory: self.memory.clone(),
+            lanes: AtomicU32::new(0),
+            chance: Chance::seeded(incarnation),
+            stopped: self.stopped.clone(),
+            reported_rows: Arc::clone(&self.reported_rows),
+            crash: self.crash.clone(),
+        }
+    }
+
     /// Write numbers that no other part of this worker uses.
     pub(crate) fn write_numbers(&self) -> WriteNumbers {
         WriteNumbers::of_lane(self.lanes.fetch_add(1, Ordering::Relaxed))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kcl_proto::fleet::java_fleet::{Rows, Tenancy, TenancyWatch};
 use kcl_proto::fleet::scan_interval::ScanCost;
-use kcl_proto::model::{Moment, StreamDescription, StreamStart, StreamStatus};
+use kcl_proto::model::{Liveness, Moment, StreamDescription, StreamStart, StreamStatus};
 use kcl_proto::shards::bootstrap;
 use kcl_proto::worker::missing_watch::DOUBTED_FOR;
 use kcl_proto::worker::shutdown::RELEASE_TIME;
@@ -13,10 +13,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{LeaseStoreError, Reading, SourceError};
+use crate::lease_side::own_session::{OwnSession, SessionNews};
 use crate::lease_side::shared::Shared;
 use crate::lease_side::startup_step::{Failure, Missing, retry};
 use crate::lease_side::stream_facts::StreamFacts;
-use crate::lease_side::{first_leases, presence, table_scan};
+use crate::lease_side::{first_leases, own_session, presence, table_scan};
 use crate::report::error::RunError;
 use crate::report::event::Event;
 use crate::retention::Retention;
@@ -24,20 +25,32 @@ use crate::retention::Retention;
 /// Brings the application to where leases can be taken. Returns `None` if `stop` was cancelled
 /// before that; then, and on an error, this worker's presence is removed.
 pub(super) async fn run(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     stop: &CancellationToken,
-) -> Result<Option<StreamFacts>, RunError> {
+) -> Result<Option<Start>, RunError> {
     let Some(found) = stop.run_until_cancelled(look(shared)).await else { return Ok(None) };
     let Found { description, described_at, has_leases } = found?;
-    let begun = stop.run_until_cancelled(begin(shared, &description, has_leases)).await;
+    let mut session = None;
+    let begun = begin(shared, &description, has_leases, &mut session);
+    let begun = stop.run_until_cancelled(begun).await;
     if !matches!(begun, Some(Ok(_))) {
         // A row that stays counts as present until its heartbeat has stood still for an expiry.
-        drop(timeout(RELEASE_TIME, presence::remove(shared)).await);
+        drop(timeout(RELEASE_TIME, remove(shared)).await);
     }
     let start = begun.transpose()?.map(Arc::new);
     let retention = Retention::new(description.retention, shared.clock.now());
     let started_at = description.now;
-    Ok(start.map(|start| StreamFacts { start, retention, started_at, described_at }))
+    Ok(start.map(|start| Start {
+        stream: StreamFacts { start, retention, started_at, described_at },
+        session,
+    }))
+}
+
+/// What the first lease needs.
+pub(super) struct Start {
+    pub(super) stream: StreamFacts,
+    /// This worker's session, if its leases live by one.
+    pub(super) session: Option<OwnSession>,
 }
 
 /// What a worker finds before its first write.
@@ -55,16 +68,42 @@ async fn look(shared: &Shared) -> Result<Found, RunError> {
     Ok(Found { description, described_at, has_leases })
 }
 
-/// Writes this worker's presence, before anything else is written, then what the first leases need.
+/// Writes this worker's own row, before anything else is written, then what the first leases need.
 async fn begin(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     description: &StreamDescription,
     has_leases: bool,
+    session: &mut Option<OwnSession>,
 ) -> Result<StreamStart, RunError> {
-    retry(shared, presence::WRITE, || async { Ok(presence::write_first(shared).await?) }).await?;
+    match shared.config.lease.liveness {
+        Liveness::Counter => {
+            let write = || async { Ok(presence::write_first(shared).await?) };
+            retry(shared, presence::WRITE, write).await?;
+        }
+        Liveness::Session => *session = Some(open(shared).await?),
+    }
     shared.events.emit(&Event::Started { worker: shared.me.clone() });
     retry(shared, first_leases::CREATE, || first_leases::create(shared, description, has_leases))
         .await
+}
+
+/// Opens this worker's session.
+async fn open(shared: &Arc<Shared>) -> Result<OwnSession, RunError> {
+    let mut session = OwnSession::open(shared);
+    if let Some(SessionNews::Write(write)) = session.next_news() {
+        let open = || async { Ok(shared.store.write_session(&write).await?) };
+        let outcome = retry(shared, own_session::WRITE, open).await?;
+        session.answered(Ok(outcome), shared.clock.now());
+    }
+    Ok(session)
+}
+
+/// Removes this worker's own row, if the table allows it.
+async fn remove(shared: &Shared) {
+    match shared.config.lease.liveness {
+        Liveness::Counter => presence::remove(shared).await,
+        Liveness::Session => own_session::remove(shared).await,
+    }
 }
 
 async fn prepare(shared: &Shared) -> Result<(), Failure> {

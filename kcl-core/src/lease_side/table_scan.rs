@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use kcl_proto::fleet::scan_interval;
-use kcl_proto::model::{JavaRow, Lease, Moment, Presence, Session, StreamStart, UnreadableRow};
+use kcl_proto::model::{JavaRow, Lease, Moment, Session, StreamStart, UnreadableRow};
 
 use crate::backend::{LeaseStoreError, Page, PageToken, Reading};
 use crate::lease_side::shared::Shared;
@@ -28,7 +28,7 @@ pub(super) struct TableScan {
 #[derive(Debug)]
 pub(super) struct Scanned {
     pub(super) began: Moment,
-    pub(super) presence: Vec<Presence>,
+    pub(super) sessions: Vec<Session>,
     pub(super) read_units: f64,
 }
 
@@ -42,7 +42,7 @@ impl TableScan {
         &mut self,
         now: Moment,
     ) -> impl Future<Output = Result<Page, LeaseStoreError>> + Send + 'static {
-        let nothing = || Scanned { began: now, presence: Vec::new(), read_units: 0.0 };
+        let nothing = || Scanned { began: now, sessions: Vec::new(), read_units: 0.0 };
         self.so_far.get_or_insert_with(nothing);
         let (shared, from) = (Arc::clone(&self.shared), self.next.clone());
         async move { shared.store.scan(from, Reading::Eventual).await }
@@ -55,7 +55,7 @@ impl TableScan {
         self.failures = 0;
         self.pages += 1;
         if let Some(so_far) = &mut self.so_far {
-            so_far.presence.extend(page.sessions.iter().map(Session::presence));
+            so_far.sessions.extend(page.sessions);
             so_far.read_units += page.read_units;
         }
         self.next = page.next.filter(|_| self.pages < PAGES_MAX);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use kcl_proto::consumer::backoff::Backoff;
 use kcl_proto::fleet::balance::Take;
 use kcl_proto::fleet::cooldown::Cooldowns;
-use kcl_proto::lease::write::{LeaseWrite, WriteKind};
+use kcl_proto::lease::write::{LeaseWrite, Progress, WriteKind};
 use kcl_proto::model::{
-    Checkpoint, Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, LivesBy, Moment, Timestamp,
+    Checkpoint, Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, Moment, Timestamp,
 };
 use tokio::time::sleep;
 
@@ -99,12 +99,13 @@ impl Takes {
         if self.in_flight.len() < MOVES_MAX { self.waiting.pop_front() } else { None }
     }
 
-    /// Returns the job of a new take, which sets a counter above `floor`, or `None` if one for that
-    /// lease is in flight.
+    /// Returns the job of a new take, which sets a counter above `floor` and stores `adopt`, or
+    /// `None` if one for that lease is in flight.
     pub(super) fn begin(
         &mut self,
         take: Take,
         floor: Floor,
+        adopt: Option<Progress>,
     ) -> Option<impl Future<Output = (Take, TakeEnd)> + Send + 'static> {
         if !self.in_flight.insert(take.key.clone()) {
             return None;
@@ -130,8 +131,8 @@ impl Takes {
                 expiry: shared.config.lease.expiry,
                 owner_switches: take.owner_switches,
                 start_at,
-                lives_by: LivesBy::Counter,
-                adopt: None,
+                lives_by: shared.config.lease.liveness,
+                adopt: adopt.map(Box::new),
             };
             let write = LeaseWrite { key, worker: shared.me.clone(), number, kind };
             (take, run(&shared, &write).await)

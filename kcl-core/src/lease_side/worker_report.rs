@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kcl_proto::model::{Checkpoint, LeaseEnd, LeaseKey};
+use kcl_proto::model::{Checkpoint, LeaseEnd, LeaseKey, WorkerId};
 use tokio::sync::watch;
 
 use crate::memory::MemoryUsage;
@@ -23,6 +23,11 @@ impl WorkerReport {
     /// Publishes what the worker is doing.
     pub(super) fn state(&self, state: WorkerState) {
         self.status.send_modify(|status| status.state = state);
+    }
+
+    /// Publishes the id under which the worker continues.
+    pub(super) fn worker(&self, worker: &WorkerId) {
+        self.status.send_modify(|status| status.worker = worker.clone());
     }
 
     /// Publishes an error.
@@ -64,8 +69,6 @@ impl WorkerReport {
 
 #[cfg(test)]
 mod tests {
-    use kcl_proto::model::WorkerId;
-
     use super::*;
 
     #[test]

@@ -45,6 +45,32 @@ pub enum Event {
         /// The worker.
         worker: WorkerId,
     },
+    /// This worker's session ended although it runs: it holds nothing any more, and continues as
+    /// another incarnation, `worker`. Its process stood still, or could not write to the table, for
+    /// the whole expiry; or its row was deleted.
+    SessionLost {
+        /// The id under which it continues.
+        worker: WorkerId,
+        /// Why the session ended.
+        reason: String,
+    },
+    /// This worker declared a silent one dead. Its leases are free.
+    WorkerCondemned {
+        /// The silent worker.
+        worker: WorkerId,
+    },
+    /// The task that holds a lease does not answer, and its lease is released after its consumer
+    /// has stopped. A bug in this library: please report it.
+    HolderStuck {
+        /// The lease.
+        key: LeaseKey,
+    },
+    /// A worker of a version that does not know sessions is in a fleet that uses them: it cannot
+    /// take over from a worker that crashes. Replace it.
+    WorkerOutdated {
+        /// That worker.
+        worker: WorkerId,
+    },
     /// The worker took a lease, and starts its consumer.
     LeaseTaken {
         /// The lease.
@@ -373,6 +399,10 @@ impl Event {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Started { .. } => "started",
+            Self::SessionLost { .. } => "session_lost",
+            Self::WorkerCondemned { .. } => "worker_condemned",
+            Self::HolderStuck { .. } => "holder_stuck",
+            Self::WorkerOutdated { .. } => "worker_outdated",
             Self::LeaseTaken { .. } => "lease_taken",
             Self::LeaseEnded { .. } => "lease_ended",
             Self::HandoverBegun { .. } => "handover_begun",
@@ -410,53 +440,12 @@ impl Event {
         }
     }
 
-    /// Returns how urgent the event is.
-    #[must_use]
-    pub const fn severity(&self) -> Severity {
-        match self {
-            Self::Started { .. }
-            | Self::LeaseTaken { .. }
-            | Self::LeaseEnded { .. }
-            | Self::HandoverBegun { .. }
-            | Self::HandoverAsked { .. }
-            | Self::HandoverEnded { .. }
-            | Self::ShardEnded { .. }
-            | Self::LeaseCreated { .. }
-            | Self::CreatingLeases { .. }
-            | Self::LeaseDeleted { .. } => Severity::Info,
-            Self::BatchFailed { .. }
-            | Self::RecordFailed { .. }
-            | Self::DeadLettered { .. }
-            | Self::ProcessorFailed { .. }
-            | Self::FetchFailed { .. }
-            | Self::MalformedAggregates { .. }
-            | Self::OutOfRangeDropped { .. }
-            | Self::ShardEndOverdue { .. }
-            | Self::ProcessorSlow { .. }
-            | Self::NameShared { .. }
-            | Self::ScansRare { .. }
-            | Self::CallFailed { .. }
-            | Self::WaitingForJava { .. }
-            | Self::EventsDropped { .. } => Severity::Warn,
-            Self::DeadLetterFailed { .. }
-            | Self::Skipped { .. }
-            | Self::ShardStopped { .. }
-            | Self::DataAtRisk { .. }
-            | Self::DataLost { .. }
-            | Self::HashKeysUncovered { .. }
-            | Self::Stalled { .. }
-            | Self::UnreadableRow { .. }
-            | Self::ConsumerPanicked { .. }
-            | Self::ConsumersBlocked { .. }
-            | Self::ObserverPanicked { .. } => Severity::Error,
-        }
-    }
-
     /// Returns the shard that the event is about; `None` if it is about the whole worker.
     #[must_use]
     pub fn shard(&self) -> Option<ShardId> {
         match self {
             Self::LeaseTaken { key, .. }
+            | Self::HolderStuck { key }
             | Self::LeaseEnded { key, .. }
             | Self::HandoverBegun { key, .. }
             | Self::HandoverAsked { key, .. }
@@ -482,6 +471,9 @@ impl Event {
             | Self::ConsumerPanicked { shard, .. } => Some(shard.clone()),
             Self::CallFailed { shard, .. } => shard.clone(),
             Self::Started { .. }
+            | Self::SessionLost { .. }
+            | Self::WorkerCondemned { .. }
+            | Self::WorkerOutdated { .. }
             | Self::CreatingLeases { .. }
             | Self::HashKeysUncovered { .. }
             | Self::UnreadableRow { .. }

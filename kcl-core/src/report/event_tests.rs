@@ -157,6 +157,26 @@ fn all() -> Vec<(Event, &'static str, &'static str)> {
         ),
         (Event::LeaseDeleted { key: key() }, "lease_deleted", "lease shard-1 deleted"),
         (
+            Event::SessionLost { worker: worker(), reason: error() },
+            "session_lost",
+            "session lost, continuing as ann:1: full",
+        ),
+        (
+            Event::WorkerCondemned { worker: worker() },
+            "worker_condemned",
+            "silent worker ann:1 declared dead: its leases are free",
+        ),
+        (
+            Event::WorkerOutdated { worker: worker() },
+            "worker_outdated",
+            "worker ann:1 does not know sessions, and this fleet uses them: replace it",
+        ),
+        (
+            Event::HolderStuck { key: key() },
+            "holder_stuck",
+            "the holder of lease shard-1 does not answer: it is given up",
+        ),
+        (
             Event::HashKeysUncovered { range: HashKeyRange { start: 0, end: 9 } },
             "hash_keys_uncovered",
             "hash keys 0 to 9 have no lease",
@@ -247,6 +267,7 @@ fn urgent_events_are_errors() {
             "shard_stopped",
             "data_at_risk",
             "data_lost",
+            "holder_stuck",
             "hash_keys_uncovered",
             "stalled",
             "unreadable_row",
@@ -280,6 +301,9 @@ fn events_of_a_shard_name_it() {
     let of_workers = [
         "started",
         "creating_leases",
+        "session_lost",
+        "worker_condemned",
+        "worker_outdated",
         "hash_keys_uncovered",
         "unreadable_row",
         "name_shared",

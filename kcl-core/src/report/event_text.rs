@@ -9,6 +9,19 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started { worker } => write!(f, "worker {worker} started"),
+            Self::SessionLost { worker, reason } => {
+                write!(f, "session lost, continuing as {worker}: {reason}")
+            }
+            Self::WorkerCondemned { worker } => {
+                write!(f, "silent worker {worker} declared dead: its leases are free")
+            }
+            Self::HolderStuck { key } => {
+                write!(f, "the holder of lease {key} does not answer: it is given up")
+            }
+            Self::WorkerOutdated { worker } => write!(
+                f,
+                "worker {worker} does not know sessions, and this fleet uses them: replace it"
+            ),
             Self::LeaseTaken { key, checkpoint, why, .. } => {
                 write!(f, "lease {key} taken at {checkpoint}: {why}")
             }

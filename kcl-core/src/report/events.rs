@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kcl_proto::model::{LeaseKey, ShardId, StreamName};
+use kcl_proto::model::{LeaseKey, ShardId, StreamName, WorkerId};
 use kcl_proto::worker::shutdown::EVENTS_TIME;
 
 use crate::report::delivery::Delivery;
@@ -54,6 +54,11 @@ impl Events {
     /// Adds the stream to the context of later events.
     pub(crate) fn set_stream(&self, stream: &StreamName) {
         self.0.origin.set_stream(stream);
+    }
+
+    /// Replaces the worker in the context of later events.
+    pub(crate) fn set_worker(&self, worker: &WorkerId) {
+        self.0.origin.set_worker(worker);
     }
 
     /// Passes an event to the log and to each observer. Never waits, except in simulations.

@@ -132,6 +132,16 @@ fn write(event: &Event) {
             line!(event, existing, total, "creating the first leases");
         }
         Event::LeaseDeleted { key } => line!(event, lease_key = %key, "lease deleted"),
+        Event::SessionLost { worker, reason } => {
+            line!(event, worker_id = %worker, reason, "session lost");
+        }
+        Event::WorkerCondemned { worker } => {
+            line!(event, worker_id = %worker, "silent worker declared dead");
+        }
+        Event::WorkerOutdated { worker } => {
+            line!(event, worker_id = %worker, "worker does not know sessions: replace it");
+        }
+        Event::HolderStuck { key } => line!(event, lease_key = %key, "holder does not answer"),
         Event::HashKeysUncovered { range } => line!(event, %range, "hash keys have no lease"),
         Event::ProcessorSlow { shard, call, taken } => {
             line!(event, shard_id = %shard, operation = call, ?taken, "processor is slow");

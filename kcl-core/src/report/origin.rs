@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use kcl_proto::model::{Moment, StreamName, WorkerId};
+use tokio::sync::watch;
 
 use crate::backend::Clock;
 use crate::report::event::EventContext;
@@ -11,15 +12,21 @@ use crate::report::event::EventContext;
 #[derive(Debug)]
 pub(crate) struct Origin {
     application: String,
-    worker: WorkerId,
+    worker: watch::Sender<WorkerId>,
     /// Set once, when the worker has looked at the stream.
     stream: OnceLock<StreamName>,
     clock: Arc<dyn Clock>,
 }
 
 impl Origin {
-    pub(crate) const fn new(application: String, worker: WorkerId, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(application: String, worker: WorkerId, clock: Arc<dyn Clock>) -> Self {
+        let worker = watch::Sender::new(worker);
         Self { application, worker, stream: OnceLock::new(), clock }
+    }
+
+    /// Replaces the worker in the context of later events.
+    pub(super) fn set_worker(&self, worker: &WorkerId) {
+        self.worker.send_replace(worker.clone());
     }
 
     /// Adds the stream to the context of later events.
@@ -32,7 +39,7 @@ impl Origin {
         EventContext {
             time: self.clock.time_of_day(),
             application: self.application.clone(),
-            worker: self.worker.clone(),
+            worker: self.worker.borrow().clone(),
             stream: self.stream.get().cloned(),
         }
     }

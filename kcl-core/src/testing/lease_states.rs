@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kcl_proto::lease::write::{LeaseWrite, Precondition, Progress, WriteKind};
 use kcl_proto::model::{
-    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, LivesBy, NewLease, PendingCheckpoint,
+    Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, Liveness, NewLease, PendingCheckpoint,
     Position, SequenceNumber, ShardId, Timestamp, WorkerId,
 };
 
@@ -120,7 +120,7 @@ pub(super) fn take(counter: LeaseCounter) -> WriteKind {
         expiry: Duration::from_millis(12_345),
         owner_switches: 1,
         start_at: None,
-        lives_by: LivesBy::Counter,
+        lives_by: Liveness::Counter,
         adopt: None,
     }
 }
@@ -133,7 +133,7 @@ fn marked_take(counter: LeaseCounter) -> WriteKind {
         expiry: Duration::from_millis(12_345),
         owner_switches: 2,
         start_at: None,
-        lives_by: LivesBy::Session,
+        lives_by: Liveness::Session,
         adopt: Some(Box::new(progress(u128::MAX))),
     }
 }

@@ -21,7 +21,6 @@ use crate::data_side::consumers;
 use crate::data_side::erased::ErasedFactory;
 use crate::data_side::parts::ConsumerParts;
 use crate::lease_side::lease_calls::LeaseCalls;
-use crate::lease_side::reported_rows::ReportedRows;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::{self, Channels, LeaseSideEnd};
 use crate::memory::MemoryBudget;
@@ -177,7 +176,7 @@ impl Worker {
         let chance = Arc::new(Chance::seeded(parts.incarnation));
         let shared = Arc::new(Shared {
             me: id,
-            calls: LeaseCalls::new(Arc::clone(&parts.store)),
+            calls: Arc::new(LeaseCalls::new(Arc::clone(&parts.store))),
             congestion: watch::Sender::default(),
             store: parts.store,
             source: Arc::clone(&parts.source),
@@ -188,7 +187,7 @@ impl Worker {
             lanes: AtomicU32::new(0),
             chance: Chance::seeded(parts.incarnation.rotate_left(32)),
             stopped: stopped.clone(),
-            reported_rows: ReportedRows::default(),
+            reported_rows: Arc::default(),
             crash: CancellationToken::new(),
         });
         let (grants, granted) = mpsc::channel(GRANTS_MAX);

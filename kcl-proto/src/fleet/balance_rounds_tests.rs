@@ -91,7 +91,9 @@ impl World {
         };
         let state = |key: &LeaseKey| CandidateState {
             part: part(key),
-            silent_for: expired.get(key).copied(),
+            forsaken: expired
+                .get(key)
+                .map(|silent_for| Forsaken::Silent { silent_for: *silent_for }),
             is_leftover: leftover.contains(key),
             ..CandidateState::default()
         };

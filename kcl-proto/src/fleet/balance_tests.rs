@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::fleet::candidate::{CandidateState, Restriction};
+use crate::fleet::candidate::{CandidateState, Forsaken, Restriction};
 use crate::model::{Lease, WriteStamp};
 
 #[path = "balance_rounds_tests.rs"]
@@ -63,7 +63,7 @@ impl Row {
     }
 
     fn expired(mut self) -> Self {
-        self.state.silent_for = Some(SILENT);
+        self.state.forsaken = Some(Forsaken::Silent { silent_for: SILENT });
         self
     }
 

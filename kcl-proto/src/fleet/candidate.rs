@@ -21,10 +21,22 @@ pub struct CandidateState {
     pub part: Part,
     /// What the planning worker must not do about it.
     pub restriction: Restriction,
-    /// How long its counter has stood still if the lease is expired; `None` if it is not.
-    pub silent_for: Option<Duration>,
+    /// What proves that its holder is dead; `None` if nothing does.
+    pub forsaken: Option<Forsaken>,
     /// Whether it could be taken at the last two scans.
     pub is_leftover: bool,
+}
+
+/// What proves that the holder of a lease is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forsaken {
+    /// The lease is expired.
+    Silent {
+        /// How long its counter has stood still.
+        silent_for: Duration,
+    },
+    /// The holder was condemned, has resigned, or has no row.
+    HolderDead,
 }
 
 /// The planning worker's own part in a lease.
@@ -75,7 +87,7 @@ impl<'a> Candidate<'a> {
     pub(super) fn claim(&self, workers: Workers<'a>) -> Claim<'a> {
         let is_me = |worker: &WorkerId| workers.is_me(worker);
         let is_other = |worker: &WorkerId| workers.is_other(worker);
-        let is_expired = self.state.silent_for.is_some();
+        let is_expired = self.state.forsaken.is_some();
         let (owner, outgoing) = (self.lease.owner.as_ref(), self.lease.checkpoint_owner.as_ref());
         match (self.state.part, owner, outgoing) {
             (Part::Holds, Some(next), Some(outgoing)) if is_me(outgoing) && is_other(next) => {
@@ -121,12 +133,12 @@ impl<'a> Candidate<'a> {
 
     /// Returns why `me` can take the lease.
     pub(super) fn take_reason(&self, me: &WorkerId) -> TakeReason {
-        match (&self.lease.owner, self.state.silent_for) {
+        match (&self.lease.owner, self.state.forsaken) {
             (None, _) => TakeReason::Unowned,
-            (Some(_), Some(silent_for)) if !self.is_handed_over(me) => {
-                TakeReason::Expired { silent_for }
-            }
-            (Some(_), Some(_) | None) => TakeReason::HandedOver,
+            (Some(_), None) => TakeReason::HandedOver,
+            (Some(_), Some(_)) if self.is_handed_over(me) => TakeReason::HandedOver,
+            (Some(_), Some(Forsaken::Silent { silent_for })) => TakeReason::Expired { silent_for },
+            (Some(_), Some(Forsaken::HolderDead)) => TakeReason::HolderDead,
         }
     }
 

@@ -6,7 +6,9 @@
 //! against the heartbeats of the same row; the leases of the worker are free once that write, or any
 //! read, shows the worker dead.
 //!
-//! What the shell does: it feeds every look at the rows of sessions, also of its own writes;
+//! What the shell does: it feeds every look at the rows of sessions, also of its own writes; reads
+//! the row of a worker that a lease with the mark names and that it does not
+//! [know](SessionWatch::knows), consistently, and feeds that;
 //! condemns [`silent`](SessionWatch::silent) workers that a lease names, and feeds the row that
 //! returns; takes leases by [`CounterWatch::is_forsaken`] with [`dead`](SessionWatch::dead), and
 //! with the progress in [`frozen`](SessionWatch::frozen); and, after a consistent look at all leases
@@ -31,8 +33,10 @@ pub struct SessionWatch {
     live: BTreeMap<WorkerId, Sighting>,
     /// The rows of the dead; `None` of those whose rows are gone.
     dead: BTreeMap<WorkerId, Option<Session>>,
-    /// When a consistent look first lacked the row of a worker that a lease names.
-    absent: BTreeMap<WorkerId, Moment>,
+    /// The workers that a lease names and that have no row.
+    absent: BTreeMap<WorkerId, Absence>,
+    /// The longest expiry that any row has shown.
+    longest: Duration,
     looked_at: Option<Moment>,
 }
 
@@ -44,6 +48,15 @@ struct Sighting {
     expiry: Duration,
     /// When the current beat was first seen.
     since: Moment,
+}
+
+/// A row that is gone although a lease names its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Absence {
+    /// When a consistent look first lacked it.
+    since: Moment,
+    /// For how long the worker may not know that.
+    expiry: Duration,
 }
 
 impl SessionWatch {
@@ -60,8 +73,14 @@ impl SessionWatch {
             live: BTreeMap::new(),
             dead: BTreeMap::new(),
             absent: BTreeMap::new(),
+            longest: expiry,
             looked_at: None,
         }
+    }
+
+    /// Sets the time between two looks from now on.
+    pub fn look_every(&mut self, pause: Duration) {
+        self.gap_max = (self.expiry / 3).max(pause * 2);
     }
 
     /// Records a whole look at the rows of sessions. A look that is not consistent may be stale and
@@ -79,23 +98,51 @@ impl SessionWatch {
         for row in rows {
             self.see(row, now);
         }
+        let found: BTreeSet<_> = rows.iter().map(|row| &row.worker).collect();
+        // Who has no row, and whom no lease names, has closed its session or was buried.
+        let is_known = |worker: &WorkerId| found.contains(worker) || named.contains(worker);
+        self.live.retain(|worker, _| is_known(worker));
+        self.dead.retain(|worker, _| is_known(worker));
         if is_consistent {
-            let found: BTreeSet<_> = rows.iter().map(|row| &row.worker).collect();
-            self.live.retain(|worker, _| found.contains(worker));
             for worker in named.iter().filter(|worker| !found.contains(worker)) {
-                self.absent.entry(worker.clone()).or_insert(now);
+                self.miss(worker, now);
             }
         }
-        let is_over = |since: Moment| now.since(since) >= self.expiry;
-        for (worker, _) in self.absent.iter().filter(|(_, since)| is_over(**since)) {
+        let is_over = |absence: &Absence| now.since(absence.since) >= absence.expiry;
+        for (worker, _) in self.absent.iter().filter(|(_, absence)| is_over(absence)) {
             self.dead.entry(worker.clone()).or_insert(None);
         }
         self.absent.retain(|worker, _| !self.dead.contains_key(worker) && named.contains(worker));
     }
 
+    /// Records that a consistent read found no row of a worker that a lease with the mark names.
+    pub fn miss(&mut self, worker: &WorkerId, now: Moment) {
+        let seen = self.live.remove(worker).map(|sighting| sighting.expiry);
+        if !self.dead.contains_key(worker) {
+            let expiry = seen.unwrap_or(self.longest);
+            self.absent.entry(worker.clone()).or_insert(Absence { since: now, expiry });
+        }
+    }
+
+    /// Whether the worker's row was seen or [missed](Self::miss).
+    #[must_use]
+    pub fn knows(&self, worker: &WorkerId) -> bool {
+        *worker == self.me
+            || self.live.contains_key(worker)
+            || self.dead.contains_key(worker)
+            || self.absent.contains_key(worker)
+    }
+
+    /// Whether the worker has a session that nobody condemned.
+    #[must_use]
+    pub fn is_live(&self, worker: &WorkerId) -> bool {
+        self.live.contains_key(worker)
+    }
+
     /// Records one row that a read or a write returned.
     pub fn see(&mut self, row: &Session, now: Moment) {
         self.absent.remove(&row.worker);
+        self.longest = self.longest.max(row.expiry);
         if row.dead.is_some() {
             self.live.remove(&row.worker);
             self.dead.insert(row.worker.clone(), Some(row.clone()));
@@ -114,7 +161,7 @@ impl SessionWatch {
         let is_gap = self.looked_at.is_some_and(|at| now.since(at) > self.gap_max);
         if is_gap {
             self.live.values_mut().for_each(|sighting| sighting.since = now);
-            self.absent.values_mut().for_each(|since| *since = now);
+            self.absent.values_mut().for_each(|absence| absence.since = now);
         }
         self.looked_at = Some(now);
     }

@@ -2,7 +2,7 @@
 //! row next.
 
 use crate::lease::write::{Change, Progress};
-use crate::model::{Checkpoint, Lease, LivesBy, SessionProgress};
+use crate::model::{Checkpoint, Lease, Liveness, SessionProgress};
 
 /// Returns the progress that the holder of `row` stored in its session, beyond what the row says,
 /// or `None` if there is none.
@@ -12,7 +12,7 @@ use crate::model::{Checkpoint, Lease, LivesBy, SessionProgress};
 /// own token: any other one is of another ownership.
 #[must_use]
 pub fn adopted(row: &Lease, session: &SessionProgress) -> Option<Progress> {
-    if row.lives_by() != LivesBy::Session || row.is_ended() {
+    if row.lives_by() != Liveness::Session || row.is_ended() {
         return None;
     }
     let entry = session.0.get(&row.key)?;
@@ -46,7 +46,7 @@ mod tests {
             counter: LeaseCounter(TOKEN),
             checkpoint: Checkpoint::after(10),
             token: Some(LeaseCounter(TOKEN).into()),
-            expiry: Some(LivesBy::Session.stored(Duration::ZERO)),
+            expiry: Some(Liveness::Session.stored(Duration::ZERO)),
             ..Lease::sample()
         };
         row.written_by("a")
@@ -127,7 +127,7 @@ mod tests {
             lives_by,
             adopt: adopted(&row(), &session(TOKEN, 11)).map(Box::new),
         };
-        for lives_by in [LivesBy::Counter, LivesBy::Session] {
+        for lives_by in [Liveness::Counter, Liveness::Session] {
             let taken = by("b", take(lives_by)).apply(Some(&row())).unwrap().unwrap();
             assert_eq!(taken.lives_by(), lives_by);
             assert_eq!(taken.expiry, Some(lives_by.stored(expiry)));
@@ -145,7 +145,7 @@ mod tests {
                 (&asked, WriteKind::CompleteHandover { counter, next, progress: None, unmark }),
             ] {
                 let after = by("b", kind).apply(Some(row)).unwrap().unwrap();
-                assert_eq!((after.lives_by(), after.expiry), (LivesBy::Counter, Some(expiry)));
+                assert_eq!((after.lives_by(), after.expiry), (Liveness::Counter, Some(expiry)));
                 assert_eq!(after.token, taken.token, "no take, no token");
             }
             let cancel = by("b", WriteKind::CancelHandover { counter });

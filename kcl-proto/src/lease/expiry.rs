@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Lease, LeaseCounter, LeaseKey, LivesBy, Moment, WorkerId, WriteStamp};
+use crate::model::{Lease, LeaseCounter, LeaseKey, Liveness, Moment, WorkerId, WriteStamp};
 
 /// Remembers when each lease was first seen with its current counter.
 ///
@@ -40,7 +40,7 @@ impl Sighting {
             written: lease.last_write.clone(),
             first,
             expiry: stated.max(own_expiry),
-            is_awaited: is_awaited(lease) && lease.lives_by() == LivesBy::Counter,
+            is_awaited: is_awaited(lease) && lease.lives_by() == Liveness::Counter,
         }
     }
 
@@ -104,8 +104,8 @@ impl CounterWatch {
     pub fn is_forsaken(&self, lease: &Lease, dead: &BTreeSet<WorkerId>, now: Moment) -> bool {
         let is_holder_dead = lease.holder().is_some_and(|holder| dead.contains(holder));
         match lease.lives_by() {
-            LivesBy::Session => is_awaited(lease) && is_holder_dead,
-            LivesBy::Counter => {
+            Liveness::Session => is_awaited(lease) && is_holder_dead,
+            Liveness::Counter => {
                 self.is_expired(lease, now)
                     || (is_awaited(lease) && has_arrived(lease) && is_holder_dead)
             }

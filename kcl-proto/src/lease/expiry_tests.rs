@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::lease::write::{LeaseWrite, WriteKind};
-use crate::model::{Checkpoint, LivesBy, ShardId};
+use crate::model::{Checkpoint, Liveness, ShardId};
 
 /// A row of `other` with this counter that this library did not write.
 fn row(counter: u64) -> Lease {
@@ -199,7 +199,7 @@ fn is_forsaken(lease: &Lease, seconds: u64, dead: &str) -> bool {
 
 #[test]
 fn lease_of_a_session_is_free_once_its_holder_is_dead() {
-    let expiry = Some(LivesBy::Session.stored(Duration::from_secs(10)));
+    let expiry = Some(Liveness::Session.stored(Duration::from_secs(10)));
     let marked = Lease { expiry, ..row(7) }.written_by("other");
     assert!(!is_forsaken(&marked, 1_000_000, "nobody"), "however long its counter stands");
     let mut watch = CounterWatch::default();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::lease::adoption::adopted;
 use crate::lease::write::WriteKind;
-use crate::model::{Lease, LeaseCounter, LivesBy, SessionProgress, WorkerId};
+use crate::model::{Lease, LeaseCounter, Liveness, SessionProgress, WorkerId};
 
 /// A worker that settles what names it.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ impl Settler<'_> {
         let (counter, unmark) = (row.counter, row.lives_by().unmark(self.expiry));
         let progress = adopted(row, self.progress);
         let next = row.owner.clone().filter(|owner| owner != self.me);
-        let is_free_to_take = next.is_none() || row.lives_by() == LivesBy::Session;
+        let is_free_to_take = next.is_none() || row.lives_by() == Liveness::Session;
         Some(match next {
             // What was asked for meanwhile is overruled: the worker is not done with it.
             _ if !self.is_stopping && is_free_to_take => WriteKind::Take {
@@ -47,7 +47,7 @@ impl Settler<'_> {
                 expiry: self.expiry,
                 owner_switches: row.owner_switches,
                 start_at: None,
-                lives_by: LivesBy::Session,
+                lives_by: Liveness::Session,
                 adopt: progress.map(Box::new),
             },
             Some(next) => WriteKind::CompleteHandover { counter, next, progress, unmark },
@@ -64,7 +64,7 @@ mod tests {
     const EXPIRY: Duration = Duration::from_secs(10);
     const TOKEN: LeaseCounter = LeaseCounter(5);
 
-    fn row(owner: &str, checkpoint_owner: Option<&str>, lives_by: LivesBy) -> Lease {
+    fn row(owner: &str, checkpoint_owner: Option<&str>, lives_by: Liveness) -> Lease {
         let row = Lease {
             owner: Some(owner.into()),
             checkpoint_owner: checkpoint_owner.map(WorkerId::from),
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn lease_that_names_its_worker_is_taken_anew_or_freed() {
-        use LivesBy::{Counter, Session};
+        use Liveness::{Counter, Session};
         for (row, running, stopping) in [
             (row("me", None, Session), "Take", "Release"),
             (row("me", None, Counter), "Take", "Release"),
@@ -114,12 +114,12 @@ mod tests {
 
     #[test]
     fn progress_in_the_session_is_not_lost() {
-        let row = row("me", None, LivesBy::Session);
+        let row = row("me", None, Liveness::Session);
         let at = Some(Checkpoint::after(7));
         let Some(WriteKind::Take { adopt, lives_by, .. }) = settled(&row, false) else {
             panic!("a take")
         };
-        assert_eq!((adopt.and_then(|it| it.checkpoint), lives_by), (at, LivesBy::Session));
+        assert_eq!((adopt.and_then(|it| it.checkpoint), lives_by), (at, Liveness::Session));
         let Some(WriteKind::Release { progress, unmark, .. }) = settled(&row, true) else {
             panic!("a release")
         };

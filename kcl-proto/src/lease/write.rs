@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::{
-    Checkpoint, FencingToken, Lease, LeaseCounter, LeaseKey, LivesBy, NewLease, PendingCheckpoint,
+    Checkpoint, FencingToken, Lease, LeaseCounter, LeaseKey, Liveness, NewLease, PendingCheckpoint,
     ShardId, Timestamp, WorkerId, WriteStamp,
 };
 
@@ -50,7 +50,7 @@ pub enum WriteKind {
         /// progress: each owner would start at another record. `None` keeps the checkpoint.
         start_at: Option<Timestamp>,
         /// What proves from now on that the holder is alive.
-        lives_by: LivesBy,
+        lives_by: Liveness,
         /// The progress that the former holder's session has beyond the row, or `None` if it has
         /// none (see [`adopted`](crate::lease::adoption::adopted)).
         adopt: Option<Box<Progress>>,
@@ -135,7 +135,7 @@ impl WriteKind {
             expiry: Duration::from_secs(10),
             owner_switches,
             start_at: None,
-            lives_by: LivesBy::Counter,
+            lives_by: Liveness::Counter,
             adopt: None,
         }
     }

@@ -16,7 +16,7 @@ fn take() -> WriteKind {
         expiry,
         owner_switches: 2,
         start_at: None,
-        lives_by: LivesBy::Counter,
+        lives_by: Liveness::Counter,
         adopt: None,
     }
 }
@@ -135,7 +135,7 @@ fn take_exceeds_its_floor() {
             expiry,
             owner_switches: 1,
             start_at: None,
-            lives_by: LivesBy::Counter,
+            lives_by: Liveness::Counter,
             adopt: None,
         };
         let write = LeaseWrite { key: Lease::sample().key, worker: "me".into(), number: 3, kind };

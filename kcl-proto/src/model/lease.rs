@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::name::name;
 use crate::model::{
-    Checkpoint, ChildShard, FencingToken, HashKeyRange, LeaseCounter, LivesBy, PendingCheckpoint,
+    Checkpoint, ChildShard, FencingToken, HashKeyRange, LeaseCounter, Liveness, PendingCheckpoint,
     ShardId, Timestamp, WorkerId,
 };
 
@@ -143,8 +143,8 @@ impl Lease {
 
     /// Returns what proves that the holder is alive.
     #[must_use]
-    pub fn lives_by(&self) -> LivesBy {
-        LivesBy::of(self.expiry.filter(|_| self.is_ours()))
+    pub fn lives_by(&self) -> Liveness {
+        Liveness::of(self.expiry.filter(|_| self.is_ours()))
     }
 
     /// Whether the shard is finished.

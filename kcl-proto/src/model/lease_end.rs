@@ -17,6 +17,8 @@ pub enum TakeReason {
         #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
         silent_for: Duration,
     },
+    /// The owner's session is dead: it was condemned, has resigned, or its row is gone.
+    HolderDead,
     /// The owner handed the lease over.
     HandedOver,
 }
@@ -46,6 +48,7 @@ impl fmt::Display for TakeReason {
         match self {
             Self::Unowned => f.write_str("unowned"),
             Self::Expired { silent_for } => write!(f, "not renewed for {silent_for:?}"),
+            Self::HolderDead => f.write_str("its holder is dead"),
             Self::HandedOver => f.write_str("handed over"),
         }
     }

@@ -19,7 +19,7 @@ pub enum SessionKind {
 /// A worker's own row, as it was read or written.
 ///
 /// The row is the only sign of life of a worker whose leases
-/// [live by it](crate::model::LivesBy::Session), and holds the progress of these leases. A row that
+/// [live by it](crate::model::Liveness::Session), and holds the progress of these leases. A row that
 /// names who condemned it never changes again: it is deleted once no lease names its worker. The
 /// rules are `docs/internals/lease-protocol.md`, section "Sessions".
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use clap::Parser;
-use kcl_sim::{Campaign, Oracle, Scenario};
+use kcl_sim::{Campaign, FleetMode, Oracle, Scenario};
 
 /// Simulates fleets through storms of faults, and reports broken promises.
 #[derive(Debug, Parser)]
@@ -19,6 +19,9 @@ struct Args {
     /// Runs this scenario only, instead of all in turn.
     #[arg(long)]
     scenario: Option<Scenario>,
+    /// Runs all worlds in this mode only, instead of all in turn.
+    #[arg(long)]
+    mode: Option<FleetMode>,
     /// Prints a line for everything that happens, on one thread.
     #[arg(long)]
     trace: bool,
@@ -38,7 +41,8 @@ fn main() -> ExitCode {
         let mut campaign = Campaign::default();
         for seed in seeds {
             let scenario = args.scenario.unwrap_or_else(|| Scenario::of_turn(seed));
-            let outcome = scenario.run_traced(seed);
+            let mode = args.mode.unwrap_or_else(|| Scenario::mode_of_turn(seed));
+            let outcome = scenario.run_traced(mode, seed);
             outcome.trace.iter().for_each(|line| println!("{line}"));
             campaign.count(&outcome);
         }
@@ -47,12 +51,13 @@ fn main() -> ExitCode {
         let mut campaign = Campaign::default();
         for seed in seeds {
             let scenario = args.scenario.unwrap_or_else(|| Scenario::of_turn(seed));
-            campaign.count(&scenario.run_ignoring(seed, &args.ignore));
+            let mode = args.mode.unwrap_or_else(|| Scenario::mode_of_turn(seed));
+            campaign.count(&scenario.run_ignoring(mode, seed, &args.ignore));
         }
         campaign
     } else {
         let threads = args.threads.or_else(|| available_parallelism().ok());
-        Campaign::run(seeds, args.scenario, threads.unwrap_or(NonZero::<usize>::MIN))
+        Campaign::run(seeds, args.scenario, args.mode, threads.unwrap_or(NonZero::<usize>::MIN))
     };
     let (hours, cpu) = (campaign.simulated.as_secs_f64() / 3_600.0, cpu_seconds() / 3_600.0);
     println!(

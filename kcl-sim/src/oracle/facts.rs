@@ -10,6 +10,7 @@ use kcl_core::model::{
 
 use super::calls::CallFacts;
 use super::holdings::Holdings;
+use super::sessions::SessionFacts;
 use super::shard_facts::{OwnerFacts, Put, ShardFacts};
 use super::waits::WaitLimit;
 use super::{Oracle, Violation};
@@ -23,6 +24,11 @@ pub(crate) struct Facts {
     pub(crate) shards: BTreeMap<ShardId, ShardFacts>,
     /// When each write was first sent, by its worker and number.
     pub(crate) sent: BTreeMap<(WorkerId, u64), Time>,
+    /// The later incarnations of workers, and the id with which each of them started.
+    people: BTreeMap<WorkerId, WorkerId>,
+    pub(super) sessions: BTreeMap<WorkerId, SessionFacts>,
+    /// The workers that wait for the answer to a write of their own session.
+    pub(super) awaiting_session: BTreeSet<WorkerId>,
     /// The workers that have deleted their presence.
     departed: BTreeSet<WorkerId>,
     /// The token of each processor that lives, by its worker and shard.
@@ -70,10 +76,40 @@ pub(crate) struct Abandoned<'a> {
     pub(crate) is_stored: bool,
 }
 
+/// How long an acknowledgement takes at most to reach the lease side, drift included.
+const PUBLISHED_WITHIN: Duration = Duration::from_millis(25);
+
 impl Facts {
     /// The facts about a new world.
     pub(crate) fn new() -> Self {
         Self { fastest: 1_000, is_automatic: true, ..Self::default() }
+    }
+
+    /// Notes that a worker writes under this id.
+    pub(crate) fn writes_as(&mut self, worker: &WorkerId, id: &WorkerId) {
+        if worker != id {
+            self.people.insert(id.clone(), worker.clone());
+        }
+    }
+
+    /// Returns the id with which the worker started that writes under this one.
+    pub(super) fn person<'a>(&'a self, id: &'a WorkerId) -> &'a WorkerId {
+        self.people.get(id).unwrap_or(id)
+    }
+
+    /// Whether the lease side of a worker may not have read what it published before `sent`.
+    pub(super) fn has_just_thawed(&self, person: &WorkerId, sent: Time) -> bool {
+        self.thawed.get(person).is_some_and(|thawed| *thawed + PUBLISHED_WITHIN > sent)
+    }
+
+    /// How long progress takes at most to reach the lease side.
+    pub(super) const fn published(is_slack: bool) -> Duration {
+        if is_slack { PUBLISHED_WITHIN } else { Duration::ZERO }
+    }
+
+    /// Whether the row of a lease was deleted by hand.
+    pub(super) fn is_disturbed(&self, key: &LeaseKey) -> bool {
+        self.shards.get(&key.shard()).is_some_and(|facts| facts.is_disturbed)
     }
 
     /// Notes the speed of a worker's clock.
@@ -131,7 +167,7 @@ impl Facts {
 
     /// Converts a time of a worker's clock to the world's.
     pub(crate) fn in_the_world(&self, worker: &WorkerId, time: Duration) -> Duration {
-        let speed = self.speeds.get(worker).copied().unwrap_or(1_000);
+        let speed = self.speeds.get(self.person(worker)).copied().unwrap_or(1_000);
         time * 1_000 / u32::try_from(speed).unwrap_or(1_000)
     }
 
@@ -205,9 +241,11 @@ impl Facts {
         let last = self.shards.get(shard).and_then(|facts| facts.owners.last_key_value());
         let is_worked_on = last.is_some_and(|(_, owner)| {
             // After a hand-over the ownership is over, and a lease that comes back is a new one.
-            owner.is(worker) && owner.was_made && at < owner.until
+            owner.is(worker) && owner.was_made && !owner.is_over && at < owner.until
         });
-        let is_due = !is_worked_on || self.departed.contains(worker);
+        // A session cannot say more before its last write is answered.
+        let has_said = self.departed.contains(worker) || self.awaiting_session.contains(worker);
+        let is_due = !is_worked_on || has_said;
         self.check(at, Oracle::PresenceGoesFirst, is_due, || {
             format!("{worker} releases the lease of {shard} before it announces that it leaves")
         });
@@ -253,6 +291,10 @@ impl Facts {
     fn expired(&mut self, at: Time, who: &WorkerId, key: &LeaseKey) {
         let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
         facts.expired = Some(at);
+        // No later heartbeat revives it.
+        for owner in facts.owners.values_mut().filter(|owner| owner.is(who)) {
+            (owner.session, owner.is_over) = (None, true);
+        }
         let may = !self.calls.keeps(at, facts.held_for);
         self.check(at, Oracle::LeasesKept, may, || format!("{key} of {who} expires"));
     }
@@ -336,7 +378,8 @@ impl Facts {
             let done = owner.processed.max(detached.map_or(0, |(_, place)| *place));
             Some(done.saturating_sub(self.after(lease)?))
         };
-        let held = leases.iter().filter(|lease| lease.owner.as_ref() == Some(who));
+        let is_whose = |lease: &&Lease| lease.owner.as_ref().map(|id| self.person(id)) == Some(who);
+        let held = leases.iter().filter(is_whose);
         held.filter_map(beyond).sum()
     }
 

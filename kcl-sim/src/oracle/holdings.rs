@@ -17,6 +17,13 @@ pub(crate) struct Holdings {
     of: BTreeMap<WorkerId, Holding>,
 }
 
+/// Who writes to a lease, and who held it before: by the ids with which these workers started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parties<'a> {
+    pub(super) writer: &'a WorkerId,
+    pub(super) former: Option<&'a WorkerId>,
+}
+
 #[derive(Debug, Default)]
 struct Holding {
     most: usize,
@@ -37,14 +44,19 @@ impl Holdings {
 
     /// Notes a write that has landed and holds the lease until then, if it does. Returns what the
     /// writer now holds and may hold, if that is too much.
-    pub(super) fn landed(&mut self, landing: &Landing<'_>, until: Time) -> Option<(usize, usize)> {
-        let (worker, key) = (&landing.write.worker, &landing.write.key);
-        let former = landing.before.and_then(|lease| lease.holder());
+    pub(super) fn landed(
+        &mut self,
+        landing: &Landing<'_>,
+        Parties { writer, former }: Parties<'_>,
+        until: Time,
+    ) -> Option<(usize, usize)> {
+        let (id, key) = (&landing.write.worker, &landing.write.key);
+        let before = landing.before.and_then(|lease| lease.holder());
         let holder = landing.after.and_then(|lease| lease.holder());
-        if let Some(former) = former.filter(|former| Some(*former) != holder) {
+        if let Some(former) = former.filter(|_| before != holder) {
             self.ends(former, key);
         }
-        let holding = self.of.get_mut(worker).filter(|_| holder == Some(worker))?;
+        let holding = self.of.get_mut(writer).filter(|_| holder == Some(id))?;
         if !matches!(landing.write.kind, WriteKind::Take { .. }) {
             let held = holding.held.get_mut(key)?;
             *held = until.max(*held);
@@ -53,6 +65,13 @@ impl Holdings {
         holding.held.insert(key.clone(), until);
         holding.held.retain(|_, until| *until > landing.at);
         (holding.held.len() > holding.most).then_some((holding.held.len(), holding.most))
+    }
+
+    /// Notes that a worker holds nothing any more.
+    pub(super) fn end_all(&mut self, worker: &WorkerId) {
+        if let Some(holding) = self.of.get_mut(worker) {
+            holding.held.clear();
+        }
     }
 
     /// Notes that a worker ends a lease.

@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use kcl_core::backend::WriteKind;
-use kcl_core::model::{Checkpoint, Lease, ShardId};
+use kcl_core::model::{Checkpoint, Lease, Liveness, ShardId};
 
 use super::Oracle;
 use super::facts::Facts;
+use super::holdings::Parties;
 use super::landing::Landing;
 use super::shard_facts::{OwnerFacts, WITHIN};
 use crate::time::Time;
-
-/// How long an acknowledgement takes at most to reach the lease side, drift included.
-const PUBLISHED_WITHIN: Duration = Duration::from_millis(25);
 
 impl Facts {
     /// Checks a write that has landed and changed a row.
@@ -38,8 +36,13 @@ impl Facts {
     fn counts(&mut self, landing: &Landing<'_>) {
         let (worker, expiry) = (&landing.write.worker, landing.after.and_then(|row| row.expiry));
         let time = self.in_the_world(worker, expiry.unwrap_or_default() * 9 / 10);
-        let until = self.first_sent(landing) + time;
-        if let Some((held, most)) = self.holdings.landed(landing, until) {
+        let is_session = landing.after.is_some_and(|row| row.lives_by() == Liveness::Session);
+        let until = if is_session { Time::MAX } else { self.first_sent(landing) + time };
+        let writer = self.person(worker).clone();
+        let former = landing.before.and_then(|lease| lease.holder());
+        let former = former.map(|former| self.person(former).clone());
+        let parties = Parties { writer: &writer, former: former.as_ref() };
+        if let Some((held, most)) = self.holdings.landed(landing, parties, until) {
             self.broken(landing.at, Oracle::MaximaKept, || {
                 format!("{worker} holds {held} leases, of at most {most}")
             });
@@ -101,9 +104,14 @@ impl Facts {
         let is_disturbed = self.shards.get(&key.shard()).is_some_and(|facts| facts.is_disturbed);
         let rises = after.checkpoint > before.checkpoint || is_disturbed;
         self.check(at, Oracle::CheckpointsRise, rises, change);
-        self.check(at, Oracle::HolderWrites, before.holder() == Some(&write.worker), || {
-            format!("{} by {}, held by {:?}", change(), write.worker, before.holder())
-        });
+        // A take of a lease that lives by a session adopts what that session kept.
+        let adopts = is_adoption(landing, before);
+        self.check(
+            at,
+            Oracle::HolderWrites,
+            adopts || before.holder() == Some(&write.worker),
+            || format!("{} by {}, held by {:?}", change(), write.worker, before.holder()),
+        );
         let (is_automatic, knows) = (self.is_automatic, self.knows_processors);
         self.has_stored |= after.checkpoint != Checkpoint::ShardEnd;
         let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
@@ -148,7 +156,8 @@ impl Facts {
         }
         let (at, worker, key) = (landing.at, &landing.write.worker, &after.key);
         let change = || format!("{key}: {:?} to {:?}", before.pending, after.pending);
-        self.check(at, Oracle::HolderWrites, before.holder() == Some(worker), change);
+        let may = is_adoption(landing, before) || before.holder() == Some(worker);
+        self.check(at, Oracle::HolderWrites, may, change);
         let Some(facts) = self.shards.get_mut(&key.shard()) else { return };
         let token = facts.owners.range(..=before.counter.0).next_back().map_or(0, |it| *it.0);
         let is_by_another = std::mem::replace(&mut facts.prepared_by, token) != token;
@@ -168,14 +177,22 @@ impl Facts {
     fn extends(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
         let (at, write, sent) = (landing.at, landing.write, self.first_sent(landing));
         let time = self.in_the_world(&write.worker, after.expiry.unwrap_or_default() * 9 / 10);
-        let until = sent + time;
+        let is_session = after.lives_by() == Liveness::Session;
+        let session = self.sessions.get(&write.worker).filter(|_| is_session);
+        let (until, time) = match session {
+            Some(session) => (session.until, session.lasts()),
+            None => (sent + time, time),
+        };
+        let place = self.after(after).unwrap_or(0);
+        let person = self.person(&write.worker).clone();
         let Some(facts) = self.shards.get_mut(&after.key.shard()) else { return };
-        facts.held_for = time;
+        (facts.held_for, facts.row_place) = (time, place);
         let is_take = matches!(write.kind, WriteKind::Take { .. });
         let token = if is_take { after.counter.0 } else { before.counter.0 };
         let owner = facts.owners.range_mut(..=token).next_back().map(|(_, owner)| owner);
-        let Some(owner) = owner.filter(|owner| owner.is(&write.worker)) else { return };
+        let Some(owner) = owner.filter(|owner| owner.is(&person)) else { return };
         let holds = after.holder() == Some(&write.worker);
+        owner.session = Some(write.worker.clone()).filter(|_| holds && is_session);
         owner.until = if holds { owner.until.max(until) } else { owner.until.min(at) };
     }
 
@@ -200,11 +217,14 @@ impl Facts {
         let place = self.after(after);
         let fastest = self.fastest;
         let elder = self.elder(&key.shard());
+        let person = self.person(&landing.write.worker).clone();
         let facts = self.shards.entry(key.shard()).or_default();
         let (is_ended, silent) = (facts.is_ended, at - facts.moved);
         let is_disturbed = facts.is_disturbed;
         let next = place.unwrap_or(0);
-        let worker = Some(landing.write.worker.clone());
+        let former = facts.owners.range(..=before.counter.0).next_back();
+        let kept = former.map_or(0, |(_, former)| former.kept);
+        let worker = Some(person);
         let pending = after.pending.clone();
         let owner = OwnerFacts { worker, next, processed: next, pending, ..OwnerFacts::default() };
         facts.owners.insert(after.counter.0, owner);
@@ -215,10 +235,15 @@ impl Facts {
         self.check(at, Oracle::Fencing, is_above || is_disturbed, || {
             format!("{key} is taken under token {}, its parent under {elder:?}", after.counter)
         });
+        self.check(at, Oracle::StoredKept, next >= kept || is_disturbed, || {
+            format!("{key} is taken at place {next}, and its session kept place {kept}")
+        });
         let robbed = before.holder().filter(|holder| **holder != landing.write.worker);
         let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000
             / u32::try_from(fastest).unwrap_or(1_000);
-        let may = robbed.is_none() || is_disturbed || silent + WITHIN >= due;
+        let is_dead = robbed.is_some_and(|robbed| self.is_session_dead(at, robbed));
+        let has_waited = before.lives_by() == Liveness::Counter && silent + WITHIN >= due;
+        let may = robbed.is_none() || is_disturbed || has_waited || is_dead;
         self.check(at, Oracle::LiveOwnersKept, may, || {
             format!("{key} is taken from {robbed:?}, silent for {silent:?}, less than {due:?}")
         });
@@ -237,16 +262,16 @@ impl Facts {
         let (at, write, sent) = (landing.at, landing.write, self.first_sent(landing));
         let place = self.after(after).unwrap_or(0);
         let is_automatic = self.is_automatic;
-        let thawed = self.thawed.get(&write.worker);
         // The lease side may not have read it yet.
-        let has_just_thawed = thawed.is_some_and(|thawed| *thawed + PUBLISHED_WITHIN > sent);
+        let has_just_thawed = self.has_just_thawed(self.person(&write.worker), sent);
         let facts = self.shards.entry(after.key.shard()).or_default();
         if after.counter != before.counter {
             facts.moved = at;
         }
         let owner = facts.owners.range(..=before.counter.0).next_back().map(|(_, owner)| owner);
         let is_checked = is_automatic && !facts.is_disturbed;
-        let Some(owner) = owner.filter(|_| is_checked) else { return };
+        // What is done once an owner has let its lease expire is done again.
+        let Some(owner) = owner.filter(|owner| is_checked && !owner.is_over) else { return };
         let oracle = match write.kind {
             WriteKind::Release { .. } | WriteKind::CompleteHandover { .. } => Oracle::CleanEnds,
             WriteKind::Renew { .. } => Oracle::RepeatsBounded,
@@ -263,10 +288,7 @@ impl Facts {
         if is_slack && has_just_thawed {
             return;
         }
-        let published = if is_slack { PUBLISHED_WITHIN } else { Duration::ZERO };
-        let slack = published + self.calls.wait_max();
-        let before_sent = owner.history.iter().rev().find(|(when, _)| *when + slack < sent);
-        let due = before_sent.map_or(0, |(_, processed)| *processed);
+        let due = owner.processed_by(sent, Self::published(is_slack) + self.calls.wait_max());
         self.check(at, oracle, place >= due, || {
             format!(
                 "{} stores place {place}, processed when it was sent ({sent} s): {due}",
@@ -293,4 +315,9 @@ impl Facts {
             format!("{} is deleted at {:?}", before.key, before.checkpoint)
         });
     }
+}
+
+/// Whether a write is a take that stores what the holder's session kept.
+fn is_adoption(landing: &Landing<'_>, before: &Lease) -> bool {
+    matches!(landing.write.kind, WriteKind::Take { .. }) && before.lives_by() == Liveness::Session
 }

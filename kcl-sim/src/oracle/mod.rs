@@ -7,6 +7,7 @@ mod holdings;
 mod landing;
 mod leases;
 mod records;
+mod sessions;
 mod shard_facts;
 mod waits;
 
@@ -17,6 +18,7 @@ pub(crate) use calls::ScanBudget;
 pub(crate) use facts::Facts;
 pub(crate) use healing::is_healthy;
 pub(crate) use landing::Landing;
+pub(crate) use sessions::SessionLanding;
 pub(crate) use shard_facts::Put;
 
 use crate::time::Time;
@@ -55,6 +57,11 @@ pub enum Oracle {
     PresenceGoesFirst,
     /// A lease is taken from its owner only after a whole expiry without a renewal.
     LiveOwnersKept,
+    /// The row of a worker that is dead never changes again, until it is deleted.
+    FrozenStays,
+    /// What a session's row contains is not lost: the next owner of a lease begins from there, and
+    /// the row is deleted only once no lease names its worker.
+    StoredKept,
     /// A shard's end is stored only when all its records are done and its children have leases.
     ShardEndProven,
     /// The lease of a finished shard is never taken again, and no other lease is deleted.

@@ -59,6 +59,8 @@ pub(crate) struct ShardFacts {
     pub(crate) strays: BTreeMap<(WorkerId, u64), (usize, usize)>,
     /// Whether the shard's end is stored.
     pub(crate) is_ended: bool,
+    /// The place of its row's checkpoint.
+    pub(super) row_place: usize,
     /// When the lease's counter last changed.
     pub(crate) moved: Time,
     /// For how long its last write holds the lease, from when it was sent.
@@ -101,11 +103,23 @@ pub(crate) struct OwnerFacts {
     pub(crate) done_later: BTreeSet<usize>,
     /// Whether its records are acknowledged one by one.
     pub(crate) acknowledges: bool,
+    /// Whether the owner let it expire, by its own clock.
+    pub(crate) is_over: bool,
+    /// The session that it lives by, while it lasts.
+    pub(crate) session: Option<WorkerId>,
+    /// The place up to which that session's row contains its progress.
+    pub(crate) kept: usize,
 }
 
 impl OwnerFacts {
     pub(crate) fn is(&self, who: &WorkerId) -> bool {
         self.worker.as_ref() == Some(who)
+    }
+
+    /// Returns the place before which records were processed `slack` before `sent`.
+    pub(super) fn processed_by(&self, sent: Time, slack: Duration) -> usize {
+        let before_sent = self.history.iter().rev().find(|(when, _)| *when + slack < sent);
+        before_sent.map_or(0, |(_, processed)| *processed)
     }
 }
 

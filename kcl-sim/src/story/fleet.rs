@@ -20,7 +20,7 @@ use crate::story::notes::Notes;
 use crate::story::script::{Act, Call};
 use crate::story::stage::{LOOK_EVERY, Stage};
 use crate::world::{
-    SharedFactory, Simulation, expect_user_records, put_aggregate, write_as_stranger,
+    SharedFactory, Simulation, delete_row, expect_user_records, put_aggregate, write_as_stranger,
 };
 
 /// A fleet, its table and its stream, in which only what the test says goes wrong.
@@ -319,7 +319,7 @@ impl Story {
     #[track_caller]
     pub fn delete_lease(&self, shard: usize) {
         let shard = self.shard(shard);
-        self.stage.act(|world| world.delete_row(&shard));
+        self.stage.act(|world| delete_row(world, &shard));
     }
 
     /// Makes a write to the lease of a shard as a worker that does not run.

@@ -5,7 +5,7 @@ use std::fmt;
 use kcl_core::backend::{
     LeaseStoreError, LeaseWrite, PageToken, Reading, SessionWrite, SourceError, WriteKind,
 };
-use kcl_core::model::{LeaseKey, ShardId, WorkerId};
+use kcl_core::model::{Lease, LeaseKey, ShardId, WorkerId};
 use tokio::sync::oneshot;
 
 use super::stream::STREAM;
@@ -123,6 +123,11 @@ impl fmt::Display for Request {
             | Self::ListShards => write!(f, "{self:?}"),
         }
     }
+}
+
+/// Whether a write that has changed nothing is a take that was lost.
+pub(crate) fn is_lost_take(write: &LeaseWrite, row: Option<&Lease>) -> bool {
+    matches!(write.kind, WriteKind::Take { .. }) && !row.is_some_and(|row| write.made(row))
 }
 
 /// What a call acts on when it lands.

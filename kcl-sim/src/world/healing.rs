@@ -41,7 +41,7 @@ pub(crate) fn heal(sim: &mut Simulation) -> Result<Duration, SimError> {
     let mut steady: Option<(Time, Owners)> = None;
     loop {
         sim.run_for(LOOK_EVERY)?;
-        let (now, leases) = (sim.now(), sim.table.leases());
+        let (now, leases) = (sim.now(), sim.table.leases_with_progress());
         let is_late = now - began > HEAL_MAX;
         match is_healthy(&sim.observed.facts, &leases, &sim.members.statuses()) {
             Ok(()) => {

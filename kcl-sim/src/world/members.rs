@@ -159,6 +159,13 @@ impl Members {
         member.map(|member| &member.id).ok_or_else(|| not_running(name))
     }
 
+    /// The id under which a worker writes now.
+    pub(crate) fn current_id(&self, name: &str) -> Result<WorkerId, SimError> {
+        let nth = self.place(name)?;
+        let member = self.running.get(nth);
+        member.map(|member| member.status().worker).ok_or_else(|| not_running(name))
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.running.is_empty()
     }

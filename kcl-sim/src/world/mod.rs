@@ -12,6 +12,7 @@ mod capacity;
 mod clock;
 mod connections;
 mod credentials;
+mod deleted_rows;
 mod deliveries;
 mod ends;
 mod healing;
@@ -45,6 +46,7 @@ pub(crate) use aggregates::{expect_user_records, put_aggregate};
 pub use call_faults::{CallFault, Calls};
 pub(crate) use capacity::{CapacityPlan, Units};
 pub(crate) use credentials::CredentialsPlan;
+pub(crate) use deleted_rows::{delete_row, delete_session};
 pub use deliveries::Delivery;
 pub(crate) use ends::{all_end, end_of};
 pub(crate) use healing::{heal, shut_down};
@@ -386,7 +388,7 @@ impl World {
     /// # Errors
     /// If there is no such row.
     pub fn delete_row(&mut self, shard: &ShardId) -> Result<(), SimError> {
-        self.sim.delete_row(shard)
+        delete_row(&mut self.sim, shard)
     }
 }
 

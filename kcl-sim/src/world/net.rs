@@ -356,6 +356,13 @@ impl Net {
         }
     }
 
+    /// The request that a call is about to be answered with the result of, or `None` if its answer
+    /// is an error.
+    pub(crate) fn answered_request(&self, number: u64) -> Option<&Request> {
+        let flight = self.calls.get(&number)?;
+        matches!(flight.answer, Answer::Result).then(|| flight.call.request())
+    }
+
     /// Answers a call.
     pub(crate) fn answer(&mut self, number: u64, now: Time) {
         let Some(mut flight) = self.calls.remove(&number) else { return };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kcl_core::backend::WriteKind;
+use kcl_core::backend::{SessionWrite, SessionWriteKind, WriteKind};
 use kcl_core::model::WorkerId;
 
 use super::call::Request;
@@ -61,7 +61,8 @@ impl Observations {
     /// Notes a call that a worker sends.
     pub(crate) fn sent(&mut self, at: Time, member: &Member, request: &Request) {
         if let Request::Write(write) = request {
-            self.facts.sent(at, &member.id, write.number);
+            self.facts.writes_as(&member.id, &write.worker);
+            self.facts.sent(at, &write.worker, write.number);
             if member.is_stopping() && matches!(write.kind, WriteKind::Release { .. }) {
                 self.facts.releases(at, &member.id, &write.key.shard());
             }
@@ -70,6 +71,25 @@ impl Observations {
             request
             && *worker == member.id
         {
+            self.facts.leaves(&member.id);
+        }
+        if let Request::WriteSession(write) = request {
+            self.session_sent(at, member, write);
+        }
+    }
+
+    fn session_sent(&mut self, at: Time, member: &Member, write: &SessionWrite) {
+        let (number, leaves) = match &write.kind {
+            SessionWriteKind::Open { number, .. } => (*number, false),
+            SessionWriteKind::Beat { number, is_leaving, .. } => (*number, *is_leaving),
+            SessionWriteKind::Resign { number, .. } => (*number, true),
+            SessionWriteKind::Close { .. } => return self.facts.leaves(&member.id),
+            SessionWriteKind::Condemn { .. } | SessionWriteKind::Bury => return,
+        };
+        self.facts.writes_as(&member.id, &write.session);
+        self.facts.session_sent(&member.id);
+        self.facts.sent(at, &write.session, number);
+        if leaves {
             self.facts.leaves(&member.id);
         }
     }

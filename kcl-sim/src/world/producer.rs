@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kcl_core::kpl::Aggregator;
+use kcl_core::kpl::{Aggregator, hash_key};
 
 use crate::chance::Chance;
 use crate::processor::POISON;
@@ -148,4 +148,10 @@ pub(crate) fn encode(records: &[DrawnRecord], is_aggregated: bool) -> (String, B
     let aggregate = aggregator.finish();
     let data = aggregate.map(|aggregate| aggregate.data).unwrap_or_default();
     (first.partition_key(), data)
+}
+
+/// A number for a partition key: the low half of its hash key.
+pub(crate) fn key_number(partition_key: &str) -> u64 {
+    let low = hash_key(partition_key) & u128::from(u64::MAX);
+    u64::try_from(low).unwrap_or_default()
 }

@@ -39,5 +39,5 @@ fn unsaved(sim: &Simulation, name: &str) -> usize {
         return 0;
     }
     let id = sim.members.id(name);
-    id.map_or(0, |id| sim.observed.facts.unsaved(id, &sim.table.leases(), since))
+    id.map_or(0, |id| sim.observed.facts.unsaved(id, &sim.table.leases_with_progress(), since))
 }

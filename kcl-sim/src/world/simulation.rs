@@ -4,18 +4,17 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kcl_core::backend::{LeaseWrite, WriteKind};
 use kcl_core::error::RunError;
 use kcl_core::kpl::hash_key;
-use kcl_core::model::{Lease, LeaseKey, Position, Record, SequenceNumber, ShardId};
+use kcl_core::model::{Position, Record, SequenceNumber, ShardId};
 
-use super::call::{Call, Request, Services};
+use super::call::{Call, Request, Services, is_lost_take};
 use super::clock::{Due, WorldClock};
 use super::member::{End, Member, Start, Step};
 use super::members::Members;
 use super::net::{Arrival, Cut, Net, Sent};
 use super::observations::{Observations, WORLD};
-use super::producer::{Produced, Producer, encode};
+use super::producer::{Produced, Producer, encode, key_number};
 use super::stream::Stream;
 use super::table::Table;
 use super::worker_spec::WorkerSpec;
@@ -23,7 +22,7 @@ use crate::chance::Chance;
 use crate::error::SimError;
 use crate::fault::Fault;
 use crate::memory::LatePage;
-use crate::oracle::{Landing, Oracle, Put, Violation};
+use crate::oracle::{Landing, Oracle, Put, SessionLanding, Violation};
 use crate::time::Time;
 
 /// The pause between two looks at a worker that must end before its successor starts.
@@ -82,7 +81,12 @@ impl Simulation {
             match self.clock.pop_due(horizon) {
                 Some(Due::Arrive(number)) => self.arrive(number),
                 Some(Due::Land(number)) => self.land(number),
-                Some(Due::Answer(number)) => self.net.answer(number, horizon),
+                Some(Due::Answer(number)) => {
+                    if let Some(Request::WriteSession(write)) = self.net.answered_request(number) {
+                        self.observed.facts.session_answered(write);
+                    }
+                    self.net.answer(number, horizon);
+                }
                 Some(Due::Put) => self.put_next(),
                 None => {}
             }
@@ -191,6 +195,17 @@ impl Simulation {
                 self.observed.facts.landed(&Landing { at: now, write, before, after });
             } else if is_lost_take(write, after.as_ref()) {
                 self.observed.facts.take_lost(now, &write.key);
+            }
+        } else if let Request::WriteSession(write) = &request {
+            let before = self.table.session(&write.session);
+            flight.call.land(&services);
+            let after = self.table.session(&write.session);
+            if before != after {
+                self.table.count_write();
+                let (before, after) = (before.as_ref(), after.as_ref());
+                let leases = self.table.leases();
+                let landing = SessionLanding { at: now, write, before, after, leases: &leases };
+                self.observed.facts.session_landed(&landing);
             }
         } else {
             flight.call.land(&services);
@@ -463,35 +478,13 @@ impl Simulation {
         self.fault(Fault::Recreated, WORLD, "re-creates the stream");
     }
 
-    pub(crate) fn delete_row(&mut self, shard: &ShardId) -> Result<(), SimError> {
-        if self.table.lease(&LeaseKey::from(shard)).is_none() {
-            let why = "it has no lease: leases() has those that are there";
-            return Err(SimError::Shard { shard: shard.clone(), why });
-        }
-        self.table.remove_lease(shard);
-        self.observed.facts.row_deleted(shard);
-        self.fault(Fault::DeletedRow, WORLD, format_args!("deletes the row of {shard}"));
-        Ok(())
-    }
-
     /// Whether no other worker could take the leases of this one.
     pub(crate) fn is_needed(&self, name: &str) -> bool {
         let now = self.now();
         self.members.is_needed(name, now, |other| self.net.is_cut_from_table(other, now))
     }
 
-    fn fault(&mut self, fault: Fault, who: &str, what: impl fmt::Display) {
+    pub(crate) fn fault(&mut self, fault: Fault, who: &str, what: impl fmt::Display) {
         self.observed.fault(fault, self.clock.now(), who, what);
     }
-}
-
-/// Whether a write that has changed nothing is a take that was lost.
-fn is_lost_take(write: &LeaseWrite, row: Option<&Lease>) -> bool {
-    matches!(write.kind, WriteKind::Take { .. }) && !row.is_some_and(|row| write.made(row))
-}
-
-/// A number for a partition key: the low half of its hash key.
-fn key_number(partition_key: &str) -> u64 {
-    let low = hash_key(partition_key) & u128::from(u64::MAX);
-    u64::try_from(low).unwrap_or_default()
 }

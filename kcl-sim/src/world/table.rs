@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use kcl_core::backend::{LeaseStore, PageToken, Reading};
-use kcl_core::model::{Lease, LeaseKey, ShardId, StartPosition, StreamName};
+use kcl_core::model::{Lease, LeaseKey, Liveness, Session, StartPosition, StreamName, WorkerId};
+use kcl_proto::lease::adoption::adopted;
 
 use super::call::Request;
 use super::capacity::Units;
@@ -54,8 +55,8 @@ impl Table {
         read_at != Some(self.writes)
     }
 
-    pub(crate) fn remove_lease(&self, shard: &ShardId) {
-        self.store.remove(shard.as_str());
+    pub(crate) fn remove_row(&self, key: &str) {
+        self.store.remove(key);
     }
 
     pub(crate) const fn store(&self) -> &MemoryLeaseStore {
@@ -64,6 +65,22 @@ impl Table {
 
     pub(crate) fn leases(&self) -> Vec<Lease> {
         self.store.leases()
+    }
+
+    /// All leases, each with the progress that its holder's session has beyond the row.
+    pub(crate) fn leases_with_progress(&self) -> Vec<Lease> {
+        let mut leases = self.leases();
+        for lease in leases.iter_mut().filter(|lease| lease.lives_by() == Liveness::Session) {
+            let holder = lease.holder().and_then(|holder| self.session(holder));
+            let progress = holder.and_then(|holder| adopted(lease, &holder.progress));
+            lease.checkpoint =
+                progress.and_then(|progress| progress.checkpoint).unwrap_or(lease.checkpoint);
+        }
+        leases
+    }
+
+    pub(crate) fn session(&self, worker: &WorkerId) -> Option<Session> {
+        self.store.session(worker).now_or_never().and_then(Result::ok).flatten()
     }
 
     pub(crate) fn lease(&self, key: &LeaseKey) -> Option<Lease> {

@@ -12,7 +12,9 @@ use clap::{Parser, ValueEnum};
 use kcl_core::ShardContext;
 use kcl_core::backend::FileDeadLetter;
 use kcl_core::backend::{Clock as _, SystemClock};
-use kcl_core::config::{DeliveryConfig, FailurePolicy, LeaseConfig, OnExhausted, RetrievalConfig};
+use kcl_core::config::{
+    DeliveryConfig, FailurePolicy, LeaseConfig, Liveness, OnExhausted, RetrievalConfig,
+};
 use kcl_core::event::{Event, EventContext, Observer};
 use kcl_core::model::InitialPosition;
 use kcl_core::{BoxError, Record, RecordBatch, RecordProcessor, Worker};
@@ -44,6 +46,9 @@ struct Args {
     /// The lease expiry, in milliseconds.
     #[arg(long, default_value_t = 10_000)]
     failover_ms: u64,
+    /// What proves that this worker is alive: counter or session.
+    #[arg(long, default_value_t)]
+    liveness: Liveness,
     /// How long the processor sleeps for each record, in microseconds.
     #[arg(long, default_value_t = 0)]
     work_us: u64,
@@ -188,6 +193,7 @@ async fn main() -> anyhow::Result<()> {
     let slow_every = args.slow_every;
     let mut lease = LeaseConfig::default();
     lease.expiry = Duration::from_millis(args.failover_ms);
+    lease.liveness = args.liveness;
     let table = DynamoLeaseStoreConfig::new(args.app.as_str());
     let operation_timeout = table.operation_timeout.min(lease.expiry / 3);
     let table = table.with_operation_timeout(operation_timeout);

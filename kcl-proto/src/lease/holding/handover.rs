@@ -2,10 +2,28 @@
 
 use std::time::Duration;
 
-use crate::model::{Moment, WorkerId};
+use crate::model::{Lease, Moment, WorkerId};
 
 /// The time between reads of a row with an open hand-over.
 pub const HANDOVER_READ_EVERY: Duration = Duration::from_millis(250);
+
+/// Whether the row says that another worker asked `me` for the lease that it holds.
+///
+/// Only a request to this worker as the owner makes it the checkpoint owner, and only a withdrawal
+/// makes it the owner again, because it never asks for a lease that it holds. So no worker took the
+/// lease in between, however many requests came and went.
+pub(super) fn is_requested(row: &Lease, me: &WorkerId) -> bool {
+    row.checkpoint_owner.as_ref() == Some(me) && row.owner.as_ref() != Some(me) && row.is_ours()
+}
+
+/// Whether the row says that another worker withdrew its request for the lease that `me` holds.
+pub(super) fn is_withdrawn(row: &Lease, me: &WorkerId) -> bool {
+    let writer = row.last_write.as_ref().map(|stamp| &stamp.worker);
+    row.owner.as_ref() == Some(me)
+        && row.checkpoint_owner.is_none()
+        && writer.is_some_and(|writer| writer != me)
+        && row.is_ours()
+}
 
 /// An open hand-over of this lease to another worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -90,8 +90,8 @@ pub enum HoldingInput {
     Throttled,
     /// A consistent read returned this row.
     Read(Option<Lease>),
-    /// A scan hints that another worker asks for the lease.
-    HandoverHinted,
+    /// A scan hints that another worker asks for the lease, or that this one lost it.
+    ChangeHinted,
     /// The consumer made progress, to be stored with the next renewal.
     Progress(Done),
     /// The application asks to store this checkpoint now.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::goal::Goal;
-use super::handover::Handover;
+use super::handover::{self, Handover};
 use super::input::{HoldingEffect, HoldingInput, HoldingTimes, InSession, Taken};
 use super::life::Life;
 use super::pending_write::PendingWrite;
@@ -155,7 +155,7 @@ impl Holding {
                 }
             }
             HoldingInput::Read(row) => self.look_at(row, now, effects),
-            HoldingInput::HandoverHinted => {
+            HoldingInput::ChangeHinted => {
                 if self.handover.is_none() && self.in_flight.is_none() {
                     effects.push(HoldingEffect::Read);
                 }
@@ -305,33 +305,31 @@ impl Holding {
         }
         match row {
             None => self.end(LeaseEnd::Lost, effects),
-            Some(row) if row.counter < self.row.counter => {} // Read before the last write.
+            Some(row) if self.is_outdated(&row) => {}
             Some(row) if row == self.row && row.checkpoint_owner.is_none() => {}
             Some(row) => self.learn(row, now, effects),
         }
     }
 
+    /// Whether a row was read before the last write: it names this worker with a lower counter. A
+    /// row that was deleted by hand starts again below, and names another.
+    fn is_outdated(&self, row: &Lease) -> bool {
+        row.counter < self.row.counter
+            && row.token == self.row.token
+            && row.holder() == Some(&self.me)
+    }
+
     /// Handles a row that another worker changed.
     fn learn(&mut self, row: Lease, now: Moment, effects: &mut Vec<HoldingEffect>) {
-        // Only a request to this worker as the owner makes it the checkpoint owner, and only a
-        // withdrawal makes it the owner again, because it never asks for a lease that it holds. So
-        // no worker took the lease in between, however many requests came and went.
-        let asked = row.checkpoint_owner.as_ref() == Some(&self.me)
-            && row.owner.as_ref() != Some(&self.me)
-            && row.is_ours();
-        let withdrawn = row.owner.as_ref() == Some(&self.me)
-            && row.checkpoint_owner.is_none()
-            && row.last_write.as_ref().is_some_and(|stamp| stamp.worker != self.me)
-            && row.is_ours();
         match row.owner.clone() {
-            Some(next) if asked => {
+            Some(next) if handover::is_requested(&row, &self.me) => {
                 self.row = row;
                 if self.next_owner() != Some(&next) {
                     self.close_handover("it was withdrawn", effects);
                     self.open_handover(next, now, effects);
                 }
             }
-            Some(_) if withdrawn => {
+            Some(_) if handover::is_withdrawn(&row, &self.me) => {
                 self.row = row;
                 self.close_handover("it was withdrawn", effects);
             }
@@ -481,6 +479,7 @@ impl Holding {
     /// Returns when the row is to be written next, or `None` if nothing is to be written there.
     fn renewal_at(&self) -> Option<Moment> {
         let is_due = !self.life.is_session()
+            || self.pending.proves_parents(&self.row)
             || (self.pending.needs_row(&self.row) && self.progress().is_some());
         is_due.then(|| self.life.renewal_at(&self.times))
     }

@@ -103,7 +103,7 @@ impl PendingWrite {
 
     /// Returns the progress since `row` was written, or `None` if there is none.
     pub(super) fn progress(&self, row: &Lease) -> Option<Progress> {
-        let newest = self.requested.max(self.done.checkpoint);
+        let newest = self.reached();
         let checkpoint = newest.filter(|newest| {
             *newest > row.checkpoint || (self.requested.is_some() && row.pending.is_some())
         });
@@ -120,16 +120,33 @@ impl PendingWrite {
         moves.then_some(Progress { checkpoint, pending, caught_up_at })
     }
 
-    /// Whether progress must go to the row: it holds a prepared checkpoint, or is about to.
+    /// Whether progress must go to the row alone: it holds a prepared checkpoint, or is about to.
     pub(super) const fn needs_row(&self, row: &Lease) -> bool {
         row.pending.is_some() || self.preparing.is_some()
+    }
+
+    /// Whether the row is to contain the progress as well: it is the first of a child, which proves
+    /// that its parents are finished, and must do so as long as the row exists.
+    pub(super) fn proves_parents(&self, row: &Lease) -> bool {
+        let is_first = !row.parents.is_empty() && !row.checkpoint.has_progressed();
+        is_first && self.newest(row).is_some()
+    }
+
+    /// Returns the newest checkpoint beyond the row's.
+    fn newest(&self, row: &Lease) -> Option<Checkpoint> {
+        self.reached().filter(|newest| *newest > row.checkpoint)
+    }
+
+    /// Returns the newest checkpoint. What the session contains counts, even if the application
+    /// asked for it once and has done nothing since.
+    fn reached(&self) -> Option<Checkpoint> {
+        self.requested.max(self.done.checkpoint).max(self.kept)
     }
 
     /// Returns the progress that the session is to contain, and whether at once, or `None` if the
     /// session has been handed that.
     pub(super) fn keep(&mut self, row: &Lease, now: Moment) -> Option<(KeptProgress, bool)> {
-        let newest = self.requested.max(self.done.checkpoint);
-        let newest = newest.filter(|newest| *newest > row.checkpoint);
+        let newest = self.newest(row);
         // Whole seconds are shorter, and an earlier time repeats at most a warning.
         let caught_up_at = self.done.caught_up_at.map(Timestamp::to_whole_seconds);
         let caught_up_at = caught_up_at.filter(|at| Some(*at) > row.caught_up_at);

@@ -8,7 +8,7 @@ use crate::consumer::progress::Done;
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
-    Checkpoint, Conditional, KeptProgress, Lease, LeaseCounter, LeaseEnd, LivesBy, Moment,
+    Checkpoint, Conditional, KeptProgress, Lease, LeaseCounter, LeaseEnd, Liveness, Moment,
     PendingCheckpoint, Position, Timestamp,
 };
 
@@ -30,7 +30,7 @@ impl Story {
             expiry: TIMES.expiry,
             owner_switches: 1,
             start_at: None,
-            lives_by: LivesBy::Session,
+            lives_by: Liveness::Session,
             adopt: None,
         };
         let row = Self::by("me", take).apply(Some(&Lease::sample())).flatten().unwrap();
@@ -184,4 +184,38 @@ fn progress_goes_to_the_row_while_a_checkpoint_is_prepared() {
     assert!(effects.contains(&HoldingEffect::Stored(Checkpoint::after(9))), "{effects:?}");
     assert_eq!(story.row.pending, None);
     assert_eq!(story.progress(6, 10), [kept(10, false)]);
+}
+
+/// Progress in a session ends with it, and the row of a parent may go before the child's does.
+#[test]
+fn first_progress_of_a_child_is_stored_in_its_row_too() {
+    let mut story = Story::begin();
+    story.row.parents.insert("parent".into());
+    story.holding = Holding::in_session(
+        "me".into(),
+        TIMES,
+        WriteNumbers::of_lane(8),
+        InSession {
+            row: story.row.clone(),
+            lives_until: Moment::at_secs(9),
+            now: Moment::at_secs(0),
+        },
+    );
+    assert_eq!(story.progress(1, 7), [kept(7, false)]);
+    let (kind, _) = story.writes(3, HoldingInput::Tick);
+    assert!(matches!(kind, WriteKind::Renew { .. }), "{kind:?}");
+    assert_eq!(story.row.checkpoint, Checkpoint::after(7));
+    assert_eq!(story.progress(4, 8), [kept(8, false)]);
+    assert_eq!(story.on(7, HoldingInput::Tick), [], "once");
+}
+
+#[test]
+fn checkpoint_that_the_session_contains_is_handed_over() {
+    let mut story = Story::begin();
+    assert_eq!(story.on(1, HoldingInput::Checkpoint(Checkpoint::after(7))), [kept(7, true)]);
+    drop(story.on(2, stored(7)));
+    drop(story.on(3, HoldingInput::Stop { until: Moment::at_secs(5) }));
+    let (kind, _) = story.writes(3, HoldingInput::Drained);
+    assert!(matches!(kind, WriteKind::Release { .. }), "{kind:?}");
+    assert_eq!(story.row.checkpoint, Checkpoint::after(7));
 }

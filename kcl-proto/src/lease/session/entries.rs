@@ -1,6 +1,8 @@
 //! The progress of a worker's leases that their rows may lack.
 
-use crate::model::{Checkpoint, KeptProgress, Lease, LeaseKey, LivesBy, SessionProgress, WorkerId};
+use crate::model::{
+    Checkpoint, FencingToken, KeptProgress, Lease, LeaseKey, Liveness, SessionProgress, WorkerId,
+};
 
 /// The progress of a worker's leases. An entry stays, also after its holding has ended, until the
 /// lease's row is known to contain it, or not to name this worker under its token.
@@ -17,6 +19,11 @@ impl Entries {
         &self.kept
     }
 
+    /// Returns the progress that the last settled write contains.
+    pub(super) const fn stored(&self) -> &SessionProgress {
+        &self.stored
+    }
+
     /// Records progress, unless it is of an earlier ownership.
     pub(super) fn keep(&mut self, key: LeaseKey, progress: KeptProgress) {
         let kept = self.kept.0.entry(key).or_insert(progress);
@@ -28,6 +35,13 @@ impl Entries {
         }
     }
 
+    /// Drops what another ownership of the lease left: the one under `token` began after it.
+    pub(super) fn begin(&mut self, key: &LeaseKey, token: FencingToken) {
+        if self.kept.0.get(key).is_some_and(|kept| kept.token != token) {
+            self.remove(key);
+        }
+    }
+
     /// Drops what a row outdates.
     pub(super) fn see(&mut self, row: &Lease, me: &WorkerId) {
         let Some(entry) = self.kept.0.get(&row.key) else { return };
@@ -36,7 +50,7 @@ impl Entries {
         }
         let names_me = row.is_ours()
             && row.token == Some(entry.token)
-            && row.lives_by() == LivesBy::Session
+            && row.lives_by() == Liveness::Session
             && row.holder() == Some(me);
         let is_stored = entry.position.map(Checkpoint::After) <= Some(row.checkpoint)
             && entry.caught_up_at <= row.caught_up_at;

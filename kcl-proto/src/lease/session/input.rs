@@ -1,9 +1,12 @@
 //! The inputs and effects of the machine of a session, and its times.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::lease::session_write::SessionWrite;
-use crate::model::{Conditional, KeptProgress, Lease, LeaseKey, Moment, Session, WorkerId};
+use crate::model::{
+    Conditional, FencingToken, KeptProgress, Lease, LeaseKey, Moment, Session, WorkerId,
+};
 
 /// The times of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +28,15 @@ impl SessionTimes {
     }
 }
 
+/// A sign of life of a holder, with what it has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HolderReport {
+    /// Its lease.
+    pub key: LeaseKey,
+    /// Its progress, or `None` if it has none to store.
+    pub progress: Option<KeptProgress>,
+}
+
 /// An input of [`SessionKeeper`](super::SessionKeeper).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionInput {
@@ -36,21 +48,24 @@ pub enum SessionInput {
     Unanswered,
     /// The write in flight was throttled: the table had no capacity for it.
     Throttled,
-    /// A holding that lives by this session began.
-    Holds(LeaseKey),
-    /// The holder of this lease is alive.
-    Answers(LeaseKey),
-    /// The holding ended.
-    Ended(LeaseKey),
-    /// A holder made progress.
-    Keep {
+    /// A holding that lives by this session began. What was kept of earlier ones of that lease is
+    /// void: the take has stored it.
+    Holds {
         /// The lease.
         key: LeaseKey,
-        /// The progress.
-        progress: KeptProgress,
+        /// The token of the holding.
+        token: FencingToken,
+    },
+    /// What holders have reported since the last such input. It comes before the roll is called, so
+    /// that the heartbeat that is due contains all of it.
+    Reports {
+        /// One for each holder that is alive.
+        reports: Vec<HolderReport>,
         /// Whether to beat at once, instead of with the next heartbeat.
         is_urgent: bool,
     },
+    /// The holding ended.
+    Ended(LeaseKey),
     /// A read or a write returned this row of a lease.
     Seen(Box<Lease>),
     /// A consistent read found no row of this lease.
@@ -90,6 +105,18 @@ pub enum KeeperEffect {
     },
     /// The session has ended, and with it every holding. No effect follows.
     Ended(SessionEnd),
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Condemned(by) => write!(f, "{by} declared this worker dead"),
+            Self::Gone => f.write_str("its row was deleted"),
+            Self::Overwritten => f.write_str("its row was overwritten"),
+            Self::Resigned => f.write_str("it resigned"),
+            Self::Closed => f.write_str("it closed"),
+        }
+    }
 }
 
 /// How a session ended.

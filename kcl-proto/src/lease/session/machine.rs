@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::entries::Entries;
-use super::input::{KeeperEffect, SessionEnd, SessionInput, SessionTimes};
+use super::input::{HolderReport, KeeperEffect, SessionEnd, SessionInput, SessionTimes};
 use super::roll::Roll;
 use crate::lease::in_flight::InFlight;
 use crate::lease::session_write::{SessionWrite, SessionWriteKind};
@@ -111,6 +111,12 @@ impl SessionKeeper {
         self.entries.progress()
     }
 
+    /// Returns the progress that the row contains.
+    #[must_use]
+    pub const fn stored(&self) -> &SessionProgress {
+        self.entries.stored()
+    }
+
     /// Returns when to feed a tick if there is no other input before.
     #[must_use]
     pub fn wake_at(&self) -> Option<Moment> {
@@ -141,13 +147,20 @@ impl SessionKeeper {
                     in_flight.throttled(self.times.throttled, left, now);
                 }
             }
-            SessionInput::Holds(key) => self.roll.add(key),
-            SessionInput::Answers(key) => self.roll.answers(&key),
-            SessionInput::Ended(key) => self.roll.remove(&key),
-            SessionInput::Keep { key, progress, is_urgent } => {
-                self.entries.keep(key, progress);
-                self.is_urgent |= is_urgent;
+            SessionInput::Holds { key, token } => {
+                self.entries.begin(&key, token);
+                self.roll.add(key);
             }
+            SessionInput::Reports { reports, is_urgent } => {
+                self.is_urgent |= is_urgent;
+                for HolderReport { key, progress } in reports {
+                    self.roll.answers(&key);
+                    if let Some(progress) = progress {
+                        self.entries.keep(key, progress);
+                    }
+                }
+            }
+            SessionInput::Ended(key) => self.roll.remove(&key),
             SessionInput::Seen(row) => self.entries.see(&row, &self.me),
             SessionInput::Gone(key) => self.entries.remove(&key),
             SessionInput::Leave => {

@@ -12,10 +12,12 @@
 //!   [`HoldingInput::SessionLives`], except to those that are
 //!   [stuck](KeeperEffect::Stuck). It passes a position that is [`Stored`](KeeperEffect::Stored) on
 //!   as [`HoldingInput::SessionStored`], to the holder of that lease whose row has that token.
-//! - It feeds [`Holds`](SessionInput::Holds) when a holding begins, its
-//!   [`Keep`](crate::lease::holding::HoldingEffect::Keep) as [`SessionInput::Keep`],
-//!   [`Answers`](SessionInput::Answers) whenever the holder's loop wakes, which it does at least
-//!   every [`beat_every`](SessionTimes::beat_every), and [`Ended`](SessionInput::Ended) at its end.
+//! - It feeds [`Holds`](SessionInput::Holds) when a holding begins, and
+//!   [`Ended`](SessionInput::Ended) at its end. A holder's
+//!   [`Keep`](crate::lease::holding::HoldingEffect::Keep), and that its loop woke, which it does at
+//!   least every [`beat_every`](SessionTimes::beat_every), are a [`HolderReport`]: the shell feeds
+//!   those of all holders as one [`Reports`](SessionInput::Reports) before a heartbeat is due, and
+//!   an urgent one at once.
 //! - It feeds every row of a lease that it reads, or that a write returns, as
 //!   [`Seen`](SessionInput::Seen).
 //! - It begins a holding only if [`deadline`](SessionKeeper::deadline) is `Some` and later than now
@@ -37,5 +39,5 @@ mod roll;
 #[cfg(test)]
 mod tests;
 
-pub use input::{KeeperEffect, SessionEnd, SessionInput, SessionTimes};
+pub use input::{HolderReport, KeeperEffect, SessionEnd, SessionInput, SessionTimes};
 pub use machine::{LAST_UPDATE_AGE, SessionKeeper};

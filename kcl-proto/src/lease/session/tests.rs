@@ -6,7 +6,7 @@ use super::*;
 use crate::lease::session_write::{SessionWrite, SessionWriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
-    Checkpoint, Conditional, FencingToken, KeptProgress, Lease, LeaseCounter, LeaseKey, LivesBy,
+    Checkpoint, Conditional, FencingToken, KeptProgress, Lease, LeaseCounter, LeaseKey, Liveness,
     Moment, Position, Session, SessionProgress, Timestamp,
 };
 
@@ -83,7 +83,13 @@ fn entry(token: u64, record: u128) -> KeptProgress {
 }
 
 fn keep(token: u64, record: u128, is_urgent: bool) -> SessionInput {
-    SessionInput::Keep { key: Lease::sample().key, progress: entry(token, record), is_urgent }
+    let (key, progress) = (Lease::sample().key, Some(entry(token, record)));
+    SessionInput::Reports { reports: vec![HolderReport { key, progress }], is_urgent }
+}
+
+fn alive(key: &LeaseKey) -> SessionInput {
+    let report = HolderReport { key: key.clone(), progress: None };
+    SessionInput::Reports { reports: vec![report], is_urgent: false }
 }
 
 fn progress_of(write: &SessionWrite) -> &SessionProgress {
@@ -104,7 +110,7 @@ fn row(token: u64) -> Lease {
         owner: Some("me".into()),
         counter: LeaseCounter(token),
         token: Some(LeaseCounter(token).into()),
-        expiry: Some(LivesBy::Session.stored(TIMES.expiry)),
+        expiry: Some(Liveness::Session.stored(TIMES.expiry)),
         ..Lease::sample()
     };
     row.written_by("me")
@@ -275,14 +281,14 @@ fn holder_that_misses_two_calls_is_stuck() {
     let mut story = Story::begin();
     let keys = ["dead", "alive"].map(LeaseKey::from);
     for key in &keys {
-        story.on(100, SessionInput::Holds(key.clone()));
+        story.on(100, SessionInput::Holds { key: key.clone(), token: LeaseCounter(5).into() });
     }
     for beat in [3_000, 6_500] {
         let write = story.writes(beat, SessionInput::Tick);
         drop(story.answer(beat + 10, &write));
         let write = story.writes(beat + 500, keep(5, beat.into(), true));
         drop(story.answer(beat + 510, &write)); // Heartbeats for checkpoints are no calls.
-        story.on(beat + 600, SessionInput::Answers(keys[1].clone()));
+        story.on(beat + 600, alive(&keys[1]));
     }
     let effects = story.on(10_000, SessionInput::Tick);
     let stuck = KeeperEffect::Stuck { key: keys[0].clone(), until: Moment::at_millis(16_000) };

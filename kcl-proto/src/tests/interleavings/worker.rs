@@ -14,7 +14,7 @@ use crate::lease::request::{HandoverRequest, RequestEffect, RequestEnd, RequestI
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
-    Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, LivesBy, Moment, WorkerId,
+    Conditional, Lease, LeaseCounter, LeaseEnd, LeaseKey, Liveness, Moment, WorkerId,
 };
 
 /// The lease expiry of both workers.
@@ -133,7 +133,7 @@ impl Worker {
             expiry: EXPIRY,
             owner_switches,
             start_at: None,
-            lives_by: LivesBy::Counter,
+            lives_by: Liveness::Counter,
             adopt: None,
         };
         let number = self.numbers().draw();

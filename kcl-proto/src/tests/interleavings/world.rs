@@ -249,7 +249,7 @@ impl World {
     fn scan(&mut self, who: Who, row: Option<Arc<Lease>>) -> Result<Sent, Violation> {
         let worker = &mut self.workers[who];
         match &worker.role {
-            Role::Holding(_) => worker.feed_holding(HoldingInput::HandoverHinted),
+            Role::Holding(_) => worker.feed_holding(HoldingInput::ChangeHinted),
             Role::Watching | Role::Asking(_) | Role::Taking { .. } | Role::Losing(_) => {
                 worker.observe(row);
                 Ok(Sent::new())

@@ -9,7 +9,7 @@ use std::fmt;
 use super::message::Call;
 use super::worker::Role;
 use super::world::World;
-use crate::model::{LivesBy, WorkerId};
+use crate::model::{Liveness, WorkerId};
 
 /// Shortens an id of 16 hexadecimal digits.
 fn short(id: &WorkerId) -> String {
@@ -33,7 +33,7 @@ impl fmt::Display for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |id: Option<&WorkerId>| id.map_or_else(|| "-".to_owned(), short);
         let row = &self.row;
-        let mark = if row.lives_by() == LivesBy::Session { " S" } else { "" };
+        let mark = if row.lives_by() == Liveness::Session { " S" } else { "" };
         let (owner, from) = (name(row.owner.as_ref()), name(row.checkpoint_owner.as_ref()));
         write!(f, "[{} owner {owner} from {from} at {}{mark}]", row.counter, row.checkpoint)?;
         for session in self.sessions.values() {

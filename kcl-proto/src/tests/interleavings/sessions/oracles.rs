@@ -6,7 +6,7 @@ use super::super::deliveries::Deliveries;
 use super::super::violation::{Violation, require};
 use super::worker::Worker;
 use crate::lease::write::{LeaseWrite, WriteKind};
-use crate::model::{Checkpoint, Lease, LeaseKey, LivesBy, Session, WorkerId};
+use crate::model::{Checkpoint, Lease, LeaseKey, Liveness, Session, WorkerId};
 
 /// The rows of sessions.
 pub(super) type Sessions = BTreeMap<WorkerId, Session>;
@@ -23,7 +23,7 @@ pub(super) struct Onlooker {
 
 /// Returns what the session of the row's holder says under the row's token.
 fn entry(row: &Lease, sessions: &Sessions) -> Option<Checkpoint> {
-    let session = sessions.get(row.holder()?).filter(|_| row.lives_by() == LivesBy::Session)?;
+    let session = sessions.get(row.holder()?).filter(|_| row.lives_by() == Liveness::Session)?;
     let entry = session.progress.0.get(&LeaseKey::new("shard"))?;
     entry.position.filter(|_| row.token == Some(entry.token)).map(Checkpoint::After)
 }

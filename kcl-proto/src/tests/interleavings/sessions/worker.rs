@@ -11,7 +11,9 @@ use crate::consumer::progress::Done;
 use crate::fleet::sessions::SessionWatch;
 use crate::lease::expiry::CounterWatch;
 use crate::lease::holding::{Holding, HoldingEffect, HoldingInput, HoldingTimes, InSession, Taken};
-use crate::lease::session::{KeeperEffect, SessionEnd, SessionInput, SessionKeeper, SessionTimes};
+use crate::lease::session::{
+    HolderReport, KeeperEffect, SessionEnd, SessionInput, SessionKeeper, SessionTimes,
+};
 use crate::lease::session_write::SessionWrite;
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
@@ -242,7 +244,8 @@ impl Worker {
                 }
                 HoldingEffect::Keep { progress, is_urgent } => {
                     let key = LeaseKey::new("shard");
-                    let keep = SessionInput::Keep { key, progress, is_urgent };
+                    let reports = vec![HolderReport { key, progress: Some(progress) }];
+                    let keep = SessionInput::Reports { reports, is_urgent };
                     sent.extend(self.feed_keeper(keep)?);
                 }
                 HoldingEffect::CreateChildren(_)
@@ -335,6 +338,7 @@ impl Worker {
             handover: tick,
             store_every: None,
         };
+        let token = row.counter.into();
         let consumer = Consumer {
             token: row.counter,
             processed: row.checkpoint,
@@ -350,7 +354,8 @@ impl Worker {
             None => Holding::new(me, times, numbers, Taken { row, sent }),
         };
         self.role = Role::Holding(Box::new((holding, consumer)));
-        let mut sent = self.feed_keeper(SessionInput::Holds(LeaseKey::new("shard")))?;
+        let mut sent =
+            self.feed_keeper(SessionInput::Holds { key: LeaseKey::new("shard"), token })?;
         // A stopping worker starts no consumer.
         if self.is_stopping {
             sent.extend(self.feed_holding(HoldingInput::ConsumerFailed)?);

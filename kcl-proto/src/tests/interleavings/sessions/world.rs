@@ -17,7 +17,7 @@ use crate::lease::session_write::{SessionWrite, SessionWriteKind};
 use crate::lease::settle::Settler;
 use crate::lease::write::{LeaseWrite, Precondition, WriteKind};
 use crate::model::{
-    Conditional, Lease, LeaseCounter, LeaseKey, LivesBy, NewLease, PendingCheckpoint, Session,
+    Conditional, Lease, LeaseCounter, LeaseKey, Liveness, NewLease, PendingCheckpoint, Session,
     WorkerId,
 };
 
@@ -67,8 +67,8 @@ impl Worker {
             owner_switches: row.owner_switches + 1,
             start_at: None,
             lives_by: match self.mode {
-                Mode::Session => LivesBy::Session,
-                Mode::Counter | Mode::Unaware => LivesBy::Counter,
+                Mode::Session => Liveness::Session,
+                Mode::Counter | Mode::Unaware => Liveness::Counter,
             },
             adopt: adopt.and_then(|progress| adopted(row, progress)).map(Box::new),
         }
@@ -302,7 +302,7 @@ impl World {
     /// Shows all rows to all workers.
     fn look(&mut self) -> Result<(), Violation> {
         let rows: Vec<_> = self.sessions.values().cloned().collect();
-        let is_marked = self.row.lives_by() == LivesBy::Session;
+        let is_marked = self.row.lives_by() == Liveness::Session;
         let holder = self.row.holder().filter(|_| is_marked || self.row.owner.is_some());
         let named: BTreeSet<_> = holder.into_iter().cloned().collect();
         for worker in &mut self.workers {

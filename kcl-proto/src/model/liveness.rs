@@ -1,10 +1,17 @@
 //! What proves that the holder of a lease is alive.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
+
+use thiserror::Error;
 
 /// What proves that the holder of a lease is alive. The take that made it the holder decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum LivesBy {
+#[expect(clippy::exhaustive_enums, reason = "a row says one or the other")]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum Liveness {
     /// The lease's own counter, which the holder moves.
     #[default]
     Counter,
@@ -18,7 +25,7 @@ pub enum LivesBy {
 /// 2⁵³−1 ms, the greatest whole number that every reader of a table represents exactly.
 const MARK: Duration = Duration::from_millis((1 << 53) - 1);
 
-impl LivesBy {
+impl Liveness {
     /// Reads what the row of a lease says by its expiry.
     #[must_use]
     pub fn of(expiry: Option<Duration>) -> Self {
@@ -45,6 +52,35 @@ impl LivesBy {
     }
 }
 
+impl fmt::Display for Liveness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Counter => "counter",
+            Self::Session => "session",
+        })
+    }
+}
+
+/// Parses `counter` or `session`.
+impl FromStr for Liveness {
+    type Err = ParseLivenessError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "counter" => Ok(Self::Counter),
+            "session" => Ok(Self::Session),
+            _ => Err(ParseLivenessError { text: text.to_owned() }),
+        }
+    }
+}
+
+/// A text is not a [`Liveness`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text:?} does not say what keeps a lease: use counter or session")]
+pub struct ParseLivenessError {
+    text: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,13 +89,22 @@ mod tests {
     #[test]
     fn mark_is_pinned() {
         let own = Duration::from_secs(10);
-        assert_eq!(LivesBy::Session.stored(own).as_millis(), 9_007_199_254_740_991);
-        assert_eq!(LivesBy::Counter.stored(own), own);
-        for lives_by in [LivesBy::Counter, LivesBy::Session] {
-            assert_eq!(LivesBy::of(Some(lives_by.stored(own))), lives_by);
+        assert_eq!(Liveness::Session.stored(own).as_millis(), 9_007_199_254_740_991);
+        assert_eq!(Liveness::Counter.stored(own), own);
+        for lives_by in [Liveness::Counter, Liveness::Session] {
+            assert_eq!(Liveness::of(Some(lives_by.stored(own))), lives_by);
             let unmarked = lives_by.unmark(own).unwrap_or_else(|| lives_by.stored(own));
-            assert_eq!(LivesBy::of(Some(unmarked)), LivesBy::Counter);
+            assert_eq!(Liveness::of(Some(unmarked)), Liveness::Counter);
         }
-        assert_eq!(LivesBy::of(None), LivesBy::Counter);
+        assert_eq!(Liveness::of(None), Liveness::Counter);
+    }
+
+    #[test]
+    fn text_is_read_as_it_is_written() {
+        for liveness in [Liveness::Counter, Liveness::Session] {
+            assert_eq!(liveness.to_string().parse(), Ok(liveness));
+        }
+        let error = "sessions".parse::<Liveness>().unwrap_err().to_string();
+        assert!(error.contains("\"sessions\"") && error.contains("counter or session"), "{error}");
     }
 }

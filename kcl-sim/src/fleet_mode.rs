@@ -1,0 +1,79 @@
+//! What the leases of a world's workers live by.
+
+use std::fmt;
+use std::str::FromStr;
+
+use kcl_core::config::Liveness;
+
+use crate::chance::Chance;
+
+/// The number of a world's stream of choices of what a worker's leases live by.
+const CHANCE: u64 = u64::MAX - 7;
+
+/// What the leases of a world's workers live by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[non_exhaustive]
+pub enum FleetMode {
+    /// Their own counters.
+    #[default]
+    Counters,
+    /// The sessions of their workers.
+    Sessions,
+    /// One or the other: each worker draws it anew whenever it starts.
+    Mixed,
+}
+
+impl FleetMode {
+    /// All modes.
+    pub const ALL: [Self; 3] = [Self::Counters, Self::Sessions, Self::Mixed];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Counters => "counters",
+            Self::Sessions => "sessions",
+            Self::Mixed => "mixed",
+        }
+    }
+
+    /// Returns the choices of a world.
+    pub(crate) fn choices(self, seed: u64) -> Choices {
+        Choices { mode: self, chance: Chance::of(seed, CHANCE) }
+    }
+}
+
+impl fmt::Display for FleetMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for FleetMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|mode| mode.name() == text);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("no mode {text:?}: there are {names}")
+        })
+    }
+}
+
+/// What the leases of each worker that starts live by.
+#[derive(Clone, Debug)]
+pub(crate) struct Choices {
+    mode: FleetMode,
+    chance: Chance,
+}
+
+impl Choices {
+    /// Draws for the next worker that starts.
+    pub(crate) fn draw(&mut self) -> Liveness {
+        match self.mode {
+            FleetMode::Counters => Liveness::Counter,
+            FleetMode::Sessions => Liveness::Session,
+            FleetMode::Mixed if self.chance.hits(0.5) => Liveness::Session,
+            FleetMode::Mixed => Liveness::Counter,
+        }
+    }
+}
