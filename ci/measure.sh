@@ -6,13 +6,21 @@
 #   ci/measure.sh large [--only ROW]
 #   ci/measure.sh memory
 #   ci/measure.sh per-key [--trials N]
+#   ci/measure.sh sessions
 #   ci/measure.sh throughput [--trials N]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what="${1:?what to measure: fleet, kpl, large, memory, per-key or throughput}"
+what="${1:?what to measure: fleet, kpl, large, memory, per-key, sessions or throughput}"
 shift
 if [[ "$what" == kpl ]]; then
     exec cargo bench --quiet --locked -p kcl-proto --bench kpl
+fi
+if [[ "$what" == sessions ]]; then
+    # A row of sessions, then the same of a classical fleet.
+    large() { cargo run --quiet --release --locked -p kcl-sim --features cli --bin large -- "$@"; }
+    large --only sessions
+    large --only counters
+    exit
 fi
 if [[ "$what" == large ]]; then
     cargo run --quiet --release --locked -p kcl-sim --features cli --bin large -- "$@"

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{Builder, IdentityCache};
 use aws_types::SdkConfig;
 use kcl_aws::{FreshCredentials, LeaveThrottled};
-use kcl_core::config::InvalidSetting;
+use kcl_core::config::{InvalidSetting, LeaseConfig, Liveness};
 
 /// Settings of a [`DynamoLeaseStore`](crate::DynamoLeaseStore). A table's name is one already.
 ///
@@ -134,7 +134,7 @@ impl DynamoLeaseStoreConfig {
     }
 
     /// Returns the settings that cannot work with leases of this expiry.
-    pub(crate) fn validate(&self, expiry: Duration) -> Vec<InvalidSetting> {
+    pub(crate) fn validate(&self, leases: &LeaseConfig) -> Vec<InvalidSetting> {
         let times = [
             ("leases.connect_timeout", self.connect_timeout),
             ("leases.attempt_timeout", self.attempt_timeout),
@@ -143,8 +143,13 @@ impl DynamoLeaseStoreConfig {
         ];
         let mut invalid: Vec<_> = InvalidSetting::zero_times(times).collect();
         let (operation, attempts) = (self.operation_timeout, self.attempts_max);
+        let expiry = leases.expiry;
         if operation > expiry / 3 {
             let reason = format!("must be at most a third of lease.expiry ({expiry:?})");
+            invalid.push(InvalidSetting::new("leases.operation_timeout", operation, reason));
+        }
+        if leases.liveness == Liveness::Session && operation > leases.beat() {
+            let reason = format!("must be at most lease.beat_every ({:?})", leases.beat());
             invalid.push(InvalidSetting::new("leases.operation_timeout", operation, reason));
         }
         if attempts == 0 {

@@ -235,7 +235,7 @@ impl DynamoLeaseStore {
 #[async_trait]
 impl LeaseStore for DynamoLeaseStore {
     fn validate(&self, leases: &LeaseConfig) -> Vec<InvalidSetting> {
-        self.config.validate(leases.expiry)
+        self.config.validate(leases)
     }
 
     async fn prepare(&self) -> Result<(), LeaseStoreError> {

@@ -57,8 +57,13 @@ impl Fleet {
     /// If the stack cannot start, or the stream cannot be created.
     pub async fn start(binary: &Path, shards: i32, extra: &[&str]) -> anyhow::Result<Self> {
         let mut fleet = Self::new(binary)?;
-        fleet.extra.extend(extra.iter().map(|word| (*word).to_owned()));
+        fleet.set_extra(extra);
         fleet.with_shards(shards).await
+    }
+
+    /// Sets the additional arguments of workers that start from now on.
+    pub fn set_extra(&mut self, extra: &[&str]) {
+        self.extra = extra.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// Starts a fleet like [`start`](Self::start) whose Kinesis is another server.

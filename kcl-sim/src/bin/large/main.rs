@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use kcl_core::BoxError;
+use kcl_core::config::Liveness;
 use serde_json::json;
 
 use crate::rows::Row;
@@ -77,7 +78,27 @@ async fn main() -> Result<(), BoxError> {
         let row = rows::join(10_000, 4_800).await?;
         print("units-balancing", "read units a second while one of 20 joins", 9_600.0, &row);
     }
+    signs_of_life(&is_on).await?;
     alone(&is_on).await
+}
+
+/// The rows of fleets whose leases live by sessions, and the same of classical ones.
+async fn signs_of_life(is_on: &(impl Fn(&str) -> bool + Sync)) -> Result<(), BoxError> {
+    for (shards, workers, bar) in [(12, 3, 1.0), (100, 10, 3.5), (1_000, 30, 10.0)] {
+        for (mode, liveness, bar) in [
+            ("sessions", Liveness::Session, bar),
+            ("counters", Liveness::Counter, f64::INFINITY),
+        ] {
+            let name = format!("{mode}-{shards}x{workers}");
+            if is_on(&name) {
+                let (writes, crash) = rows::signs_of_life(shards, workers, liveness).await?;
+                print(&name, "write units a second at rest", bar, &writes);
+                let what = "leases of a killed worker are held elsewhere, s";
+                print(&format!("{name}-crash"), what, 12.0, &crash);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The rows of one worker without a fleet.

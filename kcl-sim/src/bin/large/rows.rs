@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kcl_core::BoxError;
 use kcl_core::backend::{Clock as _, SystemClock};
-use kcl_core::config::WorkerConfig;
+use kcl_core::config::{Liveness, WorkerConfig};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -117,6 +117,32 @@ pub(crate) async fn join(shards: u32, scan_units: usize) -> Result<Row, BoxError
     let units = fleet.table.seen(|seen| seen.read_units);
     let more = json!({ "fair after, s": fair, "expired": fleet.events.of("expired") });
     Ok(Row { figure: Some(units / passed), more })
+}
+
+/// A fleet at rest, whose leases live as `liveness` says: write units a second. Then one worker is
+/// killed: until its leases are held by others.
+pub(crate) async fn signs_of_life(
+    shards: u32,
+    workers: usize,
+    liveness: Liveness,
+) -> Result<(Row, Row), BoxError> {
+    let mut config = config();
+    config.lease.liveness = liveness;
+    let mut fleet = Fleet::new(shards, Speed::default(), config);
+    fleet.start(workers)?;
+    let balanced = fleet.balanced(fleet.began).await;
+    sleep(Duration::from_secs(20)).await;
+    fleet.table.start_counting();
+    sleep(REST).await;
+    let (writes, reads) = fleet.table.seen(|seen| (seen.write_units, seen.read_units));
+    let seconds = REST.as_secs_f64();
+    let (at, lost) = (SystemClock.now(), fleet.kill_last());
+    let figure = fleet.all_held(at).await;
+    let expired = fleet.events.of("expired");
+    let more = json!({ "read units a second": reads / seconds, "balanced at first, s": balanced,
+        "expired": expired });
+    let writes = Row { figure: Some(writes / seconds), more };
+    Ok((writes, Row { figure, more: json!({ "leases of the killed one": lost }) }))
 }
 
 /// One worker that may hold few leases of many: the most that it ever holds.

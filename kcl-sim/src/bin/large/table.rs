@@ -19,6 +19,9 @@ use tokio::time::sleep;
 /// The size of a row in bytes: keys and owners of a usual length.
 const ROW_BYTES: usize = 800;
 
+/// The size of a session's row without the progress, with a worker's name of some 30 bytes.
+const SESSION_BYTES: usize = 180;
+
 /// How a table answers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Speed {
@@ -46,6 +49,8 @@ pub(crate) struct Seen {
     pub(crate) takes_of_live: usize,
     pub(crate) takes: usize,
     pub(crate) writes: usize,
+    /// All writes, as DynamoDB bills them: also those whose condition did not hold.
+    pub(crate) write_units: f64,
     pub(crate) read_units: f64,
     pub(crate) in_flight_max: usize,
     /// The most leases that one worker owned at a time.
@@ -215,6 +220,7 @@ impl LeaseStore for Table {
         if !self.lock().admits(self.speed.capacity, now) {
             return Err(Self::throttled());
         }
+        self.lock().seen.write_units += 1.0;
         let is_take = matches!(write.kind, WriteKind::Take { .. });
         let expired = Duration::from_secs(9);
         let outcome = self.rows.write(write).await?;
@@ -269,11 +275,20 @@ impl LeaseStore for Table {
         write: &SessionWrite,
     ) -> Result<Conditional<Session>, LeaseStoreError> {
         self.call(self.speed.write).await;
-        self.rows.write_session(write).await
+        let outcome = self.rows.write_session(write).await?;
+        let row = match &outcome {
+            Conditional::Applied(row) => Some(row),
+            Conditional::Lost { found } => found.as_ref(),
+        };
+        let bytes = row.map_or(0, |row| SESSION_BYTES + row.progress.encode().len());
+        let units = bytes.div_ceil(1_024).max(1);
+        self.lock().seen.write_units += f64::from(u32::try_from(units).unwrap_or(u32::MAX));
+        Ok(outcome)
     }
 
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
         self.call(self.speed.write).await;
+        self.lock().seen.write_units += 1.0;
         self.rows.put_presence(presence).await
     }
 
@@ -283,6 +298,7 @@ impl LeaseStore for Table {
         beat: Option<u64>,
     ) -> Result<(), LeaseStoreError> {
         self.call(self.speed.write).await;
+        self.lock().seen.write_units += 1.0;
         self.rows.delete_presence(worker, beat).await
     }
 }

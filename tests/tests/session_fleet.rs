@@ -1,0 +1,97 @@
+//! Fleets of real processes whose leases live by sessions: every record is audited.
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use kcl_core::model::Liveness;
+    use kcl_tests::fleet::Fleet;
+    use rustix::process::Signal;
+
+    const WORKER: &str = env!("CARGO_BIN_EXE_fleet_worker");
+
+    /// A short expiry, so that a crash is noticed soon.
+    const SESSIONS: [&str; 4] = ["--failover-ms", "2000", "--liveness", "session"];
+    const COUNTERS: [&str; 4] = ["--failover-ms", "2000", "--liveness", "counter"];
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A fleet of 6 shards and three workers.
+    async fn fleet(extra: &[&str]) -> Fleet {
+        let mut fleet = Fleet::start(Path::new(WORKER), 6, extra).await.unwrap();
+        let workers = ["a", "b", "c"];
+        for worker in workers {
+            fleet.spawn(worker).unwrap();
+        }
+        fleet.balanced(&workers, 2, LIMIT).await.unwrap();
+        fleet
+    }
+
+    /// What the leases live by, each kind once.
+    async fn liveness(fleet: &Fleet) -> Vec<Liveness> {
+        let leases = fleet.leases().await.unwrap();
+        let mut kinds: Vec<_> = leases.iter().map(|lease| lease.lives_by()).collect();
+        kinds.dedup();
+        kinds
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn crashed_session_is_condemned_and_what_it_kept_is_adopted() {
+        let mut fleet = fleet(&SESSIONS).await;
+        assert_eq!(liveness(&fleet).await, [Liveness::Session]);
+        let producer = fleet.produce(100);
+        fleet.signal("b", Signal::KILL).unwrap();
+        fleet.gone("b", LIMIT).await.unwrap();
+        fleet.balanced(&["a", "c"], 3, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        fleet.delivered(&produced, LIMIT).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn stalled_session_is_condemned_and_its_worker_rejoins_under_another_id() {
+        let fleet = fleet(&SESSIONS).await;
+        let producer = fleet.produce(100);
+        let stalled_at = fleet.signal("b", Signal::STOP).unwrap();
+        fleet.balanced(&["a", "c"], 3, LIMIT).await.unwrap();
+        let woken_at = fleet.signal("b", Signal::CONT).unwrap();
+        fleet.balanced(&["a", "b", "c"], 2, LIMIT).await.unwrap();
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        let elsewhere: std::collections::BTreeSet<_> = ["a", "c"]
+            .into_iter()
+            .flat_map(|worker| audit.by(worker))
+            .filter(|delivery| (stalled_at..woken_at).contains(&delivery.at))
+            .map(|delivery| delivery.id.as_str())
+            .collect();
+        let stale = audit
+            .by("b")
+            .find(|delivery| delivery.at >= woken_at && elsewhere.contains(delivery.id.as_str()));
+        assert_eq!(stale, None);
+        assert!(audit.by("b").any(|delivery| delivery.at > woken_at), "b is a member again");
+    }
+
+    /// Classical, then sessions, then classical again, while records arrive.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn fleet_changes_its_mode_and_back_by_rolling_restarts() {
+        let mut fleet = fleet(&COUNTERS).await;
+        let producer = fleet.produce(100);
+        for (extra, replacements, kind) in [
+            (&SESSIONS, [("a", "d"), ("b", "e"), ("c", "f")], Liveness::Session),
+            (&COUNTERS, [("d", "g"), ("e", "h"), ("f", "i")], Liveness::Counter),
+        ] {
+            fleet.set_extra(extra);
+            for (old, new) in replacements {
+                fleet.spawn(new).unwrap();
+                fleet.signal(old, Signal::TERM).unwrap();
+                assert!(fleet.gone(old, LIMIT).await.unwrap(), "{}", fleet.errors(old));
+            }
+            let now = replacements.map(|(_, new)| new);
+            fleet.balanced(&now, 2, LIMIT).await.unwrap();
+            assert_eq!(liveness(&fleet).await, [kind]);
+        }
+        let produced = producer.stop().await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        assert_eq!(audit.repeated(), 0);
+    }
+}
