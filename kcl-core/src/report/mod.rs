@@ -5,6 +5,7 @@ pub(crate) mod delivery;
 pub mod event;
 mod event_context;
 mod event_queue;
+mod event_severity;
 #[cfg(test)]
 mod event_tests;
 mod event_text;

@@ -10,7 +10,7 @@ use kcl_core::model::{
 
 use super::calls::CallFacts;
 use super::holdings::Holdings;
-use super::sessions::SessionFacts;
+use super::session_facts::SessionFacts;
 use super::shard_facts::{OwnerFacts, Put, ShardFacts};
 use super::waits::WaitLimit;
 use super::{Oracle, Violation};

@@ -7,6 +7,7 @@ mod holdings;
 mod landing;
 mod leases;
 mod records;
+mod session_facts;
 mod sessions;
 mod shard_facts;
 mod waits;

@@ -1,27 +1,13 @@
 //! Promises about sessions: who may be condemned, and what their rows keep.
 
-use std::time::Duration;
-
 use kcl_core::backend::{SessionWrite, SessionWriteKind};
 use kcl_core::model::{Checkpoint, Lease, Liveness, Session, SessionProgress, WorkerId};
 
 use super::Oracle;
 use super::facts::Facts;
-use super::shard_facts::WITHIN;
+use super::session_facts::SessionFacts;
+use super::shard_facts::{OwnerFacts, WITHIN};
 use crate::time::Time;
-
-/// The facts about one session.
-#[derive(Clone, Debug)]
-pub(crate) struct SessionFacts {
-    expiry: Duration,
-    /// When its last heartbeat landed.
-    beat_at: Time,
-    /// Until when it lets its worker process.
-    pub(super) until: Time,
-    pub(super) is_dead: bool,
-    /// Since when it has no row.
-    gone_at: Option<Time>,
-}
 
 /// A write to a session that has landed and changed its row.
 pub(crate) struct SessionLanding<'a> {
@@ -31,13 +17,6 @@ pub(crate) struct SessionLanding<'a> {
     pub(crate) after: Option<&'a Session>,
     /// All leases.
     pub(crate) leases: &'a [Lease],
-}
-
-impl SessionFacts {
-    /// How long a heartbeat lets the worker process, by its own clock.
-    pub(super) fn lasts(&self) -> Duration {
-        self.expiry * 9 / 10
-    }
 }
 
 impl Facts {
@@ -103,9 +82,8 @@ impl Facts {
             facts.gone_at = Some(at);
         }
         for facts in self.shards.values_mut() {
-            for owner in
-                facts.owners.values_mut().filter(|owner| owner.session.as_ref() == Some(id))
-            {
+            let lost = |owner: &&mut OwnerFacts| owner.kept_in.as_ref() == Some(id);
+            for owner in facts.owners.values_mut().filter(lost) {
                 owner.kept = 0; // Progress since the lease's row was written is lost.
             }
         }
@@ -155,7 +133,8 @@ impl Facts {
             }
             if entry.is_some_and(|entry| entry.token.get() == *token) {
                 self.has_stored |= place.is_some();
-                owner.kept = owner.kept.max(place.unwrap_or(0));
+                (owner.kept, owner.kept_in) =
+                    (owner.kept.max(place.unwrap_or(0)), Some(id.clone()));
             }
             let is_slack = owner.acknowledges;
             if !is_automatic || is_disturbed || is_slack && has_just_thawed {

@@ -107,8 +107,10 @@ pub(crate) struct OwnerFacts {
     pub(crate) is_over: bool,
     /// The session that it lives by, while it lasts.
     pub(crate) session: Option<WorkerId>,
-    /// The place up to which that session's row contains its progress.
+    /// The place up to which a session's row contains its progress.
     pub(crate) kept: usize,
+    /// That session.
+    pub(crate) kept_in: Option<WorkerId>,
 }
 
 impl OwnerFacts {

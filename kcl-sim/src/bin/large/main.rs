@@ -85,10 +85,9 @@ async fn main() -> Result<(), BoxError> {
 /// The rows of fleets whose leases live by sessions, and the same of classical ones.
 async fn signs_of_life(is_on: &(impl Fn(&str) -> bool + Sync)) -> Result<(), BoxError> {
     for (shards, workers, bar) in [(12, 3, 1.0), (100, 10, 3.5), (1_000, 30, 10.0)] {
-        for (mode, liveness, bar) in [
-            ("sessions", Liveness::Session, bar),
-            ("counters", Liveness::Counter, f64::INFINITY),
-        ] {
+        for (mode, liveness, bar) in
+            [("sessions", Liveness::Session, bar), ("counters", Liveness::Counter, f64::INFINITY)]
+        {
             let name = format!("{mode}-{shards}x{workers}");
             if is_on(&name) {
                 let (writes, crash) = rows::signs_of_life(shards, workers, liveness).await?;
