@@ -5,7 +5,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use kcl_core::model::Liveness;
+    use kcl_core::model::{Lease, Liveness};
     use kcl_tests::fleet::Fleet;
     use rustix::process::Signal;
 
@@ -31,7 +31,7 @@ mod tests {
     /// What the leases live by, each kind once.
     async fn liveness(fleet: &Fleet) -> Vec<Liveness> {
         let leases = fleet.leases().await.unwrap();
-        let mut kinds: Vec<_> = leases.iter().map(|lease| lease.lives_by()).collect();
+        let mut kinds: Vec<_> = leases.iter().map(Lease::lives_by).collect();
         kinds.dedup();
         kinds
     }
