@@ -8,7 +8,7 @@
 //!                     ├─ scan ─▶ fleet::balance   │  └─ guard ── processor call ──▶ RecordProcessor
 //!                     ├─ request(lease)           │       ▲
 //!                     ├─ housekeeping             │       │ deadline, order
-//!                     ├─ presence                 │       │
+//!                     ├─ presence, or session     │       │
 //!                     └─ take ─▶ holder(lease) ───┼───────┘
 //!                                  │     ◀────────┘ progress, checkpoint, ended, drained
 //!                                  ▼
