@@ -156,19 +156,13 @@ impl LeaseConfig {
         if let Some(max) = self.leases_max {
             invalid.extend(InvalidSetting::below("lease.leases_max", max, 1));
         }
-        if let Some(renewal) = self.renew_every {
-            let min = Duration::from_millis(100);
-            invalid.extend(InvalidSetting::outside("lease.renew_every", renewal, min, HOUR));
-            if renewal.saturating_mul(3) > self.expiry {
-                let reason = format!("must be at least 3 x lease.renew_every ({renewal:?})");
-                invalid.push(InvalidSetting::new("lease.expiry", self.expiry, reason));
-            }
-        }
-        if let Some(beat) = self.beat_every {
-            let min = Duration::from_millis(100);
-            invalid.extend(InvalidSetting::outside("lease.beat_every", beat, min, HOUR));
-            if beat.saturating_mul(2) > self.expiry {
-                let reason = format!("must be at least 2 x lease.beat_every ({beat:?})");
+        let signs_of_life =
+            [("lease.renew_every", self.renew_every, 3), ("lease.beat_every", self.beat_every, 2)];
+        for (name, every, times) in signs_of_life {
+            let Some(every) = every else { continue };
+            invalid.extend(InvalidSetting::outside(name, every, Duration::from_millis(100), HOUR));
+            if every.saturating_mul(times) > self.expiry {
+                let reason = format!("must be at least {times} x {name} ({every:?})");
                 invalid.push(InvalidSetting::new("lease.expiry", self.expiry, reason));
             }
         }

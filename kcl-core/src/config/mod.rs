@@ -136,6 +136,21 @@ mod tests {
         );
     }
 
+    #[test]
+    fn expiry_below_two_heartbeats_names_both() {
+        let mut config = WorkerConfig::default();
+        config.lease.beat_every = Some(Duration::from_secs(5));
+        assert!(config.validate().is_ok());
+        config.lease.beat_every = Some(Duration::from_millis(5_001));
+        assert_eq!(
+            config.validate().unwrap_err().to_string(),
+            "invalid configuration: lease.expiry (10s) must be at least 2 x lease.beat_every (5.001s)"
+        );
+        config.lease.beat_every = Some(Duration::from_millis(99));
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.contains("lease.beat_every (99ms)"), "{error}");
+    }
+
     #[cfg(feature = "serde")]
     #[test]
     fn settings_read_back_what_they_write() {

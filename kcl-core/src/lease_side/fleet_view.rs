@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kcl_proto::fleet::balance::{self, BalancePlan, Fleet, Limits};
-use kcl_proto::fleet::candidate::{Candidate, CandidateState, Part, Restriction};
+use kcl_proto::fleet::candidate::{Candidate, CandidateState, Forsaken, Part, Restriction};
 use kcl_proto::fleet::presence::PresenceWatch;
 use kcl_proto::fleet::scan_interval::{self, ScanCost, ScanPauses};
 use kcl_proto::fleet::sessions::SessionWatch;
 use kcl_proto::fleet::workers::Workers;
 use kcl_proto::model::{
-    HashKeyRange, Lease, LeaseKey, Liveness, Moment, Session, SessionKind, SessionProgress, Shard,
-    WorkerId,
+    HashKeyRange, Lease, LeaseKey, Moment, Session, SessionKind, SessionProgress, Shard, WorkerId,
 };
 use kcl_proto::shards::cleanup::CleanupWatch;
 use kcl_proto::shards::lineage;
@@ -203,11 +202,8 @@ impl FleetView {
 
     /// The workers whose sessions leases live by.
     fn named(&self) -> BTreeSet<WorkerId> {
-        let marked = self.rows().values().filter(|lease| lease.lives_by() == Liveness::Session);
-        marked
-            .filter(|lease| !lease.is_ended())
-            .filter_map(|lease| lease.holder().cloned())
-            .collect()
+        let named: BTreeSet<_> = self.rows().values().filter_map(Lease::session_holder).collect();
+        named.into_iter().cloned().collect()
     }
 
     /// The workers to condemn, each with its heartbeat as it was sighted: those that leases name,
@@ -239,8 +235,7 @@ impl FleetView {
 
     /// The leases that name this worker as a holder that lives by its session.
     pub(super) fn naming_me(&self) -> impl Iterator<Item = &Lease> {
-        let marked = self.rows().values().filter(|row| row.lives_by() == Liveness::Session);
-        marked.filter(|row| row.holder() == Some(&self.shared.me) && !row.is_ended())
+        self.rows().values().filter(|row| row.session_holder() == Some(&self.shared.me))
     }
 
     /// Drops a row that is gone, or whose content is unknown.
@@ -348,7 +343,7 @@ impl FleetView {
             .filter_map(|key| self.row(key))
             .map(|lease| {
                 let forsaken = self.leases.forsaken(lease, &dead, now);
-                Candidate { lease, state: CandidateState { forsaken, ..self.state(lease, own) } }
+                Candidate { lease, state: self.state(lease, own, forsaken) }
             })
             .collect();
         let fleet = Fleet {
@@ -366,7 +361,12 @@ impl FleetView {
     }
 
     /// Returns what this worker knows about a lease beyond its row.
-    fn state(&self, lease: &Lease, own: OwnLeases<'_>) -> CandidateState {
+    fn state(
+        &self,
+        lease: &Lease,
+        own: OwnLeases<'_>,
+        forsaken: Option<Forsaken>,
+    ) -> CandidateState {
         let key = &lease.key;
         let part = if own.held.contains(key) {
             Part::Holds
@@ -384,12 +384,7 @@ impl FleetView {
         } else {
             Restriction::None
         };
-        CandidateState {
-            part,
-            restriction,
-            forsaken: None,
-            is_leftover: self.leftover.contains(key),
-        }
+        CandidateState { part, restriction, forsaken, is_leftover: self.leftover.contains(key) }
     }
 
     /// How long the heartbeat of a present worker may stand still. Where scans are rarer than an

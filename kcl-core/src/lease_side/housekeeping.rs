@@ -98,11 +98,12 @@ async fn turn(shared: &Shared, stream: &StreamFacts, known: Known) -> Result<Tur
     let shards = shared.source.list_shards(ShardFilter::All).await.map_err(Failure::Source)?;
     let listed_at = shared.clock.now();
     let mut plan = sync::plan(&shards, &leases, start);
-    if !plan.create.is_empty() {
+    let is_outdated = plan.create.is_empty();
+    if !is_outdated {
         // What this worker knows is older than the list, and an eventual scan may miss a lease that
         // has existed for long; creating it would start its children too early. Shards before
         // leases: a shard that is listed above and has no lease below never had one.
-        leases = scan(shared).await?;
+        leases = scan(shared).await.map_err(Failure::Store)?;
         plan = sync::plan(&shards, &leases, start);
     }
     let report = TurnReport { listed: shards, uncovered: plan.holes, ..TurnReport::default() };
@@ -119,11 +120,11 @@ async fn turn(shared: &Shared, stream: &StreamFacts, known: Known) -> Result<Tur
     }
     if !dead.is_empty() {
         // What this worker knows may be older than the verdict.
-        let leases = scan(shared).await?;
-        let unfinished = leases.values().filter(|lease| !lease.is_ended());
-        let named = unfinished.flat_map(|lease| [&lease.owner, &lease.checkpoint_owner]).flatten();
-        let named: BTreeSet<_> = named.collect();
-        writes.bury(dead.into_iter().filter(|worker| !named.contains(worker))).await;
+        let looked = if is_outdated { scan(shared).await } else { Ok(leases) };
+        match looked {
+            Ok(leases) => writes.bury(unnamed(dead, &leases)).await,
+            Err(error) => writes.failed(error),
+        }
     }
     Ok(writes.report)
 }
@@ -138,8 +139,19 @@ fn check(start: &StreamStart, description: StreamDescription) -> Result<(), Fail
     Ok(())
 }
 
-async fn scan(shared: &Shared) -> Result<BTreeMap<LeaseKey, Lease>, Failure> {
-    let table = table_scan::run(shared, Reading::Consistent).await.map_err(Failure::Store)?;
+/// Returns the workers that no unfinished lease names.
+fn unnamed(
+    workers: Vec<WorkerId>,
+    leases: &BTreeMap<LeaseKey, Lease>,
+) -> impl Iterator<Item = WorkerId> {
+    let unfinished = leases.values().filter(|lease| !lease.is_ended());
+    let named = unfinished.flat_map(|lease| [&lease.owner, &lease.checkpoint_owner]).flatten();
+    let named: BTreeSet<_> = named.collect();
+    workers.into_iter().filter(move |worker| !named.contains(worker))
+}
+
+async fn scan(shared: &Shared) -> Result<BTreeMap<LeaseKey, Lease>, LeaseStoreError> {
+    let table = table_scan::run(shared, Reading::Consistent).await?;
     Ok(table.leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect())
 }
 

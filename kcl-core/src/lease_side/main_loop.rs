@@ -1,8 +1,8 @@
 //! The main loop of the lease side: scans the table, decides which leases to take or ask for, and
 //! keeps the holders.
 //!
-//! It never waits for a call: scans, moves of leases and housekeeping run as jobs beside it, so that
-//! a slow call delays neither an expiry nor a shutdown.
+//! It never waits for a call: scans, moves of leases and housekeeping run as jobs beside it, so
+//! that a slow call delays neither an expiry nor a shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -398,7 +398,7 @@ impl MainLoop {
             }
             Action::ReleaseLeases { until } => {
                 self.rows.own.remove();
-                self.moves.held().stop(until);
+                self.moves.release_all(until);
             }
         }
     }

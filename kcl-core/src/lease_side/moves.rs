@@ -84,11 +84,6 @@ impl Moves {
         self.shared = Arc::clone(shared);
     }
 
-    /// The leases that are held, and the tasks of their holders.
-    pub(super) const fn held(&mut self) -> &mut HeldLeases {
-        &mut self.held
-    }
-
     /// Whether no lease is held, no take is in flight, and no request is open.
     pub(super) fn are_over(&self) -> bool {
         self.held.is_empty() && self.takes.is_empty() && self.requests.is_empty()
@@ -183,6 +178,9 @@ impl Moves {
     /// Lets go of the leases that no other worker may take, because they name this one, and that it
     /// neither holds nor takes. `has_room` is whether it may hold more than it does.
     fn let_go(&mut self, rows: &KnownRows, has_room: bool, now: Moment) {
+        if !rows.own.is_session() {
+            return; // Such leases expire.
+        }
         let (taking, asked) = (self.takes.taking(), self.requests.open());
         let stopped = self.shared.stopped.leases();
         let is_idle = |key: &LeaseKey| {
@@ -275,8 +273,8 @@ impl Moves {
 
     /// Starts the holder of a lease that was taken, and grants the lease to a consumer.
     ///
-    /// A take is no sign of life: if the session has lapsed meanwhile, the lease is not held, and is
-    /// taken anew once the session lives again.
+    /// A take is no sign of life: if the session has lapsed meanwhile, the lease is not held, and
+    /// is taken anew once the session lives again.
     fn hold(&mut self, taken: Taken, why: TakeReason, rows: &mut KnownRows, now: Moment) {
         let Taken { row, sent } = taken;
         if !rows.own.may_take(now) {
@@ -356,6 +354,11 @@ impl Moves {
     /// Returns how the consumers of the held leases are doing. Emits the events that are due.
     pub(super) fn observe(&mut self, rows: &KnownRows, now: Moment) -> Vec<HeldShard> {
         self.held.observe(|key| rows.checkpoint(key), now)
+    }
+
+    /// Has every consumer drain until `until`, and releases every lease.
+    pub(super) fn release_all(&self, until: Moment) {
+        self.held.stop(until);
     }
 
     /// Takes and asks for nothing any more.

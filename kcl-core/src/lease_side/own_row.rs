@@ -54,6 +54,11 @@ impl OwnRow {
         Self::Presence { removal, task }
     }
 
+    /// Whether this worker's leases live by its session.
+    pub(super) const fn is_session(&self) -> bool {
+        matches!(self, Self::Session(_))
+    }
+
     /// The session, if there is one.
     pub(super) const fn session(&mut self) -> Option<&mut OwnSession> {
         match self {

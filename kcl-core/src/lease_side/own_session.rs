@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::backend::LeaseStoreError;
 use crate::lease_side::held_leases::InSession;
-use crate::lease_side::session_link;
+use crate::lease_side::session_link::{self, KeeperEnd};
 use crate::lease_side::shared::Shared;
 
 /// The name of its writes, in events.
@@ -50,7 +50,7 @@ pub(super) enum SessionNews {
 pub(super) struct OwnSession {
     shared: Arc<Shared>,
     keeper: SessionKeeper,
-    holders: BTreeMap<LeaseKey, session_link::SessionEnd>,
+    holders: BTreeMap<LeaseKey, KeeperEnd>,
     /// Woken by a holder whose progress is to be stored at once.
     urgent: Arc<Notify>,
     news: VecDeque<SessionNews>,
@@ -141,7 +141,7 @@ impl OwnSession {
 
     /// Passes on what the holders have said since the last call, and what one `more` says.
     fn read_reports(&mut self, more: Option<HolderReport>, is_urgent: bool, now: Moment) {
-        let reports = self.holders.values_mut().filter_map(session_link::SessionEnd::report);
+        let reports = self.holders.values_mut().filter_map(KeeperEnd::report);
         let reports = reports.chain(more).collect();
         self.pass(SessionInput::Reports { reports, is_urgent }, now);
     }
@@ -263,7 +263,7 @@ impl OwnSession {
             }
             KeeperEffect::Ended(how) => {
                 self.is_over = true;
-                self.holders.values().for_each(session_link::SessionEnd::over);
+                self.holders.values().for_each(KeeperEnd::over);
                 self.news.push_back(SessionNews::Ended(how));
             }
         }

@@ -32,7 +32,7 @@ pub(super) struct HolderEnd {
 
 /// The session's end.
 #[derive(Debug)]
-pub(super) struct SessionEnd {
+pub(super) struct KeeperEnd {
     key: LeaseKey,
     token: FencingToken,
     progress: watch::Receiver<Option<KeptProgress>>,
@@ -49,11 +49,11 @@ pub(super) fn link(
     key: LeaseKey,
     token: FencingToken,
     urgent: Arc<Notify>,
-) -> (HolderEnd, SessionEnd) {
+) -> (HolderEnd, KeeperEnd) {
     let (kept, progress) = watch::channel(None);
     let (news, heard) = watch::channel(News::default());
     let holder = HolderEnd { progress: kept, news: heard, known: News::default(), urgent };
-    let session = SessionEnd { key, token, progress, reported: None, news, is_stuck: false };
+    let session = KeeperEnd { key, token, progress, reported: None, news, is_stuck: false };
     (holder, session)
 }
 
@@ -103,7 +103,7 @@ impl HolderEnd {
     }
 }
 
-impl SessionEnd {
+impl KeeperEnd {
     /// Returns what the holder has said since the last call, or `None` if it has not.
     pub(super) fn report(&mut self) -> Option<HolderReport> {
         // A holder that is gone has left its last words.

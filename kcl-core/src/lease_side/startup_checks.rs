@@ -30,18 +30,15 @@ pub(super) async fn run(
 ) -> Result<Option<Start>, RunError> {
     let Some(found) = stop.run_until_cancelled(look(shared)).await else { return Ok(None) };
     let Found { description, described_at, has_leases } = found?;
-    let mut session = None;
-    let begun = begin(shared, &description, has_leases, &mut session);
-    let begun = stop.run_until_cancelled(begun).await;
+    let begun = stop.run_until_cancelled(begin(shared, &description, has_leases)).await;
     if !matches!(begun, Some(Ok(_))) {
         // A row that stays counts as present until its heartbeat has stood still for an expiry.
         drop(timeout(RELEASE_TIME, remove(shared)).await);
     }
-    let start = begun.transpose()?.map(Arc::new);
     let retention = Retention::new(description.retention, shared.clock.now());
     let started_at = description.now;
-    Ok(start.map(|start| Start {
-        stream: StreamFacts { start, retention, started_at, described_at },
+    Ok(begun.transpose()?.map(|(start, session)| Start {
+        stream: StreamFacts { start: Arc::new(start), retention, started_at, described_at },
         session,
     }))
 }
@@ -73,18 +70,18 @@ async fn begin(
     shared: &Arc<Shared>,
     description: &StreamDescription,
     has_leases: bool,
-    session: &mut Option<OwnSession>,
-) -> Result<StreamStart, RunError> {
-    match shared.config.lease.liveness {
+) -> Result<(StreamStart, Option<OwnSession>), RunError> {
+    let session = match shared.config.lease.liveness {
         Liveness::Counter => {
             let write = || async { Ok(presence::write_first(shared).await?) };
             retry(shared, presence::WRITE, write).await?;
+            None
         }
-        Liveness::Session => *session = Some(open(shared).await?),
-    }
+        Liveness::Session => Some(open(shared).await?),
+    };
     shared.events.emit(&Event::Started { worker: shared.me.clone() });
-    retry(shared, first_leases::CREATE, || first_leases::create(shared, description, has_leases))
-        .await
+    let create = || first_leases::create(shared, description, has_leases);
+    Ok((retry(shared, first_leases::CREATE, create).await?, session))
 }
 
 /// Opens this worker's session.

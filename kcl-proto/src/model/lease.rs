@@ -147,6 +147,14 @@ impl Lease {
         Liveness::of(self.expiry.filter(|_| self.is_ours()))
     }
 
+    /// Returns the worker by whose session the lease lives, or `None` if it lives by its counter or
+    /// its shard is finished.
+    #[must_use]
+    pub fn session_holder(&self) -> Option<&WorkerId> {
+        let is_in_session = self.lives_by() == Liveness::Session && !self.is_ended();
+        self.holder().filter(|_| is_in_session)
+    }
+
     /// Whether the shard is finished.
     #[must_use]
     pub const fn is_ended(&self) -> bool {
