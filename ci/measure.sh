@@ -15,15 +15,16 @@ shift
 if [[ "$what" == kpl ]]; then
     exec cargo bench --quiet --locked -p kcl-proto --bench kpl
 fi
+large() {
+    cargo run --quiet --release --locked -p kcl-sim --features cli --bin large -- "$@"
+}
 if [[ "$what" == sessions ]]; then
-    # A row of sessions, then the same of a classical fleet.
-    large() { cargo run --quiet --release --locked -p kcl-sim --features cli --bin large -- "$@"; }
     large --only sessions
-    large --only counters
+    large --only counters # the same fleets, classical
     exit
 fi
 if [[ "$what" == large ]]; then
-    cargo run --quiet --release --locked -p kcl-sim --features cli --bin large -- "$@"
+    large "$@"
 fi
 cargo build --quiet --release --locked -p kcl-tests --bins
 target="$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"

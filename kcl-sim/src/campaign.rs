@@ -24,6 +24,17 @@ pub struct WorldId {
     pub mode: FleetMode,
 }
 
+impl WorldId {
+    /// Returns the world of a seed. Without a `scenario`, seeds take all scenarios in turn; without
+    /// a `mode`, all modes.
+    #[must_use]
+    pub fn of(seed: u64, scenario: Option<Scenario>, mode: Option<FleetMode>) -> Self {
+        let scenario = scenario.unwrap_or_else(|| Scenario::of_turn(seed));
+        let mode = mode.unwrap_or_else(|| Scenario::mode_of_turn(seed));
+        Self { scenario, seed, mode }
+    }
+}
+
 impl fmt::Display for WorldId {
     /// The arguments of `ci/replay.sh`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,8 +77,8 @@ impl Campaign {
                 if seed >= seeds.end {
                     return;
                 }
-                let mode = mode.unwrap_or_else(|| Scenario::mode_of_turn(seed));
-                let outcome = scenario.unwrap_or_else(|| Scenario::of_turn(seed)).run(mode, seed);
+                let WorldId { scenario, seed, mode } = WorldId::of(seed, scenario, mode);
+                let outcome = scenario.run(mode, seed);
                 total.lock().unwrap_or_else(PoisonError::into_inner).count(&outcome);
             }
         };

@@ -8,6 +8,7 @@ use kcl_core::config::{
 use kcl_core::model::InitialPosition;
 
 use crate::chance::Chance;
+use crate::fleet_mode::FleetMode;
 use crate::processor::{FailureRates, ProcessorKind};
 use crate::world::{Load, Weather};
 
@@ -181,6 +182,12 @@ impl Plan {
     pub(crate) fn acts(mut self, acts: &[(Act, u64)]) -> Self {
         self.acts.extend_from_slice(acts);
         self
+    }
+
+    /// Rows that are deleted by hand: those of leases and, if workers may have any, of sessions.
+    pub(crate) fn deleted_rows(self, mode: FleetMode) -> Self {
+        let plan = self.acts(&[(Act::DeleteRow, 2), (Act::Split, 1)]);
+        if mode == FleetMode::Counters { plan } else { plan.acts(&[(Act::DeleteSession, 1)]) }
     }
 
     /// The settings of a worker.

@@ -45,10 +45,7 @@ pub(crate) struct Run {
 
 impl Run {
     /// The run of a plan, at its beginning.
-    pub(crate) fn new(seed: u64, mut plan: Plan, chance: Chance, mode: FleetMode) -> Self {
-        if mode != FleetMode::Counters && plan.acts.iter().any(|(act, _)| *act == Act::DeleteRow) {
-            plan.acts.push((Act::DeleteSession, 1));
-        }
+    pub(crate) fn new(seed: u64, plan: Plan, chance: Chance, mode: FleetMode) -> Self {
         let mut sim = Simulation::new(seed, plan.shards);
         sim.table.set_page_rows(plan.page_rows);
         let behavior = Behavior::new(seed, plan.failure_rates);

@@ -154,7 +154,7 @@ impl Scenario {
         }
     }
 
-    fn plan(self, chance: &mut Chance) -> Plan {
+    fn plan(self, mode: FleetMode, chance: &mut Chance) -> Plan {
         const CRASHES: &[(Act, u64)] =
             &[(Act::Crash, 4), (Act::Stop, 3), (Act::Freeze, 3), (Act::Suspend, 1), (Act::Join, 1)];
         const CUTS: &[(Act, u64)] =
@@ -221,9 +221,7 @@ impl Scenario {
                 let plan = fair.bad_weather(chance).acts(CRASHES).acts(RESHARDS);
                 Plan { ends_recreated: true, ..plan }
             }
-            Self::DeletedRows => {
-                fair.bad_weather(chance).acts(CRASHES).acts(&[(Act::DeleteRow, 2), (Act::Split, 1)])
-            }
+            Self::DeletedRows => fair.bad_weather(chance).acts(CRASHES).deleted_rows(mode),
             Self::Large | Self::Throttled | Self::Credentials => fair,
         }
     }
@@ -308,7 +306,7 @@ impl Scenario {
             let end = course.finish();
             (course.sim, course.behavior, end)
         } else {
-            let plan = self.plan(&mut chance);
+            let plan = self.plan(mode, &mut chance);
             let mut run = Run::new(seed, plan, chance, mode);
             run.sim.observed.trace = trace;
             run.sim.observed.facts.ignored.extend(ignored);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use clap::Parser;
-use kcl_sim::{Campaign, FleetMode, Oracle, Scenario};
+use kcl_sim::{Campaign, FleetMode, Oracle, Scenario, WorldId};
 
 /// Simulates fleets through storms of faults, and reports broken promises.
 #[derive(Debug, Parser)]
@@ -40,9 +40,8 @@ fn main() -> ExitCode {
     let campaign = if args.trace {
         let mut campaign = Campaign::default();
         for seed in seeds {
-            let scenario = args.scenario.unwrap_or_else(|| Scenario::of_turn(seed));
-            let mode = args.mode.unwrap_or_else(|| Scenario::mode_of_turn(seed));
-            let outcome = scenario.run_traced(mode, seed);
+            let world = WorldId::of(seed, args.scenario, args.mode);
+            let outcome = world.scenario.run_traced(world.mode, seed);
             outcome.trace.iter().for_each(|line| println!("{line}"));
             campaign.count(&outcome);
         }
@@ -50,9 +49,8 @@ fn main() -> ExitCode {
     } else if !args.ignore.is_empty() {
         let mut campaign = Campaign::default();
         for seed in seeds {
-            let scenario = args.scenario.unwrap_or_else(|| Scenario::of_turn(seed));
-            let mode = args.mode.unwrap_or_else(|| Scenario::mode_of_turn(seed));
-            campaign.count(&scenario.run_ignoring(mode, seed, &args.ignore));
+            let world = WorldId::of(seed, args.scenario, args.mode);
+            campaign.count(&world.scenario.run_ignoring(world.mode, seed, &args.ignore));
         }
         campaign
     } else {

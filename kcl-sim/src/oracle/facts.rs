@@ -171,6 +171,11 @@ impl Facts {
         time * 1_000 / u32::try_from(speed).unwrap_or(1_000)
     }
 
+    /// Returns how long a time takes at least by any worker's clock.
+    pub(super) fn by_the_fastest(&self, time: Duration) -> Duration {
+        time * 1_000 / u32::try_from(self.fastest).unwrap_or(1_000)
+    }
+
     /// Notes a record that was put.
     pub(crate) fn put(&mut self, shard: &ShardId, record: Put) {
         self.shards.entry(shard.clone()).or_default().records.push(record);

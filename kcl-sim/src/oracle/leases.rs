@@ -1,7 +1,5 @@
 //! Promises about leases: counters, checkpoints, holders, ends.
 
-use std::time::Duration;
-
 use kcl_core::backend::WriteKind;
 use kcl_core::model::{Checkpoint, Lease, Liveness, ShardId};
 
@@ -215,7 +213,7 @@ impl Facts {
         let WriteKind::Take { .. } = landing.write.kind else { return };
         let (at, key) = (landing.at, &after.key);
         let place = self.after(after);
-        let fastest = self.fastest;
+        let due = self.by_the_fastest(before.expiry.unwrap_or_default());
         let elder = self.elder(&key.shard());
         let person = self.person(&landing.write.worker).clone();
         let facts = self.shards.entry(key.shard()).or_default();
@@ -239,8 +237,6 @@ impl Facts {
             format!("{key} is taken at place {next}, and its session kept place {kept}")
         });
         let robbed = before.holder().filter(|holder| **holder != landing.write.worker);
-        let due = before.expiry.unwrap_or(Duration::ZERO) * 1_000
-            / u32::try_from(fastest).unwrap_or(1_000);
         let is_dead = robbed.is_some_and(|robbed| self.is_session_dead(at, robbed));
         let has_waited = before.lives_by() == Liveness::Counter && silent + WITHIN >= due;
         let may = robbed.is_none() || is_disturbed || has_waited || is_dead;

@@ -1,7 +1,7 @@
 //! Promises about sessions: who may be condemned, and what their rows keep.
 
 use kcl_core::backend::{SessionWrite, SessionWriteKind};
-use kcl_core::model::{Checkpoint, Lease, Liveness, Session, SessionProgress, WorkerId};
+use kcl_core::model::{Checkpoint, Lease, LeaseKey, Session, SessionProgress, WorkerId};
 
 use super::Oracle;
 use super::facts::Facts;
@@ -40,12 +40,8 @@ impl Facts {
                 self.dies(id);
             }
             SessionWriteKind::Close { .. } | SessionWriteKind::Bury => {
-                let names = |lease: &&Lease| {
-                    lease.holder() == Some(id)
-                        && lease.lives_by() == Liveness::Session
-                        && !lease.is_ended()
-                };
-                let named = leases.iter().find(names).map(|lease| &lease.key);
+                let named = leases.iter().find(|lease| lease.session_holder() == Some(id));
+                let named = named.map(|lease| &lease.key);
                 let is_clear = named.is_none_or(|key| self.is_disturbed(key));
                 self.check(at, Oracle::StoredKept, is_clear, || {
                     format!("the row of {id} is deleted, and {named:?} names it")
@@ -93,7 +89,7 @@ impl Facts {
     /// was handed: it is dead.
     pub(super) fn is_session_dead(&self, at: Time, id: &WorkerId) -> bool {
         self.sessions.get(id).is_some_and(|facts| {
-            let due = facts.expiry * 1_000 / u32::try_from(self.fastest).unwrap_or(1_000);
+            let due = self.by_the_fastest(facts.expiry);
             facts.is_dead || facts.gone_at.is_some_and(|gone| at - gone + WITHIN >= due)
         })
     }
@@ -122,7 +118,7 @@ impl Facts {
         let (is_automatic, wait_max) = (self.is_automatic, self.calls.wait_max());
         let mut lacking = None;
         for (shard, facts) in &mut self.shards {
-            let entry = progress.0.iter().find(|(key, _)| key.shard() == *shard).map(|it| *it.1);
+            let entry = progress.0.get(&LeaseKey::from(shard));
             let place = entry
                 .and_then(|entry| entry.position)
                 .and_then(|position| facts.after(Checkpoint::After(position), None));
@@ -153,9 +149,8 @@ impl Facts {
     }
 
     fn condemned(&mut self, at: Time, id: &WorkerId) {
-        let fastest = u32::try_from(self.fastest).unwrap_or(1_000);
         if let Some(facts) = self.sessions.get(id) {
-            let (silent, due) = (at - facts.beat_at, facts.expiry * 1_000 / fastest);
+            let (silent, due) = (at - facts.beat_at, self.by_the_fastest(facts.expiry));
             self.check(at, Oracle::LiveOwnersKept, silent + WITHIN >= due, || {
                 format!("{id} is condemned, silent for {silent:?}, less than {due:?}")
             });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use kcl_core::backend::{LeaseStore, PageToken, Reading};
-use kcl_core::model::{Lease, LeaseKey, Liveness, Session, StartPosition, StreamName, WorkerId};
+use kcl_core::model::{Lease, LeaseKey, Session, StartPosition, StreamName, WorkerId};
 use kcl_proto::lease::adoption::adopted;
 
 use super::call::Request;
@@ -70,9 +70,9 @@ impl Table {
     /// All leases, each with the progress that its holder's session has beyond the row.
     pub(crate) fn leases_with_progress(&self) -> Vec<Lease> {
         let mut leases = self.leases();
-        for lease in leases.iter_mut().filter(|lease| lease.lives_by() == Liveness::Session) {
-            let holder = lease.holder().and_then(|holder| self.session(holder));
-            let progress = holder.and_then(|holder| adopted(lease, &holder.progress));
+        for lease in &mut leases {
+            let session = lease.session_holder().and_then(|holder| self.session(holder));
+            let progress = session.and_then(|session| adopted(lease, &session.progress));
             lease.checkpoint =
                 progress.and_then(|progress| progress.checkpoint).unwrap_or(lease.checkpoint);
         }

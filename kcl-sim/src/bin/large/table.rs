@@ -142,6 +142,12 @@ impl Table {
         }
     }
 
+    /// Counts the units of a write to a row of this size.
+    fn bill(&self, bytes: usize) {
+        let units = bytes.div_ceil(1_024).max(1);
+        self.lock().seen.write_units += f64::from(u32::try_from(units).unwrap_or(u32::MAX));
+    }
+
     fn throttled() -> LeaseStoreError {
         LeaseStoreError::Throttled { table: "large".to_owned(), source: "slow down".into() }
     }
@@ -220,7 +226,7 @@ impl LeaseStore for Table {
         if !self.lock().admits(self.speed.capacity, now) {
             return Err(Self::throttled());
         }
-        self.lock().seen.write_units += 1.0;
+        self.bill(0);
         let is_take = matches!(write.kind, WriteKind::Take { .. });
         let expired = Duration::from_secs(9);
         let outcome = self.rows.write(write).await?;
@@ -280,15 +286,13 @@ impl LeaseStore for Table {
             Conditional::Applied(row) => Some(row),
             Conditional::Lost { found } => found.as_ref(),
         };
-        let bytes = row.map_or(0, |row| SESSION_BYTES + row.progress.encode().len());
-        let units = bytes.div_ceil(1_024).max(1);
-        self.lock().seen.write_units += f64::from(u32::try_from(units).unwrap_or(u32::MAX));
+        self.bill(row.map_or(0, |row| SESSION_BYTES + row.progress.encode().len()));
         Ok(outcome)
     }
 
     async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
         self.call(self.speed.write).await;
-        self.lock().seen.write_units += 1.0;
+        self.bill(0);
         self.rows.put_presence(presence).await
     }
 
@@ -298,7 +302,7 @@ impl LeaseStore for Table {
         beat: Option<u64>,
     ) -> Result<(), LeaseStoreError> {
         self.call(self.speed.write).await;
-        self.lock().seen.write_units += 1.0;
+        self.bill(0);
         self.rows.delete_presence(worker, beat).await
     }
 }
