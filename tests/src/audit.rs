@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
@@ -84,6 +85,21 @@ impl Audit {
     /// Returns the deliveries to `worker`.
     pub fn by<'a>(&'a self, worker: &'a str) -> impl Iterator<Item = &'a Delivery> {
         self.deliveries.iter().filter(move |delivery| delivery.worker == worker)
+    }
+
+    /// Returns a delivery to `worker` after it stood still during `stall`, of a record that another
+    /// worker received in between, or `None` if there is none: it delivered only from newly taken
+    /// leases.
+    #[must_use]
+    pub fn stale(&self, worker: &str, stall: &Range<i64>) -> Option<&Delivery> {
+        let during = self.deliveries.iter().filter(|delivery| stall.contains(&delivery.at));
+        let elsewhere = during.filter(|delivery| delivery.worker != worker);
+        let elsewhere: BTreeSet<_> = elsewhere.map(|delivery| delivery.id.as_str()).collect();
+        let mut after = self
+            .deliveries
+            .iter()
+            .filter(|delivery| delivery.worker == worker && delivery.at >= stall.end);
+        after.find(|delivery| elsewhere.contains(delivery.id.as_str()))
     }
 
     /// Returns, for each shard, when a worker other than `worker` first received a record after

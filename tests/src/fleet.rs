@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use aws_sdk_kinesis::Client;
 use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::backend::{LeaseStore as _, Reading};
@@ -234,6 +234,17 @@ impl Fleet {
         let now = SystemClock.time_of_day().epoch_millis();
         kill_process(pid, signal)?;
         Ok(now)
+    }
+
+    /// Starts the worker `new`, and stops `old`.
+    ///
+    /// # Errors
+    /// If one cannot be started, or the other does not end well within `limit`.
+    pub async fn replace(&mut self, old: &str, new: &str, limit: Duration) -> anyhow::Result<()> {
+        self.spawn(new)?;
+        self.signal(old, Signal::TERM)?;
+        ensure!(self.gone(old, limit).await?, "{old} failed: {}", self.errors(old));
+        Ok(())
     }
 
     /// Waits until a worker's process ends. Returns whether it succeeded.

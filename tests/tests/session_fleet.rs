@@ -58,16 +58,7 @@ mod tests {
         fleet.balanced(&["a", "b", "c"], 2, LIMIT).await.unwrap();
         let produced = producer.stop().await.unwrap();
         let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
-        let elsewhere: std::collections::BTreeSet<_> = ["a", "c"]
-            .into_iter()
-            .flat_map(|worker| audit.by(worker))
-            .filter(|delivery| (stalled_at..woken_at).contains(&delivery.at))
-            .map(|delivery| delivery.id.as_str())
-            .collect();
-        let stale = audit
-            .by("b")
-            .find(|delivery| delivery.at >= woken_at && elsewhere.contains(delivery.id.as_str()));
-        assert_eq!(stale, None);
+        assert_eq!(audit.stale("b", &(stalled_at..woken_at)), None);
         assert!(audit.by("b").any(|delivery| delivery.at > woken_at), "b is a member again");
     }
 
@@ -82,9 +73,7 @@ mod tests {
         ] {
             fleet.set_extra(extra);
             for (old, new) in replacements {
-                fleet.spawn(new).unwrap();
-                fleet.signal(old, Signal::TERM).unwrap();
-                assert!(fleet.gone(old, LIMIT).await.unwrap(), "{}", fleet.errors(old));
+                fleet.replace(old, new, LIMIT).await.unwrap();
             }
             let now = replacements.map(|(_, new)| new);
             fleet.balanced(&now, 2, LIMIT).await.unwrap();
