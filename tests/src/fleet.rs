@@ -364,6 +364,26 @@ impl Fleet {
         .await
     }
 
+    /// Waits until the first and the last delivery to `worker` are `time` apart.
+    ///
+    /// # Errors
+    /// If they are not after `limit`.
+    pub async fn works_for(
+        &self,
+        worker: &str,
+        time: Duration,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
+        let time = i64::try_from(time.as_millis())?;
+        until("the worker has worked long enough", limit, async || {
+            let audit = self.audit()?;
+            let mut times = audit.by(worker).map(|delivery| delivery.at);
+            let first = times.next();
+            Ok(first.zip(times.last()).is_some_and(|(first, last)| last - first >= time))
+        })
+        .await
+    }
+
     /// Waits until all of `produced` is delivered, then checks the order.
     ///
     /// # Errors

@@ -17,6 +17,10 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(20);
 
+    /// How old a delivered record may be at most until the session contains it: a third of the
+    /// expiry, and as much again three times on a busy machine.
+    const KEPT_WITHIN: Duration = Duration::from_millis(2_700);
+
     /// A fleet of 6 shards and three workers.
     async fn fleet(extra: &[&str]) -> Fleet {
         let mut fleet = Fleet::start(Path::new(WORKER), 6, extra).await.unwrap();
@@ -41,11 +45,17 @@ mod tests {
         let mut fleet = fleet(&SESSIONS).await;
         assert_eq!(liveness(&fleet).await, [Liveness::Session]);
         let producer = fleet.produce(100);
-        fleet.signal("b", Signal::KILL).unwrap();
+        fleet.works_for("b", KEPT_WITHIN * 2, LIMIT).await.unwrap();
+        let killed_at = fleet.signal("b", Signal::KILL).unwrap();
         fleet.gone("b", LIMIT).await.unwrap();
         fleet.balanced(&["a", "c"], 3, LIMIT).await.unwrap();
         let produced = producer.stop().await.unwrap();
-        fleet.delivered(&produced, LIMIT).await.unwrap();
+        let audit = fleet.delivered(&produced, LIMIT).await.unwrap();
+        let kept_by = killed_at - i64::try_from(KEPT_WITHIN.as_millis()).unwrap();
+        for delivery in audit.first_of_repeated() {
+            assert_eq!(delivery.worker, "b");
+            assert!(delivery.at >= kept_by, "{delivery:?} before {kept_by}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
