@@ -22,6 +22,7 @@ mod memory;
 mod messages;
 mod report;
 mod retention;
+mod settle;
 mod tasks;
 mod worker;
 
@@ -39,6 +40,7 @@ pub use crate::processor::{
     ShardContext, for_each, for_stream,
 };
 pub use crate::report::{error, event};
+pub use crate::settle::settle;
 pub use crate::worker::{Worker, WorkerBuilder, WorkerHandle};
 pub use kcl_proto::model::Record;
 

@@ -101,7 +101,7 @@ pub use kcl_core::testing;
 pub use kcl_core::{
     Ack, BoxError, Checkpointer, MemoryBudget, PartialFailure, ProcessorFactory, Record,
     RecordBatch, RecordProcessor, ShardContext, Worker, WorkerBuilder, WorkerHandle, for_each,
-    for_stream,
+    for_stream, settle,
 };
 pub use kcl_core::{backend, config, error, event, kpl, model, processor};
 

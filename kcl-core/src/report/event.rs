@@ -24,6 +24,7 @@ pub use super::status::{
     HeldShard, ShardReport, ShutdownReport, SlowCall, WorkerState, WorkerStatus,
 };
 pub use crate::memory::MemoryUsage;
+pub use crate::settle::SettleReport;
 
 /// Gets every event of a worker.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {

@@ -19,8 +19,9 @@ mod run_error;
 mod severity;
 mod status;
 
-/// Why a worker stopped, or a checkpoint was not stored.
+/// Why a worker stopped, a checkpoint was not stored, or a table was not settled.
 pub mod error {
     pub use super::checkpoint_error::CheckpointError;
     pub use super::run_error::{RunError, RunErrorKind};
+    pub use crate::settle::SettleError;
 }
