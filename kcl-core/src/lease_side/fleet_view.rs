@@ -149,13 +149,13 @@ impl FleetView {
     fn plan_scans(&mut self, units: f64, workers: usize) {
         self.scan_cost = units;
         let lease = &self.shared.config.lease;
-        let cost = ScanCost { workers, units, budget: lease.scan_units };
+        let (budget, expiry) = (lease.scan_units, lease.expiry);
+        let cost = ScanCost { workers, units, budget, expiry };
         self.pauses = cost.pauses(self.shared.chance.draw());
         self.sessions.look_every(self.pauses.at_rest);
-        let is_rare = scan_interval::is_too_rare(self.pauses.at_rest, lease.expiry);
+        let is_rare = scan_interval::is_too_rare(self.pauses.at_rest, expiry);
         if is_rare && !self.is_scan_rare {
-            let (period, needed) = (self.pauses.at_rest, cost.budget_for(lease.expiry / 2));
-            let budget = lease.scan_units;
+            let (period, needed) = (self.pauses.at_rest, cost.budget_for(expiry / 2));
             self.shared.events.emit(&Event::ScansRare { period, budget, needed });
         }
         self.is_scan_rare = is_rare;

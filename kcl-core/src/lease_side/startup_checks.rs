@@ -165,10 +165,12 @@ async fn watch_for_java(
                     shared.events.emit(&Event::WaitingForJava { seen, at_least });
                 }
                 // Every worker that starts watches, beside the scans of those that run.
+                let lease = &shared.config.lease;
                 let cost = ScanCost {
                     workers: table.workers + 1,
                     units: table.read_units,
-                    budget: shared.config.lease.scan_units,
+                    budget: lease.scan_units,
+                    expiry: lease.expiry,
                 };
                 sleep(cost.pauses(shared.chance.draw()).at_rest).await;
             }

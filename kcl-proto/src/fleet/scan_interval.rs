@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-/// The shortest period of scans while nothing moves, before jitter.
+/// The shortest period of scans while nothing moves, before jitter, unless a fifth of an expiry is
+/// shorter.
 const AT_REST_MIN: Duration = Duration::from_secs(1);
 
 /// The shortest period of scans while leases move, before jitter.
@@ -36,6 +37,8 @@ pub struct ScanCost {
     pub units: f64,
     /// The read units that the fleet may spend on scans each second.
     pub budget: usize,
+    /// How soon after its expiry a crash should be noticed: within a fifth of it.
+    pub expiry: Duration,
 }
 
 /// How long to wait after a scan.
@@ -67,7 +70,7 @@ impl ScanCost {
             min.mul_f64(JITTER.mul_add(-chance, 1.0)).max(Duration::from_secs_f64(seconds))
         };
         ScanPauses {
-            at_rest: pause(AT_REST_MIN, affordable),
+            at_rest: pause(AT_REST_MIN.min(self.expiry / 5), affordable),
             moving: pause(MOVING_MIN, affordable / MOVING_BUDGET),
         }
     }
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
 
     const fn cost(workers: usize, units: f64, budget: usize) -> ScanCost {
-        ScanCost { workers, units, budget }
+        ScanCost { workers, units, budget, expiry: Duration::from_secs(10) }
     }
 
     /// Checks the pauses at rest without and with the most jitter, in milliseconds.
@@ -135,6 +138,13 @@ mod tests {
     fn small_fleet_scans_about_every_second() {
         check(cost(1, 0.5, 100), 1_000, 800);
         check(cost(10, 5.0, 100), 1_000, 800);
+    }
+
+    #[test]
+    fn fleet_with_a_short_expiry_scans_more_often() {
+        let expiry = Duration::from_millis(2_500);
+        check(ScanCost { expiry, ..cost(3, 0.5, 100) }, 500, 400);
+        check(ScanCost { expiry, ..cost(200, 610.0, 100) }, 1_220_000, 1_464_000);
     }
 
     #[test]
