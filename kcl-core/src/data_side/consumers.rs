@@ -12,8 +12,9 @@ use crate::report::log::shard_span;
 use crate::tasks::supervisor::{Tasks, panic_of};
 
 /// Runs consumers until the lease side and all of them have ended. A consumer whose thread the
-/// application blocks never ends, so the wait for the last ones is bounded.
-pub(crate) async fn run(mut grants: mpsc::Receiver<Grant>, parts: ConsumerParts) {
+/// application blocks never ends, so the wait for the last ones is bounded. Returns whether none is
+/// left.
+pub(crate) async fn run(mut grants: mpsc::Receiver<Grant>, parts: ConsumerParts) -> bool {
     let mut consumers = Tasks::default();
     loop {
         tokio::select! {
@@ -34,9 +35,11 @@ pub(crate) async fn run(mut grants: mpsc::Receiver<Grant>, parts: ConsumerParts)
         }
     };
     let time = shutdown::consumers_time(parts.config.delivery.cancel_grace);
-    if timeout(time, rest).await.is_err() {
+    let have_ended = timeout(time, rest).await.is_ok();
+    if !have_ended {
         parts.events.emit(&Event::ConsumersBlocked { count: consumers.len() });
     }
+    have_ended
 }
 
 /// Runs a consumer. The holder notices a panic by itself, and releases the lease.

@@ -57,6 +57,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::lease_side::main_loop::MainLoop;
+pub(crate) use crate::lease_side::own_session::resign;
 use crate::lease_side::shared::Shared;
 use crate::messages::Grant;
 use crate::report::error::RunError;

@@ -10,16 +10,42 @@ use kcl_proto::lease::session::{
     HolderReport, KeeperEffect, SessionEnd, SessionInput, SessionKeeper, SessionTimes,
 };
 use kcl_proto::lease::session_write::{SessionWrite, SessionWriteKind};
-use kcl_proto::model::{Conditional, Lease, LeaseKey, Moment, Session, SessionProgress};
+use kcl_proto::model::{Conditional, Lease, LeaseKey, Moment, Session, SessionProgress, WorkerId};
 use tokio::sync::Notify;
 
-use crate::backend::LeaseStoreError;
+use crate::backend::{LeaseStore, LeaseStoreError};
 use crate::lease_side::held_leases::InSession;
 use crate::lease_side::session_link::{self, KeeperEnd};
 use crate::lease_side::shared::Shared;
+use crate::report::events::Events;
 
 /// The name of its writes, in events.
 pub(super) const WRITE: &str = "write this worker's session";
+
+/// How often a resignation is tried: a last heartbeat may land in between.
+const RESIGNATIONS_MAX: usize = 3;
+
+/// Frees the leases of a worker that has ended without releasing them, if its session still lives.
+/// No part of the worker runs any more, so the progress in its row is final.
+pub(crate) async fn resign(store: &dyn LeaseStore, worker: &WorkerId, events: &Events) {
+    for _ in 0..RESIGNATIONS_MAX {
+        match try_to_resign(store, worker).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => return events.call_failed(WRITE, &error, None),
+        }
+    }
+}
+
+/// Returns whether the session is over.
+async fn try_to_resign(store: &dyn LeaseStore, me: &WorkerId) -> Result<bool, LeaseStoreError> {
+    let Some(row) = store.session(me).await?.filter(Session::is_live) else { return Ok(true) };
+    let Session { beat, write, progress, .. } = row;
+    let number = write.map_or(0, |last| last.wrapping_add(1));
+    let kind = SessionWriteKind::Resign { beat, number, progress };
+    let end = store.write_session(&SessionWrite { session: me.clone(), kind }).await?;
+    Ok(matches!(end, Conditional::Applied(_)))
+}
 
 /// Removes the row of a session that has not beaten yet, if the table allows it.
 pub(super) async fn remove(shared: &Shared) {

@@ -6,7 +6,7 @@ mod signal;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use kcl_proto::model::WorkerId;
+use kcl_proto::model::{Liveness, WorkerId};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
@@ -174,6 +174,8 @@ impl Worker {
         };
         let stopped = StoppedShards::new(stop.clone());
         let chance = Arc::new(Chance::seeded(parts.incarnation));
+        let store = Arc::clone(&parts.store);
+        let has_session = parts.config.lease.liveness == Liveness::Session;
         let shared = Arc::new(Shared {
             me: id,
             calls: Arc::new(LeaseCalls::new(Arc::clone(&parts.store))),
@@ -210,7 +212,12 @@ impl Worker {
                 Placement::OwnThread => on_own_thread(shared, channels).await,
             }
         };
-        let (end, ()) = tokio::join!(biased; leases, consumers::run(granted, consumers));
+        let (end, have_consumers_ended) =
+            tokio::join!(biased; leases, consumers::run(granted, consumers));
+        if end.is_err() && has_session && have_consumers_ended {
+            let worker = status.borrow().worker.clone();
+            lease_side::resign(&*store, &worker, &events).await;
+        }
         status.send_modify(|status| {
             status.state = WorkerState::Stopped;
             status.held.clear();
