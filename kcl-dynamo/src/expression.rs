@@ -29,6 +29,8 @@ pub(crate) struct Expression {
     conditions: Vec<String>,
     sets: Vec<String>,
     removes: Vec<String>,
+    adds: Vec<String>,
+    deletes: Vec<String>,
     /// Placeholder → attribute.
     pub(crate) names: BTreeMap<String, String>,
     /// Placeholder → value.
@@ -118,7 +120,12 @@ impl Expression {
         let clause = |verb: &str, parts: &[String]| {
             (!parts.is_empty()).then(|| format!("{verb} {}", parts.join(", ")))
         };
-        let clauses = [clause("SET", &self.sets), clause("REMOVE", &self.removes)];
+        let clauses = [
+            clause("SET", &self.sets),
+            clause("REMOVE", &self.removes),
+            clause("ADD", &self.adds),
+            clause("DELETE", &self.deletes),
+        ];
         clauses.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
@@ -192,6 +199,26 @@ impl Expression {
             Some(value) => self.set(name, value),
             None => self.remove(name),
         }
+    }
+
+    /// Adds members to a set of strings.
+    pub(crate) fn add(&mut self, name: &str, members: AttributeValue) {
+        let part = self.with_value(name, members);
+        self.adds.push(part);
+    }
+
+    /// Deletes members of a set of strings, and the attribute with the last one.
+    pub(crate) fn delete(&mut self, name: &str, members: AttributeValue) {
+        let part = self.with_value(name, members);
+        self.deletes.push(part);
+    }
+
+    fn with_value(&mut self, name: &str, value: AttributeValue) -> String {
+        let name_placeholder = self.name(name);
+        let value_placeholder = format!(":{name}");
+        let part = format!("{name_placeholder} {value_placeholder}");
+        self.values.insert(value_placeholder, value);
+        part
     }
 
     fn remove(&mut self, name: &str) {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use kcl_core::backend::{SessionEffect, SessionPrecondition, SessionUpdate, SessionWrite};
-use kcl_core::model::{Presence, Session, SessionKind, SessionProgress, Timestamp, WorkerId};
+use kcl_core::model::{
+    LeaseKey, Presence, Session, SessionKind, SessionProgress, Timestamp, WorkerId,
+};
 
 use crate::attributes::{Attributes, Item, Problem, number, text};
 use crate::expression::{Expression, Request};
@@ -31,6 +33,8 @@ pub(crate) const SESSION: &str = "session";
 pub(crate) const BEAT_WRITE: &str = "beatWrite";
 /// Ours: the progress of the worker's leases.
 pub(crate) const PROGRESS: &str = "progress";
+/// Ours: the leases that the worker is asked for, a set of strings.
+pub(crate) const ASKED: &str = "asked";
 /// Ours: who condemned the worker.
 pub(crate) const DEAD: &str = "dead";
 
@@ -85,6 +89,7 @@ pub(crate) fn decode(row: Attributes<'_>) -> Result<Option<Session>, Problem> {
     let mut session = Session::new(worker, kind, expiry, last_update);
     session.beat = beat;
     session.write = row.number(BEAT_WRITE)?;
+    session.asked = row.texts(ASKED)?.iter().map(|key| LeaseKey::from(&**key)).collect();
     session.is_leaving = row.flag(LEAVING)?;
     session.dead = row.text(DEAD)?.map(WorkerId::from);
     if let Some(bytes) = row.bytes(PROGRESS)? {
@@ -101,7 +106,9 @@ pub(crate) fn request(write: &SessionWrite) -> Request {
         SessionPrecondition::NoRow => expression.must_be_absent(LEASE_KEY),
         SessionPrecondition::Live { beat } => {
             expression.must_be(SESSION, number(1));
-            expression.must_be(BEAT, number(beat));
+            if let Some(beat) = beat {
+                expression.must_be(BEAT, number(beat));
+            }
             expression.must_be_absent(DEAD);
         }
         SessionPrecondition::Dead => {
@@ -126,6 +133,13 @@ fn change(expression: &mut Expression, update: &SessionUpdate) {
     }
     if let Some(of_leases) = &update.progress {
         expression.set_or_remove(PROGRESS, progress(of_leases));
+    }
+    if let Some(key) = &update.asked {
+        expression.add(ASKED, AttributeValue::Ss(vec![key.to_string()]));
+    }
+    if !update.heard.is_empty() {
+        let heard = update.heard.iter().map(LeaseKey::to_string).collect();
+        expression.delete(ASKED, AttributeValue::Ss(heard));
     }
     if let Some(is_leaving) = update.is_leaving {
         expression.set(LEAVING, AttributeValue::Bool(is_leaving));

@@ -162,6 +162,13 @@ impl HeldLeases {
         self.held.remove(key);
     }
 
+    /// Has the holder of a lease read its row.
+    pub(super) fn row_changed(&self, key: &LeaseKey) {
+        if let Some(held) = self.held.get(key) {
+            drop(held.hints.try_send(Hint::Changed));
+        }
+    }
+
     /// Passes on to the holders what a scan showed.
     pub(super) fn hint(&self, fleet: &FleetView) {
         for (key, held) in &self.held {

@@ -33,7 +33,7 @@ pub(super) const HINTS_MAX: usize = 16;
 /// The pause before a failed create is sent again. A stop or a hand-over ends the attempts.
 const CREATE_RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// What a scan shows about a held lease.
+/// What a scan or another worker says about a held lease.
 #[derive(Debug)]
 pub(super) enum Hint {
     /// A worker asks for the lease, or this worker does not hold it any more.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use kcl_proto::lease::session_write::SessionWrite;
 use kcl_proto::lease::write::LeaseWrite;
-use kcl_proto::model::{Conditional, Lease, LeaseKey};
+use kcl_proto::model::{Conditional, Lease, LeaseKey, Session};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backend::{LeaseStore, LeaseStoreError};
@@ -46,6 +47,15 @@ impl LeaseCalls {
     ) -> Result<Conditional, LeaseStoreError> {
         let _permits = self.moving().await;
         self.store.write(write).await
+    }
+
+    /// Makes a write of another worker's session, for a lease that moves.
+    pub(super) async fn write_session(
+        &self,
+        write: &SessionWrite,
+    ) -> Result<Conditional<Session>, LeaseStoreError> {
+        let _permits = self.moving().await;
+        self.store.write_session(write).await
     }
 
     /// Reads a lease that moves.

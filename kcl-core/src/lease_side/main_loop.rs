@@ -232,6 +232,7 @@ impl MainLoop {
                 }
                 SessionNews::Announced => self.announced(now),
                 SessionNews::Revived => self.rows.fleet.start_over(),
+                SessionNews::Asked(key) => self.moves.row_changed(&key),
                 SessionNews::Stuck { key, until } => self.moves.give_up(key, until, &self.rows),
                 SessionNews::Ended(how) if self.is_running() => self.begin_again(&how),
                 SessionNews::Ended(_) => {}

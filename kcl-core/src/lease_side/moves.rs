@@ -299,6 +299,11 @@ impl Moves {
         }
     }
 
+    /// Has the holder of a lease read its row, which another worker has changed.
+    pub(super) fn row_changed(&self, key: &LeaseKey) {
+        self.held.row_changed(key);
+    }
+
     /// Notes that a worker asks for a lease.
     pub(super) fn asked(&mut self, key: &LeaseKey, next: WorkerId, rows: &KnownRows, now: Moment) {
         let moved_at = rows.fleet.has_asked(&next, now);

@@ -65,6 +65,8 @@ pub(super) enum SessionNews {
     Announced,
     /// The heartbeat counts again. It had not for so long that no holder was left.
     Revived,
+    /// Another worker asks for this lease.
+    Asked(LeaseKey),
     /// The holder of this lease does not answer. Its consumer stops at that moment.
     Stuck { key: LeaseKey, until: Moment },
     /// The session is over, and so is every holding.
@@ -281,6 +283,7 @@ impl OwnSession {
                     holder.stored(progress);
                 }
             }
+            KeeperEffect::Asked(key) => self.news.push_back(SessionNews::Asked(key)),
             KeeperEffect::Stuck { key, until } => {
                 if let Some(holder) = self.holders.get_mut(&key) {
                     holder.stuck();

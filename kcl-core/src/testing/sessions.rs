@@ -3,6 +3,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a suite says by a panic what is wrong")]
 #![expect(clippy::panic, reason = "a suite says by a panic what is wrong")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kcl_proto::lease::session_write::{SessionWrite, SessionWriteKind};
@@ -99,6 +100,7 @@ fn states() -> Vec<State> {
         ("alive", vec![open(), beat(1, false)]),
         ("leaving", vec![open(), beat(1, false), beat(2, true)]),
         ("alive without progress", vec![open(), beat(1, false), empty(2)]),
+        ("asked", vec![open(), ask(0), beat(1, false), ask(1)]),
         ("condemned", vec![open(), beat(1, false), condemn(2)]),
         ("resigned", vec![open(), resign(1)]),
     ]
@@ -115,7 +117,8 @@ fn attempts() -> Vec<SessionWriteKind> {
             SessionWriteKind::Close { beat: beat_before },
         ]
     };
-    [open(), SessionWriteKind::Bury].into_iter().chain((1..=3).flat_map(with)).collect()
+    let any = [open(), SessionWriteKind::Bury, ask(0), ask(2)];
+    any.into_iter().chain((1..=3).flat_map(with)).collect()
 }
 
 fn open() -> SessionWriteKind {
@@ -125,13 +128,23 @@ fn open() -> SessionWriteKind {
 
 fn beat(beat: u64, is_leaving: bool) -> SessionWriteKind {
     let (progress, last_update) = (progress(beat), last_update(beat));
-    SessionWriteKind::Beat { beat, number: beat + 7, progress, is_leaving, last_update }
+    let heard = (0..beat).map(lease).collect();
+    SessionWriteKind::Beat { beat, number: beat + 7, progress, heard, is_leaving, last_update }
 }
 
 /// A heartbeat of a worker that holds nothing.
 fn empty(beat: u64) -> SessionWriteKind {
     let (progress, last_update) = (SessionProgress::EMPTY, last_update(beat));
-    SessionWriteKind::Beat { beat, number: beat + 7, progress, is_leaving: false, last_update }
+    let (number, heard, is_leaving) = (beat + 7, BTreeSet::new(), false);
+    SessionWriteKind::Beat { beat, number, progress, heard, is_leaving, last_update }
+}
+
+fn ask(nth: u64) -> SessionWriteKind {
+    SessionWriteKind::Ask { key: lease(nth) }
+}
+
+fn lease(nth: u64) -> LeaseKey {
+    LeaseKey::from(format!("lease-{nth}"))
 }
 
 fn resign(beat: u64) -> SessionWriteKind {

@@ -5,9 +5,10 @@
 //! [`SessionPrecondition`] and [`SessionEffect`]. The rules are
 //! `docs/internals/lease-protocol.md`, section "Sessions".
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{Session, SessionKind, SessionProgress, Timestamp, WorkerId};
+use crate::model::{LeaseKey, Session, SessionKind, SessionProgress, Timestamp, WorkerId};
 
 /// One conditional write to the row of one worker.
 ///
@@ -43,10 +44,17 @@ pub enum SessionWriteKind {
         number: u64,
         /// All progress that the leases' own rows may lack.
         progress: SessionProgress,
+        /// The requests that the worker has seen in the row.
+        heard: BTreeSet<LeaseKey>,
         /// Whether the worker is stopping.
         is_leaving: bool,
         /// Java's `lut`: the time of day an hour ago.
         last_update: Timestamp,
+    },
+    /// Tells a live worker that the row of one of its leases carries a request for it. A hint.
+    Ask {
+        /// The lease.
+        key: LeaseKey,
     },
     /// Declares the worker dead, because its heartbeat stands still. Its row is frozen by that.
     Condemn {
@@ -78,10 +86,10 @@ pub enum SessionWriteKind {
 pub enum SessionPrecondition {
     /// There is no row.
     NoRow,
-    /// There is a [session](SessionKind::Session) with this heartbeat that nobody condemned.
+    /// There is a [session](SessionKind::Session) that nobody condemned.
     Live {
-        /// The heartbeat.
-        beat: u64,
+        /// Its heartbeat, or `None` for any.
+        beat: Option<u64>,
     },
     /// There is a row that says who condemned it.
     Dead,
@@ -106,6 +114,10 @@ pub struct SessionUpdate {
     pub beat: Option<(u64, u64)>,
     /// The new progress, or `None` to keep it.
     pub progress: Option<SessionProgress>,
+    /// The lease to add to those that the worker is asked for.
+    pub asked: Option<LeaseKey>,
+    /// The leases to remove from these.
+    pub heard: BTreeSet<LeaseKey>,
     /// Whether the worker is stopping, or `None` to keep what the row says.
     pub is_leaving: Option<bool>,
     /// Who declares the worker dead, or `None` if the write does not.
@@ -125,6 +137,8 @@ impl SessionUpdate {
         if let Some(progress) = &self.progress {
             row.progress.clone_from(progress);
         }
+        row.asked.retain(|key| !self.heard.contains(key));
+        row.asked.extend(self.asked.clone());
         row.is_leaving = self.is_leaving.unwrap_or(row.is_leaving);
         row.dead = self.dead.clone().or(row.dead);
         row.last_update = self.last_update.unwrap_or(row.last_update);
@@ -141,7 +155,8 @@ impl SessionWrite {
             SessionWriteKind::Beat { beat, .. }
             | SessionWriteKind::Condemn { beat, .. }
             | SessionWriteKind::Resign { beat, .. }
-            | SessionWriteKind::Close { beat } => SessionPrecondition::Live { beat: *beat },
+            | SessionWriteKind::Close { beat } => SessionPrecondition::Live { beat: Some(*beat) },
+            SessionWriteKind::Ask { .. } => SessionPrecondition::Live { beat: None },
             SessionWriteKind::Bury => SessionPrecondition::Dead,
         }
     }
@@ -159,14 +174,18 @@ impl SessionWrite {
             SessionWriteKind::Close { .. } | SessionWriteKind::Bury => {
                 return SessionEffect::Delete;
             }
-            SessionWriteKind::Beat { beat, number, progress, is_leaving, last_update } => {
+            SessionWriteKind::Beat { beat, number, progress, heard, is_leaving, last_update } => {
                 SessionUpdate {
                     beat: Some((beat.saturating_add(1), *number)),
                     progress: Some(progress.clone()),
+                    heard: heard.clone(),
                     is_leaving: Some(*is_leaving),
                     last_update: Some(*last_update),
                     ..SessionUpdate::default()
                 }
+            }
+            SessionWriteKind::Ask { key } => {
+                SessionUpdate { asked: Some(key.clone()), ..SessionUpdate::default() }
             }
             SessionWriteKind::Condemn { by, .. } => {
                 SessionUpdate { dead: Some(by.clone()), ..SessionUpdate::default() }
@@ -185,7 +204,7 @@ impl SessionWrite {
     /// still holds.
     ///
     /// A heartbeat that counted and was condemned since proves nothing that helps its worker.
-    /// Deletions and condemnations leave no stamp.
+    /// Deletions, condemnations and requests leave no stamp.
     #[must_use]
     pub fn made(&self, row: &Session) -> bool {
         let (number, dead) = match &self.kind {
@@ -194,6 +213,7 @@ impl SessionWrite {
             }
             SessionWriteKind::Resign { number, .. } => (*number, Some(&self.session)),
             SessionWriteKind::Condemn { .. }
+            | SessionWriteKind::Ask { .. }
             | SessionWriteKind::Close { .. }
             | SessionWriteKind::Bury => return false,
         };
@@ -206,7 +226,8 @@ impl SessionWrite {
         match self.precondition() {
             SessionPrecondition::NoRow => row.is_none(),
             SessionPrecondition::Live { beat } => {
-                row.is_some_and(|row| row.is_live() && row.beat == beat)
+                let is_sighted = |row: &Session| beat.is_none_or(|beat| row.beat == beat);
+                row.is_some_and(|row| row.is_live() && is_sighted(row))
             }
             SessionPrecondition::Dead => row.is_some_and(|row| row.dead.is_some()),
         }

@@ -25,7 +25,12 @@ fn open() -> SessionWriteKind {
 
 fn beat(beat: u64) -> SessionWriteKind {
     let (progress, last_update) = (progress(3), Timestamp::from_epoch_seconds(9));
-    SessionWriteKind::Beat { beat, number: NUMBER, progress, is_leaving: true, last_update }
+    let heard = BTreeSet::from(["heard".into()]);
+    SessionWriteKind::Beat { beat, number: NUMBER, progress, heard, is_leaving: true, last_update }
+}
+
+fn ask() -> SessionWriteKind {
+    SessionWriteKind::Ask { key: "new".into() }
 }
 
 fn condemn(beat: u64) -> SessionWriteKind {
@@ -36,10 +41,11 @@ fn resign(beat: u64) -> SessionWriteKind {
     SessionWriteKind::Resign { beat, number: NUMBER, progress: progress(4) }
 }
 
-/// A live session of "me" at the heartbeat 7.
+/// A live session of "me" at the heartbeat 7, which is asked for two leases.
 fn live() -> Session {
+    let asked = ["heard", "unheard"].map(LeaseKey::from).into();
     let row = Session::sample("me");
-    Session { beat: BEAT, write: Some(39), progress: progress(2), ..row }
+    Session { beat: BEAT, write: Some(39), progress: progress(2), asked, ..row }
 }
 
 fn dead(by: &str) -> Session {
@@ -64,6 +70,7 @@ fn each_write_requires_what_the_protocol_says() {
     for (kind, allowed) in [
         (open(), ["no row"].as_slice()),
         (beat(BEAT), live),
+        (ask(), ["live", "earlier", "later", "leaving"].as_slice()),
         (condemn(BEAT), live),
         (resign(BEAT), live),
         (SessionWriteKind::Close { beat: BEAT }, live),
@@ -94,11 +101,14 @@ fn each_write_changes_what_the_protocol_says() {
         beat: BEAT + 1,
         write: Some(NUMBER),
         progress: progress(3),
+        asked: ["unheard".into()].into(),
         is_leaving: true,
         last_update: Timestamp::from_epoch_seconds(9),
         ..live()
     };
     assert_eq!(after(beat(BEAT)), Some(beaten));
+    let asked = ["heard", "new", "unheard"].map(LeaseKey::from).into();
+    assert_eq!(after(ask()), Some(Session { asked, ..live() }));
     assert_eq!(after(condemn(BEAT)), Some(dead("other")), "all else is frozen");
     let resigned =
         Session { beat: BEAT + 1, write: Some(NUMBER), progress: progress(4), ..dead("me") };
@@ -120,7 +130,8 @@ fn stamp_settles_what_its_worker_wrote() {
     let row = resigned.apply(Some(&live())).unwrap().unwrap();
     assert!(resigned.made(&row));
     assert!(!resigned.made(&condemned));
-    for kind in [condemn(BEAT), SessionWriteKind::Close { beat: BEAT }, SessionWriteKind::Bury] {
+    let close = SessionWriteKind::Close { beat: BEAT };
+    for kind in [ask(), condemn(BEAT), close, SessionWriteKind::Bury] {
         assert!(!write(kind).made(&row));
     }
 }

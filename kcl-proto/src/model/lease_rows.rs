@@ -20,6 +20,15 @@ pub enum Conditional<T = Lease> {
 }
 
 impl<T> Conditional<T> {
+    /// Returns the row that the write left, deleted or was lost to.
+    #[must_use]
+    pub const fn row(&self) -> Option<&T> {
+        match self {
+            Self::Applied(row) => Some(row),
+            Self::Lost { found } => found.as_ref(),
+        }
+    }
+
     /// Returns the outcome of a write that found this row and, if it was applied, left that one.
     /// `None` if an applied write neither found nor left a row, which none does.
     #[must_use]

@@ -1,8 +1,9 @@
 //! A worker's own row: its heartbeat, the progress of its leases, and the verdict that it is dead.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{Presence, SessionProgress, Timestamp, WorkerId};
+use crate::model::{LeaseKey, Presence, SessionProgress, Timestamp, WorkerId};
 
 /// What a worker's row promises about the leases that name the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +38,8 @@ pub struct Session {
     pub expiry: Duration,
     /// The progress of the worker's leases that their own rows may lack.
     pub progress: SessionProgress,
+    /// The leases that other workers have asked this one for, until its heartbeat has removed them.
+    pub asked: BTreeSet<LeaseKey>,
     /// Whether the worker is stopping: it takes no lease, and its leases are about to be free.
     pub is_leaving: bool,
     /// Who condemned the worker, or the worker itself if it resigned. Set once, never removed.
@@ -61,6 +64,7 @@ impl Session {
             write: None,
             expiry,
             progress: SessionProgress::EMPTY,
+            asked: BTreeSet::new(),
             is_leaving: false,
             dead: None,
             last_update,

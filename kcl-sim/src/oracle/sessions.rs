@@ -34,6 +34,7 @@ impl Facts {
                     self.beat(at, *number, row);
                 }
             }
+            SessionWriteKind::Ask { .. } => {}
             SessionWriteKind::Condemn { .. } => self.condemned(at, id),
             SessionWriteKind::Resign { progress, .. } => {
                 self.kept(at, at, id, progress);
@@ -61,7 +62,9 @@ impl Facts {
     /// Notes that a write to a session is answered.
     pub(crate) fn session_answered(&mut self, write: &SessionWrite) {
         match write.kind {
-            SessionWriteKind::Condemn { .. } | SessionWriteKind::Bury => {}
+            SessionWriteKind::Ask { .. }
+            | SessionWriteKind::Condemn { .. }
+            | SessionWriteKind::Bury => {}
             SessionWriteKind::Open { .. }
             | SessionWriteKind::Beat { .. }
             | SessionWriteKind::Resign { .. }

@@ -84,7 +84,9 @@ impl Observations {
             SessionWriteKind::Beat { number, is_leaving, .. } => (*number, *is_leaving),
             SessionWriteKind::Resign { number, .. } => (*number, true),
             SessionWriteKind::Close { .. } => return self.facts.leaves(&member.id),
-            SessionWriteKind::Condemn { .. } | SessionWriteKind::Bury => return,
+            SessionWriteKind::Ask { .. }
+            | SessionWriteKind::Condemn { .. }
+            | SessionWriteKind::Bury => return,
         };
         self.facts.writes_as(&member.id, &write.session);
         self.facts.session_sent(&member.id);

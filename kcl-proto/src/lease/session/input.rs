@@ -95,6 +95,8 @@ pub enum KeeperEffect {
         /// The progress.
         progress: KeptProgress,
     },
+    /// Another worker asks for this lease: read its row.
+    Asked(LeaseKey),
     /// The holder of this lease does not answer. Give it no later moment than the last one; after
     /// that one, release the lease with the progress that the row contains.
     Stuck {

@@ -1,5 +1,6 @@
 //! The state machine of a session.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::entries::Entries;
@@ -8,7 +9,7 @@ use super::roll::Roll;
 use crate::lease::in_flight::InFlight;
 use crate::lease::session_write::{SessionWrite, SessionWriteKind};
 use crate::lease::write_numbers::WriteNumbers;
-use crate::model::{Conditional, Moment, Session, SessionProgress, Timestamp, WorkerId};
+use crate::model::{Conditional, LeaseKey, Moment, Session, SessionProgress, Timestamp, WorkerId};
 
 /// How old the row claims to be, so that a Java leader never assigns leases to this worker.
 pub const LAST_UPDATE_AGE: Duration = Duration::from_hours(1);
@@ -42,6 +43,8 @@ pub struct SessionKeeper {
     in_flight: Option<InFlight<SessionWrite>>,
     entries: Entries,
     roll: Roll,
+    /// The requests that the row contains, which the next heartbeat removes.
+    asked: BTreeSet<LeaseKey>,
     is_urgent: bool,
     is_leaving: bool,
     goal: Goal,
@@ -75,6 +78,7 @@ impl SessionKeeper {
             in_flight: Some(InFlight::new(write.clone(), now)),
             entries: Entries::default(),
             roll: Roll::default(),
+            asked: BTreeSet::new(),
             is_urgent: false,
             is_leaving: false,
             goal: Goal::Live,
@@ -193,13 +197,14 @@ impl SessionKeeper {
         if !is_made {
             return self.end(lost(outcome), effects);
         }
-        let progress = match write.kind {
-            SessionWriteKind::Beat { progress, .. } => progress,
+        let (progress, heard) = match write.kind {
+            SessionWriteKind::Beat { progress, heard, .. } => (progress, heard),
             SessionWriteKind::Resign { .. } => return self.end(SessionEnd::Resigned, effects),
             SessionWriteKind::Close { .. } => return self.end(SessionEnd::Closed, effects),
             SessionWriteKind::Open { .. }
+            | SessionWriteKind::Ask { .. }
             | SessionWriteKind::Condemn { .. }
-            | SessionWriteKind::Bury => SessionProgress::EMPTY,
+            | SessionWriteKind::Bury => (SessionProgress::EMPTY, BTreeSet::new()),
         };
         self.beat += 1;
         self.settled_from = Some(first_sent);
@@ -208,6 +213,9 @@ impl SessionKeeper {
         effects.extend(
             stored.into_iter().map(|(key, progress)| KeeperEffect::Stored { key, progress }),
         );
+        self.asked = outcome.row().map_or_else(BTreeSet::new, |row| row.asked.clone());
+        // A lease may have been asked for again before the heartbeat removed the first request.
+        effects.extend(heard.union(&self.asked).cloned().map(KeeperEffect::Asked));
     }
 
     fn end(&mut self, how: SessionEnd, effects: &mut Vec<KeeperEffect>) {
@@ -230,6 +238,7 @@ impl SessionKeeper {
                     beat,
                     number: self.numbers.draw(),
                     progress: self.entries.progress().clone(),
+                    heard: self.asked.clone(),
                     is_leaving: self.is_leaving,
                     last_update: time.before(LAST_UPDATE_AGE),
                 }
@@ -254,10 +263,6 @@ impl SessionKeeper {
 
 /// Returns why a write of the session's own worker was lost.
 fn lost(outcome: &Conditional<Session>) -> SessionEnd {
-    match outcome {
-        Conditional::Applied(row) | Conditional::Lost { found: Some(row) } => {
-            row.dead.clone().map_or(SessionEnd::Overwritten, SessionEnd::Condemned)
-        }
-        Conditional::Lost { found: None } => SessionEnd::Gone,
-    }
+    let Some(row) = outcome.row() else { return SessionEnd::Gone };
+    row.dead.clone().map_or(SessionEnd::Overwritten, SessionEnd::Condemned)
 }

@@ -68,6 +68,13 @@ impl Story {
         assert!(matches!(outcome, Conditional::Applied(_)), "{outcome:?}");
     }
 
+    /// Another worker asks for the sample's lease.
+    fn ask(&mut self) {
+        let kind = SessionWriteKind::Ask { key: Lease::sample().key };
+        let outcome = self.land(&SessionWrite { session: "me".into(), kind });
+        assert!(matches!(outcome, Conditional::Applied(_)), "{outcome:?}");
+    }
+
     fn row(&self) -> &Session {
         self.row.as_ref().unwrap()
     }
@@ -98,6 +105,7 @@ fn progress_of(write: &SessionWrite) -> &SessionProgress {
             progress
         }
         SessionWriteKind::Open { .. }
+        | SessionWriteKind::Ask { .. }
         | SessionWriteKind::Condemn { .. }
         | SessionWriteKind::Close { .. }
         | SessionWriteKind::Bury => panic!("{write:?}"),
@@ -274,6 +282,22 @@ fn leaving_is_announced_at_once() {
     drop(story.answer(1_100, &beat));
     assert!(story.row().is_leaving);
     assert_eq!(story.on(1_200, SessionInput::Leave), [], "once");
+}
+
+#[test]
+fn request_is_told_until_a_heartbeat_has_removed_it() {
+    let mut story = Story::begin();
+    let asked = KeeperEffect::Asked(Lease::sample().key);
+    story.ask();
+    let beat = story.writes(3_000, SessionInput::Tick);
+    assert_eq!(story.answer(3_010, &beat), [lives(12_000), asked.clone()]);
+    assert_eq!(story.row().asked.len(), 1);
+    let beat = story.writes(6_000, SessionInput::Tick);
+    story.ask(); // The heartbeat removes this word, too.
+    assert_eq!(story.answer(6_010, &beat), [lives(15_000), asked]);
+    assert!(story.row().asked.is_empty());
+    let beat = story.writes(9_000, SessionInput::Tick);
+    assert_eq!(story.answer(9_010, &beat), [lives(18_000)]);
 }
 
 #[test]

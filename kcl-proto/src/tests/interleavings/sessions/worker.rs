@@ -181,7 +181,8 @@ impl Worker {
                         sent.extend(self.feed_holding(HoldingInput::SessionStored(position))?);
                     }
                 }
-                KeeperEffect::Stuck { .. } => {} // No roll is called here.
+                // No roll is called here, and no worker tells another of its request.
+                KeeperEffect::Stuck { .. } | KeeperEffect::Asked(_) => {}
                 KeeperEffect::Ended(how) => {
                     drop(self.feed_holding(HoldingInput::SessionOver)?);
                     self.reincarnate(&how);

@@ -223,6 +223,7 @@ impl World {
                 SessionWriteKind::Condemn { beat, .. } => (2, write.session.clone(), *beat, 1),
                 SessionWriteKind::Close { beat } => (2, write.session.clone(), *beat, 2),
                 SessionWriteKind::Bury => (2, write.session.clone(), 0, 3),
+                SessionWriteKind::Ask { .. } => (2, write.session.clone(), 0, 4),
             },
         };
         self.network.sort_by_key(order);
