@@ -37,6 +37,13 @@ pub struct LeaseConfig {
     /// Default: a third of [`expiry`](Self::expiry). From 100 ms to half of the expiry.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub beat_every: Option<Duration>,
+    /// How often a worker with a session also writes the progress of each lease to the lease's own
+    /// row, where people and the Java KCL look for it.
+    ///
+    /// Default: only when a lease moves. From 1 s to 24 h. Each costs a write for each lease that
+    /// made progress. [`settle`](crate::settle) does the same for a fleet that is stopped.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub row_every: Option<Duration>,
     /// How many leases this worker holds at most.
     ///
     /// Default: no limit. At least 1.
@@ -66,6 +73,7 @@ impl Default for LeaseConfig {
             renew_every: None,
             liveness: Liveness::Counter,
             beat_every: None,
+            row_every: None,
             leases_max: None,
             handover: Duration::from_secs(30),
             handovers_max: 100,
@@ -100,6 +108,13 @@ impl LeaseConfig {
     #[must_use]
     pub const fn with_beat_every(mut self, interval: Duration) -> Self {
         self.beat_every = Some(interval);
+        self
+    }
+
+    /// Sets [`row_every`](Self::row_every).
+    #[must_use]
+    pub const fn with_row_every(mut self, interval: Duration) -> Self {
+        self.row_every = Some(interval);
         self
     }
 
@@ -153,6 +168,10 @@ impl LeaseConfig {
         let (handovers, units) = (self.handovers_max, self.scan_units);
         invalid.extend(InvalidSetting::outside("lease.handovers_max", handovers, 1, 1_000));
         invalid.extend(InvalidSetting::outside("lease.scan_units", units, 1, 100_000));
+        if let Some(every) = self.row_every {
+            let day = HOUR * 24;
+            invalid.extend(InvalidSetting::outside("lease.row_every", every, SECOND, day));
+        }
         if let Some(max) = self.leases_max {
             invalid.extend(InvalidSetting::below("lease.leases_max", max, 1));
         }

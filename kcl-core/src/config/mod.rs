@@ -151,6 +151,18 @@ mod tests {
         assert!(error.contains("lease.beat_every (99ms)"), "{error}");
     }
 
+    #[test]
+    fn row_every_has_a_range() {
+        let mut config = WorkerConfig::default();
+        config.lease.row_every = Some(Duration::from_hours(24));
+        assert!(config.validate().is_ok());
+        config.lease.row_every = Some(Duration::from_millis(999));
+        assert_eq!(
+            config.validate().unwrap_err().to_string(),
+            "invalid configuration: lease.row_every (999ms) must be between 1s and 86400s"
+        );
+    }
+
     #[cfg(feature = "serde")]
     #[test]
     fn settings_read_back_what_they_write() {

@@ -75,6 +75,7 @@ impl HeldLeases {
             throttled: (lease.expiry / 10).mul_f64(self.shared.chance.draw_near_one()),
             handover: lease.handover,
             store_every: StoreEvery::of(self.shared.config.delivery.checkpoints),
+            row_every: lease.row_every.map(|it| it.mul_f64(self.shared.chance.draw_near_one())),
         };
         let numbers = self.shared.write_numbers();
         let (me, is_in_session) = (self.shared.me.clone(), session.is_some());

@@ -25,6 +25,9 @@ pub struct HoldingTimes {
     pub handover: Duration,
     /// When to store progress before the next renewal, or `None` for never.
     pub store_every: Option<StoreEvery>,
+    /// How often to store progress in the row of a lease that lives by its worker's session, beside
+    /// the session; `None` for only when it moves.
+    pub row_every: Option<Duration>,
 }
 
 /// When to store progress before the next renewal.

@@ -43,6 +43,15 @@ impl Life {
         }
     }
 
+    /// Returns when the progress that the session has is to be written to the row as well, if it
+    /// ever is.
+    pub(super) fn copy_at(self, times: &HoldingTimes) -> Option<Moment> {
+        match self {
+            Self::Counter { .. } => None,
+            Self::Session { written_at, .. } => Some(written_at + times.row_every?),
+        }
+    }
+
     /// Records that a write that was first sent at `sent` was applied. Whether the deadline moves.
     pub(super) const fn written(&mut self, times: &HoldingTimes, sent: Moment) -> bool {
         match self {

@@ -481,7 +481,10 @@ impl Holding {
         let is_due = !self.life.is_session()
             || self.pending.proves_parents(&self.row)
             || (self.pending.needs_row(&self.row) && self.progress().is_some());
-        is_due.then(|| self.life.renewal_at(&self.times))
+        if is_due {
+            return Some(self.life.renewal_at(&self.times));
+        }
+        self.life.copy_at(&self.times).filter(|_| self.progress().is_some())
     }
 
     /// Hands progress to the session.

@@ -15,6 +15,7 @@ const TIMES: HoldingTimes = HoldingTimes {
     throttled: Duration::from_secs(1),
     handover: Duration::from_secs(30),
     store_every: None,
+    row_every: None,
 };
 
 fn pending(number: u128) -> PendingCheckpoint {

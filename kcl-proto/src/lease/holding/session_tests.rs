@@ -92,6 +92,22 @@ fn session_moves_the_deadline_and_nothing_is_renewed() {
 }
 
 #[test]
+fn row_gets_a_copy_of_the_progress_now_and_then() {
+    let mut story = Story::with(HoldingTimes { row_every: Some(Duration::from_secs(4)), ..TIMES });
+    assert_eq!(story.on(5, HoldingInput::Tick), [], "there is nothing to copy");
+    let mut story = Story::with(HoldingTimes { row_every: Some(Duration::from_secs(4)), ..TIMES });
+    assert_eq!(story.progress(1, 7), [kept(7, false)]);
+    assert_eq!(story.holding.wake_at(), Moment::at_secs(4));
+    let (kind, effects) = story.writes(4, HoldingInput::Tick);
+    assert!(matches!(kind, WriteKind::Renew { progress: Some(_), .. }), "{kind:?}");
+    assert_eq!(story.row.checkpoint, Checkpoint::after(7));
+    assert!(!effects.iter().any(|it| matches!(it, HoldingEffect::Deadline(_))), "{effects:?}");
+    assert_eq!(story.holding.wake_at(), Moment::at_secs(9), "its session's deadline");
+    assert_eq!(story.progress(5, 9), [kept(9, false)]);
+    assert_eq!(story.holding.wake_at(), Moment::at_secs(8), "4 s after the last copy");
+}
+
+#[test]
 fn lease_of_a_lapsed_session_ends_at_once() {
     let mut story = Story::begin();
     let effects = story.on(9, HoldingInput::Tick);

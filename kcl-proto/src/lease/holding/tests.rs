@@ -21,6 +21,7 @@ pub(super) const TIMES: HoldingTimes = HoldingTimes {
     throttled: Duration::from_secs(1),
     handover: Duration::from_secs(30),
     store_every: None,
+    row_every: None,
 };
 
 /// A lease that "me" took at 0 s, and the row as the table has it.

@@ -233,6 +233,7 @@ impl Worker {
             throttled: tick,
             handover,
             store_every: None,
+            row_every: None,
         };
         let holding = Holding::new(self.me.clone(), times, numbers, Taken { row, sent });
         (self.seen, self.watch) = (None, CounterWatch::default()); // Unused until the holding ends.

@@ -338,6 +338,7 @@ impl Worker {
             throttled: tick,
             handover: tick,
             store_every: None,
+            row_every: None,
         };
         let token = row.counter.into();
         let consumer = Consumer {
