@@ -1,6 +1,7 @@
 //! A worker's row ⇄ item: Java's row of worker metrics, with our heartbeat and the rest of a session.
 //! Writes of sessions → calls.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::Blob;
@@ -134,12 +135,11 @@ fn change(expression: &mut Expression, update: &SessionUpdate) {
     if let Some(of_leases) = &update.progress {
         expression.set_or_remove(PROGRESS, progress(of_leases));
     }
-    if let Some(key) = &update.asked {
-        expression.add(ASKED, AttributeValue::Ss(vec![key.to_string()]));
+    if !update.asked.is_empty() {
+        expression.add(ASKED, keys(&update.asked));
     }
     if !update.heard.is_empty() {
-        let heard = update.heard.iter().map(LeaseKey::to_string).collect();
-        expression.delete(ASKED, AttributeValue::Ss(heard));
+        expression.delete(ASKED, keys(&update.heard));
     }
     if let Some(is_leaving) = update.is_leaving {
         expression.set(LEAVING, AttributeValue::Bool(is_leaving));
@@ -150,6 +150,10 @@ fn change(expression: &mut Expression, update: &SessionUpdate) {
     if let Some(last_update) = update.last_update {
         expression.set(LAST_UPDATE, number(last_update.epoch_seconds()));
     }
+}
+
+fn keys(of_leases: &BTreeSet<LeaseKey>) -> AttributeValue {
+    AttributeValue::Ss(of_leases.iter().map(LeaseKey::to_string).collect())
 }
 
 #[cfg(test)]

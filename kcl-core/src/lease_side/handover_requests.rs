@@ -9,7 +9,6 @@ use std::sync::Arc;
 use kcl_proto::fleet::balance::Ask;
 use kcl_proto::fleet::cooldown::Cooldowns;
 use kcl_proto::lease::request::{HandoverRequest, RequestEffect, RequestEnd, RequestInput, Target};
-use kcl_proto::lease::session_write::{SessionWrite, SessionWriteKind};
 use kcl_proto::lease::write::LeaseWrite;
 use kcl_proto::model::{LeaseKey, Moment, WorkerId};
 use tokio::sync::mpsc;
@@ -62,8 +61,15 @@ impl HandoverRequests {
             let target = Target { key: key.clone(), owner: owner.clone() };
             let (asking, first) =
                 HandoverRequest::new(shared.me.clone(), target, shared.write_numbers(), now);
-            let owner = Owner { id: owner, has_session: false, is_told: false };
-            let request = Request { shared, main_loop, asking, owner, withdraw, failure: None };
+            let request = Request {
+                shared,
+                main_loop,
+                asking,
+                owner,
+                has_session: false,
+                withdraw,
+                failure: None,
+            };
             tokio::select! {
                 biased;
                 () = abandon.cancelled() => (key, RequestEnd::Withdrawn),
@@ -127,19 +133,12 @@ struct Request {
     shared: Arc<Shared>,
     main_loop: mpsc::Sender<ToMainLoop>,
     asking: HandoverRequest,
-    owner: Owner,
+    owner: WorkerId,
+    /// Whether the owner holds the lease by its session: no renewal shows it the request.
+    has_session: bool,
     withdraw: CancellationToken,
     /// The call that failed last, until it is reported.
     failure: Option<CallFailure>,
-}
-
-/// The worker that holds the lease. Renewals tell it of a request; one that makes none is told by
-/// a word in its session.
-struct Owner {
-    id: WorkerId,
-    /// Whether it holds the lease by its session.
-    has_session: bool,
-    is_told: bool,
 }
 
 struct CallFailure {
@@ -151,23 +150,15 @@ impl Request {
     /// Runs the request until it ends.
     async fn run(mut self, first: RequestEffect) -> RequestEnd {
         let mut next = Some(first);
-        let (mut is_stopping, mut is_begun) = (false, false);
+        let mut is_stopping = false;
         loop {
             let input = match next.take() {
                 Some(RequestEffect::Ended(end)) => return end,
                 Some(RequestEffect::Begun) => {
-                    let (key, owner) = (self.asking.key().clone(), self.owner.id.clone());
-                    self.shared.events.emit(&Event::HandoverBegun { key, owner });
-                    is_begun = true;
-                    self.tell_owner().await;
+                    self.begun();
                     continue;
                 }
-                Some(RequestEffect::Read) => {
-                    if is_begun {
-                        self.tell_owner().await;
-                    }
-                    self.read().await
-                }
+                Some(RequestEffect::Read) => self.read().await,
                 Some(RequestEffect::Write(write)) => self.write(&write).await,
                 None => tokio::select! {
                     biased;
@@ -210,27 +201,22 @@ impl Request {
         }
     }
 
-    /// Tells an owner that makes no renewals of the request. If that fails it is tried again before
-    /// the next read, and a scan of the owner shows the request anyway.
-    async fn tell_owner(&mut self) {
-        if !self.owner.has_session || self.owner.is_told {
-            return;
+    /// Notes that the row carries the request.
+    fn begun(&self) {
+        let (key, owner) = (self.asking.key().clone(), self.owner.clone());
+        if self.has_session {
+            let (key, owner) = (key.clone(), owner.clone());
+            // An owner that is not told sees the request in a scan.
+            drop(self.main_loop.try_send(ToMainLoop::RequestBegun { key, owner }));
         }
-        let kind = SessionWriteKind::Ask { key: self.asking.key().clone() };
-        let write = SessionWrite { session: self.owner.id.clone(), kind };
-        match self.shared.calls.write_session(&write).await {
-            Ok(_) => self.owner.is_told = true, // An owner that is dead needs no word.
-            Err(error) => {
-                self.failure = Some(CallFailure { doing: "tell an owner of a request", error });
-            }
-        }
+        self.shared.events.emit(&Event::HandoverBegun { key, owner });
     }
 
     async fn read(&mut self) -> RequestInput {
         match self.shared.calls.read_moving(self.asking.key()).await {
             Ok(row) => {
                 if let Some(row) = row.clone() {
-                    self.owner.has_session = row.session_holder() == Some(&self.owner.id);
+                    self.has_session = row.session_holder() == Some(&self.owner);
                     // A row that finds no room is read again soon.
                     drop(self.main_loop.try_send(ToMainLoop::RowRead { row: Box::new(row) }));
                 }

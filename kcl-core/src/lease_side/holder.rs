@@ -33,6 +33,9 @@ pub(super) const HINTS_MAX: usize = 16;
 /// The pause before a failed create is sent again. A stop or a hand-over ends the attempts.
 const CREATE_RETRY_AFTER: Duration = Duration::from_millis(500);
 
+/// The pause before a row is read again that a hint was about.
+const READ_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// What a scan or another worker says about a held lease.
 #[derive(Debug)]
 pub(super) enum Hint {
@@ -70,6 +73,8 @@ pub(super) struct Holder {
     child_numbers: WriteNumbers,
     consumer: ConsumerLink,
     calls: Jobs<HoldingInput>,
+    /// Whether the row is being read because of a hint. Others would say the same.
+    is_looking: bool,
     has_ended: bool,
 }
 
@@ -83,9 +88,17 @@ impl Holder {
     ) -> (Self, Grant) {
         let child_numbers = shared.write_numbers();
         let (consumer, grant) = ConsumerLink::new(&holding, stream);
-        let (calls, has_ended) = (Jobs::new(), false);
-        let holder =
-            Self { shared, channels, holding, session, child_numbers, consumer, calls, has_ended };
+        let holder = Self {
+            shared,
+            channels,
+            holding,
+            session,
+            child_numbers,
+            consumer,
+            calls: Jobs::new(),
+            is_looking: false,
+            has_ended: false,
+        };
         (holder, grant)
     }
 
@@ -115,6 +128,7 @@ impl Holder {
             biased;
             input = self.calls.next() => input,
             Some(hint) = self.channels.hints.recv() => match hint {
+                Hint::Changed if self.is_looking => HoldingInput::Tick,
                 Hint::Changed => HoldingInput::ChangeHinted,
                 Hint::NextOwnerMoved(moved_at) => HoldingInput::NextOwnerMoved(moved_at),
             },
@@ -133,6 +147,7 @@ impl Holder {
         let now = self.shared.clock.now();
         let deadline = self.holding.deadline();
         let is_throttled = input == HoldingInput::Throttled;
+        self.is_looking &= !matches!(input, HoldingInput::Read(_));
         let mut effects = Vec::new();
         let is_last = matches!(
             input,
@@ -207,16 +222,24 @@ impl Holder {
         });
     }
 
-    fn read(&self) {
+    /// Reads the row. While a hand-over is open the machine asks again by itself; what a hint was
+    /// about is read until that succeeds.
+    fn read(&mut self) {
         let shared = Arc::clone(&self.shared);
         let key = self.holding.row().key.clone();
+        let is_look = self.holding.next_owner().is_none();
+        self.is_looking |= is_look;
+        let retry_in = is_look.then_some(READ_RETRY_AFTER);
         self.calls.push(async move {
-            match shared.calls.read_moving(&key).await {
-                Ok(row) => HoldingInput::Read(row),
-                Err(error) => {
-                    shared.events.lease_call_failed(&key, "read a lease", &error, None);
-                    HoldingInput::Tick // The machine asks again when it is time.
+            loop {
+                match shared.calls.read_moving(&key).await {
+                    Ok(row) => return HoldingInput::Read(row),
+                    Err(error) => {
+                        shared.events.lease_call_failed(&key, "read a lease", &error, retry_in);
+                    }
                 }
+                let Some(pause) = retry_in else { return HoldingInput::Tick };
+                tokio::time::sleep(pause).await;
             }
         });
     }

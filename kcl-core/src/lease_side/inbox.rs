@@ -24,6 +24,8 @@ pub(super) enum ToMainLoop {
     Revived,
     /// This worker's row says that it leaves.
     Announced,
+    /// The row of this lease carries a request of this worker, and no renewal shows it to its owner.
+    RequestBegun { key: LeaseKey, owner: WorkerId },
     /// A request read this row.
     RowRead { row: Box<Lease> },
 }

@@ -186,7 +186,7 @@ impl MainLoop {
         if self.schedule.begin_plan(now) {
             self.balance(now);
         }
-        self.moves.begin_takes(&self.rows, now);
+        self.moves.begin_due(&self.rows, now);
     }
 
     /// Decides which leases move and which workers are dead, and begins it.
@@ -362,6 +362,7 @@ impl MainLoop {
             }
             ToMainLoop::Revived => self.rows.fleet.start_over(),
             ToMainLoop::Announced => self.announced(now),
+            ToMainLoop::RequestBegun { key, owner } => self.moves.request_begun(key, owner, now),
             ToMainLoop::RowRead { row } => self.rows.saw_row(*row, now),
         }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use futures::future::FutureExt;
 use kcl_proto::fleet::balance::Take;
 use kcl_proto::lease::holding::Taken;
+use kcl_proto::lease::notices::Notices;
 use kcl_proto::lease::request::RequestEnd;
+use kcl_proto::lease::session_write::{SessionWrite, SessionWriteKind};
 use kcl_proto::model::{Lease, LeaseEnd, LeaseKey, Moment, TakeReason, WorkerId};
 use tokio::sync::mpsc;
 
@@ -34,6 +36,7 @@ pub(super) enum MoveEnd {
     Took(Take, TakeEnd),
     Asked(LeaseKey, RequestEnd),
     LetGo(LeaseKey, Result<Option<Box<Lease>>, LeaseStoreError>),
+    Told { owner: WorkerId, keys: BTreeSet<LeaseKey>, is_sent: bool },
     RemovedDead,
 }
 
@@ -47,6 +50,7 @@ pub(super) struct Moves {
     held: HeldLeases,
     takes: Takes,
     requests: HandoverRequests,
+    notices: Notices,
     let_go: Attempts<LeaseKey>,
     jobs: Jobs<MoveEnd>,
     is_stopping: bool,
@@ -64,6 +68,7 @@ impl Moves {
             held: HeldLeases::new(Arc::clone(&shared), stream.clone(), to_main_loop.clone()),
             takes: Takes::new(Arc::clone(&shared), stream.started_at),
             requests: HandoverRequests::new(Arc::clone(&shared), to_main_loop.clone()),
+            notices: Notices::default(),
             let_go: Attempts::new(MOVES_MAX),
             jobs: Jobs::new(),
             is_stopping: false,
@@ -80,6 +85,7 @@ impl Moves {
         self.held.reborn(Arc::clone(shared));
         self.takes = Takes::new(Arc::clone(shared), self.stream.started_at);
         self.requests = HandoverRequests::new(Arc::clone(shared), self.to_main_loop.clone());
+        self.notices = Notices::default();
         (self.let_go, self.jobs) = (Attempts::new(MOVES_MAX), Jobs::new());
         self.shared = Arc::clone(shared);
     }
@@ -118,8 +124,15 @@ impl Moves {
         self.let_go(rows, held.len() < leases_max, now);
     }
 
-    /// Begins the takes that wait, as far as there is room.
-    pub(super) fn begin_takes(&mut self, rows: &KnownRows, now: Moment) {
+    /// Begins the takes that wait, as far as there is room, and the notices to other owners.
+    pub(super) fn begin_due(&mut self, rows: &KnownRows, now: Moment) {
+        while let Some((owner, keys)) = self.notices.next(now) {
+            let shared = Arc::clone(&self.shared);
+            self.jobs.push(async move {
+                let is_sent = tell(&shared, &owner, &keys).await;
+                MoveEnd::Told { owner, keys, is_sent }
+            });
+        }
         while self.may_begin(rows, now)
             && let Some(take) = self.takes.next()
         {
@@ -127,10 +140,11 @@ impl Moves {
         }
     }
 
-    /// When takes that wait may begin.
+    /// When takes and notices that wait may begin.
     pub(super) fn wake_at(&self, now: Moment) -> Option<Moment> {
         let room_at = self.shared.congestion.borrow().ends_at(now);
-        room_at.filter(|_| self.takes.are_waiting())
+        let takes_at = room_at.filter(|_| self.takes.are_waiting());
+        [takes_at, self.notices.wake_at()].into_iter().flatten().min()
     }
 
     /// When to decide again if nothing else happens before.
@@ -254,6 +268,10 @@ impl Moves {
                     Err(_) => return false,
                 }
             }
+            MoveEnd::Told { owner, keys, is_sent } => {
+                self.notices.ended(&owner, keys, is_sent, now);
+                return false;
+            }
             MoveEnd::RemovedDead => return false,
         }
         true
@@ -296,6 +314,13 @@ impl Moves {
         // that there is no consumer, and releases the lease.
         if !self.is_stopping {
             drop(self.grants.try_send(grant));
+        }
+    }
+
+    /// Notes that a request for a lease has begun, of which no renewal tells its owner.
+    pub(super) fn request_begun(&mut self, key: LeaseKey, owner: WorkerId, now: Moment) {
+        if !self.is_stopping {
+            self.notices.add(owner, key, now);
         }
     }
 
@@ -369,8 +394,18 @@ impl Moves {
     /// Takes and asks for nothing any more.
     pub(super) fn stop(&mut self) {
         self.is_stopping = true;
+        self.notices = Notices::default();
         self.requests.withdraw_all();
     }
+}
+
+/// Tells an owner of requests. Returns whether that is done: one that is dead needs no notice.
+async fn tell(shared: &Shared, owner: &WorkerId, keys: &BTreeSet<LeaseKey>) -> bool {
+    let (session, kind) = (owner.clone(), SessionWriteKind::Ask { keys: keys.clone() });
+    let outcome = shared.calls.write_session(&SessionWrite { session, kind }).await;
+    outcome
+        .inspect_err(|error| shared.events.call_failed("tell an owner of requests", error, None))
+        .is_ok()
 }
 
 /// What ended.

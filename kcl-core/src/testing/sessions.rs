@@ -140,7 +140,7 @@ fn empty(beat: u64) -> SessionWriteKind {
 }
 
 fn ask(nth: u64) -> SessionWriteKind {
-    SessionWriteKind::Ask { key: lease(nth) }
+    SessionWriteKind::Ask { keys: [lease(nth), lease(nth + 5)].into() }
 }
 
 fn lease(nth: u64) -> LeaseKey {

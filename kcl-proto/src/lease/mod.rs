@@ -4,6 +4,7 @@ pub mod adoption;
 pub mod expiry;
 pub mod holding;
 mod in_flight;
+pub mod notices;
 pub mod request;
 pub mod session;
 pub mod session_write;

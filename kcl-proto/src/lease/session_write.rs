@@ -51,10 +51,10 @@ pub enum SessionWriteKind {
         /// Java's `lut`: the time of day an hour ago.
         last_update: Timestamp,
     },
-    /// Tells a live worker that the row of one of its leases carries a request for it. A hint.
+    /// Tells a live worker that the rows of these leases carry requests for them. A hint.
     Ask {
-        /// The lease.
-        key: LeaseKey,
+        /// The leases.
+        keys: BTreeSet<LeaseKey>,
     },
     /// Declares the worker dead, because its heartbeat stands still. Its row is frozen by that.
     Condemn {
@@ -114,8 +114,8 @@ pub struct SessionUpdate {
     pub beat: Option<(u64, u64)>,
     /// The new progress, or `None` to keep it.
     pub progress: Option<SessionProgress>,
-    /// The lease to add to those that the worker is asked for.
-    pub asked: Option<LeaseKey>,
+    /// The leases to add to those that the worker is asked for.
+    pub asked: BTreeSet<LeaseKey>,
     /// The leases to remove from these.
     pub heard: BTreeSet<LeaseKey>,
     /// Whether the worker is stopping, or `None` to keep what the row says.
@@ -184,8 +184,8 @@ impl SessionWrite {
                     ..SessionUpdate::default()
                 }
             }
-            SessionWriteKind::Ask { key } => {
-                SessionUpdate { asked: Some(key.clone()), ..SessionUpdate::default() }
+            SessionWriteKind::Ask { keys } => {
+                SessionUpdate { asked: keys.clone(), ..SessionUpdate::default() }
             }
             SessionWriteKind::Condemn { by, .. } => {
                 SessionUpdate { dead: Some(by.clone()), ..SessionUpdate::default() }

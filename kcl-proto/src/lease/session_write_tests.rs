@@ -30,7 +30,7 @@ fn beat(beat: u64) -> SessionWriteKind {
 }
 
 fn ask() -> SessionWriteKind {
-    SessionWriteKind::Ask { key: "new".into() }
+    SessionWriteKind::Ask { keys: BTreeSet::from(["new".into()]) }
 }
 
 fn condemn(beat: u64) -> SessionWriteKind {

@@ -10,7 +10,7 @@ use kcl_core::model::{
 
 use super::calls::CallFacts;
 use super::holdings::Holdings;
-use super::session_facts::SessionFacts;
+use super::session_facts::{Beats, SessionFacts};
 use super::shard_facts::{OwnerFacts, Put, ShardFacts};
 use super::waits::WaitLimit;
 use super::{Oracle, Violation};
@@ -27,6 +27,7 @@ pub(crate) struct Facts {
     /// The later incarnations of workers, and the id with which each of them started.
     people: BTreeMap<WorkerId, WorkerId>,
     pub(super) sessions: BTreeMap<WorkerId, SessionFacts>,
+    pub(super) beats: BTreeMap<WorkerId, Beats>,
     /// The workers that wait for the answer to a write of their own session.
     pub(super) awaiting_session: BTreeSet<WorkerId>,
     /// The workers that have deleted their presence.

@@ -21,6 +21,7 @@ impl Facts {
                 self.checkpoint(landing, before, after);
                 self.pending(landing, before, after);
                 self.renewed(landing, before, after);
+                self.renewed_in_session(landing, before, after);
                 self.taken(landing, before, after);
                 self.stored(landing, before, after);
                 self.extends(landing, before, after);
@@ -57,6 +58,29 @@ impl Facts {
         let is_timely = gap <= half || !self.calls.renews(facts.moved);
         self.check(landing.at, Oracle::RenewedInTime, is_timely, || {
             format!("{} is renewed after {gap:?}, more than {half:?}", after.key)
+        });
+    }
+
+    /// Checks that a lease which lives by a session is renewed only to store what the session cannot
+    /// hold, or what was done while a hand-over that came to nothing was drained for.
+    fn renewed_in_session(&mut self, landing: &Landing<'_>, before: &Lease, after: &Lease) {
+        let (at, write) = (landing.at, landing.write);
+        let proves_parents = !before.parents.is_empty() && !before.checkpoint.has_progressed();
+        let has_reason = before.pending.is_some() || after.pending.is_some() || proves_parents;
+        let is_automatic = self.is_automatic;
+        let Some(facts) = self.shards.get_mut(&after.key.shard()) else { return };
+        let owner = facts.owners.range_mut(..=before.counter.0).next_back();
+        let Some((_, owner)) = owner.filter(|_| is_automatic && !facts.is_disturbed) else {
+            return;
+        };
+        let is_request = matches!(write.kind, WriteKind::BeginHandover { .. });
+        let is_renewal = matches!(write.kind, WriteKind::Renew { .. })
+            && before.session_holder() == Some(&write.worker);
+        owner.requests += u32::from(is_request);
+        owner.renewals += u32::from(is_renewal && !has_reason);
+        let (requests, renewals) = (owner.requests, owner.renewals);
+        self.check(at, Oracle::WritesBounded, renewals <= requests, || {
+            format!("{} is renewed {renewals} times, after {requests} requests", after.key)
         });
     }
 

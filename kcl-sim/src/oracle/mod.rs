@@ -63,6 +63,9 @@ pub enum Oracle {
     /// What a session's row contains is not lost: the next owner of a lease begins from there, and
     /// the row is deleted only once no lease names its worker.
     StoredKept,
+    /// A worker with a session makes at most a few heartbeats a second, and renews a lease only to
+    /// store what its session cannot hold.
+    WritesBounded,
     /// A shard's end is stored only when all its records are done and its children have leases.
     ShardEndProven,
     /// The lease of a finished shard is never taken again, and no other lease is deleted.

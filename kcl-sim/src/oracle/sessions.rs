@@ -59,6 +59,16 @@ impl Facts {
         self.awaiting_session.insert(worker.clone());
     }
 
+    /// Checks a heartbeat that is sent.
+    pub(crate) fn beat_sent(&mut self, at: Time, session: &WorkerId, number: u64) {
+        let beats = self.beats.entry(session.clone()).or_default();
+        if let Some(begun) = beats.sent(at, number) {
+            self.broken(at, Oracle::WritesBounded, || {
+                format!("{session} begins {begun} heartbeats in a second")
+            });
+        }
+    }
+
     /// Notes that a write to a session is answered.
     pub(crate) fn session_answered(&mut self, write: &SessionWrite) {
         match write.kind {

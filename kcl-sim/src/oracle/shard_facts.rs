@@ -111,6 +111,10 @@ pub(crate) struct OwnerFacts {
     pub(crate) kept: usize,
     /// That session.
     pub(crate) kept_in: Option<WorkerId>,
+    /// How often other workers asked for the lease.
+    pub(crate) requests: u32,
+    /// How many renewals under its session it has made without another reason.
+    pub(crate) renewals: u32,
 }
 
 impl OwnerFacts {

@@ -90,6 +90,9 @@ impl Observations {
         };
         self.facts.writes_as(&member.id, &write.session);
         self.facts.session_sent(&member.id);
+        if matches!(write.kind, SessionWriteKind::Beat { .. }) {
+            self.facts.beat_sent(at, &write.session, number);
+        }
         self.facts.sent(at, &write.session, number);
         if leaves {
             self.facts.leaves(&member.id);

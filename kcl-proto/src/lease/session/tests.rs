@@ -70,7 +70,7 @@ impl Story {
 
     /// Another worker asks for the sample's lease.
     fn ask(&mut self) {
-        let kind = SessionWriteKind::Ask { key: Lease::sample().key };
+        let kind = SessionWriteKind::Ask { keys: [Lease::sample().key].into() };
         let outcome = self.land(&SessionWrite { session: "me".into(), kind });
         assert!(matches!(outcome, Conditional::Applied(_)), "{outcome:?}");
     }
