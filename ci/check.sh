@@ -41,6 +41,9 @@ tool typos
 step cargo doc --workspace --all-features --locked --no-deps --document-private-items
 [[ "${1:-}" == fast ]] && exit 0
 
+for liveness in counter session; do
+    step cargo run -p quickstart --locked -- --seconds 15 --liveness "$liveness" # accounts for every record
+done
 step ci/outside.sh # the README's program, as a user builds it
 step cargo publish --workspace --dry-run --no-verify --locked
 step ci/fuzz.sh 60

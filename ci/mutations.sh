@@ -6,9 +6,11 @@
 #   ci/mutations.sh --only NAME       one of them; can be repeated
 #   ci/mutations.sh --stage STAGE     by this stage only: unit, exhaustive, dynamo, engine,
 #                                     simulation or regressions
+#   ci/mutations.sh --part K/N        the K-th of every N: parts with build folders of their own
+#                                     (CARGO_TARGET_DIR) can run side by side
 #
-# Prints a table: the mutation, the first stage that catches it, and by which test; for the simulation, how many
-# seeds it took. Fails if nothing catches a mutation, or if its text is no longer in the code.
+# Prints a table: the mutation, a stage that catches it, and by which test; for the simulation, how many seeds it
+# took. The stage that caught it last, by docs/reports/proof.md, comes first, then all in their order. Fails if nothing catches a mutation, or if its text is no longer in the code.
 # Works on a copy of the checkout, in the build folder. SEEDS (500) bounds the simulation.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,12 +18,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seeds="${SEEDS:-500}"
 base="${BASE:-1}"
 stages=(unit exhaustive dynamo engine simulation regressions)
-only='' smoke=''
+only='' smoke='' part_number=0 parts=1
 while [ $# -gt 0 ]; do
   case "$1" in
     --smoke) smoke=1 stages=(unit exhaustive) ;;
     --only) only="$only $2 " && shift ;;
     --stage) stages=("$2") && shift ;;
+    --part) part_number="$((${2%/*} - 1))" parts="${2#*/}" && shift ;;
     *) echo "mutations: what is $1?" >&2 && exit 2 ;;
   esac
   shift
@@ -118,8 +121,10 @@ apply_and_test() {
   fi
   cp -p "$copy/$file" "$before"
   printf '%s' "${text/"$old"/"$new"}" >"$copy/$file"
-  local result=''
-  for stage in "${stages[@]}"; do
+  local result='' last
+  last="$(awk -F ' [|] ' -v name="| \`$name\`:" 'index($0, name) == 1 { print $2 }' docs/reports/proof.md)"
+  for stage in $(printf '%s\n' "${stages[@]}" | awk -v last="$last" '
+    $0 == last { print } { all[NR] = $0 } END { for (i = 1; i <= NR; i++) if (all[i] != last) print all[i] }'); do
     if catches "$stage" "$file"; then
       result="$stage"
       break
@@ -138,13 +143,15 @@ apply_and_test() {
 baseline
 echo '| Mutation | Caught by | Test or seed |'
 echo '|---|---|---|'
-count=0
+count=0 position=0
 name='' what='' file='' old='' new='' part=''
 finish() {
   [ -n "$name" ] || return 0
   old="${old%$'\n'}" new="${new%$'\n'}"
   if [ -n "$only" ] && [[ "$only" != *" $name "* ]]; then return 0; fi
   if [ -n "$smoke" ] && [[ "$smoke_names" != *" $name "* ]]; then return 0; fi
+  position=$((position + 1))
+  if [ $(((position - 1) % parts)) != "$part_number" ]; then return 0; fi
   count=$((count + 1))
   apply_and_test
 }

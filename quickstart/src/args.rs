@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, value_parser};
+use kcl_core::model::Liveness;
 
 /// About how long the events of all chapters take.
 const BUSY: Duration = Duration::from_secs(12);
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// About how many seconds the run takes; more seconds mean longer pauses between the chapters
     #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(15..=3_600))]
     pub(crate) seconds: u32,
+    /// What proves that a worker is alive: the counter of each lease it holds, or one session
+    #[arg(long, value_name = "counter|session", default_value_t = Liveness::Counter)]
+    pub(crate) liveness: Liveness,
     /// Use a running local stack, such as `cargo run -p kcl-local`
     #[arg(long, value_name = "URL", conflicts_with = "aws")]
     pub(crate) endpoint: Option<String>,

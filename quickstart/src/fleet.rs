@@ -11,6 +11,7 @@ use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::model::Moment;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::args::Args;
 use crate::stream::Stream;
 
 /// The names of the workers.
@@ -33,7 +34,7 @@ pub(crate) enum WorkerState {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     program: PathBuf,
-    stream_arguments: Vec<String>,
+    arguments: Vec<String>,
     folder: PathBuf,
     members: Vec<Member>,
 }
@@ -47,10 +48,12 @@ struct Member {
 
 impl Fleet {
     /// Creates a fleet without workers. They log their deliveries in `folder`.
-    pub(crate) fn new(stream: &Stream, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &Args, stream: &Stream, folder: &Path) -> anyhow::Result<Self> {
+        let liveness = ["--liveness".to_owned(), args.liveness.to_string()];
+        let arguments = stream.arguments().into_iter().chain(liveness).collect();
         Ok(Self {
             program: std::env::current_exe().context("cannot find the path of this program")?,
-            stream_arguments: stream.arguments(),
+            arguments,
             folder: folder.to_owned(),
             members: Vec::new(),
         })
@@ -64,7 +67,7 @@ impl Fleet {
         let child = Command::new(&self.program)
             .args(["--worker", name, "--folder"])
             .arg(&self.folder)
-            .args(&self.stream_arguments)
+            .args(&self.arguments)
             // Ctrl-C must reach the parent only, which then ends its workers.
             .process_group(0)
             .stdin(Stdio::piped())

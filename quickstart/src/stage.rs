@@ -51,7 +51,7 @@ impl Stage {
     pub(crate) fn open(args: &Args, stream: &Stream) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("kcl-quickstart-")?;
         Ok(Self {
-            fleet: Fleet::new(stream, folder.path())?,
+            fleet: Fleet::new(args, stream, folder.path())?,
             producer: None,
             ledger: Ledger::new(folder.path()),
             board: Board::default(),

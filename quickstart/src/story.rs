@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use kcl_core::model::{Moment, ShardId};
+use kcl_core::model::{Liveness, Moment, ShardId};
 
 use crate::args::Args;
 use crate::board::Phase;
@@ -47,7 +47,7 @@ struct Story<'a> {
 impl Story<'_> {
     async fn chapters(&mut self, args: &Args) -> anyhow::Result<()> {
         self.start(args).await?;
-        self.kill().await?;
+        self.kill(args.liveness).await?;
         self.join().await?;
         self.reshard().await?;
         self.stop().await?;
@@ -75,17 +75,24 @@ impl Story<'_> {
         self.stage.pause().await
     }
 
-    async fn kill(&mut self) -> anyhow::Result<()> {
+    async fn kill(&mut self, liveness: Liveness) -> anyhow::Result<()> {
         let (victim, held) = self.busiest()?;
         let at = self.stage.fleet.kill(victim)?;
         self.killed = Some(victim);
         self.stage.chapter(
             format!("{victim} is killed (SIGKILL)."),
-            format!(
-                "The others see that the heartbeat of {} stops, and take over after {EXPIRY:?}. The \
-                 default is 10 s.",
-                shard_list(&held)
-            ),
+            match liveness {
+                Liveness::Counter => format!(
+                    "The others see that the heartbeat of {} stops, and take over after \
+                     {EXPIRY:?}. The default is 10 s.",
+                    shard_list(&held)
+                ),
+                Liveness::Session => format!(
+                    "The others see that its heartbeat stops, declare it dead after {EXPIRY:?}, and \
+                     take over {}. The default is 10 s.",
+                    shard_list(&held)
+                ),
+            },
         );
         self.taken_over(victim, &held, at).await?;
         let gaps: Vec<_> = held

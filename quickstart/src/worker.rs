@@ -10,7 +10,7 @@ use aws_types::SdkConfig;
 use kcl_core::ShardContext;
 use kcl_core::backend::{Clock as _, SystemClock};
 use kcl_core::config::{LeaseConfig, RetrievalConfig};
-use kcl_core::model::InitialPosition;
+use kcl_core::model::{InitialPosition, Liveness};
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::{DynamoLeaseStore, DynamoLeaseStoreConfig, NewTable, TableSetup};
 use kcl_kinesis::KinesisSource;
@@ -76,7 +76,7 @@ pub(crate) async fn run(name: &str, args: &Args) -> anyhow::Result<()> {
         None => sdk::account().await?,
     };
     let log = OpenOptions::new().create(true).append(true).open(log_path(folder, name))?;
-    let worker = build(name, stream, &sdk, log)?;
+    let worker = build(name, stream, &sdk, args.liveness, log)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
         terminate.recv().await;
@@ -87,11 +87,18 @@ pub(crate) async fn run(name: &str, args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn build(name: &str, stream: &str, sdk: &SdkConfig, log: File) -> anyhow::Result<Worker> {
+fn build(
+    name: &str,
+    stream: &str,
+    sdk: &SdkConfig,
+    liveness: Liveness,
+    log: File,
+) -> anyhow::Result<Worker> {
     let file = Arc::new(Mutex::new(log));
     let own_name: Arc<str> = name.into();
     let mut lease = LeaseConfig::default();
     lease.expiry = EXPIRY;
+    lease.liveness = liveness;
     let mut retrieval = RetrievalConfig::default();
     retrieval.initial_position = InitialPosition::TrimHorizon;
     retrieval.poll_every = POLL_EVERY;
