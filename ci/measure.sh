@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures in the release profile; prints one JSON line for each row of docs/internals/performance.md.
 #
-#   ci/measure.sh fleet [--trials N] [--only ROW]
+#   ci/measure.sh fleet [--trials N] [--only ROW] [--liveness counter|session] [--expiry-ms MS]
 #   ci/measure.sh kpl
 #   ci/measure.sh large [--only ROW]
 #   ci/measure.sh memory

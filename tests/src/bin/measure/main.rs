@@ -12,8 +12,10 @@ mod rows;
 mod services;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use kcl_core::model::Liveness;
 use serde_json::{Value, json};
 
 /// Measures.
@@ -25,6 +27,12 @@ struct Args {
     /// The worker's binary.
     #[arg(long)]
     worker: PathBuf,
+    /// Fleet: what proves that a worker is alive, counter or session.
+    #[arg(long, default_value_t)]
+    liveness: Liveness,
+    /// Fleet: the lease expiry, in milliseconds.
+    #[arg(long, default_value_t = 10_000)]
+    expiry_ms: u64,
     /// The number of repetitions of each measurement.
     #[arg(long, default_value_t = 5)]
     trials: u32,
@@ -62,13 +70,33 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
+impl Args {
+    fn expiry(&self) -> Duration {
+        Duration::from_millis(self.expiry_ms)
+    }
+
+    /// The arguments of each worker of a small fleet.
+    fn of_workers(&self) -> [String; 4] {
+        let (expiry, liveness) = (self.expiry_ms.to_string(), self.liveness.to_string());
+        ["--failover-ms".to_owned(), expiry, "--liveness".to_owned(), liveness]
+    }
+}
+
 async fn fleet(args: &Args) -> anyhow::Result<()> {
     let is_selected = |name: &str| name.contains(&args.only);
+    let print = |row: &str, what: &str, floor: f64, Row { worst, more }: Row| {
+        let more = json!({ "liveness": args.liveness.to_string(),
+            "expiry_s": args.expiry().as_secs_f64(), "of": more });
+        print(row, what, floor, Row { worst, more });
+    };
     if is_selected("start") {
         print("start", "process start to first record, 4 shards, s", 1.0, rows::start(args).await?);
     }
     if is_selected("crash") {
-        print("crash", "SIGKILL to the slowest shard delivered, s", 12.0, rows::crash(args).await?);
+        let expiry = args.expiry().as_secs_f64();
+        let floor = expiry + if expiry < 5.0 { 1.0 } else { 2.0 };
+        let crash = rows::crash(args).await?;
+        print("crash", "SIGKILL to the slowest shard delivered, s", floor, crash);
     }
     if is_selected("stop") {
         let (stop, silence) = rows::stop(args).await?;
@@ -93,7 +121,10 @@ async fn fleet(args: &Args) -> anyhow::Result<()> {
         print(
             "steady",
             "DynamoDB writes a minute, 12 shards, 3 workers",
-            320.0,
+            match args.liveness {
+                Liveness::Counter => 320.0,
+                Liveness::Session => 60.0,
+            },
             rows::steady(args).await?,
         );
     }

@@ -19,9 +19,6 @@ const PER_SECOND: u32 = 120;
 const LIMIT: Duration = Duration::from_mins(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// The default lease expiry of `fleet_worker`.
-const EXPIRY_MILLIS: i64 = 10_000;
-
 pub(crate) fn now() -> i64 {
     SystemClock.time_of_day().epoch_millis()
 }
@@ -37,8 +34,13 @@ async fn any_moment() {
     sleep(Duration::from_millis(millis)).await;
 }
 
+async fn start_fleet(args: &Args, shards: i32) -> anyhow::Result<Fleet> {
+    let of_workers = args.of_workers();
+    Fleet::start(&args.worker, shards, &of_workers.each_ref().map(String::as_str)).await
+}
+
 async fn fleet(args: &Args, workers: &[&str]) -> anyhow::Result<Fleet> {
-    let mut fleet = Fleet::start(&args.worker, SHARDS, &[]).await?;
+    let mut fleet = start_fleet(args, SHARDS).await?;
     for worker in workers {
         fleet.spawn(worker)?;
     }
@@ -50,7 +52,7 @@ async fn fleet(args: &Args, workers: &[&str]) -> anyhow::Result<Fleet> {
 pub(crate) async fn start(args: &Args) -> anyhow::Result<Row> {
     let mut all = Vec::new();
     for _ in 0..args.trials {
-        let mut fleet = Fleet::start(&args.worker, 4, &[]).await?;
+        let mut fleet = start_fleet(args, 4).await?;
         let producer = fleet.produce(PER_SECOND);
         until("there are records", LIMIT, async || Ok(producer.count() > 50)).await?;
         let started = now();
@@ -113,8 +115,8 @@ pub(crate) async fn crash(args: &Args) -> anyhow::Result<Row> {
     let produced = producer.stop().await?;
     let audit = fleet.delivered(&produced, LIMIT).await?;
     let oldest = oldest_repeat(&audit, &struck)?;
-    // Deliveries since the last renewal was sent, and the batch in hand.
-    let allowed = seconds(EXPIRY_MILLIS / 3) + 1.5;
+    // Deliveries since the last sign of life was sent, and the batch in hand.
+    let allowed = args.expiry().as_secs_f64() / 3.0 + 1.5;
     ensure!(oldest <= allowed, "a record was delivered again {oldest} s after its first delivery");
     let more = json!({
         "all": all, "repeated": audit.repeated(), "produced": produced.len(),
