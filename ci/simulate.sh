@@ -16,7 +16,6 @@ simulate "$seeds" "$base" "${@:3}"
 if [ "$#" -lt 3 ]; then
     simulate $((seeds / 25)) "$base" --scenario capped
     simulate $((seeds / 25)) "$base" --scenario credentials
-    # With sessions an owner learns of requests by its scans alone, which are rare here.
-    simulate $((seeds / 200)) "$base" --scenario throttled --mode counters
-    simulate $((seeds / 330)) "$base" --scenario large --mode counters
+    simulate $((seeds / 200)) "$base" --scenario throttled
+    simulate $((seeds / 330)) "$base" --scenario large
 fi

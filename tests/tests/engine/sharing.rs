@@ -129,6 +129,27 @@ fn workers_of_one_name_share_and_report_it() {
     story.until("delivered", SOON, |story| story.journal.delivered().len() == 2);
 }
 
+#[test]
+fn lease_that_an_owner_refused_is_taken_as_soon_as_it_is_free() {
+    let story = Story::new(2);
+    story.put(0, ["a"]);
+    story.put(1, ["b"]);
+    story.on(|call| call.is_batch() && call.worker == "old", Act::Take(SECOND * 12));
+    let old = story.start("old");
+    story.until("begun", SOON, |story| story.journal.delivered().len() == 2);
+    let new = story.start("new");
+    let asked = |event: &Event| matches!(event, Event::HandoverAsked { .. }).then_some(());
+    story.until("asked", SOON, |story| !story.journal.events(asked).is_empty());
+    new.freeze(SECOND * 14); // The owner does not wait for a worker that was silent for an expiry.
+    let over = |event: &Event| matches!(event, Event::HandoverEnded { .. }).then_some(());
+    let is_refused = |story: &Story| story.journal.events(over).iter().any(|it| it.1 == "new");
+    story.until("refused", SECOND * 16, is_refused);
+    let refused_at = story.elapsed();
+    old.stop().unwrap();
+    story.until("taken", SECOND * 3, |story| story.owned_by("new") == Some(2));
+    assert!(story.elapsed() < refused_at + SECOND * 9, "before it might ask again");
+}
+
 fn begin(story: &Story, owner: &Member) -> WriteKind {
     WriteKind::BeginHandover { counter: story.lease(0).counter, victim: owner.id.clone() }
 }
