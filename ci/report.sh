@@ -4,7 +4,8 @@
 #   ci/report.sh              all parts; this takes an hour or more
 #   ci/report.sh PART...      only these: states, worlds, mutations or simulation-alone; the others keep their date
 #
-# SEEDS (50000) is the number of simulated worlds; ci/mutations.sh has its own default.
+# SEEDS (50000) is the number of simulated worlds; ci/mutations.sh has its own default. MUTATIONS names files with the
+# output of ci/mutations.sh, of its parts or of single mutations, if it has run already: the last one counts.
 # shellcheck disable=SC2016 # Backticks of Markdown.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -40,8 +41,26 @@ worlds() {
   printf '\n%s.\n' "$(sed -nE 's/^slowest to heal/Slowest to heal/p' "$work/output")"
 }
 
+# The rows of all files in the order of ci/mutations.txt.
+mutation_rows() {
+  awk '
+    FILENAME == "ci/mutations.txt" { if (/^### /) names[++count] = substr($0, 5); next }
+    /^[|] `/ { name = $0; sub(/^[|] `/, "", name); sub(/`.*/, "", name); rows[name] = $0 }
+    END {
+      print "| Mutation | Caught by | Test or seed |\n|---|---|---|"
+      for (i = 1; i <= count; i++) { print rows[names[i]]; missed += rows[names[i]] !~ /[|] [a-z]+ [|]/ }
+      printf "\n%d mutations, %d caught by nothing\n", count, missed
+      exit missed > 0
+    }' ci/mutations.txt "$@"
+}
+
 mutations() {
-  ci/mutations.sh >"$work/output"
+  if [ -n "${MUTATIONS:-}" ]; then
+    read -ra files <<<"$MUTATIONS"
+    mutation_rows "${files[@]}" >"$work/output"
+  else
+    ci/mutations.sh >"$work/output"
+  fi
   printf 'By `ci/mutations.sh`, on %s. If several tests notice a mutation, the table names one.\n\n' "$(date -I)"
   cat "$work/output"
 }
