@@ -358,7 +358,7 @@ impl MainLoop {
             }
             ToMainLoop::ConsumerGone { key } => {
                 let how = self.report.end_of(&key);
-                self.moves.consumer_gone(key, how, &self.rows, now);
+                self.moves.consumer_gone(key, how, &self.rows);
             }
             ToMainLoop::Revived => self.rows.fleet.start_over(),
             ToMainLoop::Announced => self.announced(now),

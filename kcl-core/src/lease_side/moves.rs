@@ -136,7 +136,7 @@ impl Moves {
         while self.may_begin(rows, now)
             && let Some(take) = self.takes.next()
         {
-            self.take(take, rows, now);
+            self.take(take, rows);
         }
     }
 
@@ -168,8 +168,8 @@ impl Moves {
         blocked
     }
 
-    fn take(&mut self, take: Take, rows: &KnownRows, now: Moment) {
-        if self.held.contains(&take.key) || !rows.own.may_take(now) {
+    fn take(&mut self, take: Take, rows: &KnownRows) {
+        if self.held.contains(&take.key) {
             return;
         }
         let key = take.key.clone();
@@ -181,11 +181,11 @@ impl Moves {
     }
 
     /// Takes a lease whose row names this worker as its owner.
-    fn take_own(&mut self, key: LeaseKey, rows: &KnownRows, now: Moment) {
+    fn take_own(&mut self, key: LeaseKey, rows: &KnownRows) {
         if let Some(row) = rows.fleet.row(&key) {
             let Lease { counter, owner_switches, checkpoint, .. } = *row;
             let why = TakeReason::HandedOver;
-            self.take(Take { key, counter, owner_switches, checkpoint, why }, rows, now);
+            self.take(Take { key, counter, owner_switches, checkpoint, why }, rows);
         }
     }
 
@@ -256,7 +256,7 @@ impl Moves {
                 if let RequestEnd::Arrived(row) = end {
                     rows.saw_row(*row, now);
                     if !self.is_stopping {
-                        self.take_own(key, rows, now);
+                        self.take_own(key, rows);
                     }
                 }
             }
@@ -359,17 +359,11 @@ impl Moves {
     }
 
     /// Notes that the consumer of a lease is gone, too. `how` is how the lease last ended.
-    pub(super) fn consumer_gone(
-        &mut self,
-        key: LeaseKey,
-        how: Option<LeaseEnd>,
-        rows: &KnownRows,
-        now: Moment,
-    ) {
+    pub(super) fn consumer_gone(&mut self, key: LeaseKey, how: Option<LeaseEnd>, rows: &KnownRows) {
         self.held.gone(&key);
         // A stopping worker re-takes the leases it kept, because taking them lets it release them.
         if self.is_stopping && how == Some(LeaseEnd::Kept) {
-            self.take_own(key, rows, now);
+            self.take_own(key, rows);
         }
     }
 
