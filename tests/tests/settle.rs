@@ -51,6 +51,7 @@ type Run = JoinHandle<Result<ShutdownReport, RunError>>;
 
 /// Starts a worker with a session, and waits until its row has the progress of every shard up to
 /// the last record. Returns the worker's run, and the last record of each shard.
+#[expect(clippy::disallowed_methods, reason = "the test's runtime owns the worker")]
 async fn worker_at_the_end(
     table: &MemoryLeaseStore,
     name: &str,
