@@ -163,7 +163,7 @@ impl<'a> UnsettledTable<'a> {
         self.store.write_session(&SessionWrite { session: worker.clone(), kind }).await
     }
 
-    /// Lets go of a lease in the name of its holder, if that one is dead.
+    /// Releases a lease in the name of its holder, if that one is dead.
     async fn settle(&mut self, lease: &Lease) -> Result<(), LeaseStoreError> {
         let Some(holder) = lease.session_holder() else { return Ok(()) };
         let Some(progress) = self.watch.frozen(holder) else { return Ok(()) };

@@ -39,7 +39,7 @@ const READ_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What a scan or another worker says about a held lease.
 #[derive(Debug)]
 pub(super) enum Hint {
-    /// A worker asks for the lease, or this worker does not hold it any more.
+    /// A worker asks for the lease, or this worker no longer holds it.
     Changed,
     /// When the next owner's presence last moved.
     NextOwnerMoved(Option<Moment>),

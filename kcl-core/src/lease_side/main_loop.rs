@@ -420,7 +420,7 @@ impl MainLoop {
         }
     }
 
-    /// Ends this worker's session once no lease names it, or none can be let go of.
+    /// Ends this worker's session once no lease names it, or none can be released.
     fn close_session(&mut self, now: Moment) {
         if self.rows.own.session().is_none_or(|session| session.is_closing()) {
             return;

@@ -1,4 +1,4 @@
-//! The leases that come to this worker and leave it: what it takes, asks for, holds and lets go of.
+//! The leases that come to this worker and leave it: what it takes, asks for, holds and releases.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl Moves {
         self.shared.congestion.borrow().may_move(now) && rows.own.may_take(now)
     }
 
-    /// Decides what to take, what to ask for and what to let go of, and begins it.
+    /// Decides what to take, what to ask for and what to release, and begins it.
     pub(super) fn balance(&mut self, rows: &mut KnownRows, now: Moment) {
         let held = self.held.keys();
         let own = OwnLeases {
@@ -189,7 +189,7 @@ impl Moves {
         }
     }
 
-    /// Lets go of the leases that no other worker may take, because they name this one, and that it
+    /// Releases the leases that no other worker may take, because they name this one, and that it
     /// neither holds nor takes. `has_room` is whether it may hold more than it does.
     fn let_go(&mut self, rows: &KnownRows, has_room: bool, now: Moment) {
         if !rows.own.is_session() {
@@ -207,7 +207,7 @@ impl Moves {
         named.into_iter().for_each(|key| self.let_go_of(key, now, rows));
     }
 
-    /// Lets go of a lease at `at`.
+    /// Releases a lease at `at`.
     fn let_go_of(&mut self, key: LeaseKey, at: Moment, rows: &KnownRows) {
         if self.let_go.begin(&key) {
             let (shared, progress) = (Arc::clone(&self.shared), rows.own.progress().clone());
@@ -219,14 +219,14 @@ impl Moves {
         }
     }
 
-    /// Lets go of a lease whose holder does not answer, once its consumer has stopped.
+    /// Releases a lease whose holder does not answer, once its consumer has stopped.
     pub(super) fn give_up(&mut self, key: LeaseKey, until: Moment, rows: &KnownRows) {
         self.shared.events.emit(&Event::HolderStuck { key: key.clone() });
         self.held.ended(&key);
         self.let_go_of(key, until, rows);
     }
 
-    /// Lets go of all leases that name this worker. Returns `None` while that is under way, then
+    /// Releases all leases that name this worker. Returns `None` while that is under way, then
     /// whether leases may still name it.
     pub(super) fn let_go_of_all(&mut self, rows: &KnownRows, now: Moment) -> Option<bool> {
         self.let_go(rows, false, now);
@@ -385,7 +385,7 @@ impl Moves {
         self.held.stop(until);
     }
 
-    /// Takes and asks for nothing any more.
+    /// Stops taking leases and asking for them.
     pub(super) fn stop(&mut self) {
         self.is_stopping = true;
         self.notices = Notices::default();

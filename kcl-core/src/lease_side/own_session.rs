@@ -26,7 +26,7 @@ pub(super) const WRITE: &str = "write this worker's session";
 const RESIGNATIONS_MAX: usize = 3;
 
 /// Frees the leases of a worker that has ended without releasing them, if its session still lives.
-/// No part of the worker runs any more, so the progress in its row is final.
+/// No part of the worker runs, so the progress in its row is final.
 pub(crate) async fn resign(store: &dyn LeaseStore, worker: &WorkerId, events: &Events) {
     for _ in 0..RESIGNATIONS_MAX {
         match try_to_resign(store, worker).await {
@@ -235,7 +235,7 @@ impl OwnSession {
         self.is_closing || self.is_over
     }
 
-    /// Ends the session: nothing is held any more. If a lease may still name this worker, its row
+    /// Ends the session: nothing is held. If a lease may still name this worker, its row
     /// stays and says that the worker is dead.
     pub(super) fn close(&mut self, is_named: bool, now: Moment) {
         self.is_closing = true;

@@ -1,4 +1,4 @@
-//! Lets go of a lease that names this worker as its holder, and that it neither holds nor can take.
+//! Releases a lease that names this worker as its holder, and that it neither holds nor can take.
 
 use kcl_proto::lease::settle::Settler;
 use kcl_proto::lease::write::LeaseWrite;

@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) chance: Chance,
     pub(crate) stopped: StoppedShards,
     pub(crate) reported_rows: Arc<ReportedRows>,
-    /// Cancelled when the worker is dropped: then nothing is written any more.
+    /// Cancelled when the worker is dropped: then nothing is written.
     pub(crate) crash: CancellationToken,
 }
 

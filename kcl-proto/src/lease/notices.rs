@@ -1,4 +1,4 @@
-//! Which owners are to be told of requests for their leases, and when: each with one
+//! Which owners are to learn of requests for their leases, and when: each with one
 //! [`Ask`](crate::lease::session_write::SessionWriteKind::Ask) for all that came together.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The most notices in flight.
 const IN_FLIGHT_MAX: usize = 4;
 
-/// What one owner is to be told.
+/// What one owner is to learn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Notice {
     keys: BTreeSet<LeaseKey>,

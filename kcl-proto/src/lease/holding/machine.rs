@@ -470,21 +470,19 @@ impl Holding {
         self.in_flight = Some(InFlight::new(write, now));
     }
 
-    /// Whether progress goes to the lease's row: a lease that lives by a session keeps it there,
-    /// unless a checkpoint is prepared, which only the row can hold.
+    /// Whether progress goes to the row, not to a session: only the row holds prepared checkpoints.
     fn stores_in_row(&self) -> bool {
         !self.life.is_session() || self.pending.needs_row(&self.row)
     }
 
     /// Returns when the row is to be written next, or `None` if nothing is to be written there.
     fn renewal_at(&self) -> Option<Moment> {
+        let has_progress = self.progress().is_some();
         let is_due = !self.life.is_session()
             || self.pending.proves_parents(&self.row)
-            || (self.pending.needs_row(&self.row) && self.progress().is_some());
-        if is_due {
-            return Some(self.life.renewal_at(&self.times));
-        }
-        self.life.copy_at(&self.times).filter(|_| self.progress().is_some())
+            || (self.pending.needs_row(&self.row) && has_progress);
+        let copy_at = || self.life.copy_at(&self.times).filter(|_| has_progress);
+        if is_due { Some(self.life.renewal_at(&self.times)) } else { copy_at() }
     }
 
     /// Hands progress to the session.

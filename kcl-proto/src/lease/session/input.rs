@@ -72,7 +72,7 @@ pub enum SessionInput {
     Gone(LeaseKey),
     /// The worker stops: announce it.
     Leave,
-    /// Nothing runs any more: free all leases at once.
+    /// Nothing runs: free all leases at once.
     Resign,
     /// The worker has stopped. Its row goes, unless a lease names the worker: then it resigns.
     Close {
