@@ -12,7 +12,7 @@ use crate::backend::{LeaseStore, LeaseStoreError};
 /// The most calls on leases in flight. With those that are made one at a time (a page of a scan,
 /// this worker's own row, housekeeping) and the few of verdicts they are fewer than 64, and so are
 /// connections.
-const CALLS_MAX: usize = 56;
+pub(super) const CALLS_MAX: usize = 56;
 
 /// The most of them that move leases. The others are left to renewals, which never queue behind
 /// takes.
