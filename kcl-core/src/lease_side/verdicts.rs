@@ -116,15 +116,15 @@ async fn condemn(
 
 #[cfg(test)]
 mod tests {
-    use super::CALLS_MAX;
-    use crate::lease_side::lease_calls;
+    use super::*;
+    use crate::lease_side::lease_calls::CALLS_MAX as LEASE_CALLS_MAX;
 
     /// A page of a scan, this worker's own row, and a call of housekeeping.
     const ONE_AT_A_TIME: usize = 3;
 
     #[test]
     fn calls_in_flight_are_fewer_than_64() {
-        let in_flight: usize = [lease_calls::CALLS_MAX, CALLS_MAX, ONE_AT_A_TIME].iter().sum();
+        let in_flight: usize = [LEASE_CALLS_MAX, CALLS_MAX, ONE_AT_A_TIME].iter().sum();
         assert!(in_flight < 64, "{in_flight}");
     }
 }
