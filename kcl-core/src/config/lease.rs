@@ -41,7 +41,7 @@ pub struct LeaseConfig {
     /// row, where people and the Java KCL look for it.
     ///
     /// Default: only when a lease moves. From 1 s to 24 h. Each costs a write for each lease that
-    /// made progress. [`settle`](crate::settle) does the same for a fleet that is stopped.
+    /// made progress. [`settle`](crate::settle()) does the same for a fleet that is stopped.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub row_every: Option<Duration>,
     /// How many leases this worker holds at most.
