@@ -10,17 +10,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use kcl_core::backend::{
-    Clock, Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading,
-    SessionWrite, WriteKind,
+    Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading, SessionWrite,
+    WriteKind,
 };
 use kcl_core::config::WorkerConfig;
 use kcl_core::event::{Event, EventContext, Observer};
 use kcl_core::model::{
-    InitialPosition, Lease, LeaseKey, Moment, Presence, Session, StreamName, StreamStart,
-    Timestamp, WorkerId,
+    InitialPosition, Lease, LeaseKey, Presence, Session, StreamName, StreamStart, WorkerId,
 };
-use kcl_core::{BoxError, RecordBatch, RecordProcessor, ShardContext, Worker};
+use kcl_core::{ShardContext, Worker};
 use kcl_sim::memory::{MemoryLeaseStore, MemoryStream};
+use kcl_tests::idle::Idle;
+use kcl_tests::paused_clock::PausedClock;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How many writes a table takes.
@@ -190,33 +191,10 @@ impl Observer for SlowTable {
     }
 }
 
-/// The clock of the paused runtime.
-#[derive(Clone, Copy, Debug)]
-struct Paused(Instant);
-
-impl Clock for Paused {
-    fn now(&self) -> Moment {
-        Moment::from_origin(self.0.elapsed())
-    }
-
-    fn time_of_day(&self) -> Timestamp {
-        Timestamp::from_epoch_millis(1_767_225_630_000)
-    }
-}
-
-/// Ignores its records.
-struct Idle;
-
-impl RecordProcessor for Idle {
-    async fn process_records(&mut self, _: RecordBatch, _: &ShardContext) -> Result<(), BoxError> {
-        Ok(())
-    }
-}
-
 /// Starts workers at the same time on a new stream, until all first leases exist. Returns how long
 /// that takes.
 async fn first_start(table: &SlowTable, shards: usize, workers: u64) -> Duration {
-    let clock = Paused(Instant::now());
+    let clock = PausedClock::start();
     let stream = MemoryStream::new("orders", shards, Arc::new(clock));
     let mut config = WorkerConfig::default();
     config.retrieval.initial_position = InitialPosition::TrimHorizon;

@@ -5,26 +5,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kcl_core::backend::Clock;
-use kcl_core::model::{Checkpoint, HashKeyRange, Lease, LeaseCounter, Moment, Timestamp};
+use kcl_core::backend::Clock as _;
+use kcl_core::model::{Checkpoint, HashKeyRange, Lease, LeaseCounter};
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, ShardContext, Worker};
 use kcl_sim::memory::{MemoryLeaseStore, MemoryStream};
+use kcl_tests::paused_clock::PausedClock;
 use tokio::time::{Instant, sleep};
-
-/// The clock of the paused runtime.
-#[derive(Clone, Copy, Debug)]
-struct Paused(Instant);
-
-impl Clock for Paused {
-    fn now(&self) -> Moment {
-        Moment::from_origin(self.0.elapsed())
-    }
-
-    fn time_of_day(&self) -> Timestamp {
-        let millis = i64::try_from(self.0.elapsed().as_millis()).unwrap();
-        Timestamp::from_epoch_millis(1_767_225_630_000 + millis)
-    }
-}
 
 /// Collects its records.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +31,7 @@ impl RecordProcessor for Listener {
 /// Runs a worker until `done`, then stops it.
 async fn deploy(
     nth: u64,
-    (table, stream, clock): (&MemoryLeaseStore, &MemoryStream, Paused),
+    (table, stream, clock): (&MemoryLeaseStore, &MemoryStream, PausedClock),
     listener: &Listener,
     done: impl Fn() -> bool + Send,
 ) {
@@ -72,7 +58,7 @@ async fn deploy(
 
 #[tokio::test(start_paused = true)]
 async fn row_that_java_left_at_latest_skips_no_record() {
-    let clock = Paused(Instant::now());
+    let clock = PausedClock::start();
     let stream = MemoryStream::new("orders", 1, Arc::new(clock));
     let table = MemoryLeaseStore::new();
     let mut row = Lease::new("shardId-000000000000".into(), LeaseCounter(5), Checkpoint::Latest);

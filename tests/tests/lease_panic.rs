@@ -19,9 +19,10 @@ use kcl_core::model::{
     InitialPosition, Lease, LeaseKey, Liveness, Presence, Session, StreamName, StreamStart,
     TakeReason, WorkerId,
 };
-use kcl_core::{BoxError, RecordBatch, RecordProcessor, ShardContext, Worker, WorkerHandle};
+use kcl_core::{ShardContext, Worker, WorkerHandle};
 use kcl_sim::memory::{MemoryLeaseStore, MemoryStream};
 use kcl_tests::fleet::until;
+use kcl_tests::idle::Idle;
 use tokio::task::JoinHandle;
 
 const SHARDS: usize = 4;
@@ -132,15 +133,6 @@ impl Events {
 impl Observer for Events {
     fn on_event(&self, event: &Event, _: &EventContext) {
         self.0.lock().unwrap().push(event.clone());
-    }
-}
-
-/// Ignores its records.
-struct Idle;
-
-impl RecordProcessor for Idle {
-    async fn process_records(&mut self, _: RecordBatch, _: &ShardContext) -> Result<(), BoxError> {
-        Ok(())
     }
 }
 

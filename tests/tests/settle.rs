@@ -7,45 +7,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kcl_core::backend::{Clock, LeaseStore as _, Reading};
+use kcl_core::backend::{LeaseStore as _, Reading};
 use kcl_core::config::WorkerConfig;
 use kcl_core::error::{RunError, SettleError};
 use kcl_core::event::{SettleReport, ShutdownReport};
 use kcl_core::model::{
-    Checkpoint, InitialPosition, LeaseKey, Liveness, Moment, Position, SequenceNumber, Session,
-    Timestamp,
+    Checkpoint, InitialPosition, LeaseKey, Liveness, Position, SequenceNumber, Session,
 };
-use kcl_core::{BoxError, RecordBatch, RecordProcessor, ShardContext, Worker, settle};
+use kcl_core::{ShardContext, Worker, settle};
 use kcl_sim::memory::{MemoryLeaseStore, MemoryStream};
+use kcl_tests::idle::Idle;
+use kcl_tests::paused_clock::PausedClock;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 const SHARDS: usize = 3;
 const RECORDS: usize = 30;
 const LIMIT: Duration = Duration::from_mins(2);
-
-/// The clock of the paused runtime.
-#[derive(Clone, Copy, Debug)]
-struct Paused(Instant);
-
-impl Clock for Paused {
-    fn now(&self) -> Moment {
-        Moment::from_origin(self.0.elapsed())
-    }
-
-    fn time_of_day(&self) -> Timestamp {
-        Timestamp::from_epoch_millis(1_767_225_630_000)
-    }
-}
-
-/// Ignores its records.
-struct Idle;
-
-impl RecordProcessor for Idle {
-    async fn process_records(&mut self, _: RecordBatch, _: &ShardContext) -> Result<(), BoxError> {
-        Ok(())
-    }
-}
 
 type Run = JoinHandle<Result<ShutdownReport, RunError>>;
 
@@ -56,7 +34,7 @@ async fn worker_at_the_end(
     table: &MemoryLeaseStore,
     name: &str,
 ) -> (Run, BTreeMap<LeaseKey, SequenceNumber>) {
-    let clock = Paused(Instant::now());
+    let clock = PausedClock::start();
     let stream = MemoryStream::new("orders", SHARDS, Arc::new(clock));
     let mut last = BTreeMap::new();
     for nth in 0..RECORDS {
