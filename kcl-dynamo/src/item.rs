@@ -46,6 +46,9 @@ pub(crate) const STARTING_HASH_KEY: &str = "startingHashKey";
 /// Java: `ENDING_HASH_KEY`, since 2.3; decimal, inclusive.
 pub(crate) const ENDING_HASH_KEY: &str = "endingHashKey";
 
+/// Ours: `TRIM_HORIZON`, or `AT_TIMESTAMP` with `startAt`, in the row of a stream. Rows of Java have
+/// none.
+pub(crate) const START_POSITION: &str = "startPosition";
 /// Ours: where `AT_TIMESTAMP` starts, epoch milliseconds. On leases and on the stream's row.
 pub(crate) const START_AT: &str = "startAt";
 /// Ours: the owner's lease expiry in milliseconds, or 2⁵³−1 if its session proves it alive.

@@ -40,11 +40,12 @@
 //!
 //! # Permissions
 //!
-//! `dynamodb:` `DescribeTable`, `Scan`, `GetItem`, `PutItem`, `UpdateItem` and `DeleteItem` on the
-//! table; to create it also `CreateTable`, with tags `TagResource`, with point-in-time recovery
-//! `UpdateContinuousBackups`.
+//! `dynamodb:` `DescribeTable`, `Scan`, `GetItem`, `BatchGetItem`, `PutItem`, `UpdateItem` and
+//! `DeleteItem` on the table; to create it also `CreateTable`, with tags `TagResource`, with
+//! point-in-time recovery `UpdateContinuousBackups`.
 
 mod attributes;
+mod bulletin;
 mod config;
 mod error;
 mod expression;

@@ -1,5 +1,6 @@
 //! `DynamoLeaseStore`: builds an expression, sends it, converts the answer.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,14 +11,15 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValue,
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue,
     ReturnValuesOnConditionCheckFailure,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_types::SdkConfig;
 use kcl_aws::{Attempts, FreshCredentials};
 use kcl_core::backend::{
-    Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading, SessionWrite,
+    Bulletin, Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Publication,
+    Reading, SessionWrite,
 };
 use kcl_core::config::{InvalidSetting, LeaseConfig};
 use kcl_core::model::{Lease, LeaseKey, Presence, Session, StreamName, StreamStart, WorkerId};
@@ -26,12 +28,12 @@ use crate::attributes::{Item, Problem, number, size_bytes, text};
 use crate::config::{DynamoLeaseStoreConfig, NewTable, TableSetup};
 use crate::error::{credentials_error, lease_store_error, of_write};
 use crate::expression::{Expression, Request, request};
-use crate::item::{ENTITY_TYPE, LEASE_COUNTER, LEASE_KEY, key_of};
+use crate::item::{ENTITY_TYPE, LEASE_COUNTER, LEASE_KEY, START_POSITION, key_of};
 use crate::page::Row;
 use crate::session::ENTITY_WORKER;
-use crate::stream::{BOOTSTRAPPED, ENTITY_STREAM, START_POSITION, STREAM_ID};
+use crate::stream::{BOOTSTRAPPED, ENTITY_STREAM, STREAM_ID};
 use crate::table::Table;
-use crate::{page, session, stream};
+use crate::{bulletin, page, session, stream};
 
 /// The bytes of a consistent read that one read unit pays for; of an eventual one it pays for twice
 /// as many.
@@ -270,6 +272,47 @@ impl LeaseStore for DynamoLeaseStore {
         Ok(page)
     }
 
+    /// DynamoDB leaves out keys that it has no capacity for, and those beyond 16 MB. If it reads
+    /// none at all, the call is throttled.
+    async fn rows(&self, keys: &[String], reading: Reading) -> Result<Page, LeaseStoreError> {
+        // DynamoDB refuses a key that occurs twice, and a read of no keys.
+        let keys: BTreeSet<&String> = keys.iter().collect();
+        if keys.is_empty() {
+            return Ok(Page::default());
+        }
+        let table = || self.table().to_owned();
+        let wanted = KeysAndAttributes::builder()
+            .set_keys(Some(keys.iter().map(|key| key_of(key)).collect()))
+            .consistent_read(reading == Reading::Consistent)
+            .build()
+            .map_err(|error| LeaseStoreError::Refused { table: table(), source: error.into() })?;
+        let call = self
+            .client
+            .batch_get_item()
+            .request_items(self.table(), wanted)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let output = match call.send().await {
+            Ok(output) => output,
+            Err(error) => return Err(self.failed("dynamodb:BatchGetItem", error)),
+        };
+        let left_out = output.unprocessed_keys().into_iter().flat_map(|tables| tables.values());
+        if left_out.map(|left| left.keys().len()).sum::<usize>() >= keys.len() {
+            let source = "no key was processed".into();
+            return Err(LeaseStoreError::Throttled { table: table(), source });
+        }
+        let consumed = output.consumed_capacity().iter();
+        let consumed = consumed.filter_map(ConsumedCapacity::capacity_units);
+        let consumed = consumed.reduce(|one, next| one + next);
+        // No other table was asked for.
+        let tables = output.responses.unwrap_or_default();
+        let items: Vec<Item> = tables.into_values().flatten().collect();
+        let mut page = page::sort(&items);
+        // Each row is billed for itself.
+        let estimate = || items.chunks(1).map(|item| estimated_read_units(item, reading)).sum();
+        page.read_units = consumed.unwrap_or_else(estimate);
+        Ok(page)
+    }
+
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
         let item = self.item(key.as_str()).await?;
         item.map(|item| self.lease(&item)).transpose()
@@ -323,6 +366,32 @@ impl LeaseStore for DynamoLeaseStore {
                 Err(self.unreadable(key.to_owned(), &Problem::missing(START_POSITION)))
             }
         }
+    }
+
+    async fn publish(
+        &self,
+        stream: &StreamName,
+        publication: &Publication,
+    ) -> Result<Option<Bulletin>, LeaseStoreError> {
+        let key = stream.as_str();
+        let item = match self.update(key, bulletin::publish(publication)).await? {
+            Outcome::Made(item) => item,
+            Outcome::Refused(_) => return Ok(None),
+        };
+        let stored = item.map_or(Ok(None), |item| self.start(&item))?;
+        let stored = stored.map(|start| Some(start.bulletin));
+        stored.ok_or_else(|| self.unreadable(key.to_owned(), &Problem::missing(START_POSITION)))
+    }
+
+    async fn ring(
+        &self,
+        stream: &StreamName,
+        news: &BTreeSet<String>,
+    ) -> Result<(), LeaseStoreError> {
+        if !news.is_empty() {
+            self.update(stream.as_str(), bulletin::ring(news)).await?;
+        }
+        Ok(())
     }
 
     async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {

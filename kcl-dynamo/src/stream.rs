@@ -4,7 +4,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use kcl_core::model::{StartPosition, StreamArn, StreamName, StreamStart, Timestamp};
 
 use crate::attributes::{Attributes, Problem, text};
-use crate::item::{ENTITY_TYPE, LEASE_KEY, START_AT, timestamp};
+use crate::bulletin;
+use crate::item::{ENTITY_TYPE, LEASE_KEY, START_AT, START_POSITION, timestamp};
 
 /// The `entityType` of a stream's row. Java: `StreamInfo`, since 3.5; off by default there.
 pub(crate) const ENTITY_STREAM: &str = "STREAM";
@@ -14,15 +15,13 @@ pub(crate) const STREAM_ID: &str = "streamId";
 pub(crate) const ARN: &str = "arn";
 /// Ours: when the stream was created, epoch milliseconds.
 pub(crate) const CREATED_AT: &str = "createdAt";
-/// Ours: `TRIM_HORIZON`, or `AT_TIMESTAMP` with `startAt`. Rows of Java have none.
-pub(crate) const START_POSITION: &str = "startPosition";
 /// Ours: true once all first leases exist.
 pub(crate) const BOOTSTRAPPED: &str = "bootstrapped";
 
 const TRIM_HORIZON: &str = "TRIM_HORIZON";
 const AT_TIMESTAMP: &str = "AT_TIMESTAMP";
 
-/// Returns the attributes that store a start, except the stream's id and the key.
+/// Returns the attributes that store a start, except the stream's id, the bulletin and the key.
 pub(crate) fn attributes(start: &StreamStart) -> Vec<(&'static str, AttributeValue)> {
     let mut attributes = vec![
         (ENTITY_TYPE, text(ENTITY_STREAM)),
@@ -55,6 +54,7 @@ pub(crate) fn decode(row: Attributes<'_>) -> Result<Option<StreamStart>, Problem
     let mut start = StreamStart::new(stream, arn, time(row, CREATED_AT)?, position);
     start.id = row.text(STREAM_ID)?.map(String::from);
     start.bootstrapped = row.flag(BOOTSTRAPPED)?;
+    start.bulletin = bulletin::decode(row)?;
     Ok(Some(start))
 }
 

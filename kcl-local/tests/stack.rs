@@ -2,6 +2,11 @@
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
+    use aws_sdk_dynamodb::types::{
+        AttributeDefinition, AttributeValue, BillingMode, ConsumedCapacity, KeySchemaElement,
+        KeyType, KeysAndAttributes, ReturnConsumedCapacity, ScalarAttributeType,
+    };
     use kcl_local::{LocalStack, LocalStackOptions, StartError};
     use tokio::time::Instant;
 
@@ -21,6 +26,40 @@ mod tests {
         let expected =
             [("DynamoDB.ListTables", 1), ("Kinesis.CreateStream", 1), ("Kinesis.ListStreams", 1)];
         assert_eq!(calls, expected.map(|(name, count)| (name.to_owned(), count)));
+    }
+
+    /// As DynamoDB: at most 100 keys, each once, and none that is missing.
+    #[tokio::test]
+    async fn batch_reads_are_served() {
+        let stack = LocalStack::start().unwrap();
+        let dynamo = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
+        let key = |nth: usize| AttributeValue::S(format!("row-{nth}"));
+        let attribute = AttributeDefinition::builder().attribute_name("key");
+        let attribute = attribute.attribute_type(ScalarAttributeType::S).build().unwrap();
+        let hash = KeySchemaElement::builder().attribute_name("key").key_type(KeyType::Hash);
+        let create = dynamo.create_table().table_name("rows").attribute_definitions(attribute);
+        let create = create.key_schema(hash.build().unwrap());
+        create.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
+        for nth in 0..2 {
+            dynamo.put_item().table_name("rows").item("key", key(nth)).send().await.unwrap();
+        }
+        let read = async |keys: Vec<usize>| {
+            let keys = keys.into_iter().map(|nth| [("key".to_owned(), key(nth))].into());
+            let wanted = KeysAndAttributes::builder().set_keys(Some(keys.collect()));
+            let call = dynamo.batch_get_item();
+            let call = call.request_items("rows", wanted.consistent_read(true).build().unwrap());
+            call.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await
+        };
+        let answer = read((0..100).collect()).await.unwrap();
+        assert_eq!(answer.responses().unwrap()["rows"].len(), 2);
+        assert_eq!(answer.unprocessed_keys().into_iter().flatten().count(), 0);
+        let units: Vec<_> =
+            answer.consumed_capacity().iter().map(ConsumedCapacity::capacity_units).collect();
+        assert_eq!(units, [Some(100.0)], "a key that is missing costs a unit as well");
+        for refused in [(0..101).collect(), vec![1, 1]] {
+            let error = read(refused).await.unwrap_err().into_service_error();
+            assert_eq!(error.code(), Some("ValidationException"));
+        }
     }
 
     #[test]

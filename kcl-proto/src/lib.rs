@@ -25,6 +25,7 @@ pub mod fleet;
 pub mod kpl;
 pub mod lease;
 pub mod model;
+pub mod recurring;
 pub mod shards;
 pub mod worker;
 

@@ -21,23 +21,35 @@ pub enum FleetMode {
     Sessions,
     /// One or the other: each worker draws it anew whenever it starts.
     Mixed,
+    /// The sessions of their workers, on a table whose scans cost so much that lookouts read it for
+    /// all. In some worlds the leases of a few workers live by counters.
+    Lookouts,
 }
 
 impl FleetMode {
     /// All modes.
-    pub const ALL: [Self; 3] = [Self::Counters, Self::Sessions, Self::Mixed];
+    pub const ALL: [Self; 4] = [Self::Counters, Self::Sessions, Self::Mixed, Self::Lookouts];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Counters => "counters",
             Self::Sessions => "sessions",
             Self::Mixed => "mixed",
+            Self::Lookouts => "lookouts",
         }
     }
 
     /// Returns the choices of a world.
     pub(crate) fn choices(self, seed: u64) -> Choices {
-        Choices { mode: self, chance: Chance::of(seed, CHANCE) }
+        let mut chance = Chance::of(seed, CHANCE);
+        let counters = match self {
+            Self::Counters => 1.0,
+            Self::Sessions => 0.0,
+            Self::Mixed => 0.5,
+            Self::Lookouts if chance.hits(0.2) => 0.2,
+            Self::Lookouts => 0.0,
+        };
+        Choices { counters, chance }
     }
 }
 
@@ -62,18 +74,14 @@ impl FromStr for FleetMode {
 /// What the leases of each worker that starts live by.
 #[derive(Clone, Debug)]
 pub(crate) struct Choices {
-    mode: FleetMode,
+    /// The probability of counters.
+    counters: f64,
     chance: Chance,
 }
 
 impl Choices {
     /// Draws for the next worker that starts.
     pub(crate) fn draw(&mut self) -> Liveness {
-        match self.mode {
-            FleetMode::Counters => Liveness::Counter,
-            FleetMode::Sessions => Liveness::Session,
-            FleetMode::Mixed if self.chance.hits(0.5) => Liveness::Session,
-            FleetMode::Mixed => Liveness::Counter,
-        }
+        if self.chance.hits(self.counters) { Liveness::Counter } else { Liveness::Session }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kcl_core::config::Liveness;
 use kcl_core::model::ShardId;
 
 use crate::chance::Chance;
@@ -23,6 +24,17 @@ const SHARDS_MAX: usize = 16;
 /// When a fleet whose workers started together has settled.
 const SETTLED: Time = Time::from_millis(15_000);
 
+/// The size of a row in bytes for which two rows cost more read units than a fleet without lookouts
+/// may spend each second.
+const LOOKOUTS_ROW_BYTES: usize = 64 * 1024;
+
+/// The budget of a fleet with lookouts in read units a second: scans never wait for it.
+const LOOKOUTS_UNITS: usize = 10_000;
+
+/// How much longer a record may wait in a fleet with lookouts: they may be gone, and the next one
+/// publishes after five seconds.
+const LOOKOUTS_WAIT: Duration = Duration::from_secs(7);
+
 /// The worker that takes what the others may not hold.
 const RELIEF: &str = "relief";
 
@@ -31,6 +43,7 @@ pub(crate) struct Run {
     pub(crate) sim: Simulation,
     plan: Plan,
     chance: Chance,
+    mode: FleetMode,
     liveness: Choices,
     pub(crate) behavior: Behavior,
     /// The workers that will start, and when.
@@ -48,6 +61,9 @@ impl Run {
     pub(crate) fn new(seed: u64, plan: Plan, chance: Chance, mode: FleetMode) -> Self {
         let mut sim = Simulation::new(seed, plan.shards);
         sim.table.set_page_rows(plan.page_rows);
+        if mode == FleetMode::Lookouts {
+            sim.table.set_row_bytes(LOOKOUTS_ROW_BYTES);
+        }
         let behavior = Behavior::new(seed, plan.failure_rates);
         let (expiry, joined) = (plan.expiry, plan.workers);
         let (starts, disruptible_from) = (BTreeSet::new(), SETTLED);
@@ -55,6 +71,7 @@ impl Run {
             sim,
             plan,
             chance,
+            mode,
             liveness: mode.choices(seed),
             behavior,
             starts,
@@ -77,6 +94,8 @@ impl Run {
         let (pause, load) = (self.plan.traffic, self.plan.load);
         self.sim.produce(pause, Producer::of_load(self.sim.seed, pause, load));
         if let Some(most) = self.plan.wait_max {
+            let is_led = self.mode == FleetMode::Lookouts;
+            let most = if is_led { most + LOOKOUTS_WAIT } else { most };
             let expiry = (most >= self.plan.expiry).then_some(self.plan.expiry);
             self.sim.observed.facts.limit_waits(SETTLED, most, expiry);
         }
@@ -146,6 +165,10 @@ impl Run {
         let speed = 1_000 - drift + self.chance.between(0, 2 * drift);
         let mut config = self.plan.config(self.expiry);
         config.lease.liveness = self.liveness.draw();
+        if self.mode == FleetMode::Lookouts {
+            config.lease.scan_units = LOOKOUTS_UNITS;
+            config.lease.lookouts = config.lease.liveness == Liveness::Session;
+        }
         if let Some(most) = self.plan.leases_max.filter(|_| name != RELIEF) {
             config.lease.leases_max = usize::try_from(self.chance.between(1, most)).ok();
         }

@@ -116,7 +116,8 @@ impl Scenario {
         Self::ALL.get(place).copied().unwrap_or(Self::Mixed)
     }
 
-    /// Returns the mode of a seed when seeds take the scenarios in turn, and the modes, too.
+    /// Returns the mode of a seed when seeds take the scenarios in turn, and the modes, too: all but
+    /// [lookouts](FleetMode::Lookouts).
     #[must_use]
     pub fn mode_of_turn(seed: u64) -> FleetMode {
         let turns = u64::try_from(Self::TURNS).unwrap_or(1);

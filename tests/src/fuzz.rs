@@ -11,7 +11,8 @@ use kcl_core::kpl::{
     Aggregator, Deaggregator, Expansion, HashRangePolicy, UserRecords, open, seal,
 };
 use kcl_core::model::{
-    Checkpoint, HashKeyRange, Position, Record, SequenceNumber, SessionProgress, WriteStamp,
+    Bulletin, Checkpoint, HashKeyRange, Position, Record, SequenceNumber, SessionProgress,
+    WriteStamp,
 };
 use kcl_dynamo::testing;
 
@@ -19,11 +20,12 @@ use kcl_dynamo::testing;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("kpl_frame", kpl_frame),
     ("row", row),
     ("position", position),
     ("session_progress", session_progress),
+    ("bulletin_moves", bulletin_moves),
 ];
 
 /// Expands arbitrary bytes, as a record's data and as the message in an intact frame. A record is
@@ -71,7 +73,7 @@ fn expand(frame: &Bytes) {
 }
 
 /// The attribute names of all kinds of rows.
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 39] = [
     "leaseKey",
     "entityType",
     "leaseOwner",
@@ -106,6 +108,11 @@ const NAMES: [&str; 34] = [
     "progress",
     "dead",
     "leaving",
+    "bulletin",
+    "bulletinBy",
+    "moves",
+    "scan",
+    "news",
 ];
 
 /// Reads attributes as a row of exactly one kind, or as an unreadable one. A lease is written as it
@@ -138,7 +145,7 @@ fn attribute(kind: u8, value: &[u8]) -> AttributeValue {
         4 => AttributeValue::B(Blob::new(value)),
         5 => AttributeValue::Ss(text.split(',').map(str::to_owned).collect()),
         6 => AttributeValue::Bool(!value.is_empty()),
-        _ => AttributeValue::M(std::iter::empty().collect()),
+        _ => AttributeValue::M(std::iter::once((text.clone(), AttributeValue::S(text))).collect()),
     }
 }
 
@@ -182,4 +189,17 @@ pub fn session_progress(bytes: &[u8]) {
     let again = SessionProgress::decode(&progress.encode());
     assert_eq!(format!("{again:?}"), format!("{:?}", Ok::<_, ()>(&progress)), "leading zeros too");
     assert_eq!(again, Ok(progress));
+}
+
+/// Reads arbitrary bytes as the moves of a bulletin. What is read takes memory in proportion to the
+/// bytes, and is written as bytes that are read as the same.
+///
+/// # Panics
+/// If a property does not hold.
+pub fn bulletin_moves(bytes: &[u8]) {
+    let Ok(moves) = Bulletin::decode_moves(bytes) else { return };
+    assert!(moves.len() <= bytes.len());
+    let keys: usize = moves.keys().map(|key| key.as_str().len()).sum();
+    assert!(keys <= bytes.len() * 20, "{keys} bytes of keys");
+    assert_eq!(Bulletin::decode_moves(&Bulletin::encode_moves(&moves)), Ok(moves));
 }

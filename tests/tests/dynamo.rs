@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use kcl_core::backend::{Change, LeaseWrite, Progress, WriteKind};
+use kcl_core::backend::{Bulletin, Change, LeaseWrite, Progress, Publication, WriteKind};
 use kcl_core::backend::{Conditional, LeaseStore, LeaseStoreError, Reading};
 use kcl_core::model::{
     Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, NewLease, PendingCheckpoint, Position,
@@ -60,6 +61,7 @@ fn whole_contract(runtime: &Runtime, server: &DynamoDb, cases: u32) {
         a_large_table_takes_several_pages(server).await;
         unknown_attributes_are_kept(server).await;
         java_stream_rows_are_kept(server).await;
+        a_bulletin_is_stored_in_its_attributes(server).await;
         a_worker_named_like_a_shard_harms_no_lease(server).await;
         workers_may_create_the_table_at_once(server).await;
     });
@@ -157,9 +159,46 @@ async fn java_stream_rows_are_kept(server: &DynamoDb) {
     let mut start = StreamStart::new("orders".into(), arn, created, StartPosition::TrimHorizon);
     start.id = Some("another-stream-of-that-name".into());
     assert_eq!(store.stream_start(&start.stream).await.unwrap(), None);
+    let row = raw_item(&client, store.table(), "orders").await;
+    let publication = publication(0, &[], &["a"]);
+    assert_eq!(store.publish(&start.stream, &publication).await.unwrap(), None);
+    store.ring(&start.stream, &["a".to_owned()].into()).await.unwrap();
+    assert_eq!(raw_item(&client, store.table(), "orders").await, row, "the row is Java's alone");
     let stored = store.create_stream_start(&start).await.unwrap();
     assert_eq!(stored.id.as_deref(), Some("java-saw-this"));
     assert_eq!(store.stream_start(&start.stream).await.unwrap(), Some(stored));
+}
+
+/// Checks the attributes of a bulletin, which is empty if there are none.
+async fn a_bulletin_is_stored_in_its_attributes(server: &DynamoDb) {
+    let store = server.store().await.unwrap();
+    let client = server.client();
+    let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into();
+    let created = Timestamp::from_epoch_millis(1_700_000_000_000);
+    let start = StreamStart::new("orders".into(), arn, created, StartPosition::TrimHorizon);
+    let stored = store.create_stream_start(&start).await.unwrap();
+    assert_eq!(stored.bulletin, Bulletin::EMPTY);
+    let bare = raw_item(&client, store.table(), "orders").await.unwrap();
+    store.ring(&start.stream, &["a".to_owned(), "b".to_owned()].into()).await.unwrap();
+    store.publish(&start.stream, &publication(0, &[("1", "you:1")], &["b"])).await.unwrap();
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let with = |attributes: &[(&str, AttributeValue)]| {
+        let mut row = bare.clone();
+        row.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        row
+    };
+    let full = with(&[
+        ("bulletin", AttributeValue::N("1".into())),
+        ("bulletinBy", text("me:1")),
+        ("moves", AttributeValue::B(Blob::new(b"\x01\x05you:1\x01\x021"))),
+        ("scan", AttributeValue::Bool(true)),
+        ("news", AttributeValue::Ss(vec!["a".into()])),
+    ]);
+    assert_eq!(raw_item(&client, store.table(), "orders").await, Some(full));
+    store.publish(&start.stream, &publication(1, &[], &["a"])).await.unwrap();
+    let number = ("bulletin", AttributeValue::N("2".into()));
+    let empty = with(&[number, ("bulletinBy", text("me:1"))]);
+    assert_eq!(raw_item(&client, store.table(), "orders").await, Some(empty));
 }
 
 /// Checks that a worker's row never overwrites a lease: all rows share one key space.
@@ -332,6 +371,19 @@ fn random_writes<S: LeaseStore>(runtime: &Runtime, cases: u32, make: impl AsyncF
         made * 3 > lost && lost * 3 > made,
         "one outcome is too rare: {made} made, {lost} lost"
     );
+}
+
+fn publication(number: u64, moves: &[(&str, &str)], heard: &[&str]) -> Publication {
+    let moves = moves.iter().map(|(key, to)| (LeaseKey::from(*key), WorkerId::from(*to)));
+    let heard = heard.iter().copied().map(String::from).collect();
+    Publication {
+        number,
+        by: "me:1".into(),
+        second: None,
+        moves: moves.collect(),
+        scan: number == 0,
+        heard,
+    }
 }
 
 fn new_lease(key: &LeaseKey) -> NewLease {

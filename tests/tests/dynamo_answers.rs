@@ -121,6 +121,52 @@ async fn gets_are_consistent_and_scans_as_requested() {
     assert!(scan.contains("\"ReturnConsumedCapacity\":\"TOTAL\""), "{scan}");
 }
 
+/// A batch read leaves out what the service had no capacity for. It is throttled if that is all.
+#[tokio::test]
+async fn batch_read_is_throttled_if_the_service_reads_nothing() {
+    let key = |key: &str| format!("{{\"leaseKey\":{{\"S\":\"{key}\"}}}}");
+    let answer = |items: &str, left: &[&str], more: &str| {
+        let left: Vec<_> = left.iter().copied().map(key).collect();
+        let left = format!("{{\"leases\":{{\"Keys\":[{}]}}}}", left.join(","));
+        let left = if left.contains("leaseKey") { left } else { "{}".to_owned() };
+        let answer = format!("\"Responses\":{{\"leases\":[{items}]}},\"UnprocessedKeys\":{left}");
+        (200, format!("{{{answer}{more}}}"))
+    };
+    let (first, missing) = ("shardId-000000000000", "shardId-000000000001");
+    let consumed = ",\"ConsumedCapacity\":[{\"TableName\":\"leases\",\"CapacityUnits\":7.5}]";
+    let server = Scripted::answering(vec![
+        answer(LEASE, &[], consumed),
+        answer(LEASE, &[missing], ""),
+        answer("", &[first], ""),
+        answer("", &[first, missing], ""),
+        (400, error("AccessDeniedException")),
+    ])
+    .await;
+    let store = DynamoLeaseStore::new(&sdk(&server.endpoint), "leases");
+    let keys = [first, missing, first].map(String::from);
+    let read = async |reading| store.rows(&keys, reading).await;
+    let page = read(Reading::Eventual).await.unwrap();
+    assert_eq!((page.leases.len(), page.read_units), (1, 7.5));
+    let page = read(Reading::Consistent).await.unwrap();
+    assert_eq!((page.leases.len(), page.read_units), (1, 1.0), "estimated");
+    assert_eq!(read(Reading::Eventual).await.unwrap().leases, [], "the other one was read");
+    let error = read(Reading::Eventual).await.unwrap_err();
+    assert!(matches!(error, LeaseStoreError::Throttled { .. }), "{error:?}");
+    let error = read(Reading::Eventual).await.unwrap_err();
+    let is_denied =
+        matches!(error, LeaseStoreError::AccessDenied { action: "dynamodb:BatchGetItem", .. });
+    assert!(is_denied, "{error:?}");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 5, "left out keys are not read again: {requests:?}");
+    assert!(requests[0].contains("\"ConsistentRead\":false"), "{}", requests[0]);
+    assert!(requests[0].contains("\"ReturnConsumedCapacity\":\"TOTAL\""), "{}", requests[0]);
+    assert!(requests[1].contains("\"ConsistentRead\":true"), "{}", requests[1]);
+    assert_eq!(requests[0].matches(first).count(), 1, "{}", requests[0]);
+    assert_eq!(store.rows(&[], Reading::Eventual).await.unwrap().read_units, 0.0);
+    store.ring(&"orders".into(), &[].into()).await.unwrap();
+    assert_eq!(server.requests().len(), 5, "nothing to read or to write is no call");
+}
+
 /// A server that does not know `ReturnValuesOnConditionCheckFailure` leaves the row out.
 #[tokio::test]
 async fn lost_write_without_a_row_reads_it() {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use kcl_core::backend::{
-    Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading, SessionWrite,
-    WriteKind,
+    Bulletin, Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Publication,
+    Reading, SessionWrite, WriteKind,
 };
 use kcl_core::config::WorkerConfig;
 use kcl_core::event::{Event, EventContext, Observer};
@@ -112,6 +112,10 @@ impl LeaseStore for SlowTable {
         self.table.scan(from, reading).await
     }
 
+    async fn rows(&self, keys: &[String], reading: Reading) -> Result<Page, LeaseStoreError> {
+        self.table.rows(keys, reading).await
+    }
+
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
         self.table.get(key).await
     }
@@ -157,6 +161,22 @@ impl LeaseStore for SlowTable {
         self.table.mark_bootstrapped(stream).await?;
         self.seen(|seen| seen.bootstrapped = true);
         Ok(())
+    }
+
+    async fn publish(
+        &self,
+        stream: &StreamName,
+        publication: &Publication,
+    ) -> Result<Option<Bulletin>, LeaseStoreError> {
+        self.table.publish(stream, publication).await
+    }
+
+    async fn ring(
+        &self,
+        stream: &StreamName,
+        news: &BTreeSet<String>,
+    ) -> Result<(), LeaseStoreError> {
+        self.table.ring(stream, news).await
     }
 
     async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {

@@ -3,14 +3,15 @@
 
 #![cfg(test)]
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kcl_core::backend::{
-    Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading, SessionWrite,
-    SystemClock, WriteKind,
+    Bulletin, Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Publication,
+    Reading, SessionWrite, SystemClock, WriteKind,
 };
 use kcl_core::config::WorkerConfig;
 use kcl_core::error::RunError;
@@ -67,6 +68,10 @@ impl LeaseStore for BuggyTable {
         self.table.scan(from, reading).await
     }
 
+    async fn rows(&self, keys: &[String], reading: Reading) -> Result<Page, LeaseStoreError> {
+        self.table.rows(keys, reading).await
+    }
+
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
         self.table.get(key).await
     }
@@ -94,6 +99,22 @@ impl LeaseStore for BuggyTable {
 
     async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError> {
         self.table.mark_bootstrapped(stream).await
+    }
+
+    async fn publish(
+        &self,
+        stream: &StreamName,
+        publication: &Publication,
+    ) -> Result<Option<Bulletin>, LeaseStoreError> {
+        self.table.publish(stream, publication).await
+    }
+
+    async fn ring(
+        &self,
+        stream: &StreamName,
+        news: &BTreeSet<String>,
+    ) -> Result<(), LeaseStoreError> {
+        self.table.ring(stream, news).await
     }
 
     async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {

@@ -32,6 +32,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn fleets_with_lookouts_keep_their_promises() {
+        let campaign = Campaign::run(0..180, None, Some(FleetMode::Lookouts), threads());
+        assert_eq!(campaign.broken, [], "\n{campaign}");
+    }
+
     /// Runs `worlds` worlds under load, and checks that each of `faults` happened.
     #[track_caller]
     fn check_load(scenario: Scenario, worlds: u64, faults: &[Fault]) {

@@ -1,18 +1,24 @@
 //! Storage of leases: [`LeaseStore`] and its errors.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use async_trait::async_trait;
 use kcl_proto::lease::session_write::SessionWrite;
 use kcl_proto::lease::write::LeaseWrite;
 use kcl_proto::model::{
-    Conditional, JavaRow, Lease, LeaseKey, Presence, Session, StreamName, StreamStart,
-    UnreadableRow, WorkerId,
+    Bulletin, Conditional, JavaRow, Lease, LeaseKey, Presence, Publication, Session, StreamName,
+    StreamStart, UnreadableRow, WorkerId,
 };
 use thiserror::Error;
 
 use crate::BoxError;
 use crate::config::{InvalidSetting, LeaseConfig};
+
+/// The most rows that one call of [`LeaseStore::rows`] reads.
+///
+/// Source: DynamoDB API reference, `BatchGetItem`.
+pub const ROWS_MAX: usize = 100;
 
 /// A table of leases, with the few other rows that a fleet needs.
 ///
@@ -25,13 +31,16 @@ use crate::config::{InvalidSetting, LeaseConfig};
 /// 3. [`get`](Self::get) and [`session`](Self::session) see every write that was answered before
 ///    they were called.
 /// 4. [`scan`](Self::scan) is no snapshot; each row is one that once existed. An eventual one may
-///    be stale; a consistent one sees, in each page, every write that was answered before.
+///    be stale; a consistent one sees, in each page, every write that was answered before. The same
+///    holds for [`rows`](Self::rows).
 /// 5. An `Err` says that the outcome is unknown: the write may have been made, or may still be.
 ///    [`LeaseStoreError::Throttled`] is the exception: the write was not made, and will not be.
 /// 6. Attributes and rows that the library does not know are kept.
-/// 7. Every call ends within a bounded time of the store's own choosing.
+/// 7. [`publish`](Self::publish) is atomic for the row of the stream, and so is
+///    [`ring`](Self::ring).
+/// 8. Every call ends within a bounded time of the store's own choosing.
 ///
-/// `kcl_core::testing::lease_store` (feature `test-util`) checks all of it but 7.
+/// `kcl_core::testing::lease_store` (feature `test-util`) checks all of it but 8.
 #[async_trait]
 pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
     /// Returns the store's own settings that cannot work, alone or with those of the leases.
@@ -56,6 +65,11 @@ pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
         reading: Reading,
     ) -> Result<Page, LeaseStoreError>;
 
+    /// Reads the rows of these keys, of any kind. Those that do not exist are left out, and so are
+    /// those that could not be read right now: the page has no next one. A key that occurs twice
+    /// counts once; more than [`ROWS_MAX`] are [refused](LeaseStoreError::Refused).
+    async fn rows(&self, keys: &[String], reading: Reading) -> Result<Page, LeaseStoreError>;
+
     /// Reads one lease, consistently.
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError>;
 
@@ -68,7 +82,8 @@ pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
         stream: &StreamName,
     ) -> Result<Option<StreamStart>, LeaseStoreError>;
 
-    /// Stores where the application begins, unless that is stored already. Returns what is stored.
+    /// Stores where the application begins, with an empty bulletin, unless that is stored already.
+    /// Returns what is stored.
     async fn create_stream_start(
         &self,
         start: &StreamStart,
@@ -76,6 +91,21 @@ pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
 
     /// Stores that all first leases of a stream exist.
     async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError>;
+
+    /// Publishes a bulletin in the row of a stream. Returns the bulletin as it is then; `None` if
+    /// another one or another copy of this one was published first, or if the stream has no row.
+    async fn publish(
+        &self,
+        stream: &StreamName,
+        publication: &Publication,
+    ) -> Result<Option<Bulletin>, LeaseStoreError>;
+
+    /// Adds news to the bulletin of a stream. If the stream has no row, this has no effect.
+    async fn ring(
+        &self,
+        stream: &StreamName,
+        news: &BTreeSet<String>,
+    ) -> Result<(), LeaseStoreError>;
 
     /// Reads the row of one worker, consistently.
     async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError>;

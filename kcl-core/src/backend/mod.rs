@@ -11,9 +11,11 @@ pub use kcl_proto::lease::session_write::{
 pub use kcl_proto::lease::write::{
     Change, Effect, Field, LeaseWrite, Precondition, Progress, Update, WriteKind,
 };
-pub use kcl_proto::model::{Conditional, JavaRow, ReadFrom, ShardFilter, UnreadableRow};
+pub use kcl_proto::model::{
+    Bulletin, Conditional, JavaRow, Publication, ReadFrom, ShardFilter, UnreadableRow,
+};
 
 pub use clock::{Clock, SystemClock};
 pub use dead_letter::{DeadLetter, FailedRecord, FileDeadLetter};
-pub use lease_store::{LeaseStore, LeaseStoreError, Page, PageToken, Reading};
+pub use lease_store::{LeaseStore, LeaseStoreError, Page, PageToken, ROWS_MAX, Reading};
 pub use record_source::{Fetched, RecordSource, ShardClosed, ShardReader, SourceError};

@@ -44,6 +44,14 @@ pub struct LeaseConfig {
     /// made progress. [`settle`](crate::settle()) does the same for a fleet that is stopped.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub row_every: Option<Duration>,
+    /// Whether two workers of a large fleet read the table for all others, which then scan no more.
+    /// Fleets whose scans cost little keep to scans, and so do fleets in which a worker has no
+    /// session.
+    ///
+    /// Default: `false`. `true` needs [`liveness`](Self::liveness) to be [`Liveness::Session`], and
+    /// the permission `dynamodb:BatchGetItem`. Experimental: workers of one fleet may differ, and
+    /// whoever has it off scans.
+    pub lookouts: bool,
     /// How many leases this worker holds at most.
     ///
     /// Default: no limit. At least 1.
@@ -74,6 +82,7 @@ impl Default for LeaseConfig {
             liveness: Liveness::Counter,
             beat_every: None,
             row_every: None,
+            lookouts: false,
             leases_max: None,
             handover: Duration::from_secs(30),
             handovers_max: 100,
@@ -115,6 +124,13 @@ impl LeaseConfig {
     #[must_use]
     pub const fn with_row_every(mut self, interval: Duration) -> Self {
         self.row_every = Some(interval);
+        self
+    }
+
+    /// Sets [`lookouts`](Self::lookouts).
+    #[must_use]
+    pub const fn with_lookouts(mut self, are_on: bool) -> Self {
+        self.lookouts = are_on;
         self
     }
 
@@ -171,6 +187,10 @@ impl LeaseConfig {
         if let Some(every) = self.row_every {
             let day = HOUR * 24;
             invalid.extend(InvalidSetting::outside("lease.row_every", every, SECOND, day));
+        }
+        if self.lookouts && self.liveness == Liveness::Counter {
+            let reason = "needs lease.liveness to be Session".to_owned();
+            invalid.push(InvalidSetting::new("lease.lookouts", true, reason));
         }
         if let Some(max) = self.leases_max {
             invalid.extend(InvalidSetting::below("lease.leases_max", max, 1));

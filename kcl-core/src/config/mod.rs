@@ -152,6 +152,18 @@ mod tests {
     }
 
     #[test]
+    fn lookouts_need_sessions() {
+        let mut config = WorkerConfig::default();
+        config.lease.lookouts = true;
+        assert_eq!(
+            config.validate().unwrap_err().to_string(),
+            "invalid configuration: lease.lookouts (true) needs lease.liveness to be Session"
+        );
+        config.lease.liveness = Liveness::Session;
+        assert!(config.validate().is_ok());
+    }
+
+    #[test]
     fn row_every_has_a_range() {
         let mut config = WorkerConfig::default();
         config.lease.row_every = Some(Duration::from_hours(24));

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kcl_proto::fleet::assignments::{Assignments, Survey};
 use kcl_proto::fleet::balance::{self, BalancePlan, Fleet, Limits};
 use kcl_proto::fleet::candidate::{Candidate, CandidateState, Forsaken, Part, Restriction};
+use kcl_proto::fleet::lookout::{Line, Role, Standing};
 use kcl_proto::fleet::presence::PresenceWatch;
 use kcl_proto::fleet::scan_interval::{self, ScanCost, ScanPauses};
 use kcl_proto::fleet::sessions::SessionWatch;
 use kcl_proto::fleet::workers::Workers;
 use kcl_proto::model::{
-    HashKeyRange, Lease, LeaseKey, Moment, Session, SessionKind, SessionProgress, Shard, WorkerId,
+    HashKeyRange, Lease, LeaseKey, Liveness, Moment, Session, SessionKind, SessionProgress, Shard,
+    WorkerId,
 };
 use kcl_proto::shards::cleanup::CleanupWatch;
 use kcl_proto::shards::lineage;
@@ -58,13 +61,17 @@ pub(super) struct FleetView {
     /// The workers that were present at the last scan.
     company: BTreeSet<WorkerId>,
     pauses: ScanPauses,
+    /// When the last scan began, or this worker.
+    scanned: Moment,
     /// What the last scan cost, in read units.
     scan_cost: f64,
     is_scan_rare: bool,
+    role: Role,
 }
 
 impl FleetView {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let scanned = shared.clock.now();
         Self {
             leases: LeaseRows::new(shared.config.lease.expiry),
             presence: PresenceWatch::default(),
@@ -83,12 +90,28 @@ impl FleetView {
             outdated: BTreeSet::new(),
             company: BTreeSet::new(),
             pauses: ScanPauses::SHORTEST,
+            scanned,
             scan_cost: 0.0,
             is_scan_rare: false,
+            role: Role::Scans,
         }
     }
 
-    /// Records the leases of one page of a scan.
+    /// Whether this worker knows all leases, or will soon: lookouts may know them in its place.
+    pub(super) fn is_known(&self) -> bool {
+        self.role != Role::Follows
+    }
+
+    /// Sets what this worker does to learn about the fleet.
+    pub(super) fn set_role(&mut self, role: Role) {
+        self.role = role;
+        if role != Role::Scans {
+            // What a follower has seen of sessions is old, and must not count as their silence.
+            self.sessions.look_every(ScanPauses::SHORTEST.at_rest);
+        }
+    }
+
+    /// Records rows that were read some time ago: newer ones may be known.
     pub(super) fn saw_page(&mut self, leases: Vec<Lease>, now: Moment) {
         for lease in leases {
             let dead = self.leases.saw_scanned(lease, now);
@@ -100,6 +123,7 @@ impl FleetView {
     /// came or went since the scan before, or are leaving now.
     pub(super) fn saw_table(&mut self, scan: &Scanned, now: Moment) -> bool {
         self.leases.scan_ended(scan.began);
+        self.scanned = scan.began;
         let alive = scan.sessions.iter().filter(|session| session.dead.is_none());
         let presence: Vec<_> = alive.map(Session::presence).collect();
         self.presence.observe_scan(&presence, now);
@@ -129,10 +153,63 @@ impl FleetView {
             self.shared.events.emit(&Event::NameShared { other });
         }
         let present = self.present(now);
-        self.plan_scans(scan.read_units, present.len());
+        self.scan_cost = scan.read_units;
         let is_changed = present != self.company;
         self.company = present;
         is_changed || self.presence.is_one_leaving(window, now)
+    }
+
+    /// Records rows that were read one by one. A poll is a look at all sessions that are due.
+    pub(super) fn saw_sessions(&mut self, rows: &[Session], is_poll: bool, now: Moment) {
+        for row in rows.iter().filter(|row| row.dead.is_none()) {
+            self.presence.see(&row.presence(), now);
+        }
+        if is_poll {
+            self.sessions.poll(rows, now);
+        } else {
+            rows.iter().for_each(|row| self.sessions.see(row, now));
+        }
+    }
+
+    /// The first worker in line but this one.
+    pub(super) fn first_other(&mut self, now: Moment) -> Option<WorkerId> {
+        self.present(now).into_iter().find(|worker| *worker != self.shared.me)
+    }
+
+    /// Where this worker stands: among those that are present, or that were at the last scan if it
+    /// does not look at all sessions since.
+    pub(super) fn standing(&mut self, now: Moment) -> Standing {
+        if matches!(self.role, Role::Looks { .. }) {
+            self.company = self.present(now);
+        }
+        let (me, present) = (&self.shared.me, &self.company);
+        let lease = &self.shared.config.lease;
+        let is_session = lease.lookouts && lease.liveness == Liveness::Session;
+        let mut others = present.iter().filter(|worker| *worker != me);
+        let has_sessions = is_session && others.all(|worker| self.sessions.is_live(worker));
+        Line { me, present, has_sessions, scan_units: self.scan_cost }.standing()
+    }
+
+    /// The other workers that have sessions which nobody condemned.
+    pub(super) fn live_sessions(&self) -> BTreeSet<WorkerId> {
+        self.sessions.live()
+    }
+
+    /// Assigns the leases that are to move.
+    pub(super) fn assign(&mut self, assignments: &mut Assignments, now: Moment) {
+        let (present, dead) = (self.present(now), self.sessions.dead());
+        let leaving = self.presence.leaving(self.presence_window(), now);
+        let workable = lineage::workable(self.rows(), self.listed.as_deref());
+        let leases: Vec<_> = workable.iter().filter_map(|key| self.row(key)).collect();
+        let forsaken = leases
+            .iter()
+            .filter(|lease| self.leases.forsaken(lease, &dead, now).is_some())
+            .map(|lease| lease.key.clone())
+            .collect();
+        self.shared.clock.planned(leases.len());
+        let survey =
+            Survey { leases: &leases, forsaken: &forsaken, present: &present, leaving: &leaving };
+        assignments.plan(&survey, self.scanned, now);
     }
 
     /// Reports the workers that do not know the sessions of this fleet, each once.
@@ -144,16 +221,19 @@ impl FleetView {
         }
     }
 
-    /// Sets the pauses between scans by what the last one cost, if so many workers share the
-    /// budget.
-    fn plan_scans(&mut self, units: f64, workers: usize) {
-        self.scan_cost = units;
+    /// Sets the pauses between scans by what the last one cost, and by who shares the budget.
+    pub(super) fn plan_scans(&mut self) {
         let lease = &self.shared.config.lease;
         let (budget, expiry) = (lease.scan_units, lease.expiry);
-        let cost = ScanCost { workers, units, budget, expiry };
-        self.pauses = cost.pauses(self.shared.chance.draw());
-        self.sessions.look_every(self.pauses.at_rest);
-        let is_rare = scan_interval::is_too_rare(self.pauses.at_rest, expiry);
+        let workers = self.role.scanners(self.company.len());
+        let cost = ScanCost { workers, units: self.scan_cost, budget, expiry };
+        let affordable = cost.pauses(self.shared.chance.draw());
+        let scans = self.role == Role::Scans;
+        if scans {
+            self.sessions.look_every(affordable.at_rest);
+        }
+        self.pauses = self.role.scan_pauses(affordable);
+        let is_rare = scans && scan_interval::is_too_rare(self.pauses.at_rest, expiry);
         if is_rare && !self.is_scan_rare {
             let (period, needed) = (self.pauses.at_rest, cost.budget_for(expiry / 2));
             self.shared.events.emit(&Event::ScansRare { period, budget, needed });
@@ -193,6 +273,11 @@ impl FleetView {
             Some(row) => self.sessions.see(row, now),
             None => self.sessions.miss(worker, now),
         }
+    }
+
+    /// Records that the session of a worker may be gone.
+    pub(super) fn doubt(&mut self, worker: &WorkerId) {
+        self.sessions.doubt(worker);
     }
 
     /// Records that the rows of these dead workers were deleted.
@@ -262,6 +347,7 @@ impl FleetView {
     pub(super) fn known(&self, now: Moment) -> Known {
         let named = self.named();
         let long_gone = self.presence.long_gone(self.presence_window(), now).into_iter();
+        let long_gone = long_gone.filter(|worker| !self.is_me(worker));
         Known {
             leases: self.rows().clone(),
             finished: self.finished.deletable_at(now),
@@ -283,15 +369,17 @@ impl FleetView {
     /// What the counter of a take of the lease must exceed.
     pub(super) fn floor(&self, key: &LeaseKey) -> Floor {
         let Some(row) = self.row(key) else { return Floor::default() };
+        // The list of a worker that follows is old: a parent that it lacks may have a lease.
+        let listed = self.listed.as_deref().filter(|_| self.role != Role::Follows);
         Floor {
             counter: lineage::counter_floor(row, self.rows()),
-            unproven: lineage::unproven_parents(row, self.rows(), self.listed.as_deref()),
+            unproven: lineage::unproven_parents(row, self.rows(), listed),
         }
     }
 
-    /// How many leases there are, ended ones included.
-    pub(super) fn len(&self) -> usize {
-        self.leases.all().len()
+    /// Whether the lease has stood still for an expiry, and no scan since proves it expired.
+    pub(super) fn is_unproven(&self, key: &LeaseKey, now: Moment) -> bool {
+        self.leases.is_unproven(key, now)
     }
 
     /// When a worker's heartbeat last moved, or later if it may stand still for longer than an
@@ -333,8 +421,13 @@ impl FleetView {
         &self.company
     }
 
-    /// Plans what to take and what to ask for.
-    pub(super) fn plan(&mut self, own: OwnLeases<'_>, now: Moment) -> BalancePlan {
+    /// Plans what to take and what to ask for: what lookouts have `assigned`, or by itself.
+    pub(super) fn plan(
+        &mut self,
+        own: OwnLeases<'_>,
+        assigned: Option<&BTreeSet<LeaseKey>>,
+        now: Moment,
+    ) -> BalancePlan {
         let present = self.present(now);
         let dead = self.sessions.dead();
         let workable = lineage::workable(self.rows(), self.listed.as_deref());
@@ -343,7 +436,10 @@ impl FleetView {
             .filter_map(|key| self.row(key))
             .map(|lease| {
                 let forsaken = self.leases.forsaken(lease, &dead, now);
-                Candidate { lease, state: self.state(lease, own, forsaken) }
+                let mut state = self.state(lease, own, forsaken);
+                // The worker that it was handed over to is gone.
+                state.is_leftover |= assigned.is_some_and(|keys| keys.contains(&lease.key));
+                Candidate { lease, state }
             })
             .collect();
         let fleet = Fleet {
@@ -357,7 +453,10 @@ impl FleetView {
             requests_max: self.shared.config.lease.handovers_max,
         };
         self.shared.clock.planned(candidates.len());
-        balance::plan(&fleet, &limits)
+        match assigned {
+            Some(assigned) => balance::follow(&fleet, &limits, assigned),
+            None => balance::plan(&fleet, &limits),
+        }
     }
 
     /// Returns what this worker knows about a lease beyond its row.
@@ -390,6 +489,10 @@ impl FleetView {
     /// How long the heartbeat of a present worker may stand still. Where scans are rarer than an
     /// expiry, its movement is seen as rarely.
     fn presence_window(&self) -> Duration {
-        self.shared.config.lease.expiry.max(self.pauses.at_rest * SCANS_PRESENT)
+        let expiry = self.shared.config.lease.expiry;
+        match self.role {
+            Role::Scans => expiry.max(self.pauses.at_rest * SCANS_PRESENT),
+            Role::Looks { .. } | Role::Follows => expiry,
+        }
     }
 }

@@ -25,8 +25,15 @@ use crate::tasks::sleep::sleep_until;
 pub(super) struct HandoverRequests {
     shared: Arc<Shared>,
     main_loop: mpsc::Sender<ToMainLoop>,
-    open: BTreeMap<LeaseKey, Cancel>,
+    open: BTreeMap<LeaseKey, Open>,
     refused: Cooldowns,
+}
+
+/// An open request.
+#[derive(Debug)]
+struct Open {
+    owner: WorkerId,
+    cancel: Cancel,
 }
 
 /// The two ways to end an open request early.
@@ -52,7 +59,8 @@ impl HandoverRequests {
     ) -> Option<impl Future<Output = (LeaseKey, RequestEnd)> + Send + 'static> {
         let cancel = Cancel::default();
         let Cancel { withdraw, abandon } = cancel.clone();
-        if self.open.insert(key.clone(), cancel).is_some() {
+        let open = Open { owner: owner.clone(), cancel };
+        if self.open.insert(key.clone(), open).is_some() {
             return None;
         }
         let (shared, main_loop) = (Arc::clone(&self.shared), self.main_loop.clone());
@@ -90,21 +98,26 @@ impl HandoverRequests {
 
     /// Ends the request for a lease whose owner died: the take replaces it.
     pub(super) fn abandon(&self, key: &LeaseKey) {
-        if let Some(cancel) = self.open.get(key) {
-            cancel.abandon.cancel();
+        if let Some(open) = self.open.get(key) {
+            open.cancel.abandon.cancel();
         }
     }
 
     /// Withdraws every request.
     pub(super) fn withdraw_all(&self) {
-        for cancel in self.open.values() {
-            cancel.withdraw.cancel();
+        for open in self.open.values() {
+            open.cancel.withdraw.cancel();
         }
     }
 
     /// The leases of open requests.
     pub(super) fn open(&self) -> BTreeSet<LeaseKey> {
         self.open.keys().cloned().collect()
+    }
+
+    /// The owners that were asked.
+    pub(super) fn owners(&self) -> impl Iterator<Item = &WorkerId> {
+        self.open.values().map(|open| &open.owner)
     }
 
     /// The leases whose owners refused, for as long as no new request is due.
@@ -218,7 +231,7 @@ impl Request {
                 if let Some(row) = row.clone() {
                     self.has_session = row.session_holder() == Some(&self.owner);
                     // A row that finds no room is read again soon.
-                    drop(self.main_loop.try_send(ToMainLoop::RowRead { row: Box::new(row) }));
+                    drop(self.main_loop.try_send(ToMainLoop::RowKnown { row: Box::new(row) }));
                 }
                 RequestInput::Read(row)
             }

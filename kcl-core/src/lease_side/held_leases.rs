@@ -186,6 +186,11 @@ impl HeldLeases {
         }
     }
 
+    /// The workers that have asked for leases.
+    pub(super) fn next_owners(&self) -> impl Iterator<Item = &WorkerId> {
+        self.held.values().filter_map(|held| held.next.as_ref())
+    }
+
     /// Has the holders of `surplus` leases drain their consumers until `until`, then release their
     /// leases.
     pub(super) fn release(&self, surplus: usize, until: Moment) {

@@ -207,9 +207,17 @@ impl Holder {
 
     fn write(&self, write: LeaseWrite) {
         let shared = Arc::clone(&self.shared);
+        // A worker with lookouts does not scan.
+        let main_loop = self.session.as_ref().map(|_| self.channels.main_loop.clone());
         self.calls.push(async move {
             match shared.calls.write_held(&write).await {
-                Ok(outcome) => HoldingInput::Answered(outcome),
+                Ok(outcome) => {
+                    if let (Some(main_loop), Conditional::Applied(row)) = (main_loop, &outcome) {
+                        let row = Box::new(row.clone());
+                        drop(main_loop.send(ToMainLoop::RowKnown { row }).await);
+                    }
+                    HoldingInput::Answered(outcome)
+                }
                 Err(error) => {
                     shared.events.lease_call_failed(&write.key, "write a lease", &error, None);
                     if error.is_throttled() {

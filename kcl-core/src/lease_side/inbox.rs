@@ -26,6 +26,6 @@ pub(super) enum ToMainLoop {
     Announced,
     /// The row of this lease carries a request of this worker, and no renewal shows it to its owner.
     RequestBegun { key: LeaseKey, owner: WorkerId },
-    /// A request read this row.
-    RowRead { row: Box<Lease> },
+    /// A request read this row, or a holder wrote it.
+    RowKnown { row: Box<Lease> },
 }

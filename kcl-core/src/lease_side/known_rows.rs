@@ -5,6 +5,7 @@ use kcl_proto::lease::write::Progress;
 use kcl_proto::model::{Checkpoint, Lease, LeaseKey, Moment};
 
 use crate::lease_side::fleet_view::FleetView;
+use crate::lease_side::lookout_end::Learned;
 use crate::lease_side::own_row::OwnRow;
 
 /// The rows of the table that this worker knows.
@@ -15,7 +16,7 @@ pub(super) struct KnownRows {
 }
 
 impl KnownRows {
-    /// Records the leases of one page of a scan.
+    /// Records rows that were read some time ago: newer ones may be known.
     pub(super) fn saw_page(&mut self, leases: Vec<Lease>, now: Moment) {
         if let Some(session) = self.own.session() {
             leases.iter().for_each(|row| session.saw(row, now));
@@ -23,7 +24,16 @@ impl KnownRows {
         self.fleet.saw_page(leases, now);
     }
 
-    /// Records a row that was read consistently, or written.
+    /// Records rows that were read one by one, and those that were not found.
+    pub(super) fn learned(&mut self, learned: Learned, now: Moment) {
+        let Learned { page, gone, missing, is_poll, .. } = learned;
+        gone.iter().for_each(|key| self.fleet.forget(key));
+        missing.iter().for_each(|worker| self.fleet.doubt(worker));
+        self.fleet.saw_sessions(&page.sessions, is_poll, now);
+        self.saw_page(page.leases, now);
+    }
+
+    /// Records a row that was just written, or read consistently.
     pub(super) fn saw_row(&mut self, row: Lease, now: Moment) {
         if let Some(session) = self.own.session() {
             session.saw(&row, now);

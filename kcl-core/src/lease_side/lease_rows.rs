@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kcl_proto::fleet::candidate::Forsaken;
 use kcl_proto::lease::expiry::{self, CounterWatch};
-use kcl_proto::model::{Lease, LeaseKey, Moment, WorkerId};
+use kcl_proto::model::{Lease, LeaseKey, Liveness, Moment, WorkerId};
 
 /// For how long a row stays known that scans do not contain: an eventual scan may miss a row that
 /// was written a moment ago.
@@ -113,6 +113,16 @@ impl LeaseRows {
         let is_proven = self.watch.is_proven_expired(lease, scanned, now);
         let silent_for = self.watch.silent_for(&lease.key, now).filter(|_| is_proven);
         silent_for.map(|silent_for| Forsaken::Silent { silent_for })
+    }
+
+    /// Whether the lease lives by its counter and has stood still for an expiry, and no scan proves
+    /// it expired.
+    pub(super) fn is_unproven(&self, key: &LeaseKey, now: Moment) -> bool {
+        self.rows.get(key).is_some_and(|lease| {
+            lease.lives_by() == Liveness::Counter
+                && self.watch.is_expired(lease, now)
+                && self.scanned.is_none_or(|at| !self.watch.is_proven_expired(lease, at, now))
+        })
     }
 
     /// When the next silent lease expires.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::FutureExt;
+use kcl_proto::fleet::lookout::Role;
 use kcl_proto::lease::session::SessionEnd;
 use kcl_proto::model::{Conditional, Moment, Session};
 use kcl_proto::worker::missing_watch::{BELIEVED_AFTER, MissingWatch};
@@ -22,6 +23,8 @@ use crate::lease_side::housekeeping::{self, TurnEnd, TurnReport};
 use crate::lease_side::inbox::{EndedLease, ToMainLoop};
 use crate::lease_side::jobs::Jobs;
 use crate::lease_side::known_rows::KnownRows;
+use crate::lease_side::lookout::Lookout;
+use crate::lease_side::lookout_end::LookoutEnd;
 use crate::lease_side::moves::{Move, Moves};
 use crate::lease_side::own_row::{OwnRow, Wake};
 use crate::lease_side::own_session::{OwnSession, SessionNews};
@@ -61,6 +64,7 @@ pub(super) struct MainLoop {
     rows: KnownRows,
     moves: Moves,
     verdicts: Verdicts,
+    lookout: Lookout,
     jobs: Jobs<JobEnd>,
     schedule: Schedule,
     shutdown: Shutdown,
@@ -91,6 +95,7 @@ impl MainLoop {
             rows: KnownRows { fleet: FleetView::new(Arc::clone(&shared)), own },
             moves: Moves::new(Arc::clone(&shared), stream.clone(), grants, to_main_loop),
             verdicts: Verdicts::new(Arc::clone(&shared)),
+            lookout: Lookout::new(Arc::clone(&shared), stream.start.stream.clone()),
             jobs: Jobs::new(),
             schedule: Schedule::new(shared.clock.now()),
             shutdown: Shutdown::Running,
@@ -132,11 +137,15 @@ impl MainLoop {
                 moved = self.moves.next() => match moved {
                     Move::Job(end) => {
                         let now = self.now();
+                        if end.is_unclear() && self.lookout.role(now) == Role::Follows {
+                            self.schedule.scan_by(now); // No lookout knows what this worker knows.
+                        }
                         let has_moved = self.moves.finish(end, &mut self.rows, now);
                         self.moved(has_moved, now);
                     }
                     Move::Holder(end) => end.check()?,
                 },
+                end = self.lookout.next() => self.looked(end),
                 verdict = self.verdicts.next() => {
                     self.schedule.plan_changed();
                     let now = self.now();
@@ -162,13 +171,14 @@ impl MainLoop {
     fn wake_at(&self) -> Moment {
         let now = self.now();
         let wake_at = self.shutdown.wake_at().unwrap_or_else(|| self.schedule.wake_at(now));
-        let others = [self.moves.wake_at(now), self.rows.own.wake_at()];
+        let others = [self.moves.wake_at(now), self.rows.own.wake_at(), self.lookout.wake_at(now)];
         others.into_iter().flatten().fold(wake_at, Moment::min)
     }
 
     fn begin_due(&mut self) {
         let now = self.now();
         self.keep_session(now);
+        self.take_part(now);
         if !self.is_running() {
             self.end_when_due(now);
             return;
@@ -177,11 +187,7 @@ impl MainLoop {
             self.jobs.push(self.scan.page(now).map(JobEnd::Page));
         }
         if self.schedule.begin_turn(now) {
-            let (shared, stream) = (Arc::clone(&self.shared), self.stream.clone());
-            let known = self.rows.fleet.known(now);
-            self.jobs.push(async move {
-                JobEnd::Turned(housekeeping::run(&shared, &stream, known).await)
-            });
+            self.take_turn(now);
         }
         if self.schedule.begin_plan(now) {
             self.balance(now);
@@ -189,12 +195,53 @@ impl MainLoop {
         self.moves.begin_due(&self.rows, now);
     }
 
+    /// Takes a turn of housekeeping, or leaves it to those that know all leases.
+    fn take_turn(&mut self, now: Moment) {
+        if !self.rows.fleet.is_known() {
+            return self.turn_ended(true, now);
+        }
+        let (shared, stream) = (Arc::clone(&self.shared), self.stream.clone());
+        let known = self.rows.fleet.known(now);
+        self.jobs
+            .push(async move { JobEnd::Turned(housekeeping::run(&shared, &stream, known).await) });
+    }
+
+    /// Does this worker's part among the lookouts.
+    fn take_part(&mut self, now: Moment) {
+        self.rows.fleet.set_role(self.lookout.role(now));
+        for at in self.lookout.scans_at(&self.moves, &self.rows, now) {
+            self.schedule.scan_by(at);
+        }
+        if self.lookout.lacks_plan(now) {
+            self.schedule.plan_changed();
+        }
+        self.lookout.begin_due(&self.moves, now);
+    }
+
+    /// Notes what this worker read as a lookout, or from them.
+    fn looked(&mut self, end: LookoutEnd) {
+        let now = self.now();
+        let learned = self.lookout.finish(end, now);
+        learned.doubtful.iter().for_each(|key| self.moves.row_changed(key));
+        if learned.has_rows() {
+            self.rows.learned(learned, now);
+            self.moves.hint(&self.rows);
+            self.verdicts.rows_read(&self.rows.fleet);
+        }
+        self.schedule.plan_changed();
+    }
+
     /// Decides which leases move and which workers are dead, and begins it.
     fn balance(&mut self, now: Moment) {
-        self.moves.balance(&mut self.rows, now);
+        let assigned = self.lookout.assigned(now);
+        self.moves.balance(&mut self.rows, assigned, now);
+        self.lookout.plan(&mut self.rows.fleet, &self.moves, now);
+        if self.lookout.is_moving() {
+            self.schedule.moved(now);
+        }
         self.verdicts.condemn(&self.rows.fleet, now);
         let held = self.moves.observe(&self.rows, now);
-        self.report.holdings(held, self.rows.fleet.len(), self.shared.memory.usage());
+        self.report.holdings(held, self.rows.fleet.rows().len(), self.shared.memory.usage());
         let changes = [self.moves.next_chance(now), self.rows.fleet.next_expiry(now)];
         self.schedule.planned(changes.into_iter().flatten().min(), now, self.now());
     }
@@ -232,7 +279,10 @@ impl MainLoop {
                 }
                 SessionNews::Announced => self.announced(now),
                 SessionNews::Revived => self.rows.fleet.start_over(),
-                SessionNews::Asked(key) => self.moves.row_changed(&key),
+                SessionNews::Asked(key) => {
+                    self.moves.row_changed(&key);
+                    self.lookout.asked(key, now);
+                }
                 SessionNews::Stuck { key, until } => self.moves.give_up(key, until, &self.rows),
                 SessionNews::Ended(how) if self.is_running() => self.begin_again(&how),
                 SessionNews::Ended(_) => {}
@@ -253,6 +303,7 @@ impl MainLoop {
         self.rows = KnownRows { fleet: FleetView::new(Arc::clone(&shared)), own };
         self.moves.reborn(&shared);
         self.verdicts = Verdicts::new(Arc::clone(&shared));
+        self.lookout = Lookout::new(Arc::clone(&shared), self.stream.start.stream.clone());
         self.schedule = Schedule::new(shared.clock.now());
         self.shared = shared;
     }
@@ -285,8 +336,12 @@ impl MainLoop {
         }
         let fleet = &self.rows.fleet;
         self.report.prune(|key| fleet.row(key).is_some());
-        self.verdicts.scan_ended(fleet);
+        self.verdicts.rows_read(fleet);
+        self.lookout.observe(self.rows.fleet.standing(now));
+        self.rows.fleet.set_role(self.lookout.role(now));
+        self.rows.fleet.plan_scans();
         self.moves.scan_ended(scan.began, &self.rows, now);
+        let fleet = &self.rows.fleet;
         // A worker that was ahead in line may be gone.
         self.schedule.line_up(&self.shared.me, fleet.company());
         self.schedule.scan_ended(fleet.scan_pauses(), now);
@@ -332,6 +387,11 @@ impl MainLoop {
             }
             TurnEnd::Fatal(error) => return Err(error),
         }
+        self.turn_ended(is_done, now);
+        Ok(())
+    }
+
+    fn turn_ended(&mut self, is_done: bool, now: Moment) {
         let chance = self.shared.chance.draw();
         if is_done {
             self.schedule.turn_ended(chance, now);
@@ -339,7 +399,6 @@ impl MainLoop {
             self.schedule.turn_failed(chance, now);
         }
         self.schedule.line_up(&self.shared.me, &self.rows.fleet.present(now));
-        Ok(())
     }
 
     fn received(&mut self, message: ToMainLoop) {
@@ -352,6 +411,10 @@ impl MainLoop {
             ToMainLoop::LeaseEnded(ended) => {
                 let EndedLease { how, row } = &*ended;
                 self.report.ended(row.key.clone(), *how, row.checkpoint);
+                if row.owner.is_none() || row.is_ended() {
+                    let children = row.children.iter().map(ToString::to_string);
+                    self.lookout.tell(children.chain([row.key.to_string()]), now);
+                }
                 self.moves.lease_ended(*ended, &mut self.rows, now);
                 // Children and released leases wait for an owner.
                 self.schedule.moved(now);
@@ -363,14 +426,16 @@ impl MainLoop {
             ToMainLoop::Revived => self.rows.fleet.start_over(),
             ToMainLoop::Announced => self.announced(now),
             ToMainLoop::RequestBegun { key, owner } => self.moves.request_begun(key, owner, now),
-            ToMainLoop::RowRead { row } => self.rows.saw_row(*row, now),
+            ToMainLoop::RowKnown { row } => self.rows.saw_page(vec![*row], now),
         }
     }
 
     /// Notes that this worker's row says that it leaves.
     fn announced(&mut self, now: Moment) {
+        self.lookout.leave(now);
         // No other worker looks for the leases of the last one.
-        let others = self.rows.fleet.present(now).len() > 1;
+        let others =
+            self.lookout.role(now) != Role::Scans || self.rows.fleet.present(now).len() > 1;
         let notice = if others { self.notice() } else { Duration::ZERO };
         self.shut_down(ShutdownEvent::Announced { end: now + notice });
     }

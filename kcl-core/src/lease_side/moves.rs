@@ -40,6 +40,13 @@ pub(super) enum MoveEnd {
     RemovedDead,
 }
 
+impl MoveEnd {
+    /// Whether a lease may name this worker although it does not hold it.
+    pub(super) const fn is_unclear(&self) -> bool {
+        matches!(self, Self::Took(_, TakeEnd::Unknown) | Self::LetGo(_, Err(_)))
+    }
+}
+
 /// The leases that come to this worker and leave it.
 #[derive(Debug)]
 pub(super) struct Moves {
@@ -101,7 +108,13 @@ impl Moves {
     }
 
     /// Decides what to take, what to ask for and what to release, and begins it.
-    pub(super) fn balance(&mut self, rows: &mut KnownRows, now: Moment) {
+    pub(super) fn balance(
+        &mut self,
+        rows: &mut KnownRows,
+        assigned: Option<&BTreeSet<LeaseKey>>,
+        now: Moment,
+    ) {
+        self.takes.settle(|key| rows.fleet.row(key).map(|row| row.counter), now);
         let held = self.held.keys();
         let own = OwnLeases {
             held: &held,
@@ -110,7 +123,7 @@ impl Moves {
             refused: &self.requests.refused(now),
             asked: &self.requests.open(),
         };
-        let plan = rows.fleet.plan(own, now);
+        let plan = rows.fleet.plan(own, assigned, now);
         self.takes.plan(plan.take, plan.alternatives);
         let may_begin = self.may_begin(rows, now);
         for ask in plan.ask.into_iter().filter(|_| may_begin) {
@@ -122,6 +135,36 @@ impl Moves {
         let leases_max = lease.leases_max.unwrap_or(usize::MAX);
         self.held.release(held.len().saturating_sub(leases_max), now + lease.handover);
         self.let_go(rows, held.len() < leases_max, now);
+    }
+
+    /// The leases that are held.
+    pub(super) fn held(&self) -> BTreeSet<LeaseKey> {
+        self.held.keys()
+    }
+
+    /// The leases whose rows may come to name this worker, however late.
+    pub(super) fn may_land(&self) -> impl Iterator<Item = &LeaseKey> {
+        self.takes.may_land()
+    }
+
+    /// Whether this worker holds the lease, or takes it.
+    pub(super) fn has(&self, key: &LeaseKey) -> bool {
+        self.held.contains(key) || self.takes.is_taking(key)
+    }
+
+    /// Whether only a scan can prove that a worker is dead which this one has asked for a lease.
+    pub(super) fn needs_scan(&self, rows: &KnownRows, now: Moment) -> bool {
+        self.requests.open().iter().any(|key| rows.fleet.is_unproven(key, now))
+    }
+
+    /// The workers that have asked for leases of this one, or that it has asked.
+    pub(super) fn partners(&self) -> BTreeSet<WorkerId> {
+        self.held.next_owners().chain(self.requests.owners()).cloned().collect()
+    }
+
+    /// Tells the holders what is known about their leases.
+    pub(super) fn hint(&self, rows: &KnownRows) {
+        self.held.hint(&rows.fleet);
     }
 
     /// Begins the takes that wait, as far as there is room, and the notices to other owners.
@@ -230,8 +273,9 @@ impl Moves {
     /// whether leases may still name it.
     pub(super) fn let_go_of_all(&mut self, rows: &KnownRows, now: Moment) -> Option<bool> {
         self.let_go(rows, false, now);
-        let may_be_named =
-            rows.fleet.naming_me().next().is_some() || !self.takes.taking().is_empty();
+        self.takes.settle(|key| rows.fleet.row(key).map(|row| row.counter), now);
+        let may_land = !self.takes.taking().is_empty() || self.takes.may_land().next().is_some();
+        let may_be_named = may_land || rows.fleet.naming_me().next().is_some();
         self.let_go.is_empty().then_some(may_be_named)
     }
 
@@ -278,7 +322,7 @@ impl Moves {
     }
 
     fn took(&mut self, take: &Take, end: TakeEnd, rows: &mut KnownRows, now: Moment) {
-        self.takes.ended(&take.key, &end, now);
+        self.takes.ended(take, &end, now);
         match end {
             TakeEnd::Held { row, sent } => {
                 self.hold(Taken { row: *row, sent }, take.why, rows, now);

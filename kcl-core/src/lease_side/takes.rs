@@ -20,6 +20,9 @@ use crate::lease_side::shared::Shared;
 /// The pause before a take whose parents could not be read is made again.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a take of unknown outcome counts as made if no scan shows the row.
+const UNKNOWN_FOR: Duration = Duration::from_secs(10);
+
 /// The takes of this worker.
 #[derive(Debug)]
 pub(super) struct Takes {
@@ -35,6 +38,9 @@ pub(super) struct Takes {
     lost: usize,
     /// Takes that may have been made, and since when: a scan that begins later shows it.
     unknown: BTreeMap<LeaseKey, Moment>,
+    /// The counters that takes of unknown outcome require. Such a take may be made, however late,
+    /// until the row has another counter.
+    may_land: BTreeMap<LeaseKey, LeaseCounter>,
     /// Leases that other workers may take first.
     cooldowns: Cooldowns,
 }
@@ -84,6 +90,7 @@ impl Takes {
             in_flight: BTreeSet::new(),
             lost: 0,
             unknown: BTreeMap::new(),
+            may_land: BTreeMap::new(),
             cooldowns: Cooldowns::default(),
         }
     }
@@ -140,7 +147,8 @@ impl Takes {
     }
 
     /// Notes that a take has ended. An alternative replaces one that was lost.
-    pub(super) fn ended(&mut self, key: &LeaseKey, end: &TakeEnd, now: Moment) {
+    pub(super) fn ended(&mut self, take: &Take, end: &TakeEnd, now: Moment) {
+        let key = &take.key;
         self.in_flight.remove(key);
         match end {
             TakeEnd::Held { .. } => {}
@@ -155,6 +163,7 @@ impl Takes {
             }
             TakeEnd::Unknown => {
                 self.unknown.insert(key.clone(), now);
+                self.may_land.insert(key.clone(), take.counter);
             }
         }
     }
@@ -164,6 +173,22 @@ impl Takes {
         self.unknown.retain(|_, since| *since >= began);
         self.lost = 0;
         self.cooldowns.prune(now);
+    }
+
+    /// Forgets takes of unknown outcome by the counters that rows have now.
+    pub(super) fn settle(
+        &mut self,
+        counter: impl Fn(&LeaseKey) -> Option<LeaseCounter>,
+        now: Moment,
+    ) {
+        self.may_land.retain(|key, required| counter(key).is_none_or(|now| now <= *required));
+        let may_land = &self.may_land;
+        self.unknown.retain(|key, since| may_land.contains_key(key) && now < *since + UNKNOWN_FOR);
+    }
+
+    /// The leases whose rows may come to name this worker, however late.
+    pub(super) fn may_land(&self) -> impl Iterator<Item = &LeaseKey> {
+        self.may_land.keys()
     }
 
     /// Leaves a lease to other workers for a while if its ownership ended because this worker could
@@ -182,6 +207,11 @@ impl Takes {
     /// The leases whose takes are in flight, or may have been made.
     pub(super) fn taking(&self) -> BTreeSet<LeaseKey> {
         self.in_flight.iter().chain(self.unknown.keys()).cloned().collect()
+    }
+
+    /// Whether a take of the lease is in flight, or may have been made.
+    pub(super) fn is_taking(&self, key: &LeaseKey) -> bool {
+        self.in_flight.contains(key) || self.unknown.contains_key(key)
     }
 
     /// The leases that are left to other workers.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kcl_proto::lease::write::{LeaseWrite, Precondition, Progress, WriteKind};
 use kcl_proto::model::{
     Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, Liveness, NewLease, PendingCheckpoint,
-    Position, SequenceNumber, ShardId, Timestamp, WorkerId,
+    Position, SequenceNumber, ShardId, StartPosition, StreamName, StreamStart, Timestamp, WorkerId,
 };
 
 /// The workers that write.
@@ -204,6 +204,16 @@ pub(super) fn violations(write: &LeaseWrite, row: Option<&Lease>) -> Vec<&'stati
         }
     }
     violated
+}
+
+/// A stream's row.
+pub(super) fn start(id: Option<&str>) -> StreamStart {
+    let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into();
+    let created = Timestamp::from_epoch_millis(1_700_000_000_123);
+    let position = StartPosition::AtTimestamp(Timestamp::from_epoch_millis(1_767_225_600_000));
+    let mut start = StreamStart::new(StreamName::from("orders"), arn, created, position);
+    start.id = id.map(String::from);
+    start
 }
 
 #[cfg(test)]

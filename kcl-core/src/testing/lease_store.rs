@@ -4,20 +4,21 @@
 #![expect(clippy::panic, reason = "a suite says by a panic what is wrong")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use kcl_proto::lease::write::{LeaseWrite, WriteKind};
 use kcl_proto::model::{
-    Conditional, Lease, LeaseKey, Presence, Session, StartPosition, StreamName, StreamStart,
-    Timestamp, WorkerId,
+    Conditional, Lease, LeaseKey, Presence, Session, StartPosition, StreamName, Timestamp, WorkerId,
 };
 use tokio::time::sleep;
 
-use crate::backend::{LeaseStore, Page};
+use crate::backend::{LeaseStore, LeaseStoreError, Page, ROWS_MAX, Reading};
+use crate::testing::bulletins;
 use crate::testing::lease_states::{
-    State, WORKERS, attempts, new_lease, prepared, progress, states, take, violations, write,
+    State, WORKERS, attempts, new_lease, prepared, progress, start, states, take, violations, write,
 };
 pub use crate::testing::pages::pages;
 use crate::testing::sessions;
@@ -40,11 +41,19 @@ where
     of_many_writers_one_wins(&*make().await).await;
     every_answered_write_is_read(&*make().await).await;
     a_scan_finds_every_row(&*make().await).await;
+    rows_of_every_kind_are_read_by_their_keys(&*make().await).await;
+    a_consistent_batch_read_sees_every_answered_write(&*make().await).await;
+    too_many_keys_are_refused(&*make().await).await;
     a_presence_is_overwritten_and_removed(&*make().await).await;
     sessions::session_writes_do_as_the_model_says(&*make().await).await;
     sessions::a_session_is_no_presence(&*make().await).await;
     a_stream_start_is_stored_once(&*make().await).await;
     a_stream_is_marked_as_bootstrapped(&*make().await).await;
+    bulletins::publications_do_as_the_model_says(&*make().await).await;
+    bulletins::of_many_publishers_one_wins(&*make().await).await;
+    bulletins::news_stay_until_they_are_heard(&*make().await).await;
+    bulletins::there_is_no_bulletin_without_a_stream(&*make().await).await;
+    bulletins::a_bulletin_outlives_other_writes(&*make().await).await;
 }
 
 /// A new store has no rows: it says so, and is not at a loss.
@@ -243,6 +252,65 @@ pub async fn a_scan_finds_every_row(store: &dyn LeaseStore) {
     .await;
 }
 
+/// A batch read has the rows of its keys, of any kind, and no others.
+pub async fn rows_of_every_kind_are_read_by_their_keys(store: &dyn LeaseStore) {
+    store.prepare().await.expect("prepare");
+    let create = async |key: &str| {
+        let key = LeaseKey::from(key);
+        make(store, &write(&key, WORKERS[0], 1, WriteKind::Create(new_lease(&key)))).await
+    };
+    let (first, _, third) = (create("1").await, create("2").await, create("3").await);
+    let presences = [presence(WORKERS[0], 1), presence(WORKERS[1], 1)];
+    for presence in &presences {
+        store.put_presence(presence).await.expect("put presence");
+    }
+    let start = store.create_stream_start(&start(None)).await.expect("create stream start");
+    let twice = ["3", "missing", WORKERS[1], "orders", "1", "1", "missing", WORKERS[1]];
+    let keys = twice.map(String::from);
+    for reading in [Reading::Consistent, Reading::Eventual] {
+        let page = until_read(store, &keys, reading, 4).await;
+        assert_eq!(sorted(page.leases), [first.clone(), third.clone()]);
+        assert_eq!(page.sessions, [Session::from(presences[1].clone())]);
+        assert_eq!(page.stream_starts, slice::from_ref(&start));
+        assert!(page.java.is_empty() && page.unreadable.is_empty());
+        let none = until_read(store, &["missing".to_owned()], reading, 0).await;
+        assert_eq!(none, Page { read_units: none.read_units, ..Page::default() });
+        assert_eq!(until_read(store, &[], reading, 0).await, Page::default(), "nothing is read");
+    }
+}
+
+/// Contract 4: a consistent batch read sees every write that was answered.
+pub async fn a_consistent_batch_read_sees_every_answered_write(store: &dyn LeaseStore) {
+    store.prepare().await.expect("prepare");
+    let key = LeaseKey::from("shardId-000000000000");
+    let keys = [key.to_string(), "shardId-000000000001".to_owned()];
+    let create = write(&key, WORKERS[0], 1, WriteKind::Create(new_lease(&key)));
+    let mut lease = make(store, &create).await;
+    for number in 2..30 {
+        let kind = match lease.owner {
+            None => take(lease.counter),
+            Some(_) => {
+                let progress = Some(progress(number.into()));
+                WriteKind::Renew { counter: lease.counter, next: None, progress }
+            }
+        };
+        lease = make(store, &write(&key, WORKERS[0], number, kind)).await;
+        let page = until_read(store, &keys, Reading::Consistent, 1).await;
+        assert_eq!(page.leases, [lease.clone()]);
+    }
+}
+
+/// A batch read of [`ROWS_MAX`] keys is possible, and one of more is refused.
+pub async fn too_many_keys_are_refused(store: &dyn LeaseStore) {
+    store.prepare().await.expect("prepare");
+    let mut keys: Vec<_> = (0..ROWS_MAX).map(|n| format!("shardId-{n:012}")).collect();
+    keys.extend(keys.first().cloned());
+    until_read(store, &keys, Reading::Consistent, 0).await;
+    keys.push("one more".to_owned());
+    let refused = store.rows(&keys, Reading::Consistent).await;
+    assert!(matches!(refused, Err(LeaseStoreError::Refused { .. })), "{refused:?}");
+}
+
 /// A worker's row is what was put last; removing it removes it alone.
 pub async fn a_presence_is_overwritten_and_removed(store: &dyn LeaseStore) {
     store.prepare().await.expect("prepare");
@@ -344,16 +412,33 @@ async fn until_scanned(store: &dyn LeaseStore, shown: impl Fn(&[Page]) -> bool +
     panic!("a scan never showed what was written: {:?}", pages(store).await);
 }
 
+/// Reads these rows until `expected` of them are read, a bounded number of times: a batch read may
+/// be stale, and may leave rows out.
+async fn until_read(
+    store: &dyn LeaseStore,
+    keys: &[String],
+    reading: Reading,
+    expected: usize,
+) -> Page {
+    for _ in 0..SCANS_MAX {
+        let page = store.rows(keys, reading).await.expect("rows");
+        assert_eq!(page.next, None, "a batch read has one page");
+        assert!(page.read_units.is_finite() && page.read_units >= 0.0, "{}", page.read_units);
+        let read = page.leases.len() + page.sessions.len() + page.stream_starts.len();
+        if read == expected {
+            return page;
+        }
+        sleep(SCAN_PAUSE).await;
+    }
+    panic!("a batch read never had {expected} rows of {keys:?}");
+}
+
+fn sorted(mut leases: Vec<Lease>) -> Vec<Lease> {
+    leases.sort_by(|one, next| one.key.cmp(&next.key));
+    leases
+}
+
 fn presence(worker: &str, beat: u64) -> Presence {
     let last_update = Timestamp::from_epoch_millis(1_767_225_630_000);
     Presence::new(WorkerId::from(worker), beat, Duration::from_secs(10), last_update)
-}
-
-fn start(id: Option<&str>) -> StreamStart {
-    let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders".into();
-    let created = Timestamp::from_epoch_millis(1_700_000_000_123);
-    let position = StartPosition::AtTimestamp(Timestamp::from_epoch_millis(1_767_225_600_000));
-    let mut start = StreamStart::new(StreamName::from("orders"), arn, created, position);
-    start.id = id.map(String::from);
-    start
 }

@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+pub mod bulletins;
 mod lease_states;
 pub mod lease_store;
 mod pages;

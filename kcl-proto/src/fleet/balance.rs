@@ -11,7 +11,7 @@
 //! A scan is not a snapshot. Plans of different workers may disagree for a while; conditional
 //! writes protect the leases, and later plans correct the counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fleet::candidate::{Candidate, Claim, Part};
 use crate::fleet::goals::Goals;
@@ -111,6 +111,49 @@ pub fn plan(fleet: &Fleet<'_>, limits: &Limits) -> BalancePlan {
         fair_share: goals.fair_share,
         mine: goals.count(me),
     }
+}
+
+/// Plans what a worker takes and what it asks for if lookouts plan for the fleet: what was handed
+/// over to it, and the leases that it is `assigned`.
+pub fn follow(fleet: &Fleet<'_>, limits: &Limits, assigned: &BTreeSet<LeaseKey>) -> BalancePlan {
+    let me = fleet.workers.me;
+    let ledger = Ledger::of(fleet);
+    let goals = Goals::of(fleet.candidates.len(), &ledger.counts);
+    let room_beside =
+        |occupied: usize| limits.leases_max.map_or(usize::MAX, |max| max.saturating_sub(occupied));
+    let arrived = ledger.arrived_within(room_beside(fleet.held + fleet.requests));
+    let mut room = room_beside(fleet.held + fleet.requests + ledger.arriving);
+    let mut requests_left = limits.requests_max.saturating_sub(fleet.requests);
+    let mut plan = BalancePlan {
+        take: arrived.iter().map(|candidate| take(candidate, me)).collect(),
+        alternatives: Vec::new(),
+        ask: Vec::new(),
+        fair_share: goals.fair_share,
+        mine: goals.count(me),
+    };
+    for candidate in fleet.candidates.iter().filter(|it| assigned.contains(&it.lease.key)) {
+        let owner = candidate.lease.owner.as_ref();
+        let is_takeable = match candidate.claim(fleet.workers) {
+            Claim::Free => candidate.may_be_taken(),
+            Claim::Askable(_) | Claim::Waiting => false,
+            Claim::Mine | Claim::Arrived | Claim::Theirs(_) => continue,
+        };
+        if room == 0 {
+            break;
+        }
+        if is_takeable {
+            room -= 1;
+            plan.take.push(take(candidate, me));
+        } else if let Some(owner) = owner
+            && candidate.lease.checkpoint_owner.is_none()
+            && candidate.may_be_asked_for()
+            && requests_left > 0
+        {
+            (room, requests_left) = (room - 1, requests_left - 1);
+            plan.ask.push(Ask { key: candidate.lease.key.clone(), owner: owner.clone() });
+        }
+    }
+    plan
 }
 
 /// All candidates, by the worker that they count for.
@@ -221,7 +264,7 @@ fn take(candidate: &Candidate<'_>, me: &WorkerId) -> Take {
 
 /// Returns a number that orders leases differently for each worker: FNV-1a, mixed as by
 /// `SplitMix64`.
-fn rank(worker: &WorkerId, key: &LeaseKey) -> u64 {
+pub(super) fn rank(worker: &WorkerId, key: &LeaseKey) -> u64 {
     let text = worker.as_str().bytes().chain([0]).chain(key.as_str().bytes());
     let hash = text.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

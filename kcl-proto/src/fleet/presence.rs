@@ -86,10 +86,25 @@ impl PresenceWatch {
         self.seen = rows.iter().map(sight).collect();
     }
 
+    /// Records one row that was read.
+    pub fn see(&mut self, row: &Presence, now: Moment) {
+        let sighting = Sighting::of(row, self.seen.get(&row.worker), now);
+        self.seen.insert(row.worker.clone(), sighting);
+    }
+
+    /// Returns the workers that are stopping and were seen within `expiry` or their own one.
+    #[must_use]
+    pub fn leaving(&self, expiry: Duration, now: Moment) -> BTreeSet<WorkerId> {
+        let is_leaving =
+            |sighting: &Sighting| sighting.is_leaving && sighting.is_fresh(expiry, now);
+        let leaving = self.seen.iter().filter(|(_, sighting)| is_leaving(sighting));
+        leaving.map(|(worker, _)| worker.clone()).collect()
+    }
+
     /// Whether a worker that is stopping was seen within `expiry` or its own one.
     #[must_use]
     pub fn is_one_leaving(&self, expiry: Duration, now: Moment) -> bool {
-        self.seen.values().any(|sighting| sighting.is_leaving && sighting.is_fresh(expiry, now))
+        !self.leaving(expiry, now).is_empty()
     }
 
     /// Returns the workers whose heartbeat moved or was first seen within `expiry` or their own

@@ -115,28 +115,48 @@ impl SessionWatch {
         self.absent.retain(|worker, _| !self.dead.contains_key(worker) && named.contains(worker));
     }
 
+    /// Records a look at some rows only, of workers whose heartbeats were due.
+    pub fn poll(&mut self, rows: &[Session], now: Moment) {
+        self.mind_the_gap(now);
+        rows.iter().for_each(|row| self.see(row, now));
+    }
+
     /// Records that a consistent read found no row of a worker that a lease with the mark names.
+    /// Such a worker is dead once a read that began an expiry later finds none either.
     pub fn miss(&mut self, worker: &WorkerId, now: Moment) {
         let seen = self.live.remove(worker).map(|sighting| sighting.expiry);
-        if !self.dead.contains_key(worker) {
-            let expiry = seen.unwrap_or(self.longest);
-            self.absent.entry(worker.clone()).or_insert(Absence { since: now, expiry });
+        if self.dead.contains_key(worker) {
+            return;
+        }
+        let expiry = seen.unwrap_or(self.longest);
+        let absence = self.absent.entry(worker.clone()).or_insert(Absence { since: now, expiry });
+        if now.since(absence.since) >= absence.expiry {
+            self.absent.remove(worker);
+            self.dead.insert(worker.clone(), None);
         }
     }
 
-    /// Whether the worker's row was seen or [missed](Self::miss).
+    /// Records that the row of a worker may be gone, until a consistent read tells.
+    pub fn doubt(&mut self, worker: &WorkerId) {
+        self.live.remove(worker);
+    }
+
+    /// Whether the worker's row was seen, or is known to be gone for good.
     #[must_use]
     pub fn knows(&self, worker: &WorkerId) -> bool {
-        *worker == self.me
-            || self.live.contains_key(worker)
-            || self.dead.contains_key(worker)
-            || self.absent.contains_key(worker)
+        *worker == self.me || self.live.contains_key(worker) || self.dead.contains_key(worker)
     }
 
     /// Whether the worker has a session that nobody condemned.
     #[must_use]
     pub fn is_live(&self, worker: &WorkerId) -> bool {
         self.live.contains_key(worker)
+    }
+
+    /// Returns the other workers that have a session which nobody condemned.
+    #[must_use]
+    pub fn live(&self) -> BTreeSet<WorkerId> {
+        self.live.keys().cloned().collect()
     }
 
     /// Records one row that a read or a write returned.

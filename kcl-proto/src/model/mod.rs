@@ -2,13 +2,16 @@
 //!
 //! **Invariant:** nothing here is `async`, reads a clock, draws randomness, logs or performs I/O.
 
+mod bulletin;
 mod checkpoint;
 mod fencing_token;
+mod key_number;
 mod lease;
 mod lease_counter;
 mod lease_end;
 mod lease_rows;
 mod liveness;
+mod move_bytes;
 mod name;
 mod packed_sequence;
 mod policies;
@@ -26,6 +29,7 @@ mod stream;
 mod time;
 mod worker;
 
+pub use bulletin::{Bulletin, Publication};
 pub use checkpoint::{
     Checkpoint, ParseCheckpointError, ParseSequenceNumberError, PendingCheckpoint, Position,
     SequenceNumber,

@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::key_number::{key_of, shard_number};
 use crate::model::packed_sequence::PackedSequence;
 use crate::model::progress_bytes::{DecodeProgressError, Reader, put};
 use crate::model::{FencingToken, LeaseCounter, LeaseKey, Position, SequenceNumber, Timestamp};
@@ -33,10 +34,6 @@ const IS_SHARD_NUMBER: u8 = 1 << 5;
 /// The packed position names another shard than the key does.
 const HAS_SHARD: u8 = 1 << 6;
 const KNOWN_FLAGS: u8 = (1 << 7) - 1;
-
-/// What the ids of shards begin with, before twelve digits.
-const SHARD_PREFIX: &str = "shardId-";
-const SHARD_DIGITS: usize = 12;
 
 /// The progress of one lease under one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -225,18 +222,6 @@ fn packed_of(entry: &KeptProgress) -> Option<PackedSequence> {
 /// shard by then.
 fn millis_of(time: Timestamp) -> Option<u64> {
     u64::try_from(time.epoch_millis()).ok()
-}
-
-/// Returns the number in a key of Kinesis' form, or `None` for any other key.
-fn shard_number(key: &LeaseKey) -> Option<u64> {
-    let number = key.as_str().strip_prefix(SHARD_PREFIX)?.parse().ok()?;
-    key_of(number).filter(|again| again == key).and(Some(number))
-}
-
-/// Returns the key of a shard's number, or `None` if it has too many digits.
-fn key_of(number: u64) -> Option<LeaseKey> {
-    let key = format!("{SHARD_PREFIX}{number:0SHARD_DIGITS$}");
-    (key.len() == SHARD_PREFIX.len() + SHARD_DIGITS).then(|| LeaseKey::new(key))
 }
 
 #[cfg(test)]

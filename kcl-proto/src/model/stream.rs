@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::model::Timestamp;
 use crate::model::name::name;
+use crate::model::{Bulletin, Timestamp};
 
 name! {
     /// The name of a stream.
@@ -145,6 +145,8 @@ pub struct StreamStart {
     pub position: StartPosition,
     /// Whether all first leases exist.
     pub bootstrapped: bool,
+    /// What lookouts tell the other workers: empty at first, and published later.
+    pub bulletin: Bulletin,
 }
 
 impl StreamStart {
@@ -156,7 +158,8 @@ impl StreamStart {
         created: Timestamp,
         position: StartPosition,
     ) -> Self {
-        Self { stream, arn, id: None, created, position, bootstrapped: false }
+        let bulletin = Bulletin::EMPTY;
+        Self { stream, arn, id: None, created, position, bootstrapped: false, bulletin }
     }
 }
 
@@ -196,7 +199,8 @@ impl StreamStart {
     pub fn sample() -> Self {
         let StreamDescription { name, arn, id, created, .. } = StreamDescription::sample();
         let position = StartPosition::TrimHorizon;
-        Self { stream: name, arn, id, created, position, bootstrapped: true }
+        let bulletin = Bulletin::EMPTY;
+        Self { stream: name, arn, id, created, position, bootstrapped: true, bulletin }
     }
 }
 

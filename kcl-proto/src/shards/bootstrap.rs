@@ -10,8 +10,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::model::{
-    Checkpoint, InitialPosition, LeaseKey, NewLease, Shard, ShardFilter, StartPosition, StreamArn,
-    StreamDescription, StreamName, StreamStart, Timestamp, WorkerId,
+    Bulletin, Checkpoint, InitialPosition, LeaseKey, NewLease, Shard, ShardFilter, StartPosition,
+    StreamArn, StreamDescription, StreamName, StreamStart, Timestamp, WorkerId,
 };
 
 /// How far apart two creation times of the same stream may be: some answers of Kinesis have whole
@@ -34,6 +34,7 @@ pub fn start(position: InitialPosition, description: &StreamDescription) -> Stre
             InitialPosition::AtTimestamp(time) => StartPosition::AtTimestamp(time),
         },
         bootstrapped: false,
+        bulletin: Bulletin::EMPTY,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::consumer::backoff::Backoff;
 use crate::fleet::housekeeping_turn;
 use crate::fleet::scan_interval::ScanPauses;
 use crate::model::{Moment, WorkerId};
+use crate::recurring::Recurring;
 
 /// The shortest time from a change to the scan that looks for others.
 const SCAN_GAP_MIN: Duration = Duration::from_millis(100);
@@ -27,29 +28,6 @@ const PLAN_EVERY: Duration = Duration::from_secs(5);
 /// How long a worker makes no plan after one, in times that it took. The thread that plans also
 /// renews leases: planning takes at most a tenth of its time, however many leases change.
 const PLAN_REST: u32 = 9;
-
-/// Work that is repeated, and never runs twice at a time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Recurring {
-    next: Moment,
-    is_running: bool,
-}
-
-impl Recurring {
-    fn begin(&mut self, now: Moment) -> bool {
-        let is_due = !self.is_running && now >= self.next;
-        self.is_running |= is_due;
-        is_due
-    }
-
-    const fn ended(&mut self, next: Moment) {
-        *self = Self { next, is_running: false };
-    }
-
-    fn wake_at(self) -> Option<Moment> {
-        (!self.is_running).then_some(self.next)
-    }
-}
 
 /// When the periodic work of one worker is due.
 ///
@@ -81,7 +59,7 @@ impl Schedule {
     /// A scan and a turn are due at `now`.
     #[must_use]
     pub fn new(now: Moment) -> Self {
-        let due = Recurring { next: now, is_running: false };
+        let due = Recurring::new(now);
         Self {
             scan: due,
             is_scanning: false,
@@ -127,7 +105,7 @@ impl Schedule {
             && !self.is_scanning
         {
             let soon = (last_scan + self.pauses.moving).max(now + SCAN_GAP_MIN);
-            self.scan.next = self.scan.next.min(soon);
+            self.scan.hurry(soon);
         }
     }
 
@@ -136,7 +114,14 @@ impl Schedule {
     /// costs.
     pub fn outdated(&mut self, now: Moment) {
         if !self.is_scanning {
-            self.scan.next = self.scan.next.min(now + SCAN_GAP_MIN);
+            self.scan.hurry(now + SCAN_GAP_MIN);
+        }
+    }
+
+    /// Has a scan begin at `at`, unless one ended since.
+    pub fn scan_by(&mut self, at: Moment) {
+        if !self.is_scanning && self.last_scan.is_some_and(|last| last < at) {
+            self.scan.hurry(at);
         }
     }
 
@@ -169,7 +154,7 @@ impl Schedule {
         if self.turn_failures > 0 {
             pause = pause.min(TURN_RETRY.jittered(self.turn_failures, self.turn_chance));
         }
-        self.turn.next = self.last_turn + pause;
+        self.turn.set(self.last_turn + pause);
     }
 
     /// Whether to plan now.

@@ -1,20 +1,21 @@
 //! A lease store in memory.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use kcl_core::backend::{
-    Conditional, JavaRow, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading,
-    SessionWrite,
+    Conditional, JavaRow, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, ROWS_MAX,
+    Reading, SessionWrite,
 };
 use kcl_core::model::{
-    Lease, LeaseKey, Presence, Session, SessionKind, StreamName, StreamStart, WorkerId,
+    Bulletin, Lease, LeaseKey, Presence, Publication, Session, SessionKind, StreamName,
+    StreamStart, WorkerId,
 };
 
-/// The name of the table in errors.
-const TABLE: &str = "memory";
+use super::rows::{Row, TABLE, Table, add, after, page, unreadable};
+
 /// The rows of a page of DynamoDB: 1 MiB of leases of about 350 bytes.
 const PAGE_ROWS_MAX: usize = 3_000;
 /// The rows that half a read unit pays for.
@@ -76,7 +77,8 @@ impl MemoryLeaseStore {
         self.with_page_rows(PAGE_BYTES / bytes)
     }
 
-    /// Makes eventual scans of this handle miss the last `writes` writes to the table. Default: 0.
+    /// Makes eventual scans and batch reads of this handle miss the last `writes` writes to the
+    /// table. Default: 0.
     ///
     /// The table remembers as many writes as any of its handles has been set to miss.
     #[must_use]
@@ -119,18 +121,29 @@ impl MemoryLeaseStore {
     pub(crate) fn page_units(&self, from: Option<&PageToken>, reading: Reading) -> f64 {
         let table = self.lock();
         let rest = table.rows.range::<str, _>((after(from), Bound::Unbounded));
-        self.units(rest.take(self.page_rows_max).count(), reading)
+        self.scan_units(rest.take(self.page_rows_max).count(), reading)
     }
 
-    fn units(&self, rows: usize, reading: Reading) -> f64 {
+    /// Returns the read units that a batch read of this many rows costs, whether they exist or not.
+    pub(crate) fn rows_units(&self, rows: usize, reading: Reading) -> f64 {
+        let halves = self.row_bytes.map_or(1, |bytes| bytes.div_ceil(BYTES_PER_HALF_UNIT));
+        units(rows.saturating_mul(halves), reading)
+    }
+
+    fn scan_units(&self, rows: usize, reading: Reading) -> f64 {
         let halves = match self.row_bytes {
             None => rows.div_ceil(ROWS_PER_HALF_UNIT),
             Some(bytes) => rows.saturating_mul(bytes).div_ceil(BYTES_PER_HALF_UNIT),
         };
-        let halves = f64::from(u32::try_from(halves).unwrap_or(u32::MAX));
-        match reading {
-            Reading::Eventual => halves / 2.0,
-            Reading::Consistent => halves,
+        units(halves, reading)
+    }
+
+    /// Reads the table, as it is or as an eventual read sees it.
+    fn read<T>(&self, reading: Reading, read: impl FnOnce(&BTreeMap<String, Row>) -> T) -> T {
+        let table = self.lock();
+        match (self.scans_lag, reading) {
+            (0, _) | (_, Reading::Consistent) => read(&table.rows),
+            (lag, Reading::Eventual) => read(&table.before(lag)),
         }
     }
 
@@ -140,106 +153,13 @@ impl MemoryLeaseStore {
     }
 }
 
-/// All rows by key. As in DynamoDB, all kinds of rows share one key space.
-#[derive(Debug, Default)]
-struct Table {
-    rows: BTreeMap<String, Row>,
-    /// What the last writes replaced, newest last.
-    undo: VecDeque<(String, Option<Row>)>,
-    undo_max: usize,
-}
-
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all rows are leases")]
-enum Row {
-    Lease(Lease),
-    Session(Session),
-    Stream(StreamStart),
-    Java(JavaRow),
-}
-
-impl Table {
-    fn set(&mut self, key: String, row: Option<Row>) {
-        let old = match row {
-            Some(row) => self.rows.insert(key.clone(), row),
-            None => self.rows.remove(&key),
-        };
-        if self.undo_max > 0 {
-            self.undo.push_back((key, old));
-            let surplus = self.undo.len().saturating_sub(self.undo_max);
-            self.undo.drain(..surplus);
-        }
+/// Returns the read units of a read that costs this many halves of one if it is eventual.
+fn units(halves: usize, reading: Reading) -> f64 {
+    let halves = f64::from(u32::try_from(halves).unwrap_or(u32::MAX));
+    match reading {
+        Reading::Eventual => halves / 2.0,
+        Reading::Consistent => halves,
     }
-
-    fn lease(&self, key: &LeaseKey) -> Result<Option<&Lease>, LeaseStoreError> {
-        match self.rows.get(key.as_str()) {
-            None => Ok(None),
-            Some(Row::Lease(lease)) => Ok(Some(lease)),
-            Some(Row::Session(_) | Row::Stream(_) | Row::Java(_)) => {
-                Err(unreadable(key.as_str(), "the row is not a lease"))
-            }
-        }
-    }
-
-    /// A Java row of that key is not a stream start.
-    fn start(&self, stream: &StreamName) -> Result<Option<&StreamStart>, LeaseStoreError> {
-        match self.rows.get(stream.as_str()) {
-            None | Some(Row::Java(_)) => Ok(None),
-            Some(Row::Stream(start)) => Ok(Some(start)),
-            Some(Row::Lease(_) | Row::Session(_)) => {
-                Err(unreadable(stream.as_str(), "the row is not a stream start"))
-            }
-        }
-    }
-
-    /// A Java row of that key is not a session.
-    fn session(&self, worker: &WorkerId) -> Result<Option<&Session>, LeaseStoreError> {
-        match self.rows.get(worker.as_str()) {
-            None | Some(Row::Java(_)) => Ok(None),
-            Some(Row::Session(session)) => Ok(Some(session)),
-            Some(Row::Lease(_) | Row::Stream(_)) => {
-                Err(unreadable(worker.as_str(), "the row is not a worker's"))
-            }
-        }
-    }
-
-    /// Returns the rows as they were before the last `lag` writes.
-    fn before(&self, lag: usize) -> BTreeMap<String, Row> {
-        let mut rows = self.rows.clone();
-        for (key, old) in self.undo.iter().rev().take(lag) {
-            match old {
-                Some(row) => rows.insert(key.clone(), row.clone()),
-                None => rows.remove(key),
-            };
-        }
-        rows
-    }
-}
-
-fn after(from: Option<&PageToken>) -> Bound<&str> {
-    from.map_or(Bound::Unbounded, |PageToken(key)| Bound::Excluded(key.as_str()))
-}
-
-/// Reads a page. Returns it, and how many rows it has.
-fn page(rows: &BTreeMap<String, Row>, from: Option<&PageToken>, rows_max: usize) -> (Page, usize) {
-    let mut page = Page::default();
-    let mut rest = rows.range::<str, _>((after(from), Bound::Unbounded)).peekable();
-    let mut read: usize = 0;
-    let mut last = None;
-    for (key, row) in rest.by_ref().take(rows_max) {
-        match row.clone() {
-            Row::Lease(lease) => page.leases.push(lease),
-            Row::Session(session) => page.sessions.push(session),
-            Row::Stream(start) => page.stream_starts.push(start),
-            Row::Java(row) => page.java.push(row),
-        }
-        read += 1;
-        last = Some(key);
-    }
-    if rest.peek().is_some() {
-        page.next = last.cloned().map(PageToken);
-    }
-    (page, read)
 }
 
 #[async_trait]
@@ -253,14 +173,23 @@ impl LeaseStore for MemoryLeaseStore {
         from: Option<PageToken>,
         reading: Reading,
     ) -> Result<Page, LeaseStoreError> {
-        let table = self.lock();
-        let (from, rows_max) = (from.as_ref(), self.page_rows_max);
-        let (mut page, read) = match (self.scans_lag, reading) {
-            (0, _) | (_, Reading::Consistent) => page(&table.rows, from, rows_max),
-            (lag, Reading::Eventual) => page(&table.before(lag), from, rows_max),
-        };
-        drop(table);
-        page.read_units = self.units(read, reading);
+        let page = |rows: &BTreeMap<_, _>| page(rows, from.as_ref(), self.page_rows_max);
+        let (mut page, read) = self.read(reading, page);
+        page.read_units = self.scan_units(read, reading);
+        Ok(page)
+    }
+
+    async fn rows(&self, keys: &[String], reading: Reading) -> Result<Page, LeaseStoreError> {
+        let keys: BTreeSet<&String> = keys.iter().collect();
+        if keys.len() > ROWS_MAX {
+            let source = format!("{} keys", keys.len()).into();
+            return Err(LeaseStoreError::Refused { table: TABLE.to_owned(), source });
+        }
+        let mut page = Page::default();
+        page.read_units = self.rows_units(keys.len(), reading);
+        self.read(reading, |rows| {
+            keys.into_iter().filter_map(|key| rows.get(key)).for_each(|row| add(&mut page, row));
+        });
         Ok(page)
     }
 
@@ -294,8 +223,10 @@ impl LeaseStore for MemoryLeaseStore {
         if let Some(stored) = table.start(&start.stream)? {
             return Ok(stored.clone());
         }
+        let mut start = start.clone();
+        start.bulletin = Bulletin::EMPTY;
         table.set(start.stream.to_string(), Some(Row::Stream(start.clone())));
-        Ok(start.clone())
+        Ok(start)
     }
 
     async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError> {
@@ -307,6 +238,27 @@ impl LeaseStore for MemoryLeaseStore {
         marked.bootstrapped = true;
         table.set(stream.to_string(), Some(Row::Stream(marked)));
         drop(table);
+        Ok(())
+    }
+
+    async fn publish(
+        &self,
+        stream: &StreamName,
+        publication: &Publication,
+    ) -> Result<Option<Bulletin>, LeaseStoreError> {
+        Ok(self.lock().change_bulletin(stream, |bulletin| publication.apply(bulletin)))
+    }
+
+    async fn ring(
+        &self,
+        stream: &StreamName,
+        news: &BTreeSet<String>,
+    ) -> Result<(), LeaseStoreError> {
+        self.lock().change_bulletin(stream, |bulletin| {
+            let mut bulletin = bulletin.clone();
+            bulletin.news.extend(news.iter().cloned());
+            (!news.is_empty()).then_some(bulletin)
+        });
         Ok(())
     }
 
@@ -356,14 +308,6 @@ fn no_row(key: &str) -> LeaseStoreError {
     unreadable(key, "an applied write neither found nor left a row")
 }
 
-fn unreadable(key: &str, problem: &str) -> LeaseStoreError {
-    LeaseStoreError::Unreadable {
-        table: TABLE.to_owned(),
-        key: key.to_owned(),
-        problem: problem.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -397,6 +341,31 @@ mod tests {
         assert_eq!(beats(&stale).await, [1], "a's first write alone");
         store.delete_presence(&WorkerId::from("a"), None).await.unwrap();
         assert_eq!(beats(&stale).await, [1, 1], "both first writes");
+    }
+
+    #[tokio::test]
+    async fn stale_batch_read_misses_the_last_write() {
+        let store = MemoryLeaseStore::new();
+        let stale = store.clone().with_stale_scans(1);
+        for (worker, beat) in [("a", 1), ("a", 2)] {
+            store.put_presence(&presence(worker, beat)).await.unwrap();
+        }
+        for (reading, beat) in [(Reading::Eventual, 1), (Reading::Consistent, 2)] {
+            let page = stale.rows(&["a".to_owned()], reading).await.unwrap();
+            assert_eq!(presences(&page), [presence("a", beat)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn batch_read_costs_each_row_for_itself() {
+        let store = MemoryLeaseStore::new();
+        let keys = ["a", "b", "c"].map(String::from);
+        let units = async |store: &MemoryLeaseStore, reading| {
+            store.rows(&keys, reading).await.unwrap().read_units
+        };
+        assert_eq!(units(&store, Reading::Eventual).await, 1.5);
+        assert_eq!(units(&store, Reading::Consistent).await, 3.0);
+        assert_eq!(units(&store.with_row_bytes(5_000), Reading::Eventual).await, 3.0);
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@
 mod iterator;
 mod lease_store;
 mod limits;
+mod rows;
 mod shard_map;
 mod stream;
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use kcl_core::backend::{
-    LeaseStoreError, LeaseWrite, PageToken, Reading, SessionWrite, SourceError, WriteKind,
+    LeaseStoreError, LeaseWrite, PageToken, Publication, Reading, SessionWrite, SourceError,
+    WriteKind,
 };
 use kcl_core::model::{Lease, LeaseKey, ShardId, WorkerId};
 use tokio::sync::oneshot;
@@ -19,11 +20,16 @@ pub(crate) enum Request {
     Scan(Reading),
     /// A further page of a scan.
     ScanOn(PageToken, Reading),
+    /// A batch read of these rows.
+    Rows(Vec<String>, Reading),
     Get(LeaseKey),
     Write(Box<LeaseWrite>),
     StreamStart,
     CreateStreamStart,
     MarkBootstrapped,
+    Publish(Box<Publication>),
+    /// A ring with this many news.
+    Ring(usize),
     PutPresence {
         worker: WorkerId,
         is_leaving: bool,
@@ -45,11 +51,14 @@ impl Request {
             Self::Prepare
             | Self::Scan(_)
             | Self::ScanOn(..)
+            | Self::Rows(..)
             | Self::Get(_)
             | Self::Write(_)
             | Self::StreamStart
             | Self::CreateStreamStart
             | Self::MarkBootstrapped
+            | Self::Publish(_)
+            | Self::Ring(_)
             | Self::PutPresence { .. }
             | Self::DeletePresence(_)
             | Self::Session(_)
@@ -62,6 +71,11 @@ impl Request {
         matches!(self, Self::Scan(_) | Self::ScanOn(..))
     }
 
+    /// Whether the call reads many rows, which may be stale.
+    pub(crate) const fn reads_many(&self) -> bool {
+        self.is_scan() || matches!(self, Self::Rows(..))
+    }
+
     /// Whether a service may answer once that what the call names does not exist.
     pub(crate) const fn may_miss(&self) -> bool {
         !matches!(self, Self::Prepare | Self::Open(_) | Self::Read(_))
@@ -69,22 +83,25 @@ impl Request {
 
     /// Whether the result is too long for a trace.
     pub(crate) const fn has_long_result(&self) -> bool {
-        self.is_scan() || matches!(self, Self::ListShards | Self::Read(_))
+        self.reads_many() || matches!(self, Self::ListShards | Self::Read(_))
     }
 
-    /// The kind of call, and the shard or lease that it names. `None` if the size of the table, or
-    /// how often the application checkpoints, bounds the number of such calls.
+    /// The kind of call, and the shard, lease or first row that it names. `None` if the size of the
+    /// table, or how often the application checkpoints, bounds the number of such calls.
     pub(crate) fn kind(&self) -> Option<(&'static str, &str)> {
         Some(match self {
             Self::ScanOn(..) => return None,
             Self::Write(write) if matches!(write.kind, WriteKind::Renew { .. }) => return None,
             Self::Prepare => ("prepare", ""),
             Self::Scan(_) => ("scan", ""),
+            Self::Rows(keys, _) => ("rows", keys.first().map_or("", String::as_str)),
             Self::Get(key) => ("get", key.as_str()),
             Self::Write(write) => ("write", write.key.as_str()),
             Self::StreamStart => ("stream start", ""),
             Self::CreateStreamStart => ("create stream start", ""),
             Self::MarkBootstrapped => ("mark bootstrapped", ""),
+            Self::Publish(_) => ("publish", ""),
+            Self::Ring(_) => ("ring", ""),
             Self::PutPresence { .. } => ("put presence", ""),
             Self::DeletePresence(worker) => ("delete presence", worker.as_str()),
             Self::Session(worker) => ("read a session", worker.as_str()),
@@ -104,6 +121,11 @@ impl fmt::Display for Request {
                 write!(f, "write {} #{} {:?}", write.key, write.number, write.kind)
             }
             Self::Get(key) => write!(f, "get {key}"),
+            Self::Rows(keys, _) => write!(f, "read rows {}", keys.join(" ")),
+            Self::Publish(publication) => {
+                write!(f, "publish #{} {:?}", publication.number, publication.moves)
+            }
+            Self::Ring(news) => write!(f, "ring with {news} news"),
             Self::DeletePresence(worker) => write!(f, "delete presence of {worker}"),
             Self::Session(worker) => write!(f, "read session of {worker}"),
             Self::WriteSession(write) => {
@@ -134,8 +156,10 @@ pub(crate) fn is_lost_take(write: &LeaseWrite, row: Option<&Lease>) -> bool {
 pub(crate) struct Services<'a> {
     pub(crate) stream: &'a MemoryStream,
     pub(crate) table: &'a MemoryLeaseStore,
-    /// How many of the last writes an eventual scan does not see.
+    /// How many of the last writes an eventual scan or batch read does not see.
     pub(crate) stale: usize,
+    /// How many of its rows a batch read leaves out.
+    pub(crate) unread: usize,
 }
 
 /// A call on its way.

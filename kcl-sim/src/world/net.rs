@@ -35,7 +35,7 @@ pub(crate) struct Net {
     call_faults: BTreeMap<String, CallFaults>,
     /// Whether each call takes as little time as the world can measure.
     is_quick: bool,
-    /// How many of the last writes every eventual scan misses.
+    /// How many of the last writes every eventual scan or batch read misses.
     scan_lag: usize,
     connections: Connections,
     load: LoadModel,
@@ -63,8 +63,10 @@ pub(crate) struct Cut {
 pub(crate) struct InFlight {
     pub(crate) caller: String,
     pub(crate) call: Box<dyn Call>,
-    /// How many of the last writes the call does not see, if it is a scan.
+    /// How many of the last writes the call does not see, if it reads many rows.
     pub(crate) stale: usize,
+    /// How many of its rows a batch read leaves out.
+    pub(crate) unread: usize,
     answer: Answer,
     /// How many arrivals, landings and answers are still due.
     left: u32,
@@ -88,8 +90,9 @@ pub(crate) enum Arrival {
 pub(crate) struct Drawn {
     outcome: CallOutcome,
     stale: usize,
-    /// Whether the weather made the scan stale.
+    /// Whether the weather made the read stale.
     is_stale: bool,
+    unread: usize,
     /// How long the call waits for credentials.
     delay: Duration,
     /// Which part of its backoffs the client waits.
@@ -154,7 +157,7 @@ impl Net {
         }
     }
 
-    /// Makes every eventual scan miss the last `writes` writes.
+    /// Makes every eventual scan or batch read miss the last `writes` writes.
     pub(crate) const fn set_scan_lag(&mut self, writes: usize) {
         self.scan_lag = writes;
     }
@@ -224,23 +227,32 @@ impl Net {
         } else {
             self.weather.draw(chance, uses_iterator)
         };
-        let is_stale = request.is_scan() && chance.hits(self.weather.stale_scan);
+        let is_stale = request.reads_many() && chance.hits(self.weather.stale_scan);
         let stale = if is_stale {
             usize::try_from(chance.between(1, STALE_MAX as u64)).unwrap_or(0)
-        } else if request.is_scan() {
+        } else if request.reads_many() {
             self.scan_lag
         } else {
             0
         };
+        let unread = self.unread(request, chance);
+        let outcome = if unread > 0 { outcome.or_throttled() } else { outcome };
         let delay = if delay > TIMEOUT { Duration::ZERO } else { delay };
         let jitter = if self.load.service.is_some() { chance.part() } else { 0.0 };
-        Drawn { outcome, stale, is_stale, delay, jitter }
+        Drawn { outcome, stale, is_stale, unread, delay, jitter }
+    }
+
+    /// Draws for how many rows of a batch read, but not all, the table has no capacity.
+    fn unread(&self, request: &Request, chance: &mut Chance) -> usize {
+        let Request::Rows(keys, _) = request else { return 0 };
+        let is_partial = chance.hits(self.weather.throttled);
+        if is_partial { chance.place(keys.len()).unwrap_or(0) } else { 0 }
     }
 
     /// Sends a call on its way. Returns whether it waits for a new connection.
     pub(crate) fn send(&mut self, at: Time, sent: Sent, clock: &mut WorldClock) -> bool {
         let Sent { caller, call, drawn } = sent;
-        let Drawn { outcome, stale, delay, jitter, .. } = drawn;
+        let Drawn { outcome, stale, unread, delay, jitter, .. } = drawn;
         let is_to_table = !call.request().is_to_stream();
         let connects = is_to_table && self.connections.begin(&caller);
         let connect = if connects { self.load.connect } else { Duration::ZERO };
@@ -270,7 +282,8 @@ impl Net {
             clock.schedule(answered, Due::Answer(number));
         }
         self.expect_answer(&caller, answered);
-        self.calls.insert(number, InFlight { caller, call, stale, answer, left, tries, answered });
+        let flight = InFlight { caller, call, stale, unread, answer, left, tries, answered };
+        self.calls.insert(number, flight);
         connects && !connect.is_zero()
     }
 

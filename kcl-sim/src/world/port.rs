@@ -1,14 +1,15 @@
 //! A worker's connection to the services: its calls wait in an outbox until the world takes them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use kcl_core::backend::{
-    Conditional, Fetched, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, ReadFrom,
-    Reading, RecordSource, SessionWrite, ShardFilter, ShardReader, SourceError,
+    Bulletin, Conditional, Fetched, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken,
+    Publication, ReadFrom, Reading, RecordSource, SessionWrite, ShardFilter, ShardReader,
+    SourceError,
 };
 use kcl_core::model::{
     Lease, LeaseKey, Presence, Session, Shard, ShardId, StreamDescription, StreamName, StreamStart,
@@ -102,6 +103,20 @@ impl LeaseStore for Port {
         self.call(request, work).await
     }
 
+    async fn rows(&self, keys: &[String], reading: Reading) -> Result<Page, LeaseStoreError> {
+        if keys.is_empty() {
+            return Ok(Page::default());
+        }
+        let keys = keys.to_vec();
+        let request = Request::Rows(keys.clone(), reading);
+        let work = move |services: &Services<'_>| {
+            let table = services.table.clone().with_stale_scans(services.stale);
+            let (read, _) = keys.split_at(keys.len().saturating_sub(services.unread));
+            at_once(table.rows(read, reading))
+        };
+        self.call(request, work).await
+    }
+
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
         let request = Request::Get(key.clone());
         let key = key.clone();
@@ -140,6 +155,32 @@ impl LeaseStore for Port {
         let work =
             move |services: &Services<'_>| at_once(services.table.mark_bootstrapped(&stream));
         self.call(Request::MarkBootstrapped, work).await
+    }
+
+    async fn publish(
+        &self,
+        stream: &StreamName,
+        publication: &Publication,
+    ) -> Result<Option<Bulletin>, LeaseStoreError> {
+        let request = Request::Publish(Box::new(publication.clone()));
+        let (stream, publication) = (stream.clone(), publication.clone());
+        let work =
+            move |services: &Services<'_>| at_once(services.table.publish(&stream, &publication));
+        self.call(request, work).await
+    }
+
+    async fn ring(
+        &self,
+        stream: &StreamName,
+        news: &BTreeSet<String>,
+    ) -> Result<(), LeaseStoreError> {
+        if news.is_empty() {
+            return Ok(());
+        }
+        let request = Request::Ring(news.len());
+        let (stream, news) = (stream.clone(), news.clone());
+        let work = move |services: &Services<'_>| at_once(services.table.ring(&stream, &news));
+        self.call(request, work).await
     }
 
     async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {
@@ -225,5 +266,66 @@ impl ShardReader for PortReader {
         let (reader, fetched) = self.port.call(request, work).await?;
         self.reader = reader;
         Ok(fetched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kcl_core::backend::SystemClock;
+    use kcl_core::model::{StartPosition, Timestamp};
+
+    use super::super::weather::Answer;
+    use super::*;
+    use crate::memory::{MemoryLeaseStore, MemoryStream};
+
+    /// Makes a call, which lands and is answered.
+    async fn served<T>(
+        (port, table): (&Port, &MemoryLeaseStore),
+        (stale, unread): (usize, usize),
+        call: impl Future<Output = Result<T, LeaseStoreError>>,
+    ) -> T {
+        let stream = MemoryStream::new("orders", 1, Arc::new(SystemClock));
+        let serve = async {
+            port.called().await;
+            for (_, mut call) in port.take() {
+                call.land(&Services { stream: &stream, table, stale, unread });
+                call.answer(Answer::Result);
+            }
+        };
+        tokio::join!(call, serve).0.unwrap()
+    }
+
+    #[tokio::test]
+    async fn bulletin_and_its_row_pass_the_port() {
+        let (port, table) = (Port::new(), MemoryLeaseStore::new());
+        drop(table.clone().with_stale_scans(9)); // The table remembers that many writes.
+        let (name, now) = (StreamName::from("orders"), Timestamp::default());
+        let start = StreamStart::new(name.clone(), "arn".into(), now, StartPosition::TrimHorizon);
+        table.create_stream_start(&start).await.unwrap();
+        let to = (&port, &table);
+        let news = BTreeSet::from(["a".to_owned()]);
+        served(to, (0, 0), port.ring(&name, &news)).await;
+        let publication = Publication {
+            number: 0,
+            by: "w".into(),
+            second: None,
+            moves: [("1".into(), "w".into())].into(),
+            scan: false,
+            heard: news,
+        };
+        let bulletin = served(to, (0, 0), port.publish(&name, &publication)).await;
+        let published = table.stream_start(&name).await.unwrap().unwrap().bulletin;
+        assert_eq!((published.number, bulletin.as_ref()), (1, Some(&published)));
+        let keys = ["missing", "orders"].map(String::from);
+        for (reading, drawn, numbers) in [
+            (Reading::Eventual, (0, 0), vec![1]),
+            (Reading::Eventual, (1, 0), vec![0]),
+            (Reading::Consistent, (1, 0), vec![1]),
+            (Reading::Consistent, (0, 1), vec![]),
+        ] {
+            let page = served(to, drawn, port.rows(&keys, reading)).await;
+            let found: Vec<_> = page.stream_starts.iter().map(|it| it.bulletin.number).collect();
+            assert_eq!(found, numbers, "{reading:?} {drawn:?}");
+        }
     }
 }

@@ -182,8 +182,8 @@ impl Simulation {
     fn land(&mut self, number: u64) {
         let Some(mut flight) = self.net.take(number) else { return };
         let now = self.clock.now();
-        let (stream, table, stale) = (self.stream.memory(), self.table.store(), flight.stale);
-        let services = Services { stream, table, stale };
+        let (stream, table) = (self.stream.memory(), self.table.store());
+        let services = Services { stream, table, stale: flight.stale, unread: flight.unread };
         let request = flight.call.request().clone();
         if let Request::Write(write) = &request {
             let before = self.table.lease(&write.key);

@@ -106,12 +106,20 @@ impl Table {
         match request {
             Request::Scan(reading) => page(None, *reading),
             Request::ScanOn(from, reading) => page(Some(from), *reading),
+            // Its rows are in any partitions: the first one's stands for all.
+            Request::Rows(keys, reading) => {
+                let first = keys.first().map_or("", String::as_str);
+                one(first, 0.0, self.store.rows_units(keys.len(), *reading))
+            }
             Request::Get(key) => one(key.as_str(), 0.0, 1.0),
             Request::Session(worker) => one(worker.as_str(), 0.0, 1.0),
             Request::WriteSession(write) => one(write.session.as_str(), 1.0, 0.0),
             Request::StreamStart => one(STREAM, 0.0, 1.0),
             Request::Write(write) => one(write.key.as_str(), 1.0, 0.0),
-            Request::CreateStreamStart | Request::MarkBootstrapped => one(STREAM, 1.0, 0.0),
+            Request::CreateStreamStart
+            | Request::MarkBootstrapped
+            | Request::Publish(_)
+            | Request::Ring(_) => one(STREAM, 1.0, 0.0),
             Request::PutPresence { worker, .. } | Request::DeletePresence(worker) => {
                 one(worker.as_str(), 1.0, 0.0)
             }

@@ -92,6 +92,11 @@ impl CallOutcome {
         Self { fault: Some(Fault::NotFound), ..Self::refused(2, Answer::NotFound) }
     }
 
+    /// The same call, throttled in part unless something else goes wrong.
+    pub(crate) fn or_throttled(self) -> Self {
+        Self { fault: self.fault.or(Some(Fault::Throttled)), ..self }
+    }
+
     const fn refused(answered: u64, answer: Answer) -> Self {
         Self { landings: [None, None], answered, answer, fault: None }
     }

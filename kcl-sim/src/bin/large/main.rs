@@ -84,14 +84,23 @@ async fn main() -> Result<(), BoxError> {
 
 /// The rows of fleets whose leases live by sessions, and the same of classical ones.
 async fn signs_of_life(is_on: &(impl Fn(&str) -> bool + Sync)) -> Result<(), BoxError> {
-    for (shards, workers, bar) in [(12, 3, 1.0), (100, 10, 3.5), (1_000, 30, 10.0)] {
-        for (mode, liveness, bar) in
-            [("sessions", Liveness::Session, bar), ("counters", Liveness::Counter, f64::INFINITY)]
-        {
+    const NO_BAR: f64 = f64::INFINITY;
+    for (shards, workers, writes_bar, reads_bar) in [
+        (12, 3, 1.0, NO_BAR),
+        (100, 10, 3.5, NO_BAR),
+        (1_000, 30, 10.0, 35.0),
+        (10_000, 200, 65.0, 250.0),
+    ] {
+        for (mode, liveness, writes_bar, reads_bar) in [
+            ("sessions", Liveness::Session, writes_bar, reads_bar),
+            ("counters", Liveness::Counter, NO_BAR, NO_BAR),
+        ] {
             let name = format!("{mode}-{shards}x{workers}");
             if is_on(&name) {
-                let (writes, crash) = rows::signs_of_life(shards, workers, liveness).await?;
-                print(&name, "write units a second at rest", bar, &writes);
+                let (writes, reads, crash) = rows::signs_of_life(shards, workers, liveness).await?;
+                print(&name, "write units a second at rest", writes_bar, &writes);
+                let what = "read units a second at rest";
+                print(&format!("{name}-reads"), what, reads_bar, &reads);
                 let what = "leases of a killed worker are held elsewhere, s";
                 print(&format!("{name}-crash"), what, 12.0, &crash);
             }

@@ -1,14 +1,14 @@
 //! A table in memory that takes time, and counts what happens to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kcl_core::backend::{
-    Clock, Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading,
-    SessionWrite, SystemClock, WriteKind,
+    Bulletin, Clock, Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken,
+    Publication, Reading, SessionWrite, SystemClock, WriteKind,
 };
 use kcl_core::model::{
     Lease, LeaseKey, Moment, Presence, Session, StreamName, StreamStart, WorkerId,
@@ -22,10 +22,13 @@ const ROW_BYTES: usize = 800;
 /// The size of a session's row without the progress, with a worker's name of some 30 bytes.
 const SESSION_BYTES: usize = 180;
 
+/// The size of a stream's row without the bulletin.
+const STREAM_BYTES: usize = 250;
+
 /// How a table answers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Speed {
-    /// How long each write, and each read of one row, takes.
+    /// How long each write, and each read that is no scan, takes.
     pub(crate) write: Duration,
     /// How long a page of a scan takes.
     pub(crate) page: Duration,
@@ -148,6 +151,13 @@ impl Table {
         self.lock().seen.write_units += f64::from(u32::try_from(units).unwrap_or(u32::MAX));
     }
 
+    /// Counts the units of a write to the row of a stream, as it is after the write.
+    async fn bill_bulletin(&self, stream: &StreamName) -> Result<(), LeaseStoreError> {
+        let row = self.rows.stream_start(stream).await?;
+        self.bill(row.map_or(0, |row| STREAM_BYTES + bulletin_bytes(&row.bulletin)));
+        Ok(())
+    }
+
     fn throttled() -> LeaseStoreError {
         LeaseStoreError::Throttled { table: "large".to_owned(), source: "slow down".into() }
     }
@@ -189,6 +199,11 @@ impl State {
     }
 }
 
+fn bulletin_bytes(bulletin: &Bulletin) -> usize {
+    let moves = Bulletin::encode_moves(&bulletin.moves).len();
+    moves + bulletin.news.iter().map(String::len).sum::<usize>()
+}
+
 #[async_trait]
 impl LeaseStore for Table {
     async fn prepare(&self) -> Result<(), LeaseStoreError> {
@@ -211,6 +226,13 @@ impl LeaseStore for Table {
             }
         }
         let page = self.rows.scan(from, reading).await?;
+        self.lock().seen.read_units += page.read_units;
+        Ok(page)
+    }
+
+    async fn rows(&self, keys: &[String], reading: Reading) -> Result<Page, LeaseStoreError> {
+        self.call(self.speed.write).await;
+        let page = self.rows.rows(keys, reading).await?;
         self.lock().seen.read_units += page.read_units;
         Ok(page)
     }
@@ -269,6 +291,30 @@ impl LeaseStore for Table {
     async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError> {
         self.call(self.speed.write).await;
         self.rows.mark_bootstrapped(stream).await
+    }
+
+    async fn publish(
+        &self,
+        stream: &StreamName,
+        publication: &Publication,
+    ) -> Result<Option<Bulletin>, LeaseStoreError> {
+        self.call(self.speed.write).await;
+        let published = self.rows.publish(stream, publication).await?;
+        self.bill_bulletin(stream).await?;
+        Ok(published)
+    }
+
+    async fn ring(
+        &self,
+        stream: &StreamName,
+        news: &BTreeSet<String>,
+    ) -> Result<(), LeaseStoreError> {
+        if news.is_empty() {
+            return Ok(());
+        }
+        self.call(self.speed.write).await;
+        self.rows.ring(stream, news).await?;
+        self.bill_bulletin(stream).await
     }
 
     async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {

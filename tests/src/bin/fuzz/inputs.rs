@@ -2,7 +2,8 @@
 
 use kcl_core::kpl::{Aggregator, open};
 use kcl_core::model::{
-    FencingToken, KeptProgress, LeaseCounter, LeaseKey, Position, SessionProgress, Timestamp,
+    Bulletin, FencingToken, KeptProgress, LeaseCounter, LeaseKey, Position, SessionProgress,
+    Timestamp, WorkerId,
 };
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
@@ -29,6 +30,7 @@ impl Inputs {
             "kpl_frame" => messages(),
             "row" => rows(),
             "session_progress" => progress(),
+            "bulletin_moves" => moves(),
             _ => texts(),
         };
         Self { chance: Xoshiro256PlusPlus::seed_from_u64(seed), pool: good.clone(), good }
@@ -192,6 +194,16 @@ fn progress() -> Vec<Vec<u8>> {
     let entries: Vec<_> = entries.collect();
     let some = |count| SessionProgress(entries.iter().take(count).cloned().collect()).encode();
     (0..=entries.len()).map(some).collect()
+}
+
+/// Returns the moves of bulletins with keys of every form.
+fn moves() -> Vec<Vec<u8>> {
+    let keys = ["shardId-000000000006", "shardId-000000000200", "shardId-7", "tenant"];
+    let workers = ["host-a:00000000000000ff", "b"];
+    let moves = keys.into_iter().zip(workers.into_iter().cycle());
+    let moves: Vec<_> = moves.map(|(key, to)| (LeaseKey::from(key), WorkerId::from(to))).collect();
+    let some = |count| Bulletin::encode_moves(&moves.iter().take(count).cloned().collect());
+    (0..=moves.len()).map(some).collect()
 }
 
 fn texts() -> Vec<Vec<u8>> {
