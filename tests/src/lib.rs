@@ -1,6 +1,7 @@
 //! What the tests of this package share: servers, fleets of real processes and the audit of what
 //! they delivered, a clock, a processor, and the files of the workspace.
 
+pub mod altered_table;
 pub mod audit;
 pub mod dynamodb;
 pub mod errors;

@@ -10,16 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use kcl_core::backend::{
-    Bulletin, Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Publication,
-    Reading, SessionWrite, WriteKind,
+    Conditional, LeaseStore as _, LeaseStoreError, LeaseWrite, Page, PageToken, Reading, WriteKind,
 };
 use kcl_core::config::WorkerConfig;
 use kcl_core::event::{Event, EventContext, Observer};
-use kcl_core::model::{
-    InitialPosition, Lease, LeaseKey, Presence, Session, StreamName, StreamStart, WorkerId,
-};
+use kcl_core::model::{InitialPosition, StreamName, StreamStart};
 use kcl_core::{ShardContext, Worker};
 use kcl_sim::memory::{MemoryLeaseStore, MemoryStream};
+use kcl_tests::altered_table::{Alter, AlteredTable};
 use kcl_tests::idle::Idle;
 use kcl_tests::paused_clock::PausedClock;
 use tokio::time::{Instant, sleep, timeout};
@@ -98,9 +96,9 @@ impl SlowTable {
 }
 
 #[async_trait]
-impl LeaseStore for SlowTable {
-    async fn prepare(&self) -> Result<(), LeaseStoreError> {
-        self.table.prepare().await
+impl Alter for SlowTable {
+    fn table(&self) -> &MemoryLeaseStore {
+        &self.table
     }
 
     async fn scan(
@@ -110,14 +108,6 @@ impl LeaseStore for SlowTable {
     ) -> Result<Page, LeaseStoreError> {
         sleep(Duration::from_millis(100)).await;
         self.table.scan(from, reading).await
-    }
-
-    async fn rows(&self, keys: &[String], reading: Reading) -> Result<Page, LeaseStoreError> {
-        self.table.rows(keys, reading).await
-    }
-
-    async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
-        self.table.get(key).await
     }
 
     async fn write(&self, write: &LeaseWrite) -> Result<Conditional, LeaseStoreError> {
@@ -141,13 +131,6 @@ impl LeaseStore for SlowTable {
         Ok(end)
     }
 
-    async fn stream_start(
-        &self,
-        stream: &StreamName,
-    ) -> Result<Option<StreamStart>, LeaseStoreError> {
-        self.table.stream_start(stream).await
-    }
-
     async fn create_stream_start(
         &self,
         start: &StreamStart,
@@ -161,45 +144,6 @@ impl LeaseStore for SlowTable {
         self.table.mark_bootstrapped(stream).await?;
         self.seen(|seen| seen.bootstrapped = true);
         Ok(())
-    }
-
-    async fn publish(
-        &self,
-        stream: &StreamName,
-        publication: &Publication,
-    ) -> Result<Option<Bulletin>, LeaseStoreError> {
-        self.table.publish(stream, publication).await
-    }
-
-    async fn ring(
-        &self,
-        stream: &StreamName,
-        news: &BTreeSet<String>,
-    ) -> Result<(), LeaseStoreError> {
-        self.table.ring(stream, news).await
-    }
-
-    async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {
-        self.table.session(worker).await
-    }
-
-    async fn write_session(
-        &self,
-        write: &SessionWrite,
-    ) -> Result<Conditional<Session>, LeaseStoreError> {
-        self.table.write_session(write).await
-    }
-
-    async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
-        self.table.put_presence(presence).await
-    }
-
-    async fn delete_presence(
-        &self,
-        worker: &WorkerId,
-        beat: Option<u64>,
-    ) -> Result<(), LeaseStoreError> {
-        self.table.delete_presence(worker, beat).await
     }
 }
 
@@ -225,7 +169,7 @@ async fn first_start(table: &SlowTable, shards: usize, workers: u64) -> Duration
             .worker_name(format!("w{nth}"))
             .incarnation(nth)
             .records(stream.clone())
-            .leases(table.clone())
+            .leases(AlteredTable(table.clone()))
             .processor(|_: &ShardContext| Idle)
             .observer(table.clone())
             .clock(clock)

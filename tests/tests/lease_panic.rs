@@ -3,25 +3,22 @@
 
 #![cfg(test)]
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kcl_core::backend::{
-    Bulletin, Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Publication,
-    Reading, SessionWrite, SystemClock, WriteKind,
+    Conditional, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken, Reading, SystemClock,
+    WriteKind,
 };
 use kcl_core::config::WorkerConfig;
 use kcl_core::error::RunError;
 use kcl_core::event::{Event, EventContext, Observer, ShutdownReport};
-use kcl_core::model::{
-    InitialPosition, Lease, LeaseKey, Liveness, Presence, Session, StreamName, StreamStart,
-    TakeReason, WorkerId,
-};
+use kcl_core::model::{InitialPosition, Liveness, TakeReason};
 use kcl_core::{ShardContext, Worker, WorkerHandle};
 use kcl_sim::memory::{MemoryLeaseStore, MemoryStream};
+use kcl_tests::altered_table::{Alter, AlteredTable};
 use kcl_tests::fleet::until;
 use kcl_tests::idle::Idle;
 use tokio::task::JoinHandle;
@@ -54,9 +51,9 @@ impl BuggyTable {
 }
 
 #[async_trait]
-impl LeaseStore for BuggyTable {
-    async fn prepare(&self) -> Result<(), LeaseStoreError> {
-        self.table.prepare().await
+impl Alter for BuggyTable {
+    fn table(&self) -> &MemoryLeaseStore {
+        &self.table
     }
 
     async fn scan(
@@ -68,76 +65,11 @@ impl LeaseStore for BuggyTable {
         self.table.scan(from, reading).await
     }
 
-    async fn rows(&self, keys: &[String], reading: Reading) -> Result<Page, LeaseStoreError> {
-        self.table.rows(keys, reading).await
-    }
-
-    async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, LeaseStoreError> {
-        self.table.get(key).await
-    }
-
     async fn write(&self, write: &LeaseWrite) -> Result<Conditional, LeaseStoreError> {
         if matches!(write.kind, WriteKind::CompleteHandover { .. }) {
             self.check(Panics::InHandovers);
         }
         self.table.write(write).await
-    }
-
-    async fn stream_start(
-        &self,
-        stream: &StreamName,
-    ) -> Result<Option<StreamStart>, LeaseStoreError> {
-        self.table.stream_start(stream).await
-    }
-
-    async fn create_stream_start(
-        &self,
-        start: &StreamStart,
-    ) -> Result<StreamStart, LeaseStoreError> {
-        self.table.create_stream_start(start).await
-    }
-
-    async fn mark_bootstrapped(&self, stream: &StreamName) -> Result<(), LeaseStoreError> {
-        self.table.mark_bootstrapped(stream).await
-    }
-
-    async fn publish(
-        &self,
-        stream: &StreamName,
-        publication: &Publication,
-    ) -> Result<Option<Bulletin>, LeaseStoreError> {
-        self.table.publish(stream, publication).await
-    }
-
-    async fn ring(
-        &self,
-        stream: &StreamName,
-        news: &BTreeSet<String>,
-    ) -> Result<(), LeaseStoreError> {
-        self.table.ring(stream, news).await
-    }
-
-    async fn session(&self, worker: &WorkerId) -> Result<Option<Session>, LeaseStoreError> {
-        self.table.session(worker).await
-    }
-
-    async fn write_session(
-        &self,
-        write: &SessionWrite,
-    ) -> Result<Conditional<Session>, LeaseStoreError> {
-        self.table.write_session(write).await
-    }
-
-    async fn put_presence(&self, presence: &Presence) -> Result<(), LeaseStoreError> {
-        self.table.put_presence(presence).await
-    }
-
-    async fn delete_presence(
-        &self,
-        worker: &WorkerId,
-        beat: Option<u64>,
-    ) -> Result<(), LeaseStoreError> {
-        self.table.delete_presence(worker, beat).await
     }
 }
 
@@ -186,7 +118,7 @@ async fn leases_of_a_worker_that_panics_are_free(panics: Panics, task: &str) {
     let table = MemoryLeaseStore::new();
     let stream = MemoryStream::new("orders", SHARDS, Arc::new(SystemClock));
     let (buggy, is_armed) = (table.clone(), Arc::new(AtomicBool::new(false)));
-    let buggy = BuggyTable { table: buggy, panics, is_armed: Arc::clone(&is_armed) };
+    let buggy = AlteredTable(BuggyTable { table: buggy, panics, is_armed: Arc::clone(&is_armed) });
     let (first, second) = (Events::default(), Events::default());
     let (_, mut broken) = start("a", &stream, buggy, &first);
     let has_taken = |event: &Event| matches!(event, Event::LeaseTaken { .. });

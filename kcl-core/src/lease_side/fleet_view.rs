@@ -171,9 +171,9 @@ impl FleetView {
         }
     }
 
-    /// The first worker in line but this one.
-    pub(super) fn first_other(&mut self, now: Moment) -> Option<WorkerId> {
-        self.present(now).into_iter().find(|worker| *worker != self.shared.me)
+    /// The first worker in line but this one, as of the last [`standing`](Self::standing).
+    pub(super) fn first_other(&self) -> Option<&WorkerId> {
+        self.company.iter().find(|worker| !self.is_me(worker))
     }
 
     /// Where this worker stands: among those that are present, or that were at the last scan if it
@@ -195,9 +195,9 @@ impl FleetView {
         self.sessions.live()
     }
 
-    /// Assigns the leases that are to move.
-    pub(super) fn assign(&mut self, assignments: &mut Assignments, now: Moment) {
-        let (present, dead) = (self.present(now), self.sessions.dead());
+    /// Assigns the leases that are to move to the workers of the last [`standing`](Self::standing).
+    pub(super) fn assign(&self, assignments: &mut Assignments, now: Moment) {
+        let (present, dead) = (&self.company, self.sessions.dead());
         let leaving = self.presence.leaving(self.presence_window(), now);
         let workable = lineage::workable(self.rows(), self.listed.as_deref());
         let leases: Vec<_> = workable.iter().filter_map(|key| self.row(key)).collect();
@@ -207,8 +207,7 @@ impl FleetView {
             .map(|lease| lease.key.clone())
             .collect();
         self.shared.clock.planned(leases.len());
-        let survey =
-            Survey { leases: &leases, forsaken: &forsaken, present: &present, leaving: &leaving };
+        let survey = Survey { leases: &leases, forsaken: &forsaken, present, leaving: &leaving };
         assignments.plan(&survey, self.scanned, now);
     }
 

@@ -121,8 +121,8 @@ impl Lookout {
         self.role(now) != Role::Scans && self.copy.is_followed(now)
     }
 
-    /// Since when this worker is to scan: no worker looks, or every worker is to scan, or this one is to
-    /// look, or only a scan proves that a worker is dead which it has asked for a lease.
+    /// Since when this worker is to scan: no worker looks, or every worker is to scan, or this one
+    /// is to look, or only a scan proves that a worker is dead which it has asked for a lease.
     pub(super) fn scans_at(
         &self,
         moves: &Moves,
@@ -137,9 +137,12 @@ impl Lookout {
         at.into_iter().flatten().filter(move |at| is_large && now >= *at)
     }
 
-    /// Tells the lookouts that these rows have changed.
+    /// Tells the lookouts that these rows have changed. Where there are none, the first one to
+    /// look scans.
     pub(super) fn tell(&mut self, keys: impl IntoIterator<Item = String>, now: Moment) {
-        self.news.add(keys, now);
+        if self.standing.is_large {
+            self.news.add(keys, now);
+        }
     }
 
     /// Notes that another worker asked this one for a lease.
@@ -181,14 +184,14 @@ impl Lookout {
     }
 
     /// Assigns leases to workers, if that is this worker's part.
-    fn assign(&mut self, fleet: &mut FleetView, now: Moment) {
+    fn assign(&mut self, fleet: &FleetView, now: Moment) {
         self.has_planned = self.publishes(now);
         if !self.has_planned {
             self.publisher.assignments = Assignments::default();
             return;
         }
         fleet.assign(&mut self.publisher.assignments, now);
-        self.second = fleet.first_other(now);
+        self.second = fleet.first_other().cloned();
         let bulletin = self.copy.bulletin();
         if self.publisher.differs_from(bulletin) || self.second != bulletin.second {
             self.calls.publishing.hurry(now);

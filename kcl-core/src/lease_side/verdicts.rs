@@ -49,15 +49,10 @@ impl Verdicts {
         }
     }
 
-    /// Notes that a scan has ended, or that rows were read one by one, and looks for the workers that
-    /// leases name and that were not shown.
+    /// Notes that a scan has ended, or that rows were read one by one. Reads the rows of the workers
+    /// that leases name and that were not shown.
     pub(super) fn rows_read(&mut self, fleet: &FleetView) {
         self.attempts.scan_ended();
-        self.look_for(fleet);
-    }
-
-    /// Reads the rows of the workers that leases name and that nothing has shown yet.
-    pub(super) fn look_for(&mut self, fleet: &FleetView) {
         for worker in fleet.unknown_holders() {
             if self.attempts.begin(&worker) {
                 let shared = Arc::clone(&self.shared);

@@ -96,6 +96,12 @@ impl Assignments {
         self.open.iter().map(|(key, open)| (key.clone(), open.to.clone())).collect()
     }
 
+    /// Whether these are the [moves](Self::moves).
+    #[must_use]
+    pub fn are(&self, moves: &BTreeMap<LeaseKey, WorkerId>) -> bool {
+        self.open.iter().map(|(key, open)| (key, &open.to)).eq(moves)
+    }
+
     /// Whether nothing is to move.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -371,8 +377,11 @@ mod tests {
         let mut fleet = fleet(["a", "-"], &["a", "b"]);
         assert_eq!(fleet.plan(&mut assignments, 0, 1), "1>b");
         assert_eq!(fleet.plan(&mut assignments, 4, 9), "1>b", "the look began too soon to tell");
+        let moves = assignments.moves();
+        assert!(assignments.are(&moves));
         fleet.leases[1].owner = Some("b".into());
         assert_eq!(fleet.plan(&mut assignments, 9, 9), "");
+        assert!(!assignments.are(&moves) && assignments.are(&BTreeMap::new()));
         assert_eq!(assignments, Assignments::default());
     }
 

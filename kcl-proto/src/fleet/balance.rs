@@ -86,10 +86,7 @@ pub fn plan(fleet: &Fleet<'_>, limits: &Limits) -> BalancePlan {
     let me = fleet.workers.me;
     let ledger = Ledger::of(fleet);
     let goals = Goals::of(fleet.candidates.len(), &ledger.counts);
-    let room_beside =
-        |occupied: usize| limits.leases_max.map_or(usize::MAX, |max| max.saturating_sub(occupied));
-    let arrived = ledger.arrived_within(room_beside(fleet.held + fleet.requests));
-    let room = room_beside(fleet.held + fleet.requests + ledger.arriving);
+    let (arrived, room) = ledger.room(fleet, limits);
     let short = goals.short(me).min(room);
 
     let mut free = ledger.free.clone();
@@ -119,10 +116,7 @@ pub fn follow(fleet: &Fleet<'_>, limits: &Limits, assigned: &BTreeSet<LeaseKey>)
     let me = fleet.workers.me;
     let ledger = Ledger::of(fleet);
     let goals = Goals::of(fleet.candidates.len(), &ledger.counts);
-    let room_beside =
-        |occupied: usize| limits.leases_max.map_or(usize::MAX, |max| max.saturating_sub(occupied));
-    let arrived = ledger.arrived_within(room_beside(fleet.held + fleet.requests));
-    let mut room = room_beside(fleet.held + fleet.requests + ledger.arriving);
+    let (arrived, mut room) = ledger.room(fleet, limits);
     let mut requests_left = limits.requests_max.saturating_sub(fleet.requests);
     let mut plan = BalancePlan {
         take: arrived.iter().map(|candidate| take(candidate, me)).collect(),
@@ -205,6 +199,16 @@ impl<'a> Ledger<'a> {
             Claim::Free => self.free.extend(takeable),
             Claim::Waiting => {}
         }
+    }
+
+    /// Returns the leases that this worker has only to take, as far as it may, and for how many
+    /// others it has room.
+    fn room(&self, fleet: &Fleet<'a>, limits: &Limits) -> (Vec<&'a Candidate<'a>>, usize) {
+        let beside = |occupied: usize| {
+            limits.leases_max.map_or(usize::MAX, |max| max.saturating_sub(occupied))
+        };
+        let occupied = fleet.held + fleet.requests;
+        (self.arrived_within(beside(occupied)), beside(occupied + self.arriving))
     }
 
     /// The leases that this worker has only to take, as far as it may. Those that it has asked for

@@ -20,7 +20,7 @@ const LOOKOUTS: usize = 2;
 const LARGE_FROM: f64 = 10.0;
 
 /// How often the bulletin is published while nothing moves.
-pub const PUBLISH_EVERY: Duration = Duration::from_secs(2);
+const PUBLISH_EVERY: Duration = Duration::from_secs(2);
 
 /// How long the bulletin stands still before the second lookout publishes in place of the first.
 const SECOND_AFTER: Duration = Duration::from_secs(5);

@@ -19,7 +19,7 @@ impl Publisher {
     #[must_use]
     pub fn differs_from(&self, bulletin: &Bulletin) -> bool {
         self.assignments.is_too_much() != bulletin.scan
-            || self.assignments.moves() != bulletin.moves
+            || !self.assignments.are(&bulletin.moves)
             || !self.heard.is_disjoint(&bulletin.news)
     }
 

@@ -7,8 +7,8 @@ use crate::model::{LeaseKey, WorkerId};
 /// What the lookouts of a fleet tell the other workers, in attributes of the stream's row.
 ///
 /// A fleet too large for every worker to scan the table leaves that to a few lookouts. All of a
-/// bulletin is a hint: a worker that acts on it reads the rows that it names first, and conditional writes
-/// protect the leases.
+/// bulletin is a hint: a worker that acts on it reads the rows that it names first, and conditional
+/// writes protect the leases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Bulletin {
