@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Simulates fleets through storms of faults: ci/simulate.sh [SEEDS [BASE]] [--scenario NAME].
-# Without a scenario, some worlds of each scenario under load follow, fewer where they take long.
+# Without a scenario, some worlds of each scenario that has no turn follow, fewer where they take
+# long.
 # Without a base the seeds are fresh each time. A broken promise is printed with the command that
 # replays it.
 set -euo pipefail
@@ -15,6 +16,7 @@ simulate() {
 simulate "$seeds" "$base" "${@:3}"
 if [ "$#" -lt 3 ]; then
     simulate $((seeds / 25)) "$base" --scenario capped
+    simulate $((seeds / 25)) "$base" --scenario frozen-holders
     simulate $((seeds / 25)) "$base" --scenario credentials
     simulate $((seeds / 200)) "$base" --scenario throttled
     simulate $((seeds / 330)) "$base" --scenario large

@@ -1,10 +1,10 @@
 //! Writes what dead sessions have kept to the rows of their leases, for readers that do not know
 //! sessions: [`settle`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kcl_proto::fleet::sessions::SessionWatch;
+use kcl_proto::fleet::sessions::{self, SessionWatch};
 use kcl_proto::lease::session_write::{SessionWrite, SessionWriteKind};
 use kcl_proto::lease::settle::Settler;
 use kcl_proto::lease::write::LeaseWrite;
@@ -111,7 +111,7 @@ impl<'a> UnsettledTable<'a> {
                 return Err(SettleError::WorkerAlive { worker: worker.clone() });
             }
         }
-        let named: BTreeSet<_> = leases.iter().filter_map(Lease::session_holder).cloned().collect();
+        let named = sessions::named(&leases);
         // A look at a large table takes long.
         self.watch.look_every(LOOK_EVERY + began.elapsed());
         self.watch.observe(&sessions, &named, true, self.now());

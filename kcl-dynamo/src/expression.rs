@@ -2,6 +2,7 @@
 //! [`LeaseWrite::precondition`] and [`LeaseWrite::effect`].
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use kcl_core::backend::{Change, Effect, Field, LeaseWrite, Precondition, Update};
@@ -51,10 +52,11 @@ fn condition(precondition: &Precondition) -> Expression {
     let mut expression = Expression::default();
     match precondition {
         Precondition::NoRow => expression.must_be_absent(item::LEASE_KEY),
-        Precondition::Row { counter, owner, checkpoint_owner, must_be_ended } => {
+        Precondition::Row { counter, owner, checkpoint_owner, last_write, must_be_ended } => {
             expression.must_be(item::LEASE_COUNTER, number(counter));
             expression.must_admit(item::LEASE_OWNER, owner);
             expression.must_admit(item::CHECKPOINT_OWNER, checkpoint_owner);
+            expression.must_admit(item::LAST_WRITE, last_write);
             if *must_be_ended {
                 expression.must_be(item::CHECKPOINT, text(Checkpoint::ShardEnd.to_text()));
             }
@@ -177,11 +179,11 @@ impl Expression {
         self.values.insert(value_placeholder, value);
     }
 
-    fn must_admit(&mut self, name: &str, field: &Field<WorkerId>) {
+    fn must_admit(&mut self, name: &str, field: &Field<impl Display>) {
         match field {
             Field::Any => {}
             Field::Absent => self.must_be_absent(name),
-            Field::Is(worker) => self.must_be(name, item::worker(worker)),
+            Field::Is(value) => self.must_be(name, text(value.to_string())),
         }
     }
 
@@ -236,7 +238,7 @@ impl Expression {
 #[cfg(test)]
 mod tests {
     use kcl_core::backend::{Progress, WriteKind};
-    use kcl_core::model::{LeaseCounter, Liveness, PendingCheckpoint};
+    use kcl_core::model::{LeaseCounter, Liveness, PendingCheckpoint, WriteStamp};
 
     use super::*;
 
@@ -294,11 +296,12 @@ mod tests {
     }
 
     #[test]
-    fn take_of_a_row_at_latest_stores_a_time() {
-        let take = |start_at| {
+    fn take_names_the_last_write_and_stores_a_time_in_place_of_latest() {
+        let take = |last_write, start_at| {
             let expiry = std::time::Duration::from_secs(10);
             WriteKind::Take {
                 counter: N,
+                last_write: Field::from(last_write),
                 floor: LeaseCounter(0),
                 expiry,
                 owner_switches: 1,
@@ -307,16 +310,22 @@ mod tests {
                 adopt: None,
             }
         };
-        let condition = "#leaseCounter = :is_leaseCounter";
+        let condition = "#leaseCounter = :is_leaseCounter AND attribute_not_exists(#lastWrite)";
         let rest = "#ownerSwitchesSinceCheckpoint = :ownerSwitchesSinceCheckpoint, \
                     #token = :token, #expiryMillis = :expiryMillis REMOVE #checkpointOwner";
         let owned = format!("{STAMP}, #leaseOwner = :leaseOwner");
-        check(take(None), condition, &format!("{owned}, {rest}"));
+        check(take(None, None), condition, &format!("{owned}, {rest}"));
         let stored = "#checkpoint = :checkpoint, \
                       #checkpointSubSequenceNumber = :checkpointSubSequenceNumber, \
                       #startAt = :startAt";
         let time = kcl_core::model::Timestamp::from_epoch_millis(1_767_225_630_000);
-        check(take(Some(time)), condition, &format!("{owned}, {stored}, {rest}"));
+        check(take(None, Some(time)), condition, &format!("{owned}, {stored}, {rest}"));
+        let last_write = WriteStamp { counter: N, worker: "you:1".into(), number: 2 };
+        check(
+            take(Some(last_write), None),
+            "#leaseCounter = :is_leaseCounter AND #lastWrite = :is_lastWrite",
+            &format!("{owned}, {rest}"),
+        );
     }
 
     #[test]

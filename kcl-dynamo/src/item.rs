@@ -51,7 +51,7 @@ pub(crate) const ENDING_HASH_KEY: &str = "endingHashKey";
 pub(crate) const START_POSITION: &str = "startPosition";
 /// Ours: where `AT_TIMESTAMP` starts, epoch milliseconds. On leases and on the stream's row.
 pub(crate) const START_AT: &str = "startAt";
-/// Ours: the owner's lease expiry in milliseconds, or 2⁵³−1 if its session proves it alive.
+/// Ours: the owner's lease expiry in milliseconds, or 2⁵³−1 less that if its session proves it alive.
 pub(crate) const EXPIRY_MILLIS: &str = "expiryMillis";
 /// Ours: when the consumer was last at the end of the shard, epoch milliseconds.
 pub(crate) const CAUGHT_UP_AT: &str = "caughtUpAt";

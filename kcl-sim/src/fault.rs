@@ -33,6 +33,8 @@ pub enum Fault {
     Crash,
     /// A worker is stopped and continued, as by SIGSTOP and SIGCONT.
     Freeze,
+    /// The task of one held lease stands still.
+    FrozenHolder,
     /// A worker's machine is suspended.
     Suspend,
     /// A worker's clock runs too fast or too slow.
@@ -83,7 +85,7 @@ pub enum Fault {
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::SlowReply,
         Self::LostRequest,
         Self::LostReply,
@@ -97,6 +99,7 @@ impl Fault {
         Self::RecordsCut,
         Self::Crash,
         Self::Freeze,
+        Self::FrozenHolder,
         Self::Suspend,
         Self::Drift,
         Self::CleanStop,
@@ -139,6 +142,7 @@ impl fmt::Display for Fault {
             Self::RecordsCut => "call cut off from records",
             Self::Crash => "crash",
             Self::Freeze => "freeze",
+            Self::FrozenHolder => "frozen holder",
             Self::Suspend => "suspend",
             Self::Drift => "drifting clock",
             Self::CleanStop => "clean stop",

@@ -62,6 +62,7 @@ pub(crate) enum Act {
     Crash,
     Stop,
     Freeze,
+    FreezeHolder,
     Suspend,
     CutLeases,
     CutRecords,
@@ -182,6 +183,11 @@ impl Plan {
     pub(crate) fn acts(mut self, acts: &[(Act, u64)]) -> Self {
         self.acts.extend_from_slice(acts);
         self
+    }
+
+    /// Tasks of single leases that stand still.
+    pub(crate) fn frozen_holders(self) -> Self {
+        self.acts(&[(Act::FreezeHolder, 8)])
     }
 
     /// Rows that are deleted by hand: those of leases and, if workers may have any, of sessions.

@@ -94,9 +94,11 @@ impl Run {
         let (pause, load) = (self.plan.traffic, self.plan.load);
         self.sim.produce(pause, Producer::of_load(self.sim.seed, pause, load));
         if let Some(most) = self.plan.wait_max {
-            let is_led = self.mode == FleetMode::Lookouts;
-            let most = if is_led { most + LOOKOUTS_WAIT } else { most };
             let expiry = (most >= self.plan.expiry).then_some(self.plan.expiry);
+            // Both lookouts may fail: then the third in line notices an expiry later.
+            let led = (self.mode == FleetMode::Lookouts)
+                .then(|| LOOKOUTS_WAIT + expiry.unwrap_or_default());
+            let most = most + led.unwrap_or_default();
             self.sim.observed.facts.limit_waits(SETTLED, most, expiry);
         }
         self.storm()?;
@@ -229,6 +231,7 @@ impl Run {
                 asked
             }
             Act::Freeze => sim.freeze(&worker, time(60_000)),
+            Act::FreezeHolder => sim.freeze_holder(&worker, time(60_000)),
             Act::Suspend => sim.suspend(&worker, time(60_000)),
             Act::CutLeases => sim.cut(&worker, time(40_000), Duration::ZERO),
             Act::CutRecords => sim.cut(&worker, Duration::ZERO, time(40_000)),
@@ -280,7 +283,12 @@ impl Run {
     fn may_disrupt(&mut self, act: Act, worker: &str) -> bool {
         let fails = match act {
             Act::Stop => false,
-            Act::Crash | Act::Freeze | Act::Suspend | Act::CutLeases | Act::CutBoth => true,
+            Act::Crash
+            | Act::Freeze
+            | Act::FreezeHolder
+            | Act::Suspend
+            | Act::CutLeases
+            | Act::CutBoth => true,
             Act::CutRecords
             | Act::Throttle
             | Act::Split

@@ -68,6 +68,9 @@ pub enum Scenario {
     Recreated,
     /// As [`Mixed`](Self::Mixed), with workers that hold few leases at most.
     Capped,
+    /// As [`Crashes`](Self::Crashes) in bad weather; now and then the task of a single lease stands
+    /// still.
+    FrozenHolders,
     /// Up to 60 workers or 3,000 shards, and a table that queues calls: they start, rest, and a
     /// worker crashes, joins and stops.
     Large,
@@ -79,7 +82,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Mixed,
         Self::Crashes,
         Self::Partitions,
@@ -99,6 +102,7 @@ impl Scenario {
         Self::DeletedRows,
         Self::Recreated,
         Self::Capped,
+        Self::FrozenHolders,
         Self::Large,
         Self::Throttled,
         Self::Credentials,
@@ -108,7 +112,7 @@ impl Scenario {
     const TURNS: usize = 18;
 
     /// Returns the scenario of a seed when seeds take the scenarios in turn: all but those under
-    /// load, and [`Capped`](Self::Capped).
+    /// load, [`Capped`](Self::Capped) and [`FrozenHolders`](Self::FrozenHolders).
     #[must_use]
     pub fn of_turn(seed: u64) -> Self {
         let turns = u64::try_from(Self::TURNS).unwrap_or(1);
@@ -116,15 +120,15 @@ impl Scenario {
         Self::ALL.get(place).copied().unwrap_or(Self::Mixed)
     }
 
-    /// Returns the mode of a seed when seeds take the scenarios in turn, and the modes, too: all but
-    /// [lookouts](FleetMode::Lookouts).
+    /// Returns the mode of a seed when seeds take the scenarios in turn, and the modes, too.
     #[must_use]
     pub fn mode_of_turn(seed: u64) -> FleetMode {
         let turns = u64::try_from(Self::TURNS).unwrap_or(1);
-        match seed / turns % 3 {
+        match seed / turns % 4 {
             0 => FleetMode::Counters,
             1 => FleetMode::Sessions,
-            _ => FleetMode::Mixed,
+            2 => FleetMode::Mixed,
+            _ => FleetMode::Lookouts,
         }
     }
 
@@ -149,6 +153,7 @@ impl Scenario {
             Self::DeletedRows => "deleted-rows",
             Self::Recreated => "recreated",
             Self::Capped => "capped",
+            Self::FrozenHolders => "frozen-holders",
             Self::Large => "large",
             Self::Throttled => "throttled",
             Self::Credentials => "credentials",
@@ -223,6 +228,7 @@ impl Scenario {
                 Plan { ends_recreated: true, ..plan }
             }
             Self::DeletedRows => fair.bad_weather(chance).acts(CRASHES).deleted_rows(mode),
+            Self::FrozenHolders => fair.bad_weather(chance).acts(CRASHES).frozen_holders(),
             Self::Large | Self::Throttled | Self::Credentials => fair,
         }
     }

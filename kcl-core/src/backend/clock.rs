@@ -21,6 +21,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn planned(&self, leases: usize) {
         let _ = leases;
     }
+
+    /// Returns for how long the task of a held lease stands still before it goes on. A simulation
+    /// freezes one now and then; by default none stands still.
+    fn holder_freeze(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The clocks of this machine.

@@ -5,12 +5,11 @@ mod dead_letter;
 mod lease_store;
 mod record_source;
 
+pub use kcl_proto::lease::precondition::{Field, Precondition};
 pub use kcl_proto::lease::session_write::{
     SessionEffect, SessionPrecondition, SessionUpdate, SessionWrite, SessionWriteKind,
 };
-pub use kcl_proto::lease::write::{
-    Change, Effect, Field, LeaseWrite, Precondition, Progress, Update, WriteKind,
-};
+pub use kcl_proto::lease::write::{Change, Effect, LeaseWrite, Progress, Update, WriteKind};
 pub use kcl_proto::model::{
     Bulletin, Conditional, JavaRow, Publication, ReadFrom, ShardFilter, UnreadableRow,
 };

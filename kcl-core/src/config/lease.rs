@@ -49,8 +49,8 @@ pub struct LeaseConfig {
     /// session.
     ///
     /// Default: `false`. `true` needs [`liveness`](Self::liveness) to be [`Liveness::Session`], and
-    /// the permission `dynamodb:BatchGetItem`. Experimental: workers of one fleet may differ, and
-    /// whoever has it off scans.
+    /// the permission `dynamodb:BatchGetItem`. Workers of one fleet may differ: those that have it
+    /// off scan. A table that throttles makes the first start of such a fleet slow.
     pub lookouts: bool,
     /// How many leases this worker holds at most.
     ///

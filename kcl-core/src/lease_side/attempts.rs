@@ -36,6 +36,11 @@ impl<K: Clone + Ord> Attempts<K> {
         self.tried.clear();
     }
 
+    /// What is in flight.
+    pub(super) const fn in_flight(&self) -> &BTreeSet<K> {
+        &self.in_flight
+    }
+
     /// Whether nothing is in flight.
     pub(super) fn is_empty(&self) -> bool {
         self.in_flight.is_empty()
@@ -53,6 +58,7 @@ mod tests {
         assert!(!attempts.begin(&1), "it is in flight");
         attempts.scan_ended();
         assert!(!attempts.begin(&1), "it still is");
+        assert_eq!(attempts.in_flight(), &BTreeSet::from([1]));
         attempts.ended(&1);
         assert!(attempts.is_empty() && attempts.begin(&1) && attempts.begin(&2));
         assert!(!attempts.begin(&3), "there is no room");

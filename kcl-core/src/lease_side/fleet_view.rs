@@ -10,11 +10,10 @@ use kcl_proto::fleet::candidate::{Candidate, CandidateState, Forsaken, Part, Res
 use kcl_proto::fleet::lookout::{Line, Role, Standing};
 use kcl_proto::fleet::presence::PresenceWatch;
 use kcl_proto::fleet::scan_interval::{self, ScanCost, ScanPauses};
-use kcl_proto::fleet::sessions::SessionWatch;
+use kcl_proto::fleet::sessions::{self, Named, SessionWatch};
 use kcl_proto::fleet::workers::Workers;
 use kcl_proto::model::{
-    HashKeyRange, Lease, LeaseKey, Liveness, Moment, Session, SessionKind, SessionProgress, Shard,
-    WorkerId,
+    HashKeyRange, Lease, LeaseKey, Liveness, Moment, Session, SessionProgress, Shard, WorkerId,
 };
 use kcl_proto::shards::cleanup::CleanupWatch;
 use kcl_proto::shards::lineage;
@@ -22,6 +21,7 @@ use kcl_proto::shards::uncovered::HoleWatch;
 
 use crate::lease_side::housekeeping::Known;
 use crate::lease_side::lease_rows::LeaseRows;
+use crate::lease_side::reported_workers::ReportedWorkers;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::table_scan::Scanned;
 use crate::lease_side::takes::Floor;
@@ -54,10 +54,7 @@ pub(super) struct FleetView {
     /// Leases that were free at the last scan, and those that were free at the one before too.
     free: BTreeSet<LeaseKey>,
     leftover: BTreeSet<LeaseKey>,
-    /// Live workers of the same name that were reported.
-    same_names: BTreeSet<WorkerId>,
-    /// Workers that do not know sessions and were reported.
-    outdated: BTreeSet<WorkerId>,
+    reported: ReportedWorkers,
     /// The workers that were present at the last scan.
     company: BTreeSet<WorkerId>,
     pauses: ScanPauses,
@@ -86,8 +83,7 @@ impl FleetView {
             uncovered: HoleWatch::default(),
             free: BTreeSet::new(),
             leftover: BTreeSet::new(),
-            same_names: BTreeSet::new(),
-            outdated: BTreeSet::new(),
+            reported: ReportedWorkers::default(),
             company: BTreeSet::new(),
             pauses: ScanPauses::SHORTEST,
             scanned,
@@ -130,7 +126,7 @@ impl FleetView {
         let named = self.named();
         self.sessions.observe(&scan.sessions, &named, false, now);
         if !named.is_empty() {
-            self.report_outdated(&scan.sessions);
+            self.reported.outdated(&scan.sessions, &self.shared.events);
         }
         self.finished.observe_scan(self.leases.all().values(), now);
         let dead = self.sessions.dead();
@@ -147,10 +143,8 @@ impl FleetView {
         self.leftover = self.free.intersection(&free).cloned().collect();
         self.free = free;
         let window = self.presence_window();
-        if let Some(other) = self.presence.same_name(&self.shared.me, window, now)
-            && self.same_names.insert(other.clone())
-        {
-            self.shared.events.emit(&Event::NameShared { other });
+        if let Some(other) = self.presence.same_name(&self.shared.me, window, now) {
+            self.reported.same_name(other, &self.shared.events);
         }
         let present = self.present(now);
         self.scan_cost = scan.read_units;
@@ -211,15 +205,6 @@ impl FleetView {
         assignments.plan(&survey, self.scanned, now);
     }
 
-    /// Reports the workers that do not know the sessions of this fleet, each once.
-    fn report_outdated(&mut self, rows: &[Session]) {
-        for row in rows.iter().filter(|row| row.kind == SessionKind::Unaware) {
-            if self.outdated.insert(row.worker.clone()) {
-                self.shared.events.emit(&Event::WorkerOutdated { worker: row.worker.clone() });
-            }
-        }
-    }
-
     /// Sets the pauses between scans by what the last one cost, and by who shares the budget.
     pub(super) fn plan_scans(&mut self) {
         let lease = &self.shared.config.lease;
@@ -270,7 +255,10 @@ impl FleetView {
     pub(super) fn saw_session(&mut self, worker: &WorkerId, row: Option<&Session>, now: Moment) {
         match row {
             Some(row) => self.sessions.see(row, now),
-            None => self.sessions.miss(worker, now),
+            None => {
+                let said = self.named().get(worker).copied().unwrap_or_default();
+                self.sessions.miss(worker, said, now);
+            }
         }
     }
 
@@ -285,9 +273,16 @@ impl FleetView {
     }
 
     /// The workers whose sessions leases live by.
-    fn named(&self) -> BTreeSet<WorkerId> {
-        let named: BTreeSet<_> = self.rows().values().filter_map(Lease::session_holder).collect();
-        named.into_iter().cloned().collect()
+    fn named(&self) -> Named {
+        sessions::named(self.rows().values())
+    }
+
+    /// The workers that leases name as their holders, whatever keeps these leases. One that was
+    /// handed over to a silent worker waits for it, too.
+    fn holders(&self) -> BTreeSet<WorkerId> {
+        let leases = self.rows().values().filter(|lease| !lease.is_ended());
+        let holders: BTreeSet<_> = leases.filter_map(Lease::holder).collect();
+        holders.into_iter().cloned().collect()
     }
 
     /// The workers to condemn, each with its heartbeat as it was sighted: those that leases name,
@@ -295,7 +290,7 @@ impl FleetView {
     pub(super) fn silent(&self, now: Moment) -> Vec<(WorkerId, u64)> {
         let mut silent = self.sessions.silent(now);
         if !silent.is_empty() {
-            let mut due = self.named();
+            let mut due = self.holders();
             due.extend(self.presence.long_gone(self.presence_window(), now));
             silent.retain(|(worker, _)| due.contains(worker));
         }
@@ -304,7 +299,7 @@ impl FleetView {
 
     /// The workers that leases name and whose rows no scan has shown.
     pub(super) fn unknown_holders(&self) -> Vec<WorkerId> {
-        self.named().into_iter().filter(|worker| !self.sessions.knows(worker)).collect()
+        self.named().into_keys().filter(|worker| !self.sessions.knows(worker)).collect()
     }
 
     /// Whether this is the worker's own id.
@@ -344,7 +339,7 @@ impl FleetView {
 
     /// All leases, and the rows that the fleet no longer needs.
     pub(super) fn known(&self, now: Moment) -> Known {
-        let named = self.named();
+        let named = self.holders();
         let long_gone = self.presence.long_gone(self.presence_window(), now).into_iter();
         let long_gone = long_gone.filter(|worker| !self.is_me(worker));
         Known {

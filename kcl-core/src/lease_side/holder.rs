@@ -108,6 +108,9 @@ impl Holder {
     pub(super) async fn run(mut self: Box<Self>) {
         while !self.has_ended {
             let input = self.next_input().await;
+            if let Some(time) = self.shared.clock.holder_freeze() {
+                tokio::time::sleep(time).await;
+            }
             if let Some(session) = &self.session {
                 session.answer();
             }

@@ -106,15 +106,16 @@ impl Lookout {
 
     /// What this worker does to learn about the fleet.
     pub(super) fn role(&self, now: Moment) -> Role {
-        let role = self.standing.role(self.copy.watch(), now);
+        let is_named = self.copy.is_second_since().is_some();
+        let role = self.standing.role(self.copy.watch(), is_named, now);
         let all_scan = role == Role::Follows && self.copy.bulletin().scan;
         if all_scan { Role::Scans } else { role }
     }
 
     /// The leases that this worker is assigned, as far as it has read their rows; `None` if it
     /// plans by itself.
-    pub(super) fn assigned(&self, now: Moment) -> Option<&BTreeSet<LeaseKey>> {
-        self.is_led(now).then_some(self.copy.assigned())
+    pub(super) fn assigned(&self, now: Moment) -> Option<BTreeSet<LeaseKey>> {
+        self.is_led(now).then(|| self.copy.assigned())
     }
 
     fn is_led(&self, now: Moment) -> bool {
@@ -250,7 +251,7 @@ impl Lookout {
         if !self.is_led(now) {
             return;
         }
-        let keys = self.copy.mine().chain(&self.in_doubt).filter(|key| !moves.has(key));
+        let keys = self.copy.to_look_at(now).chain(&self.in_doubt).filter(|key| !moves.has(key));
         let keys: BTreeSet<_> = keys.chain(moves.may_land()).take(ROWS_MAX).cloned().collect();
         let keys: Vec<_> = keys.into_iter().collect();
         if keys.is_empty() || !self.calls.looking.begin(now) {
@@ -397,15 +398,16 @@ impl Lookout {
         self.saw(row.map(|row| row.bulletin).unwrap_or_default(), now);
         self.calls.looking.hurry(now);
         let doubtful = self.copy.moving_away().cloned().collect();
-        Learned { doubtful, ..Learned::default() }
+        let is_poll = matches!(self.role(now), Role::Looks { .. });
+        Learned { doubtful, is_poll, ..Learned::default() }
     }
 
     fn polled(&mut self, page: Result<Page, LeaseStoreError>, now: Moment) -> Learned {
         self.calls.polling.ended(now);
         let page = self.report("read sessions", page);
+        let is_poll = page.is_some() && matches!(self.role(now), Role::Looks { .. });
         let rows = page.iter().flat_map(|page| &page.sessions);
         rows.for_each(|row| self.polls.saw(row, now));
-        let is_poll = matches!(self.role(now), Role::Looks { .. });
         Learned { is_poll, ..Learned::rows(page) }
     }
 
@@ -436,7 +438,7 @@ impl Lookout {
             return Learned::default();
         };
         keys.iter().for_each(|key| _ = self.in_doubt.remove(key));
-        self.copy.looked_at(keys);
+        self.copy.looked_at(keys, now);
         let Relatives { page, gone, missing } = found;
         Learned { page, gone, missing, ..Learned::default() }
     }

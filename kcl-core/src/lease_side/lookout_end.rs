@@ -18,9 +18,9 @@ pub(super) enum LookoutEnd {
     HeardAgain(Result<Page, LeaseStoreError>),
     /// The rows of these assigned leases, and of their relatives.
     Looked(Vec<LeaseKey>, Result<Relatives, LeaseStoreError>),
-    /// The bulletin after these news were removed.
     /// The rows of these leases that this worker holds.
     Audited(Vec<LeaseKey>, Result<Page, LeaseStoreError>),
+    /// The bulletin after these news were removed.
     Published(Vec<String>, Result<Option<Bulletin>, LeaseStoreError>),
     Told(BTreeSet<String>, Result<(), LeaseStoreError>),
 }
@@ -34,16 +34,17 @@ pub(super) struct Learned {
     pub(super) gone: Vec<LeaseKey>,
     /// The holders of assigned leases whose sessions it has not found.
     pub(super) missing: Vec<WorkerId>,
-    /// Whether they are all sessions whose heartbeats were due, of a fleet that this worker watches.
+    /// Whether this worker watches the fleet's sessions, and has read what was due: its looks come
+    /// through.
     pub(super) is_poll: bool,
     /// The leases whose rows may name another worker by now, if this one holds them.
     pub(super) doubtful: Vec<LeaseKey>,
 }
 
 impl Learned {
-    /// Whether rows were read.
-    pub(super) const fn has_rows(&self) -> bool {
-        !self.page.leases.is_empty() || !self.page.sessions.is_empty()
+    /// Whether rows were read, or what was due of the sessions.
+    pub(super) const fn is_look(&self) -> bool {
+        self.is_poll || !self.page.leases.is_empty() || !self.page.sessions.is_empty()
     }
 
     /// Nothing but rows, if any were read.

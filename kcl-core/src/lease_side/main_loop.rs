@@ -223,7 +223,7 @@ impl MainLoop {
         let now = self.now();
         let learned = self.lookout.finish(end, now);
         learned.doubtful.iter().for_each(|key| self.moves.row_changed(key));
-        if learned.has_rows() {
+        if learned.is_look() {
             self.rows.learned(learned, now);
             self.moves.hint(&self.rows);
             self.verdicts.rows_read(&self.rows.fleet);
@@ -234,7 +234,7 @@ impl MainLoop {
     /// Decides which leases move and which workers are dead, and begins it.
     fn balance(&mut self, now: Moment) {
         let assigned = self.lookout.assigned(now);
-        self.moves.balance(&mut self.rows, assigned, now);
+        self.moves.balance(&mut self.rows, assigned.as_ref(), now);
         self.lookout.plan(&mut self.rows.fleet, &self.moves, now);
         if self.lookout.is_moving() {
             self.schedule.moved(now);

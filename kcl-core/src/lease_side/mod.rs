@@ -42,6 +42,7 @@ mod own_session;
 mod presence;
 mod relatives;
 pub(crate) mod reported_rows;
+mod reported_workers;
 mod session_link;
 mod settlement;
 pub(crate) mod shared;

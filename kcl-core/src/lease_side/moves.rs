@@ -147,9 +147,10 @@ impl Moves {
         self.takes.may_land()
     }
 
-    /// Whether this worker holds the lease, or takes it.
+    /// Whether this worker holds the lease, takes it, or has asked for it: then it reads the row
+    /// itself when it must.
     pub(super) fn has(&self, key: &LeaseKey) -> bool {
-        self.held.contains(key) || self.takes.is_taking(key)
+        self.held.contains(key) || self.takes.is_taking(key) || self.requests.is_open(key)
     }
 
     /// Whether only a scan can prove that a worker is dead which this one has asked for a lease.
@@ -202,17 +203,18 @@ impl Moves {
         self.takes.lost()
     }
 
-    /// The leases that must not be taken: a former consumer still exists, other workers come first,
-    /// or the shard is stopped.
+    /// The leases that must not be taken: a former consumer still exists, this worker is letting go
+    /// of them, other workers come first, or the shard is stopped.
     fn blocked(&self, now: Moment) -> BTreeSet<LeaseKey> {
         let mut blocked = self.takes.cooling(now);
         blocked.extend(self.held.lingering().cloned());
+        blocked.extend(self.let_go.in_flight().iter().cloned());
         blocked.extend(self.shared.stopped.leases());
         blocked
     }
 
     fn take(&mut self, take: Take, rows: &KnownRows) {
-        if self.held.contains(&take.key) {
+        if self.held.contains(&take.key) || self.let_go.in_flight().contains(&take.key) {
             return;
         }
         let key = take.key.clone();
@@ -227,8 +229,9 @@ impl Moves {
     fn take_own(&mut self, key: LeaseKey, rows: &KnownRows) {
         if let Some(row) = rows.fleet.row(&key) {
             let Lease { counter, owner_switches, checkpoint, .. } = *row;
+            let last_write = row.last_write.clone();
             let why = TakeReason::HandedOver;
-            self.take(Take { key, counter, owner_switches, checkpoint, why }, rows);
+            self.take(Take { key, counter, last_write, owner_switches, checkpoint, why }, rows);
         }
     }
 

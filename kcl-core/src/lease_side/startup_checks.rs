@@ -1,7 +1,9 @@
 //! What comes before the first lease: the table, the stream, proof that no Java fleet is alive,
 //! this worker's presence, and the first leases.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kcl_proto::fleet::java_fleet::{Rows, Tenancy, TenancyWatch};
 use kcl_proto::fleet::scan_interval::ScanCost;
@@ -22,15 +24,23 @@ use crate::report::error::RunError;
 use crate::report::event::Event;
 use crate::retention::Retention;
 
+/// How long a stop waits for the answer to what the start has sent.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
+
 /// Brings the application to where leases can be taken. Returns `None` if `stop` was cancelled
-/// before that; then, and on an error, this worker's presence is removed.
+/// soon enough; then, and on an error, this worker's own row is removed.
 pub(super) async fn run(
     shared: &Arc<Shared>,
     stop: &CancellationToken,
 ) -> Result<Option<Start>, RunError> {
     let Some(found) = stop.run_until_cancelled(look(shared)).await else { return Ok(None) };
     let Found { description, described_at, has_leases } = found?;
-    let begun = stop.run_until_cancelled(begin(shared, &description, has_leases)).await;
+    let mut first_writes = pin!(begin(shared, &description, has_leases));
+    let begun = match stop.run_until_cancelled(&mut first_writes).await {
+        // A row that lands after its removal stays.
+        None => timeout(ANSWER_TIME, &mut first_writes).await.ok(),
+        begun => begun,
+    };
     if !matches!(begun, Some(Ok(_))) {
         // A row that stays counts as present until its heartbeat has stood still for an expiry.
         drop(timeout(RELEASE_TIME, remove(shared)).await);

@@ -134,6 +134,7 @@ impl Takes {
             };
             let kind = WriteKind::Take {
                 counter: take.counter,
+                last_write: take.last_write.clone().into(),
                 floor,
                 expiry: shared.config.lease.expiry,
                 owner_switches: take.owner_switches,

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use kcl_proto::lease::write::{LeaseWrite, Precondition, Progress, WriteKind};
+use kcl_proto::lease::precondition::{Field, Precondition};
+use kcl_proto::lease::write::{LeaseWrite, Progress, WriteKind};
 use kcl_proto::model::{
     Checkpoint, HashKeyRange, Lease, LeaseCounter, LeaseKey, Liveness, NewLease, PendingCheckpoint,
     Position, SequenceNumber, ShardId, StartPosition, StreamName, StreamStart, Timestamp, WorkerId,
+    WriteStamp,
 };
 
 /// The workers that write.
@@ -116,6 +118,7 @@ pub(super) fn take(counter: LeaseCounter) -> WriteKind {
     let floor = LeaseCounter::default();
     WriteKind::Take {
         counter,
+        last_write: Field::Any,
         floor,
         expiry: Duration::from_millis(12_345),
         owner_switches: 1,
@@ -126,9 +129,10 @@ pub(super) fn take(counter: LeaseCounter) -> WriteKind {
 }
 
 /// A take of a lease that lives by a session, with the progress of its former holder.
-fn marked_take(counter: LeaseCounter) -> WriteKind {
+fn marked_take(counter: LeaseCounter, last_write: Field<WriteStamp>) -> WriteKind {
     WriteKind::Take {
         counter,
+        last_write,
         floor: LeaseCounter(9),
         expiry: Duration::from_millis(12_345),
         owner_switches: 2,
@@ -141,11 +145,13 @@ fn marked_take(counter: LeaseCounter) -> WriteKind {
 /// Every kind of write, with the right counter and with wrong ones, by and about every worker.
 pub(super) fn attempts(key: &LeaseKey, row: Option<&Lease>) -> Vec<(&'static str, WriteKind)> {
     let now = row.map_or(LeaseCounter(0), |row| row.counter);
+    let last_write = row.and_then(|row| row.last_write.clone());
     let counters = [LeaseCounter(now.0.saturating_sub(1)), now.next(), now];
     let mut attempts = vec![];
     for (at, worker) in WORKERS.into_iter().enumerate() {
         for counter in counters {
-            attempts.extend(kinds(counter).into_iter().map(|kind| (worker, kind)));
+            attempts
+                .extend(kinds(counter, last_write.clone()).into_iter().map(|kind| (worker, kind)));
         }
         if at == 0 {
             attempts.push((worker, WriteKind::DeleteUntouched));
@@ -155,13 +161,16 @@ pub(super) fn attempts(key: &LeaseKey, row: Option<&Lease>) -> Vec<(&'static str
     attempts
 }
 
-fn kinds(counter: LeaseCounter) -> Vec<WriteKind> {
+fn kinds(counter: LeaseCounter, last_write: Option<WriteStamp>) -> Vec<WriteKind> {
     let [a, b, _] = WORKERS.map(WorkerId::from);
     let children = || [ShardId::from("shardId-000000000003"), ShardId::from("shard-4")].into();
     let unmark = Some(Duration::from_millis(12_345));
+    let another = WriteStamp { counter, worker: a.clone(), number: u64::MAX };
     let mut kinds = vec![
         take(counter),
-        marked_take(counter),
+        marked_take(counter, Field::from(last_write)),
+        marked_take(counter, Field::Absent),
+        marked_take(counter, Field::Is(another)),
         WriteKind::Renew { counter, next: None, progress: None },
         WriteKind::Renew { counter, next: None, progress: Some(progress(u128::MAX)) },
         WriteKind::Renew { counter, next: None, progress: Some(prepared(None)) },
@@ -191,7 +200,10 @@ pub(super) fn violations(write: &LeaseWrite, row: Option<&Lease>) -> Vec<&'stati
         (Precondition::NoRow, None) => {}
         (Precondition::NoRow, Some(_)) => violated.push("a row"),
         (Precondition::Row { .. }, None) => violated.push("no row"),
-        (Precondition::Row { counter, owner, checkpoint_owner, must_be_ended }, Some(row)) => {
+        (
+            Precondition::Row { counter, owner, checkpoint_owner, last_write, must_be_ended },
+            Some(row),
+        ) => {
             let mut require = |holds: bool, part| {
                 if !holds {
                     violated.push(part);
@@ -200,6 +212,7 @@ pub(super) fn violations(write: &LeaseWrite, row: Option<&Lease>) -> Vec<&'stati
             require(row.counter == counter, "counter");
             require(owner.admits(row.owner.as_ref()), "owner");
             require(checkpoint_owner.admits(row.checkpoint_owner.as_ref()), "checkpoint owner");
+            require(last_write.admits(row.last_write.as_ref()), "last write");
             require(row.is_ended() || !must_be_ended, "end");
         }
     }
@@ -250,7 +263,7 @@ mod tests {
         let owned = ["allowed", "no row", "counter", "owner", "checkpoint owner"];
         let expected: BTreeMap<String, BTreeSet<&str>> = [
             ("Create", &["allowed", "a row"][..]),
-            ("Take", &["allowed", "no row", "counter"]),
+            ("Take", &["allowed", "no row", "counter", "last write"]),
             ("Renew", &owned),
             ("BeginHandover", &owned),
             ("CompleteHandover", &owned),

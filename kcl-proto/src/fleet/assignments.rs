@@ -77,6 +77,8 @@ impl<'a> Survey<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Open {
     to: WorkerId,
+    /// The worker that the lease counted for when it was assigned.
+    from: Option<WorkerId>,
     since: Moment,
 }
 
@@ -147,18 +149,19 @@ impl Assignments {
                 return;
             }
             let declined = self.declined.get(key);
-            let to = match why {
-                Why::Due(worker) => Some(worker),
-                Why::Free => takers.short(declined).or_else(|| takers.least(declined)),
-                Why::Surplus => takers.short(declined),
+            let (from, to) = match why {
+                Why::Due(worker) => (None, Some(worker)),
+                Why::Free => (None, takers.short(declined).or_else(|| takers.least(declined))),
+                Why::Surplus(owner) => (Some(owner.clone()), takers.short(declined)),
             };
             if let Some(to) = to.cloned() {
-                self.open.insert(key.clone(), Open { to, since: now });
+                self.open.insert(key.clone(), Open { to, from, since: now });
             }
         }
     }
 
-    /// Closes the assignments that are carried out, or that their workers let wait.
+    /// Closes the assignments that are carried out, that another worker forestalled, or that their
+    /// workers let wait.
     fn review(
         &mut self,
         leases: &BTreeMap<&LeaseKey, Place<'_>>,
@@ -170,10 +173,10 @@ impl Assignments {
             Some(Place::With(_)) | None => false,
         });
         let Self { open, declined, .. } = self;
-        open.retain(|key, Open { to, since }| {
+        open.retain(|key, Open { to, from, since }| {
             let is_held = match leases.get(key) {
                 None | Some(Place::Unknown) => return false,
-                Some(Place::With(worker)) if worker == &to => return false,
+                Some(Place::With(worker)) if Some(*worker) != from.as_ref() => return false,
                 Some(Place::With(_) | Place::Leaving) => true,
                 Some(Place::Free | Place::Due(_)) => false,
             };
@@ -226,11 +229,12 @@ impl<'a> Waiting<'a> {
         let mut surplus = Vec::new();
         for (worker, leases) in &mut self.held {
             leases.sort_by_cached_key(|key| (rank(worker, key), *key));
-            surplus.extend(leases.iter().copied().take(goals.surplus(worker)));
+            let excess = leases.iter().take(goals.surplus(worker));
+            surplus.extend(excess.map(|key| (*key, Why::Surplus(worker))));
         }
         let due = self.due.into_iter().map(|(key, worker)| (key, Why::Due(worker)));
         let free = self.free.into_iter().chain(self.leaving).map(|key| (key, Why::Free));
-        due.chain(free).chain(surplus.into_iter().map(|key| (key, Why::Surplus)))
+        due.chain(free).chain(surplus)
     }
 }
 
@@ -241,8 +245,8 @@ enum Why<'a> {
     Due(&'a WorkerId),
     /// No worker holds it, or will soon. It must not wait for a worker that is short.
     Free,
-    /// Its owner has more than others.
-    Surplus,
+    /// This owner has more than others.
+    Surplus(&'a WorkerId),
 }
 
 /// The workers that can take leases.
@@ -391,6 +395,15 @@ mod tests {
         let fleet = fleet(["a", "-"], &["a", "b", "c"]);
         assert_eq!(fleet.plan(&mut assignments, 0, 1), "1>b");
         assert_eq!(fleet.plan(&mut assignments, 5, 6), "1>c");
+    }
+
+    #[test]
+    fn lease_that_another_worker_took_first_is_left_to_it() {
+        let mut assignments = Assignments::default();
+        let mut fleet = fleet(["a", "-"], &["a", "b", "c"]);
+        assert_eq!(fleet.plan(&mut assignments, 0, 1), "1>b");
+        fleet.leases[1].owner = Some("c".into());
+        assert_eq!(fleet.plan(&mut assignments, 1, 1), "");
     }
 
     #[test]

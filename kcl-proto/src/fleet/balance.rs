@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::fleet::candidate::{Candidate, Claim, Part};
 use crate::fleet::goals::Goals;
 use crate::fleet::workers::Workers;
-use crate::model::{Checkpoint, LeaseCounter, LeaseKey, TakeReason, WorkerId};
+use crate::model::{Checkpoint, LeaseCounter, LeaseKey, TakeReason, WorkerId, WriteStamp};
 
 /// What a worker knows about its fleet.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,8 @@ pub struct Take {
     pub key: LeaseKey,
     /// The counter that the row had when it was scanned.
     pub counter: LeaseCounter,
+    /// The last write that the row had when it was scanned.
+    pub last_write: Option<WriteStamp>,
     /// The number of ownership changes once the lease is taken.
     pub owner_switches: u64,
     /// The checkpoint that the row had when it was scanned.
@@ -260,6 +262,7 @@ fn take(candidate: &Candidate<'_>, me: &WorkerId) -> Take {
     Take {
         key: candidate.lease.key.clone(),
         counter: candidate.lease.counter,
+        last_write: candidate.lease.last_write.clone(),
         owner_switches: candidate.owner_switches_after_take(me),
         checkpoint: candidate.lease.checkpoint,
         why: candidate.take_reason(me),

@@ -1,9 +1,14 @@
 //! What a worker knows of the bulletin, and which of it concerns the worker.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::fleet::lookout::BulletinWatch;
 use crate::model::{Bulletin, LeaseKey, Moment, WorkerId};
+
+/// After what time the row of an assigned lease is read again, while this worker cannot act on it:
+/// as long as the publisher waits for a take.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(4);
 
 /// The bulletin as a worker last saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +20,9 @@ pub struct BulletinCopy {
     all_scan_since: Option<Moment>,
     /// Since when it says that this worker is to look.
     is_second_since: Option<Moment>,
-    /// The leases that this worker is assigned and whose rows it has read since.
-    looked_at: BTreeSet<LeaseKey>,
+    /// The leases that this worker is assigned and whose rows it has read since, and when it last
+    /// did.
+    looked_at: BTreeMap<LeaseKey, Moment>,
 }
 
 impl BulletinCopy {
@@ -29,7 +35,7 @@ impl BulletinCopy {
             bulletin: Bulletin::EMPTY,
             all_scan_since: None,
             is_second_since: None,
-            looked_at: BTreeSet::new(),
+            looked_at: BTreeMap::new(),
         }
     }
 
@@ -41,15 +47,16 @@ impl BulletinCopy {
             let is_second = bulletin.second.as_ref() == Some(&self.me);
             self.is_second_since = is_second.then(|| self.is_second_since.unwrap_or(now));
             let moves = &bulletin.moves;
-            self.looked_at.retain(|key| moves.get(key) == Some(&self.me));
+            self.looked_at.retain(|key, _| moves.get(key) == Some(&self.me));
             self.bulletin = bulletin;
         }
     }
 
     /// Records that this worker has read the rows of these leases.
-    pub fn looked_at(&mut self, keys: impl IntoIterator<Item = LeaseKey>) {
+    pub fn looked_at(&mut self, keys: impl IntoIterator<Item = LeaseKey>, now: Moment) {
         let Self { me, bulletin, looked_at, .. } = self;
-        looked_at.extend(keys.into_iter().filter(|key| bulletin.moves.get(key) == Some(me)));
+        let mine = keys.into_iter().filter(|key| bulletin.moves.get(key) == Some(me));
+        looked_at.extend(mine.map(|key| (key, now)));
     }
 
     /// Returns when the bulletin's number moved.
@@ -88,10 +95,11 @@ impl BulletinCopy {
         !self.bulletin.scan && self.watch.is_fresh(now)
     }
 
-    /// The leases that are to move to this worker.
-    pub fn mine(&self) -> impl Iterator<Item = &LeaseKey> {
+    /// The leases that are to move to this worker, and whose rows it is to read.
+    pub fn to_look_at(&self, now: Moment) -> impl Iterator<Item = &LeaseKey> {
         let mine = self.bulletin.moves.iter().filter(|(_, to)| **to == self.me);
-        mine.map(|(key, _)| key)
+        let is_due = move |at: &Moment| now.since(*at) >= LOOK_AGAIN_AFTER;
+        mine.map(|(key, _)| key).filter(move |key| self.looked_at.get(*key).is_none_or(is_due))
     }
 
     /// The leases that are to move to other workers.
@@ -102,15 +110,13 @@ impl BulletinCopy {
 
     /// The leases that are to move to this worker, as far as it has read their rows.
     #[must_use]
-    pub const fn assigned(&self) -> &BTreeSet<LeaseKey> {
-        &self.looked_at
+    pub fn assigned(&self) -> BTreeSet<LeaseKey> {
+        self.looked_at.keys().cloned().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn bulletin<const N: usize>(number: u64, moves: [(&str, &str); N]) -> Bulletin {
@@ -126,12 +132,22 @@ mod tests {
     fn lease_is_assigned_once_its_row_is_read_and_while_it_is_to_move_here() {
         let (mut copy, now) = (BulletinCopy::new("me".into()), Moment::at_secs(0));
         copy.saw(bulletin(1, [("1", "me"), ("2", "me"), ("3", "other")]), now);
-        assert_eq!(copy.assigned(), &keys([]));
-        copy.looked_at(["1", "2", "3"].map(LeaseKey::from));
-        assert_eq!(copy.assigned(), &keys(["1", "2"]));
+        assert_eq!(copy.assigned(), keys([]));
+        copy.looked_at(["1", "2", "3"].map(LeaseKey::from), now);
+        assert_eq!(copy.assigned(), keys(["1", "2"]));
         copy.saw(bulletin(2, [("1", "other"), ("2", "me")]), now);
-        assert_eq!(copy.assigned(), &keys(["2"]));
+        assert_eq!(copy.assigned(), keys(["2"]));
         assert_eq!(copy.moving_away().cloned().collect::<BTreeSet<_>>(), keys(["1"]));
+    }
+
+    #[test]
+    fn row_of_an_assigned_lease_is_read_once_in_four_seconds() {
+        let (mut copy, at) = (BulletinCopy::new("me".into()), Moment::at_secs);
+        copy.saw(bulletin(1, [("1", "me"), ("2", "other")]), at(0));
+        let due = |copy: &BulletinCopy, now| copy.to_look_at(at(now)).count();
+        assert_eq!(due(&copy, 0), 1);
+        copy.looked_at([LeaseKey::from("1")], at(0));
+        assert_eq!((due(&copy, 3), due(&copy, 4)), (0, 1));
     }
 
     #[test]
@@ -139,7 +155,7 @@ mod tests {
         let (mut copy, now) = (BulletinCopy::new("me".into()), Moment::at_secs(0));
         copy.saw(bulletin(2, [("1", "me")]), now);
         copy.saw(bulletin(1, []), now);
-        assert_eq!(copy.mine().count(), 1);
+        assert_eq!(copy.to_look_at(now).count(), 1);
     }
 
     #[test]

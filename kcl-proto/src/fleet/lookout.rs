@@ -111,12 +111,13 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Returns what the worker does.
+    /// Returns what the worker does. `is_named` is whether the last bulletin names it as the second
+    /// lookout: the line that a follower knows is as old as its last scan.
     #[must_use]
-    pub fn role(self, bulletin: &BulletinWatch, now: Moment) -> Role {
+    pub fn role(self, bulletin: &BulletinWatch, is_named: bool, now: Moment) -> Role {
         if !self.is_large {
             Role::Scans
-        } else if self.place < LOOKOUTS {
+        } else if self.place < LOOKOUTS || is_named {
             Role::Looks { is_first: self.place == 0 }
         } else if bulletin.is_fresh(now) {
             Role::Follows
@@ -188,7 +189,7 @@ mod tests {
     fn check(me: &str, size: usize, scan_units: f64, seconds: u64, expected: Role) {
         let (me, present) = (WorkerId::from(me), fleet(size));
         let line = Line { me: &me, present: &present, has_sessions: true, scan_units };
-        assert_eq!(line.standing().role(&fresh(), Moment::at_secs(seconds)), expected);
+        assert_eq!(line.standing().role(&fresh(), false, Moment::at_secs(seconds)), expected);
     }
 
     #[test]
@@ -202,6 +203,14 @@ mod tests {
     }
 
     #[test]
+    fn worker_that_the_bulletin_names_looks_wherever_it_stands() {
+        let standing = Standing { place: 2, is_large: true };
+        let looks = Role::Looks { is_first: false };
+        assert_eq!(standing.role(&fresh(), true, Moment::at_secs(0)), looks);
+        assert_eq!(standing.role(&fresh(), true, Moment::at_secs(99)), looks);
+    }
+
+    #[test]
     fn small_fleet_scans() {
         check("w000", 3, 1.0, 0, Role::Scans);
         check("w002", 10, 1.0, 0, Role::Scans);
@@ -209,7 +218,7 @@ mod tests {
         let (me, present) = (WorkerId::from("w002"), fleet(200));
         let line = Line { me: &me, present: &present, has_sessions: false, scan_units: 700.0 };
         assert_eq!(
-            line.standing().role(&fresh(), Moment::at_secs(0)),
+            line.standing().role(&fresh(), true, Moment::at_secs(0)),
             Role::Scans,
             "an older worker scans"
         );

@@ -19,7 +19,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Moment, Session, SessionProgress, WorkerId};
+use crate::model::{Lease, Moment, Session, SessionProgress, WorkerId};
+
+/// The workers that leases name as holders that live by their sessions, each with the longest
+/// expiry that these leases say.
+pub type Named = BTreeMap<WorkerId, Duration>;
+
+/// Returns the workers by whose sessions `leases` live.
+pub fn named<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Named {
+    let mut named = Named::new();
+    for lease in leases {
+        let Some(holder) = lease.session_holder() else { continue };
+        let said = lease.holder_expiry().unwrap_or_default();
+        match named.get_mut(holder) {
+            Some(expiry) => *expiry = said.max(*expiry),
+            None => drop(named.insert(holder.clone(), said)),
+        }
+    }
+    named
+}
 
 /// Remembers when each session's heartbeat was first seen, and who is dead.
 ///
@@ -35,8 +53,6 @@ pub struct SessionWatch {
     dead: BTreeMap<WorkerId, Option<Session>>,
     /// The workers that a lease names and that have no row.
     absent: BTreeMap<WorkerId, Absence>,
-    /// The longest expiry that any row has shown.
-    longest: Duration,
     looked_at: Option<Moment>,
 }
 
@@ -73,7 +89,6 @@ impl SessionWatch {
             live: BTreeMap::new(),
             dead: BTreeMap::new(),
             absent: BTreeMap::new(),
-            longest: expiry,
             looked_at: None,
         }
     }
@@ -84,35 +99,34 @@ impl SessionWatch {
     }
 
     /// Records a whole look at the rows of sessions. A look that is not consistent may be stale and
-    /// lack rows. `named` are the workers that a lease with the mark names as its holder.
+    /// lack rows. `named` are the workers that a lease with the mark names.
     ///
     /// Feed every look that came through, and only those.
-    pub fn observe(
-        &mut self,
-        rows: &[Session],
-        named: &BTreeSet<WorkerId>,
-        is_consistent: bool,
-        now: Moment,
-    ) {
+    pub fn observe(&mut self, rows: &[Session], named: &Named, is_consistent: bool, now: Moment) {
         self.mind_the_gap(now);
         for row in rows {
             self.see(row, now);
         }
         let found: BTreeSet<_> = rows.iter().map(|row| &row.worker).collect();
         // Who has no row, and whom no lease names, has closed its session or was buried.
-        let is_known = |worker: &WorkerId| found.contains(worker) || named.contains(worker);
+        let is_known = |worker: &WorkerId| found.contains(worker) || named.contains_key(worker);
         self.live.retain(|worker, _| is_known(worker));
         self.dead.retain(|worker, _| is_known(worker));
         if is_consistent {
-            for worker in named.iter().filter(|worker| !found.contains(worker)) {
-                self.miss(worker, now);
+            for (worker, said) in named.iter().filter(|(worker, _)| !found.contains(worker)) {
+                self.miss(worker, *said, now);
             }
         }
+        self.absent.retain(|worker, absence| {
+            let said = named.get(worker);
+            absence.expiry = absence.expiry.max(said.copied().unwrap_or_default());
+            said.is_some()
+        });
         let is_over = |absence: &Absence| now.since(absence.since) >= absence.expiry;
         for (worker, _) in self.absent.iter().filter(|(_, absence)| is_over(absence)) {
             self.dead.entry(worker.clone()).or_insert(None);
         }
-        self.absent.retain(|worker, _| !self.dead.contains_key(worker) && named.contains(worker));
+        self.absent.retain(|worker, _| !self.dead.contains_key(worker));
     }
 
     /// Records a look at some rows only, of workers whose heartbeats were due.
@@ -122,13 +136,14 @@ impl SessionWatch {
     }
 
     /// Records that a consistent read found no row of a worker that a lease with the mark names.
-    /// Such a worker is dead once a read that began an expiry later finds none either.
-    pub fn miss(&mut self, worker: &WorkerId, now: Moment) {
-        let seen = self.live.remove(worker).map(|sighting| sighting.expiry);
+    /// Such a worker is dead once a read that began an expiry later finds none either: `said` is
+    /// the expiry that the [lease says](Lease::holder_expiry).
+    pub fn miss(&mut self, worker: &WorkerId, said: Duration, now: Moment) {
+        self.live.remove(worker);
         if self.dead.contains_key(worker) {
             return;
         }
-        let expiry = seen.unwrap_or(self.longest);
+        let expiry = said.max(self.expiry);
         let absence = self.absent.entry(worker.clone()).or_insert(Absence { since: now, expiry });
         if now.since(absence.since) >= absence.expiry {
             self.absent.remove(worker);
@@ -162,7 +177,6 @@ impl SessionWatch {
     /// Records one row that a read or a write returned.
     pub fn see(&mut self, row: &Session, now: Moment) {
         self.absent.remove(&row.worker);
-        self.longest = self.longest.max(row.expiry);
         if row.dead.is_some() {
             self.live.remove(&row.worker);
             self.dead.insert(row.worker.clone(), Some(row.clone()));
@@ -224,9 +238,9 @@ impl SessionWatch {
     /// `named` are the workers that any lease names, by a consistent look at all leases that began
     /// after the last row that this watch has seen. A late take of a dead worker may name it
     /// afterwards: its row is then absent, and it is dead after an expiry.
-    pub fn buryable(&mut self, named: &BTreeSet<WorkerId>) -> Vec<WorkerId> {
-        self.dead.retain(|worker, row| row.is_some() || named.contains(worker));
-        let unnamed = self.dead.keys().filter(|worker| !named.contains(*worker));
+    pub fn buryable(&mut self, named: &Named) -> Vec<WorkerId> {
+        self.dead.retain(|worker, row| row.is_some() || named.contains_key(worker));
+        let unnamed = self.dead.keys().filter(|worker| !named.contains_key(*worker));
         unnamed.cloned().collect()
     }
 

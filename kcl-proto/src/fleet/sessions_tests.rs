@@ -1,7 +1,7 @@
 //! Stories of one worker: what it reads when, and which workers it condemns.
 
 use super::*;
-use crate::model::SessionKind;
+use crate::model::{Liveness, SessionKind};
 
 const EXPIRY: Duration = Duration::from_secs(9);
 
@@ -9,14 +9,14 @@ const EXPIRY: Duration = Duration::from_secs(9);
 struct Story {
     watch: SessionWatch,
     rows: Vec<Session>,
-    named: BTreeSet<WorkerId>,
+    named: Named,
 }
 
 impl Story {
     fn begin(workers: &[&str]) -> Self {
         let watch = SessionWatch::new("me".into(), EXPIRY, Duration::from_secs(1));
         let rows = workers.iter().map(|it| Session { expiry: EXPIRY, ..Session::sample(it) });
-        let named = workers.iter().map(|it| WorkerId::from(*it)).collect();
+        let named = workers.iter().map(|it| (WorkerId::from(*it), EXPIRY)).collect();
         Self { watch, rows: rows.collect(), named }
     }
 
@@ -133,6 +133,24 @@ fn absent_row_proves_death_after_a_whole_expiry_of_consistent_looks() {
 }
 
 #[test]
+fn absent_worker_has_the_expiry_that_its_leases_say() {
+    let mut story = Story::begin(&["a"]);
+    story.rows.clear();
+    story.look(1, 5, true);
+    let lives_by = Liveness::Session;
+    let lease = Lease {
+        owner: Some("a".into()),
+        expiry: Some(lives_by.stored(EXPIRY * 3)),
+        ..Lease::sample()
+    };
+    story.named = named([&lease.written_by("a")]);
+    story.look(6, 27, true);
+    assert!(!story.is_dead("a"));
+    story.look(28, 28, true);
+    assert!(story.is_dead("a"));
+}
+
+#[test]
 fn absence_starts_anew_after_an_outage() {
     let mut story = Story::begin(&["a"]);
     story.rows.clear();
@@ -150,7 +168,7 @@ fn dead_worker_is_buried_once_no_lease_names_it() {
     story.look(1, 1, true);
     let named = story.named.clone();
     assert_eq!(story.watch.buryable(&named), []);
-    let nobody = BTreeSet::new();
+    let nobody = Named::new();
     assert_eq!(story.watch.buryable(&nobody), [WorkerId::from("a")]);
     story.watch.buried(&"a".into());
     assert_eq!(story.watch.buryable(&named), []);

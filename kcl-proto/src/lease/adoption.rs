@@ -32,6 +32,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::lease::precondition::Field;
     use crate::lease::write::{LeaseWrite, WriteKind};
     use crate::model::{
         FencingToken, KeptProgress, LeaseCounter, PendingCheckpoint, Position, Timestamp, WorkerId,
@@ -120,6 +121,7 @@ mod tests {
         let expiry = Duration::from_secs(7);
         let take = |lives_by| WriteKind::Take {
             counter: LeaseCounter(TOKEN),
+            last_write: Field::Any,
             floor: LeaseCounter(8),
             expiry,
             owner_switches: 3,

@@ -5,6 +5,7 @@ pub mod expiry;
 pub mod holding;
 mod in_flight;
 pub mod notices;
+pub mod precondition;
 pub mod request;
 pub mod session;
 pub mod session_write;

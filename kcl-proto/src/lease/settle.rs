@@ -43,6 +43,7 @@ impl Settler<'_> {
             // What was asked for meanwhile is overruled: the worker is not done with it.
             _ if !self.is_stopping && is_free_to_take => WriteKind::Take {
                 counter,
+                last_write: row.last_write.clone().into(),
                 floor,
                 expiry: self.expiry,
                 owner_switches: row.owner_switches,

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::lease::precondition::{Field, Precondition};
 use crate::model::{
     Checkpoint, FencingToken, Lease, LeaseCounter, LeaseKey, Liveness, NewLease, PendingCheckpoint,
     ShardId, Timestamp, WorkerId, WriteStamp,
@@ -40,6 +41,9 @@ pub enum WriteKind {
     Take {
         /// The counter as scanned or read.
         counter: LeaseCounter,
+        /// The last write as scanned or read. A row that was deleted by hand and created again
+        /// repeats counters, but no write.
+        last_write: Field<WriteStamp>,
         /// A counter that the new one must exceed as well: the greatest of the shard's parents.
         floor: LeaseCounter,
         /// How long others must see the counter unchanged before they may take the lease.
@@ -131,6 +135,7 @@ impl WriteKind {
     pub const fn sample_take(counter: LeaseCounter, owner_switches: u64) -> Self {
         Self::Take {
             counter,
+            last_write: Field::Any,
             floor: LeaseCounter(0),
             expiry: Duration::from_secs(10),
             owner_switches,
@@ -163,49 +168,6 @@ impl Progress {
     #[must_use]
     pub const fn prepare(pending: PendingCheckpoint) -> Self {
         Self { checkpoint: None, pending: Change::Set(pending), caught_up_at: None }
-    }
-}
-
-/// What a row must look like for a write to be applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "stores translate every case")]
-pub enum Precondition {
-    /// There is no row.
-    NoRow,
-    /// There is a row with these attributes.
-    Row {
-        /// The row's counter.
-        counter: LeaseCounter,
-        /// The row's owner.
-        owner: Field<WorkerId>,
-        /// The row's outgoing owner.
-        checkpoint_owner: Field<WorkerId>,
-        /// Whether its shard must be finished.
-        must_be_ended: bool,
-    },
-}
-
-/// What an attribute must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "stores translate every case")]
-pub enum Field<T> {
-    /// Any value, or absent.
-    Any,
-    /// Absent.
-    Absent,
-    /// This value.
-    Is(T),
-}
-
-impl<T: PartialEq> Field<T> {
-    /// Whether `found` is as required.
-    #[must_use]
-    pub fn admits(&self, found: Option<&T>) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Absent => found.is_none(),
-            Self::Is(required) => found == Some(required),
-        }
     }
 }
 
@@ -317,11 +279,18 @@ impl LeaseWrite {
             counter: *counter,
             owner,
             checkpoint_owner,
+            last_write: Any,
             must_be_ended: false,
         };
         match &self.kind {
             WriteKind::Create(_) => Precondition::NoRow,
-            WriteKind::Take { counter, .. } => row(counter, Any, Any),
+            WriteKind::Take { counter, last_write, .. } => Precondition::Row {
+                counter: *counter,
+                owner: Any,
+                checkpoint_owner: Any,
+                last_write: last_write.clone(),
+                must_be_ended: false,
+            },
             WriteKind::Renew { counter, next, .. } | WriteKind::EndShard { counter, next, .. } => {
                 match next {
                     None => row(counter, me(), Absent),
@@ -341,6 +310,7 @@ impl LeaseWrite {
                 counter: *counter,
                 owner: Any,
                 checkpoint_owner: Any,
+                last_write: Any,
                 must_be_ended: true,
             },
             WriteKind::DeleteUntouched => row(&LeaseCounter(0), Absent, Absent),
@@ -431,16 +401,7 @@ impl LeaseWrite {
     /// Whether the row meets the precondition.
     #[must_use]
     pub fn is_allowed(&self, row: Option<&Lease>) -> bool {
-        match (self.precondition(), row) {
-            (Precondition::NoRow, row) => row.is_none(),
-            (Precondition::Row { .. }, None) => false,
-            (Precondition::Row { counter, owner, checkpoint_owner, must_be_ended }, Some(row)) => {
-                row.counter == counter
-                    && owner.admits(row.owner.as_ref())
-                    && checkpoint_owner.admits(row.checkpoint_owner.as_ref())
-                    && (row.is_ended() || !must_be_ended)
-            }
-        }
+        self.precondition().is_met_by(row)
     }
 
     /// Returns the row after the write, `Some(None)` if the write deletes it, or `None` if the

@@ -9,9 +9,14 @@ fn by_me(kind: WriteKind) -> LeaseWrite {
 }
 
 fn take() -> WriteKind {
+    take_of(Field::Any)
+}
+
+fn take_of(last_write: Field<WriteStamp>) -> WriteKind {
     let (floor, expiry) = (LeaseCounter(0), Duration::from_secs(10));
     WriteKind::Take {
         counter: N,
+        last_write,
         floor,
         expiry,
         owner_switches: 2,
@@ -55,7 +60,9 @@ fn is(worker: &str) -> Field<WorkerId> {
 fn check(kind: WriteKind, owner: Field<WorkerId>, checkpoint_owner: Field<WorkerId>) {
     let must_be_ended = matches!(kind, WriteKind::DeleteEnded { .. });
     let counter = if matches!(kind, WriteKind::DeleteUntouched) { LeaseCounter(0) } else { N };
-    let expected = Precondition::Row { counter, owner, checkpoint_owner, must_be_ended };
+    let last_write = Field::Any;
+    let expected =
+        Precondition::Row { counter, owner, checkpoint_owner, last_write, must_be_ended };
     assert_eq!(by_me(kind).precondition(), expected);
 }
 
@@ -104,6 +111,19 @@ fn write_applies_only_at_its_counter() {
     }
 }
 
+/// A row that was deleted by hand and created again reaches the same counter.
+#[test]
+fn take_applies_only_to_the_row_that_was_sighted() {
+    let at = |row: &Lease| by_me(take_of(row.last_write.clone().into()));
+    let untouched = Lease { counter: N, ..Lease::sample() };
+    let rows = [untouched.clone(), untouched.clone().written_by("a"), untouched.written_by("b")];
+    for (nth, sighted) in rows.iter().enumerate() {
+        for (other, row) in rows.iter().enumerate() {
+            assert_eq!(at(sighted).is_allowed(Some(row)), nth == other, "{nth} {other}");
+        }
+    }
+}
+
 #[test]
 fn every_write_but_a_request_counts_and_stamps() {
     for kind in [
@@ -131,6 +151,7 @@ fn take_exceeds_its_floor() {
         let expiry = Duration::from_secs(10);
         let kind = WriteKind::Take {
             counter: N,
+            last_write: Field::Any,
             floor,
             expiry,
             owner_switches: 1,

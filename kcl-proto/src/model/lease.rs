@@ -91,8 +91,8 @@ pub struct Lease {
     pub hash_range: Option<HashKeyRange>,
     /// For [`Checkpoint::AtTimestamp`]: the time to start at.
     pub start_at: Option<Timestamp>,
-    /// The owner's lease expiry, or the mark of a lease that [lives by a session](Self::lives_by).
-    /// Valid only if the row [is ours](Self::is_ours).
+    /// The owner's lease expiry, or the mark of a lease that [lives by a session](Self::lives_by),
+    /// which [says it too](Self::holder_expiry). Valid only if the row [is ours](Self::is_ours).
     pub expiry: Option<Duration>,
     /// When the consumer last reached the end of the shard. Valid only if the row
     /// [is ours](Self::is_ours).
@@ -145,6 +145,13 @@ impl Lease {
     #[must_use]
     pub fn lives_by(&self) -> Liveness {
         Liveness::of(self.expiry.filter(|_| self.is_ours()))
+    }
+
+    /// Returns the expiry that the take of the holder stored, or `None` if the row does not say.
+    #[must_use]
+    pub fn holder_expiry(&self) -> Option<Duration> {
+        let stored = self.expiry.filter(|_| self.is_ours());
+        stored.map(|stored| self.lives_by().holder_expiry(stored))
     }
 
     /// Returns the worker by whose session the lease lives, or `None` if it lives by its counter or

@@ -19,17 +19,30 @@ pub enum Liveness {
     Session,
 }
 
-/// The expiry on the row of a lease that lives by a session: as good as for ever, so that a version
-/// that does not know sessions never takes such a lease from its holder.
+/// The mark of a lease that lives by a session: this less the holder's expiry stands on the row as
+/// its expiry. That is as good as for ever, so that a version that does not know sessions never
+/// takes such a lease from its holder.
 ///
 /// 2⁵³−1 ms, the greatest whole number that every reader of a table represents exactly.
 const MARK: Duration = Duration::from_millis((1 << 53) - 1);
+
+/// From this expiry on a row has the mark: no worker's own expiry comes near it.
+const MARK_MIN: Duration = Duration::from_millis(1 << 52);
 
 impl Liveness {
     /// Reads what the row of a lease says by its expiry.
     #[must_use]
     pub fn of(expiry: Option<Duration>) -> Self {
-        if expiry == Some(MARK) { Self::Session } else { Self::Counter }
+        if expiry >= Some(MARK_MIN) { Self::Session } else { Self::Counter }
+    }
+
+    /// Returns the holder's own expiry by what the row says.
+    #[must_use]
+    pub const fn holder_expiry(self, stored: Duration) -> Duration {
+        match self {
+            Self::Counter => stored,
+            Self::Session => MARK.saturating_sub(stored),
+        }
     }
 
     /// Returns the expiry to store on the row of a worker whose own expiry is `expiry`.
@@ -37,7 +50,7 @@ impl Liveness {
     pub const fn stored(self, expiry: Duration) -> Duration {
         match self {
             Self::Counter => expiry,
-            Self::Session => MARK,
+            Self::Session => MARK.saturating_sub(expiry),
         }
     }
 
@@ -89,10 +102,11 @@ mod tests {
     #[test]
     fn mark_is_pinned() {
         let own = Duration::from_secs(10);
-        assert_eq!(Liveness::Session.stored(own).as_millis(), 9_007_199_254_740_991);
+        assert_eq!(Liveness::Session.stored(own).as_millis(), 9_007_199_254_730_991);
         assert_eq!(Liveness::Counter.stored(own), own);
         for lives_by in [Liveness::Counter, Liveness::Session] {
             assert_eq!(Liveness::of(Some(lives_by.stored(own))), lives_by);
+            assert_eq!(lives_by.holder_expiry(lives_by.stored(own)), own);
             let unmarked = lives_by.unmark(own).unwrap_or_else(|| lives_by.stored(own));
             assert_eq!(Liveness::of(Some(unmarked)), Liveness::Counter);
         }

@@ -36,6 +36,8 @@ pub(crate) struct Facts {
     pub(crate) alive: BTreeMap<(WorkerId, ShardId), u64>,
     /// When each worker that stood still last ran again.
     pub(crate) thawed: BTreeMap<WorkerId, Time>,
+    /// The workers of which the task of a lease stood still.
+    pub(super) with_frozen_holders: BTreeSet<WorkerId>,
     /// The speed of each worker's clock, in thousandths of the world's.
     speeds: BTreeMap<WorkerId, u64>,
     /// The start position of the application, once it is stored.
@@ -195,6 +197,11 @@ impl Facts {
         }
     }
 
+    /// Notes that the task of one of a worker's leases stands still: its progress waits with it.
+    pub(crate) fn holder_frozen(&mut self, worker: &WorkerId) {
+        self.with_frozen_holders.insert(worker.clone());
+    }
+
     /// Notes that a worker stands still until then.
     pub(crate) fn frozen(&mut self, worker: &WorkerId, until: Time) {
         self.thawed.insert(worker.clone(), until);
@@ -251,7 +258,8 @@ impl Facts {
         });
         // A session cannot say more before its last write is answered.
         let has_said = self.departed.contains(worker) || self.awaiting_session.contains(worker);
-        let is_due = !is_worked_on || has_said;
+        // It may let go of a lease because its holder stands still.
+        let is_due = !is_worked_on || has_said || self.with_frozen_holders.contains(worker);
         self.check(at, Oracle::PresenceGoesFirst, is_due, || {
             format!("{worker} releases the lease of {shard} before it announces that it leaves")
         });

@@ -283,13 +283,15 @@ impl Facts {
         let place = self.after(after).unwrap_or(0);
         let is_automatic = self.is_automatic;
         // The lease side may not have read it yet.
-        let has_just_thawed = self.has_just_thawed(self.person(&write.worker), sent);
+        let person = self.person(&write.worker);
+        let has_just_thawed = self.has_just_thawed(person, sent);
+        let has_frozen = self.with_frozen_holders.contains(person);
         let facts = self.shards.entry(after.key.shard()).or_default();
         if after.counter != before.counter {
             facts.moved = at;
         }
         let owner = facts.owners.range(..=before.counter.0).next_back().map(|(_, owner)| owner);
-        let is_checked = is_automatic && !facts.is_disturbed;
+        let is_checked = is_automatic && !facts.is_disturbed && !has_frozen;
         // What is done once an owner has let its lease expire is done again.
         let Some(owner) = owner.filter(|owner| is_checked && !owner.is_over) else { return };
         let oracle = match write.kind {

@@ -129,6 +129,7 @@ impl Facts {
         let person = self.person(id).clone();
         let has_just_thawed = self.has_just_thawed(&person, sent);
         let (is_automatic, wait_max) = (self.is_automatic, self.calls.wait_max());
+        let has_frozen = self.with_frozen_holders.contains(&person);
         let mut lacking = None;
         for (shard, facts) in &mut self.shards {
             let entry = progress.0.get(&LeaseKey::from(shard));
@@ -146,7 +147,7 @@ impl Facts {
                     (owner.kept.max(place.unwrap_or(0)), Some(id.clone()));
             }
             let is_slack = owner.acknowledges;
-            if !is_automatic || is_disturbed || is_slack && has_just_thawed {
+            if !is_automatic || is_disturbed || has_frozen || is_slack && has_just_thawed {
                 continue;
             }
             let slack = Self::published(is_slack) + wait_max;

@@ -99,17 +99,30 @@ pub(crate) struct WorkerClock {
     suspended: Arc<AtomicU64>,
     /// How many leases the worker has planned over since the world last asked.
     planned: Arc<AtomicU64>,
+    /// For how many milliseconds the next task of a held lease stands still that has its turn.
+    holder_freeze: Arc<AtomicU64>,
 }
 
 impl WorkerClock {
     /// A clock that shows `began_at` at the instant `began` of the worker's runtime.
     pub(crate) fn new(began: Instant, began_at: Timestamp) -> Self {
-        Self { began, began_at, suspended: Arc::default(), planned: Arc::default() }
+        Self {
+            began,
+            began_at,
+            suspended: Arc::default(),
+            planned: Arc::default(),
+            holder_freeze: Arc::default(),
+        }
     }
 
     /// Adds time during which the machine was suspended.
     pub(crate) fn suspend(&self, gap: Duration) {
         self.suspended.fetch_add(millis(gap), Ordering::Relaxed);
+    }
+
+    /// Freezes the task of one held lease for this time, once it has its turn.
+    pub(crate) fn freeze_holder(&self, time: Duration) {
+        self.holder_freeze.store(millis(time), Ordering::Relaxed);
     }
 
     /// Returns how many leases the worker has planned over since the last call.
@@ -134,5 +147,10 @@ impl Clock for WorkerClock {
 
     fn planned(&self, leases: usize) {
         self.planned.fetch_add(u64::try_from(leases).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn holder_freeze(&self) -> Option<Duration> {
+        let time = self.holder_freeze.swap(0, Ordering::Relaxed);
+        (time > 0).then(|| Duration::from_millis(time))
     }
 }

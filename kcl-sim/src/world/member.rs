@@ -190,6 +190,11 @@ impl Member {
         self.time = until;
     }
 
+    /// Freezes the task of one of its leases for this time, and nothing else.
+    pub(crate) fn freeze_holder(&self, time: Duration) {
+        self.clock.freeze_holder(time);
+    }
+
     /// Asks the worker to shut down.
     pub(crate) fn shut_down(&self) {
         self.handle.shut_down();

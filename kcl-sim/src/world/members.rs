@@ -123,6 +123,20 @@ impl Members {
         Ok(id)
     }
 
+    /// Freezes the task of one lease of a worker for this time.
+    ///
+    /// # Errors
+    /// If the worker does not run.
+    pub(crate) fn freeze_holder(
+        &mut self,
+        name: &str,
+        time: Duration,
+    ) -> Result<WorkerId, SimError> {
+        let member = self.running_mut(name)?;
+        member.freeze_holder(time);
+        Ok(member.id.clone())
+    }
+
     /// The worker that has run least far, if that is not as far as `until`.
     pub(crate) fn hindmost(&self, until: Time) -> Option<usize> {
         let late = self.running.iter().enumerate().filter(|(_, member)| member.time < until);

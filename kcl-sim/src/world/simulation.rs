@@ -386,6 +386,13 @@ impl Simulation {
         Ok(())
     }
 
+    pub(crate) fn freeze_holder(&mut self, name: &str, time: Duration) -> Result<(), SimError> {
+        let id = self.members.freeze_holder(name, time)?;
+        self.observed.facts.holder_frozen(&id);
+        self.fault(Fault::FrozenHolder, name, format_args!("has a frozen holder for {time:?}"));
+        Ok(())
+    }
+
     fn stand_still(
         &mut self,
         name: &str,

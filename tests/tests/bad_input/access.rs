@@ -6,11 +6,13 @@ use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_dynamodb::types::AttributeValue;
+use kcl_core::config::Liveness;
 use kcl_dynamo::DynamoLeaseStore;
 use tokio::time::Instant;
 
 use crate::gate::Verdict;
-use crate::scene::{Scene, check, created, records};
+use crate::scene::{Running, Scene, TABLE, check, created, records, settings};
 
 #[tokio::test]
 async fn denied_action_at_start_ends_the_worker() {
@@ -105,6 +107,35 @@ async fn denied_consistent_reads_only_delay_a_handover() {
     scene.until("the other one has its share", shared).await;
     one.stop().await;
     other.stop().await;
+}
+
+/// In a fleet with sessions whose table is so large that two workers are to read it for all.
+#[tokio::test]
+async fn worker_that_may_not_read_batches_scans() {
+    let scene = Scene::new(3).await;
+    scene.gate.deny("dynamodb:BatchGetItem");
+    let start = |name| {
+        let mut config = settings();
+        (config.lease.liveness, config.lease.lookouts) = (Liveness::Session, true);
+        let leases = DynamoLeaseStore::new(&scene.aws(), created(TABLE));
+        scene.run(name, scene.builder(name).config(config).leases(leases))
+    };
+    let one = start("one");
+    scene.until("it holds all", async |_: &Scene| one.handle.status().held.len() == 3).await;
+    let note = AttributeValue::S("n".repeat(200_000));
+    let key = scene.leases().await.swap_remove(0).key;
+    let update = scene.dynamo.update_item().table_name(TABLE);
+    let update = update.key("leaseKey", AttributeValue::S(key.to_string()));
+    let update = update.update_expression("SET note = :note");
+    update.expression_attribute_values(":note", note).send().await.unwrap();
+    scene.until_reported(&["access denied to dynamodb:BatchGetItem", "grant it"]).await;
+    let others = [start("two"), start("three")];
+    let has_share = |worker: &Running| worker.handle.status().held.len() == 1;
+    let is_fair = async |_: &Scene| has_share(&one) && others.iter().all(has_share);
+    scene.until("each has its share", is_fair).await;
+    for worker in others.into_iter().chain([one]) {
+        worker.stop().await;
+    }
 }
 
 #[tokio::test]

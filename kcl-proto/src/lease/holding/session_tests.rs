@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::tests::TIMES;
 use super::*;
 use crate::consumer::progress::Done;
+use crate::lease::precondition::Field;
 use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::lease::write_numbers::WriteNumbers;
 use crate::model::{
@@ -26,6 +27,7 @@ impl Story {
     fn with(times: HoldingTimes) -> Self {
         let take = WriteKind::Take {
             counter: LeaseCounter(0),
+            last_write: Field::Any,
             floor: LeaseCounter(4),
             expiry: TIMES.expiry,
             owner_switches: 1,

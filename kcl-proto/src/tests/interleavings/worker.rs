@@ -125,10 +125,11 @@ impl Worker {
     }
 
     /// Sends a take, as `lease_side::take` does.
-    pub(super) fn take(&mut self, counter: LeaseCounter, owner_switches: u64) -> Sent {
+    pub(super) fn take(&mut self, row: &Lease, owner_switches: u64) -> Sent {
         let floor = LeaseCounter(0); // There is one lease.
         let kind = WriteKind::Take {
-            counter,
+            counter: row.counter,
+            last_write: row.last_write.clone().into(),
             floor,
             expiry: EXPIRY,
             owner_switches,
@@ -279,9 +280,9 @@ impl Worker {
                 self.become_idle();
                 match end {
                     RequestEnd::Arrived(row) if !self.is_stopping => {
-                        let (counter, switches) = (row.counter, row.owner_switches);
-                        self.observe(Some(Arc::from(row)));
-                        self.take(counter, switches)
+                        let row = Arc::from(row);
+                        self.observe(Some(Arc::clone(&row)));
+                        self.take(&row, row.owner_switches)
                     }
                     RequestEnd::Arrived(_) | RequestEnd::Refused(_) | RequestEnd::Withdrawn => {
                         Sent::new()

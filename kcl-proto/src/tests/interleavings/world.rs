@@ -11,8 +11,9 @@ use super::step::{Budget, Step, Tag, Who};
 use super::violation::Violation;
 use super::worker::{Role, Sent, Worker};
 use crate::lease::holding::HoldingInput;
+use crate::lease::precondition::Precondition;
 use crate::lease::request::RequestInput;
-use crate::lease::write::{LeaseWrite, Precondition, WriteKind};
+use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::model::{Conditional, Lease, LeaseKey, NewLease};
 
 /// Two workers and one lease.
@@ -206,8 +207,8 @@ impl World {
             Step::Take(who) => {
                 let worker = &mut self.workers[who];
                 let Some(row) = worker.takeable() else { return Ok(Sent::new()) };
-                let (counter, switches) = (row.counter, row.owner_switches + 1);
-                Ok(worker.take(counter, switches))
+                let (row, switches) = (row.clone(), row.owner_switches + 1);
+                Ok(worker.take(&row, switches))
             }
             Step::Ask(who) => {
                 let worker = &mut self.workers[who];

@@ -25,6 +25,8 @@ pub(crate) struct Fleet {
     pub(crate) events: Counts,
     stream: Stream,
     workers: Vec<Member>,
+    /// How many workers were ever started.
+    started: usize,
     runs: JoinSet<()>,
     pub(crate) began: Moment,
 }
@@ -61,6 +63,13 @@ impl RecordProcessor for Idle {
     }
 }
 
+impl Member {
+    fn kill(self) -> usize {
+        self.table.kill();
+        self.handle.status().held.len()
+    }
+}
+
 impl Fleet {
     pub(crate) fn new(shards: u32, speed: Speed, config: WorkerConfig) -> Self {
         let (table, events) = (Table::new(speed), Counts::default());
@@ -70,7 +79,8 @@ impl Fleet {
             table,
             config,
             events,
-            stream: Stream { shards },
+            stream: Stream { shards, trickle: None },
+            started: 0,
             workers: Vec::new(),
             runs: JoinSet::new(),
             began: SystemClock.now(),
@@ -82,7 +92,7 @@ impl Fleet {
         for _ in 0..workers {
             let table = self.table.handle();
             let worker = Worker::builder("large")
-                .worker_name(format!("w{}", self.workers.len()))
+                .worker_name(format!("w{:04}", self.started))
                 .records(self.stream)
                 .leases(table.clone())
                 .processor(|_| Idle)
@@ -90,6 +100,7 @@ impl Fleet {
                 .observer(self.events.clone())
                 .build()?;
             self.workers.push(Member { table, handle: worker.handle() });
+            self.started += 1;
             self.runs.spawn(async move {
                 drop(worker.run_until(std::future::pending()).await);
             });
@@ -97,11 +108,20 @@ impl Fleet {
         Ok(())
     }
 
-    /// Ends the last worker as SIGKILL does. Returns how many leases it held.
+    /// Puts a record into each shard whenever this time has passed.
+    pub(crate) const fn trickle(&mut self, pause: Duration) {
+        self.stream.trickle = Some(pause);
+    }
+
+    /// Ends the worker that started last as SIGKILL does. Returns how many leases it held.
     pub(crate) fn kill_last(&mut self) -> usize {
-        let Some(last) = self.workers.pop() else { return 0 };
-        last.table.kill();
-        last.handle.status().held.len()
+        self.workers.pop().map_or(0, Member::kill)
+    }
+
+    /// Ends the worker that started first, which is first in line. Returns as
+    /// [`kill_last`](Self::kill_last).
+    pub(crate) fn kill_first(&mut self) -> usize {
+        if self.workers.is_empty() { 0 } else { self.workers.remove(0).kill() }
     }
 
     /// How many leases each worker holds that was not killed.

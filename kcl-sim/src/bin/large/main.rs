@@ -17,7 +17,7 @@ use kcl_core::BoxError;
 use kcl_core::config::Liveness;
 use serde_json::json;
 
-use crate::rows::Row;
+use crate::rows::{Kind, Row};
 use crate::table::Speed;
 
 /// Measures workers on tables of thousands of leases.
@@ -85,23 +85,27 @@ async fn main() -> Result<(), BoxError> {
 /// The rows of fleets whose leases live by sessions, and the same of classical ones.
 async fn signs_of_life(is_on: &(impl Fn(&str) -> bool + Sync)) -> Result<(), BoxError> {
     const NO_BAR: f64 = f64::INFINITY;
-    for (shards, workers, writes_bar, reads_bar) in [
-        (12, 3, 1.0, NO_BAR),
-        (100, 10, 3.5, NO_BAR),
-        (1_000, 30, 10.0, 35.0),
-        (10_000, 200, 65.0, 250.0),
+    const TRICKLE: Duration = Duration::from_secs(1);
+    for (shards, workers, trickle, writes_bar, reads_bar) in [
+        (12, 3, None, 1.0, NO_BAR),
+        (12, 3, Some(TRICKLE), 1.0, NO_BAR),
+        (100, 10, None, 3.5, NO_BAR),
+        (1_000, 30, None, 10.0, 35.0),
+        (10_000, 200, None, 65.0, 250.0),
     ] {
         for (mode, liveness, writes_bar, reads_bar) in [
             ("sessions", Liveness::Session, writes_bar, reads_bar),
             ("counters", Liveness::Counter, NO_BAR, NO_BAR),
         ] {
-            let name = format!("{mode}-{shards}x{workers}");
+            let with = if trickle.is_some() { "-trickle" } else { "" };
+            let name = format!("{mode}-{shards}x{workers}{with}");
+            let kind = Kind { shards, workers, liveness, trickle };
             if is_on(&name) {
-                let (writes, reads, crash) = rows::signs_of_life(shards, workers, liveness).await?;
+                let (writes, reads, crash) = rows::signs_of_life(kind).await?;
                 print(&name, "write units a second at rest", writes_bar, &writes);
                 let what = "read units a second at rest";
                 print(&format!("{name}-reads"), what, reads_bar, &reads);
-                let what = "leases of a killed worker are held elsewhere, s";
+                let what = "leases of a killed worker are held elsewhere, slowest of 5, s";
                 print(&format!("{name}-crash"), what, 12.0, &crash);
             }
         }

@@ -15,6 +15,12 @@ use crate::table::Speed;
 /// How long a fleet at rest is watched.
 const REST: Duration = Duration::from_mins(2);
 
+/// How many workers are killed, one after the other.
+const CRASHES: usize = 5;
+
+/// How long a fleet is left in peace before the next worker is killed.
+const SETTLED: Duration = Duration::from_secs(5);
+
 /// The figure of a row, and details. `None` if it took too long.
 pub(crate) struct Row {
     pub(crate) figure: Option<f64>,
@@ -119,31 +125,52 @@ pub(crate) async fn join(shards: u32, scan_units: usize) -> Result<Row, BoxError
     Ok(Row { figure: Some(units / passed), more })
 }
 
-/// A fleet at rest, whose leases live as `liveness` says: write units a second. Then one worker is
-/// killed: until its leases are held by others.
-pub(crate) async fn signs_of_life(
-    shards: u32,
-    workers: usize,
-    liveness: Liveness,
-) -> Result<(Row, Row, Row), BoxError> {
+/// A fleet, and whether records come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) shards: u32,
+    pub(crate) workers: usize,
+    pub(crate) liveness: Liveness,
+    /// The time between two records of a shard.
+    pub(crate) trickle: Option<Duration>,
+}
+
+/// A fleet at rest: write and read units a second. Then workers are killed, one after the other,
+/// each once the one before is replaced and the shares are fair: until its leases are held by
+/// others, the slowest of these times.
+pub(crate) async fn signs_of_life(kind: Kind) -> Result<(Row, Row, Row), BoxError> {
     let mut config = config();
-    config.lease.liveness = liveness;
-    config.lease.lookouts = liveness == Liveness::Session;
-    let mut fleet = Fleet::new(shards, Speed::default(), config);
-    fleet.start(workers)?;
+    config.lease.liveness = kind.liveness;
+    config.lease.lookouts = kind.liveness == Liveness::Session;
+    let mut fleet = Fleet::new(kind.shards, Speed::default(), config);
+    if let Some(pause) = kind.trickle {
+        fleet.trickle(pause);
+    }
+    fleet.start(kind.workers)?;
     let balanced = fleet.balanced(fleet.began).await;
     sleep(Duration::from_secs(20)).await;
     fleet.table.start_counting();
     sleep(REST).await;
     let (writes, reads) = fleet.table.seen(|seen| (seen.write_units, seen.read_units));
     let seconds = REST.as_secs_f64();
-    let (at, lost) = (SystemClock.now(), fleet.kill_last());
-    let figure = fleet.all_held(at).await;
     let expired = fleet.events.of("expired");
+    let mut crashes = Vec::new();
+    for trial in 0..CRASHES {
+        let at = SystemClock.now();
+        // The first in line looks for the others where there are lookouts.
+        let lost = if trial % 2 == 0 { fleet.kill_last() } else { fleet.kill_first() };
+        crashes.push((fleet.all_held(at).await, lost));
+        fleet.start(1)?;
+        fleet.balanced(SystemClock.now()).await;
+        sleep(SETTLED).await;
+    }
+    let slowest =
+        crashes.iter().try_fold(0.0, |most: f64, (time, _)| Some(time.as_ref()?.max(most)));
     let more = json!({ "balanced at first, s": balanced, "expired": expired });
     let writes = Row { figure: Some(writes / seconds), more };
     let reads = Row { figure: Some(reads / seconds), more: json!({}) };
-    Ok((writes, reads, Row { figure, more: json!({ "leases of the killed one": lost }) }))
+    let more = json!({ "each time, and the leases of the killed one": crashes });
+    Ok((writes, reads, Row { figure: slowest, more }))
 }
 
 /// One worker that may hold few leases of many: the most that it ever holds.

@@ -1,21 +1,26 @@
-//! A stream of many shards without records.
+//! A stream of many shards, with a record now and then or none at all.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kcl_core::backend::{Fetched, ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
+use kcl_core::backend::{
+    Clock as _, Fetched, ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError, SystemClock,
+};
 use kcl_core::model::{
-    HashKeyRange, Shard, ShardId, StreamArn, StreamDescription, StreamName, Timestamp,
+    HashKeyRange, Moment, Position, Record, SequenceNumber, Shard, ShardId, StreamArn,
+    StreamDescription, StreamName, Timestamp,
 };
 use tokio::time::sleep;
 
 /// How long a read takes.
 const READ_TIME: Duration = Duration::from_millis(20);
 
-/// A stream of this many shards.
+/// A stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stream {
     pub(crate) shards: u32,
+    /// The time between two records of a shard, or `None` if there are none.
+    pub(crate) trickle: Option<Duration>,
 }
 
 #[async_trait]
@@ -41,17 +46,31 @@ impl RecordSource for Stream {
 
     async fn open(&self, _: &ShardId, _: ReadFrom) -> Result<Box<dyn ShardReader>, SourceError> {
         sleep(READ_TIME).await;
-        Ok(Box::new(EmptyShard))
+        Ok(Box::new(Shallow { trickle: self.trickle, put: SystemClock.now() }))
     }
 }
 
+/// A reader of a shard.
 #[derive(Debug)]
-struct EmptyShard;
+struct Shallow {
+    trickle: Option<Duration>,
+    /// When the last record came, or the reader.
+    put: Moment,
+}
 
 #[async_trait]
-impl ShardReader for EmptyShard {
+impl ShardReader for Shallow {
     async fn read(&mut self, _: usize) -> Result<Fetched, SourceError> {
         sleep(READ_TIME).await;
-        Ok(Fetched::new(Vec::new(), Some(Duration::ZERO), None))
+        let now = SystemClock.now();
+        let is_due = self.trickle.is_some_and(|pause| now.since(self.put) >= pause);
+        let mut records = Vec::new();
+        if is_due {
+            self.put = now;
+            let arrived = SystemClock.time_of_day();
+            let number = SequenceNumber::from(u128::from(arrived.epoch_millis().unsigned_abs()));
+            records.push(Record::new(Position::of(number), "key", "data", Some(arrived)));
+        }
+        Ok(Fetched::new(records, Some(Duration::ZERO), None))
     }
 }

@@ -1,6 +1,5 @@
 //! The world: one lease, the rows of sessions, the network, the clocks and two workers.
 
-use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -12,10 +11,11 @@ use super::step::{Budget, Line, Mode, Scope, Step, Who};
 use super::worker::{EXPIRY, Role, Sent, Worker};
 use crate::lease::adoption::adopted;
 use crate::lease::holding::HoldingInput;
+use crate::lease::precondition::Precondition;
 use crate::lease::session::SessionInput;
 use crate::lease::session_write::{SessionWrite, SessionWriteKind};
 use crate::lease::settle::Settler;
-use crate::lease::write::{LeaseWrite, Precondition, WriteKind};
+use crate::lease::write::{LeaseWrite, WriteKind};
 use crate::model::{
     Conditional, Lease, LeaseCounter, LeaseKey, Liveness, NewLease, PendingCheckpoint, Session,
     WorkerId,
@@ -62,6 +62,7 @@ impl Worker {
         let adopt = frozen.filter(|_| self.mode != Mode::Unaware);
         WriteKind::Take {
             counter: row.counter,
+            last_write: row.last_write.clone().into(),
             floor: LeaseCounter(0),
             expiry: EXPIRY,
             owner_switches: row.owner_switches + 1,
@@ -305,7 +306,7 @@ impl World {
         let rows: Vec<_> = self.sessions.values().cloned().collect();
         let is_marked = self.row.lives_by() == Liveness::Session;
         let holder = self.row.holder().filter(|_| is_marked || self.row.owner.is_some());
-        let named: BTreeSet<_> = holder.into_iter().cloned().collect();
+        let named = holder.map(|holder| (holder.clone(), EXPIRY)).into_iter().collect();
         for worker in &mut self.workers {
             let now = worker.now();
             worker.sessions.observe(&rows, &named, true, now);
