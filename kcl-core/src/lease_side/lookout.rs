@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kcl_proto::fleet::assignments::Assignments;
 use kcl_proto::fleet::audit::Audit;
+use kcl_proto::fleet::batch_size::BatchSize;
 use kcl_proto::fleet::bulletin_copy::BulletinCopy;
 use kcl_proto::fleet::lookout::{Role, Standing};
 use kcl_proto::fleet::news::News;
@@ -78,6 +79,8 @@ pub(super) struct Lookout {
     /// Leases whose rows may name this worker although it does not hold them.
     in_doubt: BTreeSet<LeaseKey>,
     audit: Audit,
+    /// How many rows of assigned leases to read at once.
+    batch: BatchSize,
     calls: Calls,
     jobs: Jobs<LookoutEnd>,
 }
@@ -97,6 +100,7 @@ impl Lookout {
             is_leaving: false,
             in_doubt: BTreeSet::new(),
             audit: Audit::new(now),
+            batch: BatchSize::new(ROWS_MAX),
             calls: Calls::new(now),
             jobs: Jobs::new(),
             shared,
@@ -252,7 +256,8 @@ impl Lookout {
             return;
         }
         let keys = self.copy.to_look_at(now).chain(&self.in_doubt).filter(|key| !moves.has(key));
-        let keys: BTreeSet<_> = keys.chain(moves.may_land()).take(ROWS_MAX).cloned().collect();
+        let keys = keys.chain(moves.may_land()).take(self.batch.rows());
+        let keys: BTreeSet<_> = keys.cloned().collect();
         let keys: Vec<_> = keys.into_iter().collect();
         if keys.is_empty() || !self.calls.looking.begin(now) {
             return;
@@ -434,6 +439,7 @@ impl Lookout {
         now: Moment,
     ) -> Learned {
         self.calls.looking.ended(now + READ_EVERY);
+        self.batch.ended(relatives.is_ok());
         let Some(found) = self.report("read assigned leases", relatives) else {
             return Learned::default();
         };

@@ -4,6 +4,7 @@
 pub mod assignments;
 pub mod audit;
 pub mod balance;
+pub mod batch_size;
 pub mod bulletin_copy;
 pub mod candidate;
 pub mod cooldown;
