@@ -1,11 +1,12 @@
 //! Puts records at a steady rate, and records their ids.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
+use kcl_core::backend::{Clock as _, SystemClock};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ const STRIDE: u64 = 263;
 /// A running producer.
 #[derive(Debug)]
 pub struct Producer {
-    put: Arc<Mutex<BTreeSet<String>>>,
+    put: Arc<Mutex<BTreeMap<String, i64>>>,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -31,7 +32,7 @@ impl Producer {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "a test's own task, stopped and joined")]
     pub fn start(client: Client, stream: &str, per_second: u32) -> Self {
-        let put = Arc::new(Mutex::new(BTreeSet::new()));
+        let put = Arc::new(Mutex::new(BTreeMap::new()));
         let stop = CancellationToken::new();
         let work = produce(client, stream.to_owned(), per_second, Arc::clone(&put), stop.clone());
         Self { put, stop, task: tokio::spawn(work) }
@@ -43,6 +44,12 @@ impl Producer {
         self.put.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Returns when each record was put, in milliseconds since the epoch.
+    #[must_use]
+    pub fn times(&self) -> BTreeMap<String, i64> {
+        self.put.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Stops the producer. Returns the ids of all records.
     ///
     /// # Errors
@@ -51,7 +58,7 @@ impl Producer {
         self.stop.cancel();
         self.task.await??;
         let put = self.put.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(put.clone())
+        Ok(put.keys().cloned().collect())
     }
 }
 
@@ -59,7 +66,7 @@ async fn produce(
     client: Client,
     stream: String,
     per_second: u32,
-    put: Arc<Mutex<BTreeSet<String>>>,
+    put: Arc<Mutex<BTreeMap<String, i64>>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut ticks = interval(Duration::from_secs(1) / per_second.max(1));
@@ -77,6 +84,7 @@ async fn produce(
         let id = format!("{key}.{number}");
         let width = u128::MAX / u128::from(KEYS);
         let hash_key = width * u128::from(nth * STRIDE % KEYS) + width / 2;
+        let at = SystemClock.time_of_day().epoch_millis();
         client
             .put_record()
             .stream_name(&stream)
@@ -85,6 +93,6 @@ async fn produce(
             .data(Blob::new(format!("{id}|some payload")))
             .send()
             .await?;
-        put.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        put.lock().unwrap_or_else(PoisonError::into_inner).insert(id, at);
     }
 }

@@ -26,13 +26,15 @@ pub struct RetrievalConfig {
     /// stream, as in a local environment.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub wait_for_stream: Duration,
-    /// How often a shard is read once its consumer is caught up.
+    /// How often a shard is read once its consumer is caught up and reads bring nothing. After a
+    /// read that brought records the next one comes sooner, as often as
+    /// [`reads_per_second`](Self::reads_per_second) allows.
     ///
     /// Default: 1 s. From 200 ms, the limit of Kinesis, to 1 minute. A consumer counts as caught up
     /// while it is behind by less than 100 ms.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub poll_every: Duration,
-    /// How often a second a shard is read while its consumer is behind.
+    /// How often a second a shard is read while its consumer is behind, or reads bring records.
     ///
     /// Default: 2. From 1 to 5. Kinesis allows 5 reads and 2 MiB a second for each shard, shared by
     /// all that poll it: what one application leaves, others can use. A reply with as many records

@@ -115,11 +115,6 @@ impl HandoverRequests {
         self.open.keys().cloned().collect()
     }
 
-    /// Whether the lease was asked for.
-    pub(super) fn is_open(&self, key: &LeaseKey) -> bool {
-        self.open.contains_key(key)
-    }
-
     /// The owners that were asked.
     pub(super) fn owners(&self) -> impl Iterator<Item = &WorkerId> {
         self.open.values().map(|open| &open.owner)

@@ -14,12 +14,12 @@ use kcl_proto::fleet::news::News;
 use kcl_proto::fleet::publisher::Publisher;
 use kcl_proto::fleet::session_polls::SessionPolls;
 use kcl_proto::model::{Bulletin, LeaseKey, Moment, StreamName, WorkerId};
-use kcl_proto::recurring::Recurring;
 
 use crate::backend::{LeaseStoreError, Page, ROWS_MAX, Reading};
 use crate::lease_side::fleet_view::FleetView;
 use crate::lease_side::jobs::Jobs;
 use crate::lease_side::known_rows::KnownRows;
+use crate::lease_side::lookout_calls::Calls;
 use crate::lease_side::lookout_end::{Learned, LookoutEnd};
 use crate::lease_side::moves::Moves;
 use crate::lease_side::relatives::{self, Relatives};
@@ -42,23 +42,6 @@ const NEWS_MAX: usize = 1_000;
 
 /// What a call does that reads news, in events.
 const HEAR: &str = "read what news name";
-
-/// When calls are due.
-#[derive(Debug)]
-struct Calls {
-    reading: Recurring,
-    polling: Recurring,
-    looking: Recurring,
-    hearing: Recurring,
-    publishing: Recurring,
-}
-
-impl Calls {
-    const fn new(now: Moment) -> Self {
-        let due = Recurring::new(now);
-        Self { reading: due, polling: due, looking: due, hearing: due, publishing: due }
-    }
-}
 
 /// This worker's part among the lookouts of its fleet.
 #[derive(Debug)]
@@ -244,8 +227,12 @@ impl Lookout {
     fn poll(&mut self, now: Moment) {
         if self.polls.wake_at().is_some_and(|at| now >= at) && self.calls.polling.begin(now) {
             let due = self.polls.next(ROWS_MAX, now);
-            let keys = due.iter().map(WorkerId::to_string).collect();
-            self.read(keys, Reading::Eventual, LookoutEnd::Polled);
+            let keys: Vec<_> = due.iter().map(WorkerId::to_string).collect();
+            let shared = Arc::clone(&self.shared);
+            self.jobs.push(async move {
+                let page = shared.store.rows(&keys, Reading::Eventual).await;
+                LookoutEnd::Polled(due, page)
+            });
         }
     }
 
@@ -373,7 +360,7 @@ impl Lookout {
     pub(super) fn finish(&mut self, end: LookoutEnd, now: Moment) -> Learned {
         match end {
             LookoutEnd::Read(page) => self.bulletin_read(page, now),
-            LookoutEnd::Polled(page) => self.polled(page, now),
+            LookoutEnd::Polled(due, page) => self.polled(due, page, now),
             LookoutEnd::Heard(news, page) => self.heard(news, page, now),
             LookoutEnd::HeardAgain(page) => Learned::rows(self.report(HEAR, page)),
             LookoutEnd::Looked(keys, relatives) => self.looked(keys, relatives, now),
@@ -407,13 +394,21 @@ impl Lookout {
         Learned { doubtful, is_poll, ..Learned::default() }
     }
 
-    fn polled(&mut self, page: Result<Page, LeaseStoreError>, now: Moment) -> Learned {
+    fn polled(
+        &mut self,
+        mut due: Vec<WorkerId>,
+        page: Result<Page, LeaseStoreError>,
+        now: Moment,
+    ) -> Learned {
         self.calls.polling.ended(now);
-        let page = self.report("read sessions", page);
-        let is_poll = page.is_some() && matches!(self.role(now), Role::Looks { .. });
-        let rows = page.iter().flat_map(|page| &page.sessions);
-        rows.for_each(|row| self.polls.saw(row, now));
-        Learned { is_poll, ..Learned::rows(page) }
+        let Some(page) = self.report("read sessions", page) else { return Learned::default() };
+        page.sessions.iter().for_each(|row| self.polls.saw(row, now));
+        // A follower has no scan that would show who is gone.
+        let role = self.role(now);
+        let is_lacking = |worker: &WorkerId| page.sessions.iter().all(|row| row.worker != *worker);
+        due.retain(|worker| role == Role::Follows && is_lacking(worker));
+        let is_poll = matches!(role, Role::Looks { .. });
+        Learned { is_poll, missing: due, ..Learned::rows(Some(page)) }
     }
 
     fn heard(

@@ -11,7 +11,8 @@ use crate::lease_side::relatives::Relatives;
 #[derive(Debug)]
 pub(super) enum LookoutEnd {
     Read(Result<Page, LeaseStoreError>),
-    Polled(Result<Page, LeaseStoreError>),
+    /// The sessions of these workers.
+    Polled(Vec<WorkerId>, Result<Page, LeaseStoreError>),
     /// The rows that these news name.
     Heard(Vec<String>, Result<Page, LeaseStoreError>),
     /// The rows that news named, which may have changed once more before the news left the bulletin.
@@ -32,7 +33,7 @@ pub(super) struct Learned {
     pub(super) page: Page,
     /// The parents of assigned leases that have no row.
     pub(super) gone: Vec<LeaseKey>,
-    /// The holders of assigned leases whose sessions it has not found.
+    /// The workers that leases name and whose sessions it has not found.
     pub(super) missing: Vec<WorkerId>,
     /// Whether this worker watches the fleet's sessions, and has read what was due: its looks come
     /// through.
@@ -44,7 +45,10 @@ pub(super) struct Learned {
 impl Learned {
     /// Whether rows were read, or what was due of the sessions.
     pub(super) const fn is_look(&self) -> bool {
-        self.is_poll || !self.page.leases.is_empty() || !self.page.sessions.is_empty()
+        self.is_poll
+            || !self.missing.is_empty()
+            || !self.page.leases.is_empty()
+            || !self.page.sessions.is_empty()
     }
 
     /// Nothing but rows, if any were read.

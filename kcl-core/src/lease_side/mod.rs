@@ -34,6 +34,7 @@ pub(crate) mod lease_calls;
 mod lease_creation;
 mod lease_rows;
 mod lookout;
+mod lookout_calls;
 mod lookout_end;
 mod main_loop;
 mod moves;

@@ -147,10 +147,9 @@ impl Moves {
         self.takes.may_land()
     }
 
-    /// Whether this worker holds the lease, takes it, or has asked for it: then it reads the row
-    /// itself when it must.
+    /// Whether this worker holds the lease, or takes it.
     pub(super) fn has(&self, key: &LeaseKey) -> bool {
-        self.held.contains(key) || self.takes.is_taking(key) || self.requests.is_open(key)
+        self.held.contains(key) || self.takes.is_taking(key)
     }
 
     /// Whether only a scan can prove that a worker is dead which this one has asked for a lease.

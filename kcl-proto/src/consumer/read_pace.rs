@@ -52,8 +52,9 @@ pub struct ReadDone {
 }
 
 impl Pace {
-    /// The pace of a shard that is read every `poll_every` while its consumer is caught up, and
-    /// `reads_per_second` times a second or as often as `poll_every` asks for while it is behind.
+    /// The pace of a shard that is read every `poll_every` while it brings nothing, and
+    /// `reads_per_second` times a second or as often as `poll_every` asks for while its consumer is
+    /// behind, or the last read brought records.
     #[must_use]
     pub fn new(poll_every: Duration, reads_per_second: usize) -> Self {
         let polls = 1_000_u128.div_ceil(poll_every.as_millis().max(1));
@@ -77,8 +78,16 @@ impl Pace {
         self.count(now);
         self.paid_until = self.paid_until.max(started) + time_to_pay(bytes);
         let is_caught_up = behind_latest.is_some_and(|behind| behind < CAUGHT_UP_BELOW);
-        let next = if is_caught_up { started + self.poll_every } else { started };
+        let pause = if bytes == 0 { self.poll_every } else { self.poll_every.min(self.pause()) };
+        let next = if is_caught_up { started + pause } else { started };
         next.max(self.allowed(if is_full { READS_PER_SECOND_MAX } else { self.reads_per_second }))
+    }
+
+    /// The pause between reads that keep to `reads_per_second` evenly: what just brought records is
+    /// likely to have more soon, which should not wait for the next poll.
+    fn pause(&self) -> Duration {
+        let reads = u32::try_from(self.reads_per_second).unwrap_or(u32::MAX);
+        Duration::from_secs(1) / reads.max(1)
     }
 
     /// Records a read that was cancelled or failed `now`, perhaps after it was sent. Returns when
@@ -156,7 +165,21 @@ mod tests {
     #[test]
     fn caught_up_shard_is_polled_at_its_interval() {
         check(&[(0, 30, 0, true, 1_000)]);
-        check(&[(0, 30, 100, true, 1_000), (1_000, 1_040, 0, true, 2_000)]);
+    }
+
+    #[test]
+    fn shard_that_brought_records_is_read_again_sooner() {
+        check(&[
+            (0, 30, 100, true, 500),
+            (500, 540, 100, true, 1_030),
+            (1_030, 1_060, 0, true, 2_030),
+        ]);
+        let next = |poll_every, reads| {
+            let mut pace = Pace::new(Duration::from_millis(poll_every), reads);
+            pace.after_read(done(0, 100, true), at(10))
+        };
+        assert_eq!([next(1_000, 1), next(1_000, 4), next(60_000, 2)], [1_010, 250, 500].map(at));
+        assert_eq!(next(300, 2), at(250), "four reads a second");
     }
 
     #[test]
@@ -216,7 +239,7 @@ mod tests {
     fn reads_keep_within_two_mebibytes_a_second() {
         check(&[(0, 300, 10 * MIB, false, 5_000), (5_000, 5_100, 2 * MIB, false, 6_000)]);
         check(&[(0, 300, 10 * MIB, true, 5_000)]);
-        check(&[(0, 50, MIB, true, 1_000)]);
+        check(&[(0, 50, MIB, true, 500)]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ async fn trimmed_while_reading(time: Duration, retention: Duration) -> (Vec<Even
     world.retention = RETENTION * 7;
     world
         .run_during(async |holder| {
-            holder.serve(SECOND * 5 / 2).await; // Between two reads.
+            holder.serve(SECOND * 2).await; // Between two reads.
             world.stream.set_retention(retention);
             world.stream.put((4..=6).map(at));
             world.stream.trim_before(6);

@@ -128,6 +128,10 @@ async fn fleet(args: &Args) -> anyhow::Result<()> {
             rows::steady(args).await?,
         );
     }
+    if is_selected("latency") {
+        let what = "put to delivery, 10 records a second and shard, median, s";
+        print("latency", what, 0.35, rows::latency(args).await?);
+    }
     if is_selected("idle") {
         print("idle", "resident MB of an idle worker of 12 shards", 25.0, rows::idle(args).await?);
     }

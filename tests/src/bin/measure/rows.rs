@@ -125,6 +125,26 @@ pub(crate) async fn crash(args: &Args) -> anyhow::Result<Row> {
     Ok(Row { worst: worst(&all), more })
 }
 
+/// One worker whose shards get ten records a second each: from the put to the delivery, the median
+/// of half a minute.
+pub(crate) async fn latency(args: &Args) -> anyhow::Result<Row> {
+    let fleet = fleet(args, &["a"]).await?;
+    let producer = fleet.produce(PER_SECOND);
+    until("there are records", LIMIT, async || Ok(producer.count() > 200)).await?;
+    let from = now();
+    sleep(MINUTE / 2).await;
+    let put = producer.times();
+    let produced = producer.stop().await?;
+    let audit = fleet.delivered(&produced, LIMIT).await?;
+    let deliveries = audit.deliveries.iter().filter_map(|it| Some(it.at - put.get(&it.id)?));
+    let mut waits: Vec<_> = deliveries.collect();
+    waits.sort_unstable();
+    let part = |percent: usize| waits.get(waits.len() * percent / 100).copied().unwrap_or(0);
+    let rate = waits.len() / usize::try_from((now() - from) / 1_000)?.max(1);
+    let more = json!({ "p99_s": seconds(part(99)), "records": waits.len(), "a second": rate });
+    Ok(Row { worst: seconds(part(50)), more })
+}
+
 /// Returns how long before the kill the oldest repeated record was first delivered.
 fn oldest_repeat(audit: &Audit, struck: &BTreeMap<String, i64>) -> anyhow::Result<f64> {
     let mut first = BTreeMap::new();
