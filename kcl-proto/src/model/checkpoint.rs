@@ -3,12 +3,13 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::iter::once;
 use std::str::FromStr;
 
 use bytes::Bytes;
 use ruint::Uint;
 use thiserror::Error;
+
+use crate::model::digits;
 
 /// A record's sequence number: compared as a number, printed as the text that it was parsed from.
 ///
@@ -32,11 +33,8 @@ const NUMBER_BITS: usize = 440;
 /// The maximum number of decimal digits of a sequence number.
 const SEQUENCE_NUMBER_DIGITS_MAX: usize = 129;
 
-/// The number of decimal digits that fit into any 64-bit word.
-const GROUP_DIGITS: usize = 19;
-
-/// The first number with more digits than that.
-const GROUP_BASE: u64 = 10_u64.pow(19);
+/// How many characters of a text an error names.
+const NAMED_MAX: usize = 140;
 
 impl SequenceNumber {
     /// The smallest sequence number.
@@ -75,22 +73,22 @@ impl FromStr for SequenceNumber {
     type Err = ParseSequenceNumberError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || ParseSequenceNumberError { text: text.chars().take(140).collect() };
-        let digits = text.as_bytes();
-        let is_length = (1..=SEQUENCE_NUMBER_DIGITS_MAX).contains(&digits.len());
-        if !is_length || !digits.iter().all(u8::is_ascii_digit) {
-            return Err(invalid());
-        }
+        Self::try_from(text.as_bytes())
+    }
+}
+
+/// Parses the bytes of the text.
+impl TryFrom<&[u8]> for SequenceNumber {
+    type Error = ParseSequenceNumberError;
+
+    fn try_from(text: &[u8]) -> Result<Self, Self::Error> {
+        let is_length = (1..=SEQUENCE_NUMBER_DIGITS_MAX).contains(&text.len());
+        let words = if is_length { digits::number(text) } else { None };
+        let words = words.ok_or_else(|| ParseSequenceNumberError::of(text))?;
         // The last digit belongs to the number, also if it is zero.
-        let zeros =
-            digits.iter().take(digits.len() - 1).take_while(|digit| **digit == b'0').count();
-        // Every record has one: groups of digits are several times as fast as single digits.
-        let (first, rest) = digits.split_at(digits.len() % GROUP_DIGITS);
-        let groups = once(first).chain(rest.chunks_exact(GROUP_DIGITS));
-        let value = |group: &[u8]| {
-            group.iter().fold(0, |value, digit| 10 * value + u64::from(*digit - b'0'))
-        };
-        let number = Uint::from_base_be(GROUP_BASE, groups.map(value)).ok().ok_or_else(invalid)?;
+        let (_, first) = text.split_last().unwrap_or((&0, &[]));
+        let zeros = first.iter().take_while(|digit| **digit == b'0').count();
+        let number: Uint<448, 7> = Uint::from_limbs(words);
         let zeros: Uint<448, 7> = Uint::from(zeros);
         Ok(Self { bits: number | (zeros << NUMBER_BITS) })
     }
@@ -142,6 +140,14 @@ impl fmt::Debug for SequenceNumber {
 #[error("{text:?} is not a sequence number of at most 129 decimal digits")]
 pub struct ParseSequenceNumberError {
     text: String,
+}
+
+impl ParseSequenceNumberError {
+    /// The error of a text, whose beginning it names.
+    fn of(text: &[u8]) -> Self {
+        let start = text.get(..4 * NAMED_MAX).unwrap_or(text);
+        Self { text: String::from_utf8_lossy(start).chars().take(NAMED_MAX).collect() }
+    }
 }
 
 /// A place in a shard: a record, and a user record inside it.

@@ -4,6 +4,7 @@
 
 mod bulletin;
 mod checkpoint;
+mod digits;
 mod fencing_token;
 mod key_number;
 mod lease;
