@@ -220,7 +220,8 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
-    const REQUEST: ReadRequest = ReadRequest { records_max: 10, record: MIB, reply_max: 10 * MIB };
+    const REQUEST: ReadRequest =
+        ReadRequest { records_max: 10, record: MIB, reply_max: 10 * MIB, copies: 3 };
 
     #[test]
     fn dropped_reservation_is_released() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kcl_proto::consumer::read_size::COPIES_DEFAULT;
 use kcl_proto::model::{
     ChildShard, ReadFrom, Record, Shard, ShardFilter, ShardId, StreamDescription,
 };
@@ -50,6 +51,14 @@ pub trait RecordSource: fmt::Debug + Send + Sync + 'static {
 /// Reads one shard, from the position at which it was opened.
 #[async_trait]
 pub trait ShardReader: fmt::Debug + Send + 'static {
+    /// Returns how many copies of a reply exist at once while it is read, at least 1: the memory
+    /// that a read reserves is a multiple of what its records keep.
+    ///
+    /// Default: 3, for a reply in JSON.
+    fn copies(&self) -> u64 {
+        COPIES_DEFAULT
+    }
+
     /// Reads the next records: at most about `records_max`, possibly none.
     ///
     /// # Cancel safety
@@ -67,6 +76,9 @@ pub struct Fetched {
     pub behind_latest: Option<Duration>,
     /// The end of the shard, once the shard is closed and all its records have been read.
     pub end: Option<ShardClosed>,
+    /// How many bytes the records keep in memory beside their list, or `None` if that is what their
+    /// data and partition keys add up to. Records that are parts of one reply keep all of it.
+    pub held: Option<u64>,
 }
 
 impl Fetched {
@@ -77,7 +89,14 @@ impl Fetched {
         behind_latest: Option<Duration>,
         end: Option<ShardClosed>,
     ) -> Self {
-        Self { records, behind_latest, end }
+        Self { records, behind_latest, end, held: None }
+    }
+
+    /// Sets [`held`](Self::held) to `bytes`.
+    #[must_use]
+    pub const fn holding(mut self, bytes: u64) -> Self {
+        self.held = Some(bytes);
+        self
     }
 
     /// Whether the reader is at the end of the shard.

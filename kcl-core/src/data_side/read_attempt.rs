@@ -1,6 +1,6 @@
 //! An attempt to read a shard, and what its reply means.
 
-use kcl_proto::consumer::read_size::RecordSize;
+use kcl_proto::consumer::read_size::{COPIES_DEFAULT, RecordSize};
 use kcl_proto::consumer::retention_warning::Lag;
 use kcl_proto::model::{Moment, ShardFilter, ShardId, Timestamp};
 use kcl_proto::shards::bootstrap;
@@ -48,7 +48,9 @@ impl Attempt {
         mut shard_reader: Option<Box<dyn ShardReader>>,
     ) -> Self {
         sleep_until(&*parts.clock, when).await;
-        let memory = parts.memory.reserve(size.request(parts.config.retrieval.records_max)).await;
+        let copies = shard_reader.as_ref().map_or(COPIES_DEFAULT, |reader| reader.copies());
+        let request = size.request(parts.config.retrieval.records_max, copies);
+        let memory = parts.memory.reserve(request).await;
         if is_trimmed_meanwhile(&parts, resume, lag).await {
             shard_reader = None; // Kinesis skips trimmed records silently: the seam shows it.
         }

@@ -264,7 +264,9 @@ impl Reader {
         let (count, now) = (fetched.records.len(), self.parts.clock.now());
         let behind_latest = fetched.behind_latest;
         let is_full = count >= memory.records();
-        let read = ReadDone { started, bytes: bytes(&fetched), behind_latest, is_full };
+        let brought = bytes(&fetched); // what the service counts
+        let kept = fetched.held.unwrap_or(brought);
+        let read = ReadDone { started, bytes: brought, behind_latest, is_full };
         self.schedule.succeeded(read, now);
         self.lag = behind_latest.map(|behind| Lag { behind, seen: started });
         self.size.arrived(count, now - started);
@@ -280,9 +282,9 @@ impl Reader {
         let expanded = self.expand(&mut left);
         // The next batch is expanded while this one is in hand.
         let batches = if left.as_slice().is_empty() { 1 } else { 2 };
-        let needed = read.bytes + batches * footprint(&expanded.records);
-        self.size.observe(count, read.bytes, needed);
-        memory.settle(read.bytes);
+        let needed = kept + batches * footprint(&expanded.records);
+        self.size.observe(count, brought, needed);
+        memory.settle(kept);
         let rest = RestOfReply {
             records: left,
             behind_latest,

@@ -147,7 +147,7 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
     /// One record of 1 MiB costs three of them while it is read.
     const REQUEST: ReadRequest =
-        ReadRequest { records_max: 10_000, record: MIB, reply_max: 10 * MIB };
+        ReadRequest { records_max: 10_000, record: MIB, reply_max: 10 * MIB, copies: 3 };
 
     fn pool(mebibytes: u64) -> Pool {
         Pool::new(mebibytes * MIB)
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn small_read_ahead_waits() {
-        let request = ReadRequest { records_max: 10_000, record: 1_000, reply_max: 10 * MIB };
+        let request = ReadRequest { record: 1_000, ..REQUEST };
         let mut pool = pool(4);
         let id = pool.join();
         pool.add(id, MIB);

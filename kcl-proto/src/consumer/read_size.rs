@@ -12,9 +12,9 @@ const REPLY_MAX: u64 = 10 * MIB;
 /// The assumed size of a record before the first read: the default limit of a stream.
 const SIZE_UNKNOWN: u64 = MIB;
 
-/// How many copies of a reply exist at once while it is read: its text, which is a third longer
-/// than the data, the decoded records, and for a moment a part of the text again.
-const COPIES: u64 = 3;
+/// How many copies of a reply in JSON exist at once while it is read: its text, which is a third
+/// longer than the data, the decoded records, and for a moment a part of the text again.
+pub const COPIES_DEFAULT: u64 = 3;
 
 /// A reply that takes longer than this makes the line the bottleneck: longer replies gain nothing.
 const QUICK: Duration = Duration::from_secs(1);
@@ -60,18 +60,20 @@ impl RecordSize {
         }
     }
 
-    /// The request of the next read, of at most `records_max` records.
+    /// The request of the next read, of at most `records_max` records, by a reader that holds
+    /// `copies` copies of a reply while it reads, at least one.
     ///
     /// After a large reply it asks for at most one second of the shard's throughput: larger replies
     /// are followed by longer pauses, and take memory from other shards.
     #[must_use]
-    pub fn request(self, records_max: usize) -> ReadRequest {
+    pub fn request(self, records_max: usize, copies: u64) -> ReadRequest {
         let (size, expanded) = self.means.unwrap_or((SIZE_UNKNOWN, SIZE_UNKNOWN));
         let (size, record) = (size.max(1), expanded.max(1));
         let of_a_second = usize::try_from(BYTES_PER_SECOND / size).unwrap_or(usize::MAX).max(1);
         let records_max = if self.is_full { records_max.min(of_a_second) } else { records_max };
         let records_max = records_max.min(self.limit.unwrap_or(usize::MAX));
-        ReadRequest { records_max, record, reply_max: REPLY_MAX.saturating_mul(record) / size }
+        let reply_max = REPLY_MAX.saturating_mul(record) / size;
+        ReadRequest { records_max, record, reply_max, copies: copies.max(1) }
     }
 }
 
@@ -89,6 +91,8 @@ pub struct ReadRequest {
     pub record: u64,
     /// The memory of the largest reply.
     pub reply_max: u64,
+    /// How many copies of the reply exist at once while it is read.
+    pub copies: u64,
 }
 
 /// A granted read.
@@ -110,7 +114,7 @@ impl ReadRequest {
     #[must_use]
     pub fn whole(self) -> ReadGrant {
         let bytes = self.record.saturating_mul(count(self.records_max)).min(self.reply_max);
-        ReadGrant { records: self.records_max, bytes: bytes.saturating_mul(COPIES) }
+        ReadGrant { records: self.records_max, bytes: bytes.saturating_mul(self.copies) }
     }
 
     /// Grants as much as fits into `room` bytes, or returns `None` if not even one record fits.
@@ -120,7 +124,7 @@ impl ReadRequest {
         if whole.bytes <= room {
             return Some(whole);
         }
-        let record = self.record.saturating_mul(COPIES);
+        let record = self.record.saturating_mul(self.copies);
         let fitting = room.checked_div(record).filter(|fitting| *fitting > 0)?;
         let records =
             usize::try_from(fitting).map_or(self.records_max, |it| it.min(self.records_max));
@@ -140,7 +144,8 @@ mod tests {
 
     #[track_caller]
     fn check(each: u64, records_max: usize, room: u64, expected: Option<(usize, u64)>) {
-        let grant = ReadRequest { records_max, record: each, reply_max: REPLY_MAX }.within(room);
+        let request = ReadRequest { records_max, record: each, reply_max: REPLY_MAX, copies: 3 };
+        let grant = request.within(room);
         assert_eq!(grant.map(|grant| (grant.records, grant.bytes)), expected);
     }
 
@@ -166,7 +171,7 @@ mod tests {
         let mut size = RecordSize::default();
         let mut seen = |records, bytes| {
             size.observe(records, bytes, bytes);
-            size.request(1).record
+            size.request(1, 3).record
         };
         assert_eq!(seen(0, 0), MIB);
         assert_eq!(seen(10, 1_000), 100);
@@ -181,10 +186,18 @@ mod tests {
     fn aggregates_need_memory_for_their_expansion() {
         let mut size = RecordSize::default();
         size.observe(10, 500 * KIB, 2_000 * KIB);
-        let request = size.request(10_000);
+        let request = size.request(10_000, 3);
         assert_eq!((request.record, request.reply_max), (200 * KIB, 40 * MIB));
         assert_eq!(request.whole().bytes, 120 * MIB);
-        assert_eq!(size.request(10).whole().bytes, 6_000 * KIB);
+        assert_eq!(size.request(10, 3).whole().bytes, 6_000 * KIB);
+    }
+
+    #[test]
+    fn reader_of_one_copy_needs_a_third() {
+        let mut size = RecordSize::default();
+        size.observe(2_048, 2_048 * KIB, 2_048 * KIB);
+        let bytes = |copies| size.request(10_000, copies).whole().bytes;
+        assert_eq!((bytes(3), bytes(1), bytes(0)), (6 * MIB, 2 * MIB, 2 * MIB));
     }
 
     #[test]
@@ -192,7 +205,7 @@ mod tests {
         let mut size = RecordSize::default();
         let mut requested = |records, bytes| {
             size.observe(records, bytes, bytes);
-            size.request(10_000).records_max
+            size.request(10_000, 3).records_max
         };
         assert_eq!(requested(10_000, 10_000 * KIB), 2_048);
         assert_eq!(requested(2_048, 2_048 * KIB), 2_048);
@@ -207,14 +220,14 @@ mod tests {
     fn reply_that_is_cut_off_is_halved() {
         let mut size = RecordSize::default();
         size.cut_off(10_000);
-        assert_eq!(size.request(10_000).records_max, 5, "ten records of 1 MiB fill a reply");
+        assert_eq!(size.request(10_000, 3).records_max, 5, "ten records of 1 MiB fill a reply");
         size.cut_off(5);
-        assert_eq!(size.request(10_000).records_max, 2);
+        assert_eq!(size.request(10_000, 3).records_max, 2);
         size.observe(2, 200 * KIB, 200 * KIB);
         size.cut_off(10_000);
-        assert_eq!(size.request(10_000).records_max, 51);
+        assert_eq!(size.request(10_000, 3).records_max, 51);
         size.cut_off(1);
-        assert_eq!(size.request(10_000).records_max, 1);
+        assert_eq!(size.request(10_000, 3).records_max, 1);
     }
 
     #[test]
@@ -223,7 +236,7 @@ mod tests {
         size.cut_off(10_000);
         let mut requested = |records, millis| {
             size.arrived(records, Duration::from_millis(millis));
-            size.request(10_000).records_max
+            size.request(10_000, 3).records_max
         };
         assert_eq!(requested(5, 1_000), 5, "the line is the bottleneck");
         assert_eq!(requested(4, 10), 5, "no more were there");

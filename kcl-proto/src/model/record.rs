@@ -15,7 +15,8 @@ pub struct Record {
     pub position: Position,
     /// The producer's partition key.
     pub partition_key: PartitionKey,
-    /// The producer's data.
+    /// The producer's data. It may be a part of the reply that brought the record, which then stays
+    /// in memory as a whole: see [`detached`](Self::detached).
     pub data: Bytes,
     /// About when the service received the record, or `None` if it does not report that.
     pub arrived: Option<Timestamp>,
@@ -31,6 +32,17 @@ impl Record {
         arrived: Option<Timestamp>,
     ) -> Self {
         Self { position, partition_key: partition_key.into(), data: data.into(), arrived }
+    }
+
+    /// Copies the record into memory of its own.
+    ///
+    /// Records that were read together may be parts of one reply of up to some 10 MiB, which stays
+    /// in memory as long as any of them does. An application that keeps a few of them, or their
+    /// data, for longer than their batch keeps detached ones.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        let partition_key = PartitionKey(Bytes::copy_from_slice(&self.partition_key.0));
+        Self { partition_key, data: Bytes::copy_from_slice(&self.data), ..self }
     }
 }
 
@@ -108,6 +120,18 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn detached_record_shares_no_memory() {
+        let reply = Bytes::from_static(b"keydata");
+        let key = PartitionKey::try_from(reply.slice(..3)).unwrap();
+        let record = Record::new(Position::of(5.into()), key, reply.slice(3..), None);
+        let detached = record.clone().detached();
+        assert_eq!(detached, record);
+        for part in [detached.data, detached.partition_key.0] {
+            assert!(!reply.as_ptr_range().contains(&part.as_ptr()), "{part:?}");
+        }
+    }
 
     #[test]
     fn partition_key_takes_over_its_text() {

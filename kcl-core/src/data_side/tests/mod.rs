@@ -9,6 +9,7 @@ mod delivery;
 mod drain_and_loss;
 mod dropped;
 mod expansion;
+mod held_memory;
 mod histories;
 mod holder;
 mod reading;

@@ -33,6 +33,9 @@ struct State {
     faults: VecDeque<SourceError>,
     /// How many reads announce the shard's end although it is open.
     false_ends: usize,
+    /// What the records of each reply keep in memory, and the copies that exist while it is read.
+    held: Option<u64>,
+    copies: u64,
     is_missing: bool,
     opened: Vec<ReadFrom>,
     reads: usize,
@@ -48,6 +51,8 @@ impl Default for State {
             listed: Vec::new(),
             faults: VecDeque::new(),
             false_ends: 0,
+            held: None,
+            copies: 3,
             is_missing: false,
             opened: Vec::new(),
             reads: 0,
@@ -92,6 +97,12 @@ impl Stream {
     /// Announces the shard's end with the next `count` reads that reach its last record.
     pub(super) fn end_falsely(&self, count: usize) {
         self.state().false_ends = count;
+    }
+
+    /// Replies whose records keep `bytes` from now on, with `copies` of each while it is read.
+    pub(super) fn hold(&self, bytes: u64, copies: u64) {
+        let mut state = self.state();
+        (state.held, state.copies) = (Some(bytes), copies);
     }
 
     pub(super) fn remove_shard(&self) {
@@ -158,6 +169,10 @@ struct Reader {
 
 #[async_trait]
 impl ShardReader for Reader {
+    fn copies(&self) -> u64 {
+        self.stream.state().copies
+    }
+
     async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
         sleep(MILLI * 10).await;
         let mut state = self.stream.state();
@@ -176,7 +191,9 @@ impl ShardReader for Reader {
             state.false_ends -= 1;
             closed = Some(ShardClosed::default());
         }
-        Ok(Fetched::new(records, Some(behind), closed))
+        let mut fetched = Fetched::new(records, Some(behind), closed);
+        fetched.held = state.held.filter(|_| !fetched.records.is_empty());
+        Ok(fetched)
     }
 }
 
