@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds="${1:-60}"
-targets=(kpl_frame row position session_progress)
+targets=(kpl_frame row position session_progress bulletin_moves cbor_page)
 if cargo +nightly fuzz --version >/dev/null 2>&1; then
     for target in "${targets[@]}"; do
         cargo +nightly fuzz run "$target" -- -max_total_time="$((seconds / ${#targets[@]}))"

@@ -18,6 +18,8 @@ use kcl_core::config::InvalidSetting;
 use kcl_core::model::{StreamArn, StreamName};
 use thiserror::Error;
 
+use crate::encoding::Encoding;
+
 /// How often the SDK tries a call, and for how many attempt timeouts.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -56,6 +58,11 @@ pub struct KinesisSourceConfig {
     /// its repetitions, and any other call twice as long.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde", default = "attempt_timeout"))]
     pub attempt_timeout: Duration,
+    /// How replies with records are encoded.
+    ///
+    /// Default: [`Encoding::Cbor`].
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub encoding: Encoding,
 }
 
 /// What a stream is asked for by.
@@ -147,7 +154,12 @@ impl KinesisSourceConfig {
     /// The defaults for this stream.
     #[must_use]
     pub const fn new(stream: StreamId) -> Self {
-        Self { stream, connect_timeout: connect_timeout(), attempt_timeout: attempt_timeout() }
+        Self {
+            stream,
+            connect_timeout: connect_timeout(),
+            attempt_timeout: attempt_timeout(),
+            encoding: Encoding::Cbor,
+        }
     }
 
     /// Sets [`stream`](Self::stream).
@@ -168,6 +180,13 @@ impl KinesisSourceConfig {
     #[must_use]
     pub const fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
+        self
+    }
+
+    /// Sets [`encoding`](Self::encoding).
+    #[must_use]
+    pub const fn with_encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
         self
     }
 
@@ -293,7 +312,10 @@ mod tests {
         let config: KinesisSourceConfig = serde_json::from_str(r#"{"stream": "orders"}"#).unwrap();
         assert_eq!(config, KinesisSourceConfig::new(StreamId::Name("orders".into())));
         let text = serde_json::to_string(&config).unwrap();
-        let expected = r#"{"stream":"orders","connect_timeout":"3s","attempt_timeout":"10s"}"#;
+        let expected = concat!(
+            r#"{"stream":"orders","connect_timeout":"3s","attempt_timeout":"10s","#,
+            r#""encoding":"cbor"}"#
+        );
         assert_eq!(text, expected);
     }
 }

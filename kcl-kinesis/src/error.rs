@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Unavailable,
     /// The reply did not arrive in full, or not in time.
     Incomplete,
+    /// The service does not understand the request: its encoding or its operation.
+    NotUnderstood,
     Refused,
 }
 
@@ -63,12 +65,12 @@ fn kind(code: &str, status: u16) -> Kind {
         | "KMSInvalidStateException"
         | "KMSNotFoundException"
         | "KMSOptInRequired"
-        | "ValidationException"
-        | "SerializationException"
-        | "UnknownOperationException" => Kind::Refused,
+        | "ValidationException" => Kind::Refused,
+        "SerializationException" | "UnknownOperationException" => Kind::NotUnderstood,
         _ => match status {
             429 => Kind::Throttled,
             401 | 403 => Kind::AccessDenied,
+            415 => Kind::NotUnderstood,
             500.. => Kind::Unavailable,
             _ => Kind::Refused,
         },
@@ -101,6 +103,9 @@ impl Failure {
             SdkError::ResponseError(reply) if reply.raw().body().bytes().is_none() => {
                 Kind::Incomplete
             }
+            SdkError::ResponseError(reply) if reply.raw().status().as_u16() == 415 => {
+                Kind::NotUnderstood
+            }
             // Also a reply that is unreadable.
             SdkError::DispatchFailure(_) | SdkError::ResponseError(_) | _ => {
                 credentials_kind(&error).unwrap_or(Kind::Unavailable)
@@ -132,7 +137,9 @@ impl Failure {
             }
             Kind::Clock => SourceError::Clock { stream, source },
             Kind::Unavailable | Kind::Incomplete => SourceError::Unavailable { stream, source },
-            Kind::Refused | Kind::Argument => SourceError::Refused { stream, source },
+            Kind::Refused | Kind::NotUnderstood | Kind::Argument => {
+                SourceError::Refused { stream, source }
+            }
         }
     }
 }
@@ -214,6 +221,8 @@ mod tests {
         check("ExpiredTokenException", 403, Kind::Credentials);
         check("RequestExpired", 400, Kind::Clock);
         check("KMSDisabledException", 400, Kind::Refused);
+        check("SerializationException", 400, Kind::NotUnderstood);
+        check("UnknownOperationException", 404, Kind::NotUnderstood);
     }
 
     #[test]
@@ -223,5 +232,6 @@ mod tests {
         check("Unheard", 403, Kind::AccessDenied);
         check("Unheard", 400, Kind::Refused);
         check("", 502, Kind::Unavailable);
+        check("", 415, Kind::NotUnderstood);
     }
 }

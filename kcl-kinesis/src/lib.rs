@@ -25,13 +25,18 @@
 mod config;
 mod dead_letter;
 mod description;
+mod encoding;
 mod error;
 mod exchange;
 mod polling;
 mod record;
 mod shards;
 mod source;
+#[cfg(feature = "test-util")]
+pub mod testing;
+mod wire;
 
 pub use config::{KinesisSourceConfig, ParseStreamIdError, StreamId};
 pub use dead_letter::KinesisDeadLetter;
+pub use encoding::Encoding;
 pub use source::KinesisSource;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use aws_sdk_kinesis::operation::get_records::builders::GetRecordsFluentBuilder;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use kcl_core::backend::{Fetched, ReadFrom, ShardClosed, ShardReader, SourceError};
 use kcl_core::model::{Record, ShardId, Timestamp};
@@ -15,15 +16,15 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::StreamId;
 use crate::description::exists;
+use crate::encoding::{EncodingInUse, Refusal};
 use crate::error::{Failure, Kind, Unreadable};
 use crate::exchange::Exchange;
 use crate::record::{date_time, lag, record, timestamp};
 use crate::shards::child;
+use crate::wire::{InCbor, Page, RECORDS_PER_CALL_MAX, Request};
 
-/// The most records that one call returns.
-///
-/// Source: Kinesis API reference, `GetRecords`, parameter `Limit`.
-const RECORDS_PER_CALL_MAX: usize = 10_000;
+/// How many copies of a reply in JSON exist at once: its text, the records, and a part of the text.
+const COPIES_OF_JSON: u64 = 3;
 
 /// How far the clocks of a service's machines may differ.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(5);
@@ -35,6 +36,7 @@ const READ: &str = "kinesis:GetRecords";
 #[derive(Clone, Debug)]
 pub(crate) struct ShardPoller {
     pub(crate) client: Client,
+    pub(crate) encoding: Arc<EncodingInUse>,
     pub(crate) stream: Arc<StreamId>,
     pub(crate) shard: ShardId,
 }
@@ -118,33 +120,90 @@ impl ShardPoller {
     }
 
     async fn read(&self, iterator: &str, records_max: usize) -> Result<Read, SourceError> {
-        let limit = records_max.clamp(1, RECORDS_PER_CALL_MAX);
-        let request = self
-            .client
-            .get_records()
-            .shard_iterator(iterator)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX));
-        let request = match &*self.stream {
-            StreamId::Name(_) => request,
-            StreamId::Arn(arn) => request.stream_arn(arn.as_str()),
+        if !self.encoding.is_cbor() {
+            return self.read_json(iterator, records_max).await;
+        }
+        let refused = match self.read_cbor(iterator, records_max).await {
+            Ok(read) => return read,
+            Err(refused) => refused,
         };
+        match self.encoding.refused() {
+            Refusal::OfTheCall => Err(refused.into_error(self.stream.as_str(), READ)),
+            Refusal::OfTheEncoding => Err(SourceError::EncodingRefused {
+                stream: self.stream.as_str().to_owned(),
+                encoding: "CBOR",
+                source: refused.into_source(),
+            }),
+            Refusal::Known => self.read_json(iterator, records_max).await,
+        }
+    }
+
+    /// Reads in JSON.
+    async fn read_json(&self, iterator: &str, records_max: usize) -> Result<Read, SourceError> {
         let exchange = Exchange::default();
-        match request.customize().interceptor(exchange.clone()).send().await {
+        let call = self.get_records(iterator, limit(records_max)).customize();
+        match call.interceptor(exchange.clone()).send().await {
             Ok(reply) => read(reply).map_err(|error| self.refused(READ, error)),
+            Err(error) => Err(self.read_failed(Failure::of(error, &exchange)).await),
+        }
+    }
+
+    /// Reads in CBOR. Returns the failure if the service did not understand the request, or its
+    /// reply cannot be read.
+    async fn read_cbor(
+        &self,
+        iterator: &str,
+        records_max: usize,
+    ) -> Result<Result<Read, SourceError>, Failure> {
+        let limit = limit(records_max);
+        let in_cbor = InCbor::new(Request { iterator, limit, stream: self.arn() }.encode());
+        let exchange = Exchange::default();
+        let call = self.get_records(iterator, limit).customize();
+        let call = call.interceptor(exchange.clone()).interceptor(in_cbor.clone());
+        let reply = match call.send().await {
+            Ok(reply) => reply,
             Err(error) => {
                 let failure = Failure::of(error, &exchange);
-                if failure.kind == Kind::Incomplete {
-                    let (stream, source) = (self.stream.as_str().to_owned(), failure.into_source());
-                    return Err(SourceError::Incomplete { stream, source });
+                if failure.kind == Kind::NotUnderstood {
+                    return Err(failure);
                 }
-                // The service does not know this iterator. A new one fails too if the position is
-                // at fault. Source: Java KCL `PrefetchRecordsPublisher`.
-                if failure.kind == Kind::Argument {
-                    return Err(SourceError::Expired);
-                }
-                Err(self.failed(failure, READ).await)
+                return Ok(Err(self.read_failed(failure).await));
             }
+        };
+        let Some(held) = in_cbor.take_reply() else {
+            return Ok(read(reply).map_err(|error| self.refused(READ, error)));
+        };
+        let page = Page::read(&held).map_err(|error| Failure::new(Kind::Refused, error))?;
+        self.encoding.understood();
+        let held = u64::try_from(held.len()).unwrap_or(u64::MAX);
+        Ok(Ok(page.into_read(held)))
+    }
+
+    fn get_records(&self, iterator: &str, limit: u16) -> GetRecordsFluentBuilder {
+        let request = self.client.get_records().shard_iterator(iterator).limit(limit.into());
+        request.set_stream_arn(self.arn().map(str::to_owned))
+    }
+
+    /// The stream's ARN, if the source was made with it.
+    fn arn(&self) -> Option<&str> {
+        match &*self.stream {
+            StreamId::Name(_) => None,
+            StreamId::Arn(arn) => Some(arn.as_str()),
         }
+    }
+
+    /// Returns the error of a read that failed.
+    async fn read_failed(&self, failure: Failure) -> SourceError {
+        if failure.kind == Kind::Incomplete {
+            let (stream, source) = (self.stream.as_str().to_owned(), failure.into_source());
+            return SourceError::Incomplete { stream, source };
+        }
+        // The service does not know this iterator. A new one fails too if the position is at
+        // fault. Source: Java KCL `PrefetchRecordsPublisher`.
+        if failure.kind == Kind::Argument {
+            return SourceError::Expired;
+        }
+        self.failed(failure, READ).await
     }
 
     /// Returns the error of a failed call. The service sends the same message for a missing shard
@@ -228,6 +287,10 @@ enum Next {
 
 #[async_trait]
 impl ShardReader for PollingReader {
+    fn copies(&self) -> u64 {
+        if self.shard.encoding.is_proven() { 1 } else { COPIES_OF_JSON }
+    }
+
     async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
         let iterator = match &self.next {
             Next::Iterator(iterator) => iterator.clone(),
@@ -251,6 +314,26 @@ impl fmt::Debug for PollingReader {
 }
 
 type Read = (Fetched, Next);
+
+/// Returns how many records a call asks for.
+fn limit(records_max: usize) -> u16 {
+    u16::try_from(records_max.clamp(1, RECORDS_PER_CALL_MAX)).unwrap_or(u16::MAX)
+}
+
+impl Page {
+    /// The result of a read whose records keep `held` bytes.
+    fn into_read(self, held: u64) -> Read {
+        let Self { records, next, behind_latest, children } = self;
+        let (end, next) = match next {
+            Some(iterator) => (None, Next::Iterator(iterator)),
+            None => {
+                let end = ShardClosed::new(children);
+                (Some(end.clone()), Next::Nothing(end))
+            }
+        };
+        (Fetched::new(records, behind_latest, end).holding(held), next)
+    }
+}
 
 fn read(reply: GetRecordsOutput) -> Result<Read, Unreadable> {
     let records = reply.records.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;

@@ -11,6 +11,7 @@ use kcl_core::model::{Shard, ShardId, StreamArn, StreamDescription, StreamName};
 
 use crate::config::{KinesisSourceConfig, StreamId};
 use crate::description;
+use crate::encoding::EncodingInUse;
 use crate::polling::ShardPoller;
 use crate::shards;
 
@@ -27,6 +28,7 @@ pub struct KinesisSource {
     stream: Arc<StreamId>,
     control: Client,
     reading: Client,
+    encoding: Arc<EncodingInUse>,
     invalid: Vec<InvalidSetting>,
 }
 
@@ -51,6 +53,7 @@ impl KinesisSource {
         Self {
             control: config.control_client(sdk),
             reading: config.read_client(sdk),
+            encoding: Arc::new(EncodingInUse::new(config.encoding)),
             invalid: config.validate(),
             stream: Arc::new(config.stream),
         }
@@ -78,6 +81,7 @@ impl RecordSource for KinesisSource {
     ) -> Result<Box<dyn ShardReader>, SourceError> {
         let poller = ShardPoller {
             client: self.reading.clone(),
+            encoding: Arc::clone(&self.encoding),
             stream: Arc::clone(&self.stream),
             shard: shard.clone(),
         };

@@ -20,12 +20,13 @@ use kcl_dynamo::testing;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("kpl_frame", kpl_frame),
     ("row", row),
     ("position", position),
     ("session_progress", session_progress),
     ("bulletin_moves", bulletin_moves),
+    ("cbor_page", cbor_page),
 ];
 
 /// Expands arbitrary bytes, as a record's data and as the message in an intact frame. A record is
@@ -202,4 +203,27 @@ pub fn bulletin_moves(bytes: &[u8]) {
     let keys: usize = moves.keys().map(|key| key.as_str().len()).sum();
     assert!(keys <= bytes.len() * 20, "{keys} bytes of keys");
     assert_eq!(Bulletin::decode_moves(&Bulletin::encode_moves(&moves)), Ok(moves));
+}
+
+/// Reads arbitrary bytes as a reply with records in CBOR. The records are parts of the reply, and
+/// their list takes memory in proportion to it.
+///
+/// # Panics
+/// If a property does not hold.
+pub fn cbor_page(bytes: &[u8]) {
+    let reply = Bytes::copy_from_slice(bytes);
+    let Ok(records) = kcl_kinesis::testing::read_cbor(&reply) else { return };
+    // The names of two members are in each record, and a list that grows doubles.
+    assert!(records.capacity() <= bytes.len() / 8 + 4, "room for {}", records.capacity());
+    let range = reply.as_ptr_range();
+    let within = |part: &[u8]| {
+        let part_range = part.as_ptr_range();
+        part.is_empty() || (range.start <= part_range.start && part_range.end <= range.end)
+    };
+    for record in &records {
+        assert!(within(&record.data) && within(record.partition_key.as_str().as_bytes()), "copied");
+        let detached = record.clone().detached();
+        assert_eq!(&detached, record);
+        assert!(!within(&detached.data) || detached.data.is_empty(), "detached");
+    }
 }

@@ -108,6 +108,7 @@ mod tests {
             SourceError::Expired,
             SourceError::Unavailable { stream: stream(), source: cause() },
             SourceError::Incomplete { stream: stream(), source: cause() },
+            SourceError::EncodingRefused { stream: stream(), encoding: "CBOR", source: cause() },
             SourceError::EndUnconfirmed { shard: shard() },
             SourceError::StreamMissing { stream: stream() },
             SourceError::ShardMissing { stream: stream(), shard: shard() },

@@ -157,6 +157,21 @@ pub enum SourceError {
         #[source]
         source: BoxError,
     },
+    /// The service does not understand the encoding that the source asks for, or its reply cannot be
+    /// read. The source asks for another one from now on: read again. Reported once for a source.
+    #[error(
+        "stream {stream:?} is not read in {encoding}: the source asks for another encoding from \
+         now on"
+    )]
+    EncodingRefused {
+        /// The stream.
+        stream: String,
+        /// The encoding, such as `CBOR`.
+        encoding: &'static str,
+        /// The cause.
+        #[source]
+        source: BoxError,
+    },
     /// A reader announced the shard's end, and the list of shards shows the shard open. Open
     /// another reader after the last position.
     #[error(
@@ -256,6 +271,7 @@ impl SourceError {
             | Self::Expired
             | Self::Unavailable { .. }
             | Self::Incomplete { .. }
+            | Self::EncodingRefused { .. }
             | Self::EndUnconfirmed { .. }
             | Self::PositionRefused { .. }
             | Self::Clock { .. } => true,

@@ -63,8 +63,9 @@ pub struct RetrievalConfig {
     ///
     /// Default: 256 MiB. At least 1 MiB. User records of an aggregate count with their data, which
     /// they share, and about 150 bytes each. One record for each shard, with its user records, may
-    /// come on top, and what the application keeps. A shard asks for 30 MiB before its first read, when the size of its
-    /// records is not known; for full speed it needs 12 MiB after that.
+    /// come on top, and what the application keeps. A shard asks for 30 MiB before its first read,
+    /// when the size of its records is not known. For full speed it needs 4 MiB after that, and 12
+    /// MiB where replies come in JSON.
     pub memory_max: usize,
 }
 

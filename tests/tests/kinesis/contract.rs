@@ -1,6 +1,7 @@
 //! The conformance suite, against every source.
 
 use kcl_core::testing::record_source::check_all;
+use kcl_kinesis::Encoding;
 use kcl_sim::memory::Limits;
 
 use crate::endpoint::{ServerStream, endpoint};
@@ -24,6 +25,8 @@ async fn throttled_memory_stream_keeps_the_contract() {
 
 #[tokio::test]
 async fn source_keeps_the_contract_on_the_embedded_server() {
-    let endpoint = endpoint();
-    check_all(|| ServerStream::create(&endpoint)).await;
+    for encoding in [Encoding::Cbor, Encoding::Json] {
+        let endpoint = endpoint();
+        check_all(|| ServerStream::create(&endpoint, encoding)).await;
+    }
 }

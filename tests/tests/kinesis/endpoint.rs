@@ -12,7 +12,7 @@ use aws_sdk_kinesis::types::StreamStatus;
 use kcl_core::backend::RecordSource;
 use kcl_core::model::{SequenceNumber, ShardId};
 use kcl_core::testing::record_source::SourceUnderTest;
-use kcl_kinesis::KinesisSource;
+use kcl_kinesis::{Encoding, KinesisSource, KinesisSourceConfig, StreamId};
 use kcl_local::LocalStack;
 
 /// A running Kinesis.
@@ -33,16 +33,18 @@ pub(crate) struct ServerStream {
     client: Client,
     sdk: SdkConfig,
     name: String,
+    encoding: Encoding,
 }
 
 impl ServerStream {
-    /// Creates a stream of two shards.
-    pub(crate) async fn create(endpoint: &Endpoint) -> Self {
+    /// Creates a stream of two shards, to be read in `encoding`.
+    pub(crate) async fn create(endpoint: &Endpoint, encoding: Encoding) -> Self {
         let number = endpoint.streams.fetch_add(1, Ordering::Relaxed);
         let stream = Self {
             client: Client::new(&endpoint.sdk),
             sdk: endpoint.sdk.clone(),
             name: format!("stream-{number}"),
+            encoding,
         };
         let create = stream.client.create_stream().stream_name(&stream.name).shard_count(2);
         create.send().await.unwrap();
@@ -67,7 +69,8 @@ impl ServerStream {
 #[async_trait]
 impl SourceUnderTest for ServerStream {
     fn source(&self) -> Arc<dyn RecordSource> {
-        Arc::new(KinesisSource::new(&self.sdk, self.name.as_str()))
+        let config = KinesisSourceConfig::new(StreamId::Name(self.name.as_str().into()));
+        Arc::new(KinesisSource::with_config(&self.sdk, config.with_encoding(self.encoding)))
     }
 
     fn missing(&self) -> Arc<dyn RecordSource> {

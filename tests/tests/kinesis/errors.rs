@@ -9,7 +9,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use kcl_core::backend::{Fetched, ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
 use kcl_core::model::{SequenceNumber, ShardId, StreamName, Timestamp};
-use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
+use kcl_kinesis::{Encoding, KinesisSource, KinesisSourceConfig, StreamId};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -18,8 +18,13 @@ use crate::wire::{Answer, Wire, sdk_for};
 const ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/orders";
 
 fn source(sdk: &SdkConfig) -> KinesisSource {
+    source_in(Encoding::default(), sdk)
+}
+
+fn source_in(encoding: Encoding, sdk: &SdkConfig) -> KinesisSource {
     let config = KinesisSourceConfig::new(StreamId::Name(StreamName::from("orders")));
-    KinesisSource::with_config(sdk, config.with_attempt_timeout(Duration::from_millis(400)))
+    let config = config.with_attempt_timeout(Duration::from_millis(400));
+    KinesisSource::with_config(sdk, config.with_encoding(encoding))
 }
 
 fn shard() -> ShardId {
@@ -54,10 +59,18 @@ fn description() -> Answer {
     } }))
 }
 
-/// Returns the error of a first read that the service answers with `code`.
+/// Returns the error of a first read that the service answers with `code`, in either encoding.
 async fn read_error(status: u16, code: &str) -> SourceError {
+    let in_json = read_error_in(Encoding::Json, status, code).await;
+    let error = read_error_in(Encoding::Cbor, status, code).await;
+    assert_eq!(format!("{error:?}"), format!("{in_json:?}"));
+    error
+}
+
+async fn read_error_in(encoding: Encoding, status: u16, code: &str) -> SourceError {
     let wire = Wire::answering(iterator_and(error(status, code))).await;
-    let error = open(&source(&wire.sdk)).await.unwrap().read(10).await.unwrap_err();
+    let source = source_in(encoding, &wire.sdk);
+    let error = open(&source).await.unwrap().read(10).await.unwrap_err();
     expect_clear(&error);
     error
 }
@@ -345,6 +358,12 @@ fn records(next: Option<&str>) -> serde_json::Value {
 
 #[tokio::test]
 async fn reading_follows_iterators_to_the_children() {
+    for encoding in [Encoding::Cbor, Encoding::Json] {
+        reading_follows_iterators_in(encoding).await;
+    }
+}
+
+async fn reading_follows_iterators_in(encoding: Encoding) {
     let range = json!({ "StartingHashKey": "0", "EndingHashKey": "9" });
     let child = json!({ "ShardId": "child", "ParentShards": ["p"], "HashKeyRange": range });
     let wire = Wire::answering(move |_, body| match body["ShardIterator"].as_str() {
@@ -357,7 +376,7 @@ async fn reading_follows_iterators_to_the_children() {
         }
     })
     .await;
-    let mut reader = open(&source(&wire.sdk)).await.unwrap();
+    let mut reader = open(&source_in(encoding, &wire.sdk)).await.unwrap();
     let first: Fetched = reader.read(20_000).await.unwrap();
     assert_eq!((first.records.len(), &first.records[0].data[..]), (1, &b"tea"[..]));
     assert_eq!((first.behind_latest, first.end), (Some(Duration::from_millis(1_500)), None));
@@ -372,6 +391,12 @@ async fn reading_follows_iterators_to_the_children() {
 
 #[tokio::test]
 async fn unusable_reply_is_requested_again() {
+    for encoding in [Encoding::Cbor, Encoding::Json] {
+        unusable_reply_in(encoding).await;
+    }
+}
+
+async fn unusable_reply_in(encoding: Encoding) {
     let reads = AtomicUsize::new(0);
     let wire = Wire::answering(move |operation, _| match operation {
         "GetShardIterator" => ok(&json!({ "ShardIterator": "first" })),
@@ -382,9 +407,14 @@ async fn unusable_reply_is_requested_again() {
         },
     })
     .await;
-    let mut reader = open(&source(&wire.sdk)).await.unwrap();
+    let mut reader = open(&source_in(encoding, &wire.sdk)).await.unwrap();
     let error = reader.read(10).await.unwrap_err();
-    assert!(matches!(error, SourceError::Refused { .. }), "{error:?}");
+    let is_expected = if encoding == Encoding::Json {
+        matches!(error, SourceError::Refused { .. })
+    } else {
+        matches!(error, SourceError::EncodingRefused { .. })
+    };
+    assert!(is_expected, "{error:?}");
     let dropped = tokio::time::timeout(Duration::from_millis(100), reader.read(10)).await;
     assert!(dropped.is_err());
     assert_eq!(reader.read(10).await.unwrap().records.len(), 1);

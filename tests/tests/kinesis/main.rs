@@ -1,6 +1,8 @@
 //! Record sources: their contract and their errors.
 
 #[cfg(test)]
+mod cbor;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod endpoint;
@@ -16,6 +18,8 @@ mod memory;
 mod odd_services;
 #[cfg(test)]
 mod one_connection;
+#[cfg(test)]
+mod signature;
 #[cfg(test)]
 mod slow_line;
 #[cfg(test)]

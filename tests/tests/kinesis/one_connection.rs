@@ -16,18 +16,19 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::http2::{Http2, Read, STREAMS_MAX};
+use crate::wire::in_cbor;
 
 /// How long replies may take. Attempts may take longer, so that no timeout helps.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The body of a reply with one record of this many bytes.
+/// The body of a reply in CBOR with one record of this many bytes.
 fn reply(bytes: usize) -> Bytes {
     let data = BASE64_STANDARD.encode(vec![b'x'; bytes]);
     let record = json!({ "SequenceNumber": "5", "PartitionKey": "k", "Data": data });
     let reply = json!({
         "Records": [record], "NextShardIterator": "next", "MillisBehindLatest": 0,
     });
-    reply.to_string().into()
+    in_cbor(&reply.to_string())
 }
 
 fn source(server: &Http2) -> KinesisSource {

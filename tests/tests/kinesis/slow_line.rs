@@ -1,7 +1,7 @@
 //! A backlog over a slow line: real time, the real SDK, the embedded server.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_sdk_kinesis::primitives::Blob;
@@ -66,16 +66,19 @@ async fn reply_that_keeps_arriving_may_take_long() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "this measures real time")]
 async fn reply_that_stops_arriving_names_the_settings() {
     let wire = Wire::answering(|operation, _| match operation {
         "GetShardIterator" => Answer::Reply(200, r#"{"ShardIterator":"first"}"#.to_owned()),
         _ => Answer::Stall,
     })
     .await;
-    let source = source(&wire.sdk, Duration::from_millis(200));
+    let source = source(&wire.sdk, ATTEMPT_TIMEOUT);
     let shard = "shardId-000000000000".into();
     let mut reader = source.open(&shard, ReadFrom::TrimHorizon).await.unwrap();
+    let started = Instant::now();
     let error = reader.read(10).await.unwrap_err();
+    assert!(started.elapsed() < 4 * ATTEMPT_TIMEOUT, "not only once the read takes too long");
     assert!(matches!(error, SourceError::Incomplete { .. }) && error.is_retryable(), "{error:?}");
     let text = chain(&error);
     assert!(text.contains("attempt_timeout"), "{text}");

@@ -31,6 +31,7 @@ impl Inputs {
             "row" => rows(),
             "session_progress" => progress(),
             "bulletin_moves" => moves(),
+            "cbor_page" => pages(),
             _ => texts(),
         };
         Self { chance: Xoshiro256PlusPlus::seed_from_u64(seed), pool: good.clone(), good }
@@ -204,6 +205,20 @@ fn moves() -> Vec<Vec<u8>> {
     let moves: Vec<_> = moves.map(|(key, to)| (LeaseKey::from(key), WorkerId::from(to))).collect();
     let some = |count| Bulletin::encode_moves(&moves.iter().take(count).cloned().collect());
     (0..=moves.len()).map(some).collect()
+}
+
+/// Returns replies with records in CBOR: of the embedded Kinesis, and as Java clients write maps.
+fn pages() -> Vec<Vec<u8>> {
+    let pages: [&[u8]; 3] = [
+        b"\xa3\x72MillisBehindLatest\x19\x05\xdc\x67Records\x82\xa4\x6cPartitionKey\x63key\x64Data\x43tea\
+          \x78\x1bApproximateArrivalTimestamp\xc1\x1b\x00\x00\x01\xa0\x13\xac\xcc\x38\x6eSequenceNumber\x66495903\
+          \xa2\x64Data\x40\x6eSequenceNumber\x617\x71NextShardIterator\x63AAE",
+        b"\xbf\x67Records\x9f\xbf\x6eSequenceNumber\x66495903\x64Data\x43tea\x6cPartitionKey\x63key\
+          \x6eEncryptionType\x81\xf6\xff\xff\x71NextShardIterator\xf6\x6bChildShards\x9f\xff\xff",
+        b"\xa2\x6bChildShards\x81\xa3\x67ShardId\x65child\x6cParentShards\x81\x61p\x6cHashKeyRange\xa2\
+          \x6fStartingHashKey\x610\x6dEndingHashKey\x619\x72MillisBehindLatest\xfb\x3f\xf8\x00\x00\x00\x00\x00\x00",
+    ];
+    pages.into_iter().map(<[u8]>::to_vec).collect()
 }
 
 fn texts() -> Vec<Vec<u8>> {

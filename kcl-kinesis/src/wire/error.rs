@@ -1,0 +1,82 @@
+//! An error reply in CBOR → the JSON that the SDK reads, so that one table classifies both.
+
+use std::fmt::Write as _;
+
+use super::cbor::Cursor;
+use crate::error::Unreadable;
+
+/// Returns the code and the message of an error reply as JSON.
+pub(super) fn to_json(reply: &[u8]) -> Result<String, Unreadable> {
+    let mut at = Cursor::new(reply);
+    let (mut code, mut message) = (None, None);
+    let mut members = at.map()?.ok_or(Unreadable::new("an error that is null"))?;
+    while at.has_next(&mut members) {
+        match at.name()? {
+            b"__type" => code = at.text()?,
+            b"message" | b"Message" => message = at.text()?,
+            _ => at.skip()?,
+        }
+    }
+    at.end()?;
+    let members = [("__type", code), ("message", message)];
+    let members: Vec<_> = members
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("\"{name}\":{}", quoted(value?))))
+        .collect();
+    Ok(format!("{{{}}}", members.join(",")))
+}
+
+/// Returns a text as a string of JSON.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\0'..' ' => {
+                let written = write!(quoted, "\\u{:04x}", u32::from(character));
+                debug_assert!(written.is_ok(), "a string takes any text");
+            }
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn written(error: &Value) -> Vec<u8> {
+        let mut message = Vec::new();
+        ciborium::into_writer(error, &mut message).unwrap();
+        message
+    }
+
+    #[test]
+    fn bytes_of_the_emulator_are_read() {
+        let reply = b"\xa2\x66__type\x78\x19ResourceNotFoundException\x67message\x62no";
+        let expected = r#"{"__type":"ResourceNotFoundException","message":"no"}"#;
+        assert_eq!(to_json(reply).unwrap(), expected);
+    }
+
+    #[test]
+    fn other_members_and_missing_ones_are_passed_over() {
+        let error = json!({ "Message": "so it is", "request": { "id": [1, 2] }, "message": null });
+        assert_eq!(to_json(&written(&error)).unwrap(), "{}");
+        assert!(to_json(b"<html>").is_err());
+        assert!(to_json(b"").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_shown(code in any::<String>(), message in any::<String>()) {
+            let error = json!({ "__type": code, "message": message });
+            let shown = to_json(&written(&error)).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), error);
+        }
+    }
+}
