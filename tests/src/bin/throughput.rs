@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "the program prints its results")]
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded")]
 
+use std::collections::BTreeMap;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +17,13 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
 use clap::{Parser, ValueEnum};
 use kcl_core::ShardContext;
+use kcl_core::backend::{ReadFrom, RecordSource as _, ShardFilter};
 use kcl_core::config::RetrievalConfig;
 use kcl_core::kpl::Aggregator;
-use kcl_core::model::InitialPosition;
+use kcl_core::model::{InitialPosition, ShardId};
 use kcl_core::{BoxError, RecordBatch, RecordProcessor, Worker};
 use kcl_dynamo::DynamoLeaseStore;
-use kcl_kinesis::{KinesisSource, KinesisSourceConfig, StreamId};
+use kcl_kinesis::{Encoding, KinesisSource, KinesisSourceConfig, StreamId};
 use kcl_local::LocalStack;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -34,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 const SHARDS: usize = 4;
 /// The stream of records of 1 KB, and their number.
 const PLAIN: (&str, usize) = ("plain", 40_000);
+/// The stream of records of 100 B, and their number.
+const SMALL: (&str, usize) = ("small", 200_000);
 /// The stream of aggregates of 50 KB, and their number.
 const AGGREGATED: (&str, usize) = ("aggregated", 2_400);
 /// How much one Kinesis shard returns in a second.
@@ -63,19 +67,25 @@ struct Args {
     trials: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Role {
-    /// A worker of this library.
+    /// A worker of this library, at its defaults: it reads in CBOR.
     Worker,
-    /// A bare loop of `GetRecords` for each shard.
+    /// A worker that reads in JSON.
+    WorkerJson,
+    /// A bare loop of the SDK's `GetRecords` for each shard.
     Floor,
+    /// A bare loop of this library's reader for each shard, in CBOR.
+    FloorCbor,
 }
 
 impl Role {
     const fn name(self) -> &'static str {
         match self {
             Self::Worker => "worker",
+            Self::WorkerJson => "worker-json",
             Self::Floor => "floor",
+            Self::FloorCbor => "floor-cbor",
         }
     }
 }
@@ -85,8 +95,10 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     match args.role {
         None => return measure(args.trials).await,
-        Some(Role::Worker) => work(&args).await?,
+        Some(Role::Worker) => work(&args, Encoding::Cbor).await?,
+        Some(Role::WorkerJson) => work(&args, Encoding::Json).await?,
         Some(Role::Floor) => read(&args).await?,
+        Some(Role::FloorCbor) => read_in_cbor(&args).await?,
     }
     let spent = clock_gettime(ClockId::ProcessCPUTime);
     println!("{}", spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9);
@@ -98,43 +110,84 @@ async fn measure(trials: usize) -> anyhow::Result<()> {
     let stack = LocalStack::start()?;
     let client = Client::new(&stack.sdk_config());
     fill(&client, PLAIN.0, std::iter::repeat_n(vec![b'x'; 1_000], PLAIN.1)).await?;
+    fill(&client, SMALL.0, std::iter::repeat_n(vec![b'x'; 100], SMALL.1)).await?;
     let (aggregate, each) = aggregate()?;
     fill(&client, AGGREGATED.0, std::iter::repeat_n(aggregate, AGGREGATED.1)).await?;
+
     let endpoint = &stack.endpoint_url();
     let reader = |role, (stream, count)| Reader { endpoint, role, stream, count };
-    // In turns, so that changing load on the machine affects both.
-    let best = async |worker: Reader<'_>, floor: Reader<'_>| {
-        let (mut worker_best, mut floor_best) = (f64::INFINITY, f64::INFINITY);
-        for _ in 0..trials {
-            worker_best = worker_best.min(worker.cpu().await?);
-            floor_best = floor_best.min(floor.cpu().await?);
-        }
-        anyhow::Ok((worker_best, floor_best))
-    };
+    let roles = [Role::Worker, Role::Floor, Role::WorkerJson, Role::FloorCbor];
+    let plain = Figures::of(roles.map(|role| reader(role, PLAIN)), trials).await?;
+    let what = "CPU of a worker over that of a bare loop in JSON, 1 KB records, 4 shards";
+    plain.ratio("throughput", what, (Role::Worker, Role::Floor), 0.50);
+    let what = "CPU of a worker that reads in JSON over that of a bare loop in JSON, as above";
+    plain.ratio("throughput-json", what, (Role::WorkerJson, Role::Floor), 1.35);
+    let what = "CPU of a worker over that of a bare loop in CBOR, as above";
+    plain.ratio("throughput-cbor", what, (Role::Worker, Role::FloorCbor), 1.40);
 
-    let (worker, floor) = best(reader(Role::Worker, PLAIN), reader(Role::Floor, PLAIN)).await?;
-    let ratio = worker / floor;
-    let more = json!({
-        "worker_cpu_s": worker,
-        "floor_cpu_s": floor,
-        "records": PLAIN.1,
-        "worker_instructions": reader(Role::Worker, PLAIN).instructions().await?,
-        "floor_instructions": reader(Role::Floor, PLAIN).instructions().await?,
-    });
-    println!(
-        "{}",
-        json!({ "row": "throughput", "what": "CPU of a worker over that of a bare loop, 1 KB records, 4 shards", "floor": 1.35, "worst": ratio, "holds": ratio <= 1.35, "more": more })
-    );
+    let roles = [Role::Worker, Role::Floor];
+    let small = Figures::of(roles.map(|role| reader(role, SMALL)), trials).await?;
+    let what = "CPU of a worker over that of a bare loop in JSON, 100 B records, 4 shards";
+    small.ratio("throughput-small", what, (Role::Worker, Role::Floor), 0.50);
+
     let count = AGGREGATED.1 * each;
-    let aggregated = reader(Role::Worker, (AGGREGATED.0, count));
-    let (worker, floor) = best(aggregated, reader(Role::Floor, AGGREGATED)).await?;
-    let rate = count as f64 / worker;
-    let more = json!({ "worker_cpu_s": worker, "floor_cpu_s": floor, "records": count });
+    let readers = [reader(Role::Worker, (AGGREGATED.0, count)), reader(Role::Floor, AGGREGATED)];
+    let aggregated = Figures::of(readers, trials).await?;
+    let rate = count as f64 / aggregated.cpu(Role::Worker);
     println!(
         "{}",
-        json!({ "row": "throughput-kpl", "what": "user records of 100 B in aggregates of 50 KB for each CPU second", "floor": 1.5e6, "worst": rate, "holds": rate >= 1.5e6, "more": more })
+        json!({ "row": "throughput-kpl", "what": "user records of 100 B in aggregates of 50 KB for each CPU second", "floor": 2.3e6, "worst": rate, "holds": rate >= 2.3e6, "more": aggregated.to_json() })
     );
     Ok(())
+}
+
+/// What reading a stream costs in each role.
+#[derive(Debug, Default)]
+struct Figures {
+    /// The fewest CPU seconds.
+    cpu: BTreeMap<Role, f64>,
+    instructions: BTreeMap<Role, Option<u64>>,
+}
+
+impl Figures {
+    /// Runs the readers in turns, so that changing load on the machine affects all.
+    async fn of(
+        readers: impl IntoIterator<Item = Reader<'_>>,
+        trials: usize,
+    ) -> anyhow::Result<Self> {
+        let readers: Vec<_> = readers.into_iter().collect();
+        let mut figures = Self::default();
+        for _ in 0..trials {
+            for reader in &readers {
+                let best = figures.cpu.entry(reader.role).or_insert(f64::INFINITY);
+                *best = best.min(reader.cpu().await?);
+            }
+        }
+        for reader in &readers {
+            figures.instructions.insert(reader.role, reader.instructions().await?);
+        }
+        Ok(figures)
+    }
+
+    fn cpu(&self, role: Role) -> f64 {
+        self.cpu.get(&role).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Prints the row of a worker's CPU over that of a bare loop.
+    fn ratio(&self, row: &str, what: &str, (worker, bare): (Role, Role), floor: f64) {
+        let ratio = self.cpu(worker) / self.cpu(bare);
+        let more = self.to_json();
+        println!(
+            "{}",
+            json!({ "row": row, "what": what, "floor": floor, "worst": ratio, "holds": ratio <= floor, "more": more })
+        );
+    }
+
+    /// All figures by the names of the roles.
+    fn to_json(&self) -> serde_json::Value {
+        let of = |role: &Role| json!({ "cpu_s": self.cpu(*role), "instructions": self.instructions.get(role) });
+        self.cpu.keys().map(|role| (role.name().to_owned(), of(role))).collect()
+    }
 }
 
 /// A process that reads a stream.
@@ -254,6 +307,48 @@ async fn read_shard(client: Client, start: GetShardIteratorFluentBuilder) -> any
     }
 }
 
+/// Reads all shards of a stream in CBOR, as fast as Kinesis returns records.
+async fn read_in_cbor(args: &Args) -> anyhow::Result<()> {
+    let source = source(args, Encoding::Cbor);
+    let mut readers = JoinSet::new();
+    for shard in source.list_shards(ShardFilter::All).await? {
+        let source = source.clone();
+        readers.spawn(async move { read_shard_in_cbor(&source, &shard.id).await });
+    }
+    let mut count = 0;
+    while let Some(read) = readers.join_next().await {
+        count += read??;
+    }
+    ensure!(count == args.count, "{count} records, not {}", args.count);
+    Ok(())
+}
+
+/// Reads one shard from start to end. Returns its number of records.
+async fn read_shard_in_cbor(source: &KinesisSource, shard: &ShardId) -> anyhow::Result<usize> {
+    let (mut count, mut reader) = (0, source.open(shard, ReadFrom::TrimHorizon).await?);
+    loop {
+        let started = Instant::now();
+        let records = reader.read(10_000).await?.records;
+        if records.is_empty() {
+            return Ok(count);
+        }
+        count += records.len();
+        let bytes: usize = records.iter().map(|record| record.data.len()).sum();
+        drop(records);
+        let pays = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
+        sleep_until(started + pays.max(READ_EVERY)).await;
+    }
+}
+
+/// The source of the stream.
+fn source(args: &Args, encoding: Encoding) -> KinesisSource {
+    let stream = StreamId::Name(args.stream.as_str().into());
+    // Under valgrind replies take long, and a retried request would count twice.
+    let config = KinesisSourceConfig::new(stream).with_attempt_timeout(LIMIT);
+    let sdk = kcl_local::sdk_config(&args.endpoint);
+    KinesisSource::with_config(&sdk, config.with_encoding(encoding))
+}
+
 /// Counts records until all are there.
 struct Counter {
     left: Arc<AtomicUsize>,
@@ -273,7 +368,7 @@ impl RecordProcessor for Counter {
     }
 }
 
-async fn work(args: &Args) -> anyhow::Result<()> {
+async fn work(args: &Args, encoding: Encoding) -> anyhow::Result<()> {
     let aws = kcl_local::sdk_config(&args.endpoint);
     let (left, is_done) = (Arc::new(AtomicUsize::new(args.count)), CancellationToken::new());
     let done = is_done.clone();
@@ -281,11 +376,8 @@ async fn work(args: &Args) -> anyhow::Result<()> {
     retrieval.initial_position = InitialPosition::TrimHorizon;
     // Each process has its own table, so that all start from the beginning.
     let table = format!("throughput-{}", std::process::id());
-    // Under valgrind replies take long, and a retried request would count twice.
-    let stream = StreamId::Name(args.stream.as_str().into());
-    let source = KinesisSourceConfig::new(stream).with_attempt_timeout(LIMIT);
     let worker = Worker::builder("throughput")
-        .records(KinesisSource::with_config(&aws, source))
+        .records(source(args, encoding))
         .leases(DynamoLeaseStore::new(&aws, table.as_str()).create_if_missing())
         .processor(move |_| Counter { left: Arc::clone(&left), is_done: done.clone() })
         .retrieval_config(retrieval)
