@@ -226,7 +226,7 @@ impl MainLoop {
         if learned.is_look() {
             self.rows.learned(learned, now);
             self.moves.hint(&self.rows);
-            self.verdicts.rows_read(&self.rows.fleet);
+            self.verdicts.rows_read(&self.rows.fleet, now);
         }
         self.schedule.plan_changed();
     }
@@ -336,7 +336,7 @@ impl MainLoop {
         }
         let fleet = &self.rows.fleet;
         self.report.prune(|key| fleet.row(key).is_some());
-        self.verdicts.rows_read(fleet);
+        self.verdicts.rows_read(fleet, now);
         self.lookout.observe(self.rows.fleet.standing(now));
         self.rows.fleet.set_role(self.lookout.role(now));
         self.rows.fleet.plan_scans();

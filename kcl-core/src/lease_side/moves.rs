@@ -254,7 +254,7 @@ impl Moves {
 
     /// Releases a lease at `at`.
     fn let_go_of(&mut self, key: LeaseKey, at: Moment, rows: &KnownRows) {
-        if self.let_go.begin(&key) {
+        if self.let_go.begin(&key, self.shared.clock.now()) {
             let (shared, progress) = (Arc::clone(&self.shared), rows.own.progress().clone());
             self.jobs.push(async move {
                 sleep_until(&*shared.clock, at).await;

@@ -39,7 +39,7 @@ impl Verdicts {
     /// Condemns the workers that are silent.
     pub(super) fn condemn(&mut self, fleet: &FleetView, now: Moment) {
         for (worker, beat) in fleet.silent(now) {
-            if self.attempts.begin(&worker) {
+            if self.attempts.begin(&worker, now) {
                 let shared = Arc::clone(&self.shared);
                 self.jobs.push(async move {
                     let row = condemn(&shared, &worker, beat).await;
@@ -51,10 +51,10 @@ impl Verdicts {
 
     /// Notes that a scan has ended, or that rows were read one by one. Reads the rows of the workers
     /// that leases name and that were not shown.
-    pub(super) fn rows_read(&mut self, fleet: &FleetView) {
+    pub(super) fn rows_read(&mut self, fleet: &FleetView, now: Moment) {
         self.attempts.scan_ended();
         for worker in fleet.unknown_holders() {
-            if self.attempts.begin(&worker) {
+            if self.attempts.begin(&worker, now) {
                 let shared = Arc::clone(&self.shared);
                 self.jobs.push(async move {
                     let row = look_for(&shared, &worker).await;

@@ -36,7 +36,12 @@ impl Facts {
         let (worker, expiry) = (&landing.write.worker, landing.after.and_then(|row| row.expiry));
         let time = self.in_the_world(worker, expiry.unwrap_or_default() * 9 / 10);
         let is_session = landing.after.is_some_and(|row| row.lives_by() == Liveness::Session);
-        let until = if is_session { Time::MAX } else { self.first_sent(landing) + time };
+        // A take that lands under a dead session begins nothing.
+        let until = match is_session {
+            true if self.is_session_dead(landing.at, worker) => landing.at,
+            true => Time::MAX,
+            false => self.first_sent(landing) + time,
+        };
         let writer = self.person(worker).clone();
         let former = landing.before.and_then(|lease| lease.holder());
         let former = former.map(|former| self.person(former).clone());
@@ -285,15 +290,19 @@ impl Facts {
         // The lease side may not have read it yet.
         let person = self.person(&write.worker);
         let has_just_thawed = self.has_just_thawed(person, sent);
-        let has_frozen = self.with_frozen_holders.contains(person);
+        let frozen = &self.with_frozen_holders;
+        let has_frozen =
+            |owner: &OwnerFacts| owner.worker.as_ref().is_some_and(|it| frozen.contains(it));
         let facts = self.shards.entry(after.key.shard()).or_default();
         if after.counter != before.counter {
             facts.moved = at;
         }
         let owner = facts.owners.range(..=before.counter.0).next_back().map(|(_, owner)| owner);
-        let is_checked = is_automatic && !facts.is_disturbed && !has_frozen;
-        // What is done once an owner has let its lease expire is done again.
-        let Some(owner) = owner.filter(|owner| is_checked && !owner.is_over) else { return };
+        let is_checked = is_automatic && !facts.is_disturbed;
+        // What is done once an owner has let its lease expire, or its task stands still, is done
+        // again.
+        let is_lost = |owner: &OwnerFacts| owner.is_over || has_frozen(owner);
+        let Some(owner) = owner.filter(|owner| is_checked && !is_lost(owner)) else { return };
         let oracle = match write.kind {
             WriteKind::Release { .. } | WriteKind::CompleteHandover { .. } => Oracle::CleanEnds,
             WriteKind::Renew { .. } => Oracle::RepeatsBounded,
