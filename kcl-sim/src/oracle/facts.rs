@@ -289,6 +289,7 @@ impl Facts {
             Entry::Event(Event::Skipped { shard, position, .. }) => {
                 self.abandoned(at, who, &Abandoned { shard, record: *position, is_stored: false });
             }
+            Entry::Event(Event::LeaseTaken { key, .. }) => self.holdings.knows(who, key),
             Entry::Event(Event::LeaseEnded { key, how, .. }) => {
                 self.holdings.ends(who, key);
                 if *how == LeaseEnd::Expired {

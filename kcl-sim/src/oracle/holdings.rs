@@ -11,7 +11,8 @@ use crate::time::Time;
 /// The leases of the workers that have a maximum.
 ///
 /// A lease counts from the take that lands until it is written that the worker holds it no longer,
-/// the worker ends it, or the time for which its last write holds it is over.
+/// the worker ends it, or the time for which its last write holds it is over. One that lives by a
+/// session counts without end once the worker knows that it has taken it.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     of: BTreeMap<WorkerId, Holding>,
@@ -27,8 +28,16 @@ pub(super) struct Parties<'a> {
 #[derive(Debug, Default)]
 struct Holding {
     most: usize,
-    /// The leases, and until when the worker holds each of them.
-    held: BTreeMap<LeaseKey, Time>,
+    held: BTreeMap<LeaseKey, Held>,
+}
+
+/// How a worker holds a lease.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// Until when, by its last write.
+    pub(super) until: Time,
+    /// Whether it lives by the worker's session.
+    pub(super) is_session: bool,
 }
 
 impl Holdings {
@@ -48,7 +57,7 @@ impl Holdings {
         &mut self,
         landing: &Landing<'_>,
         Parties { writer, former }: Parties<'_>,
-        until: Time,
+        new: Held,
     ) -> Option<(usize, usize)> {
         let (id, key) = (&landing.write.worker, &landing.write.key);
         let before = landing.before.and_then(|lease| lease.holder());
@@ -59,12 +68,20 @@ impl Holdings {
         let holding = self.of.get_mut(writer).filter(|_| holder == Some(id))?;
         if !matches!(landing.write.kind, WriteKind::Take { .. }) {
             let held = holding.held.get_mut(key)?;
-            *held = until.max(*held);
+            held.until = new.until.max(held.until);
             return None;
         }
-        holding.held.insert(key.clone(), until);
-        holding.held.retain(|_, until| *until > landing.at);
+        holding.held.insert(key.clone(), new);
+        holding.held.retain(|_, held| held.until > landing.at);
         (holding.held.len() > holding.most).then_some((holding.held.len(), holding.most))
+    }
+
+    /// Notes that a worker knows that it has taken a lease.
+    pub(super) fn knows(&mut self, worker: &WorkerId, key: &LeaseKey) {
+        let held = self.of.get_mut(worker).and_then(|holding| holding.held.get_mut(key));
+        if let Some(held) = held.filter(|held| held.is_session) {
+            held.until = Time::MAX;
+        }
     }
 
     /// Notes that a worker holds nothing any more.

@@ -5,7 +5,7 @@ use kcl_core::model::{Checkpoint, Lease, Liveness, ShardId};
 
 use super::Oracle;
 use super::facts::Facts;
-use super::holdings::Parties;
+use super::holdings::{Held, Parties};
 use super::landing::Landing;
 use super::shard_facts::{OwnerFacts, WITHIN};
 use crate::time::Time;
@@ -33,20 +33,19 @@ impl Facts {
 
     /// Checks how many leases the writer holds.
     fn counts(&mut self, landing: &Landing<'_>) {
-        let (worker, expiry) = (&landing.write.worker, landing.after.and_then(|row| row.expiry));
+        let (worker, expiry) =
+            (&landing.write.worker, landing.after.and_then(Lease::holder_expiry));
         let time = self.in_the_world(worker, expiry.unwrap_or_default() * 9 / 10);
         let is_session = landing.after.is_some_and(|row| row.lives_by() == Liveness::Session);
         // A take that lands under a dead session begins nothing.
-        let until = match is_session {
-            true if self.is_session_dead(landing.at, worker) => landing.at,
-            true => Time::MAX,
-            false => self.first_sent(landing) + time,
-        };
+        let is_dead = is_session && self.is_session_dead(landing.at, worker);
+        let until = if is_dead { landing.at } else { self.first_sent(landing) + time };
+        let held = Held { until, is_session };
         let writer = self.person(worker).clone();
         let former = landing.before.and_then(|lease| lease.holder());
         let former = former.map(|former| self.person(former).clone());
         let parties = Parties { writer: &writer, former: former.as_ref() };
-        if let Some((held, most)) = self.holdings.landed(landing, parties, until) {
+        if let Some((held, most)) = self.holdings.landed(landing, parties, held) {
             self.broken(landing.at, Oracle::MaximaKept, || {
                 format!("{worker} holds {held} leases, of at most {most}")
             });
