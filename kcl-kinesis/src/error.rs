@@ -38,6 +38,9 @@ pub(crate) enum Kind {
     Incomplete,
     /// The service does not understand the request: its encoding or its operation.
     NotUnderstood,
+    /// The reply is in no encoding of the service: a page of another server, or of one that failed
+    /// over the request.
+    Foreign,
     Refused,
 }
 
@@ -106,8 +109,8 @@ impl Failure {
             SdkError::ResponseError(reply) if reply.raw().status().as_u16() == 415 => {
                 Kind::NotUnderstood
             }
-            // Also a reply that is unreadable.
-            SdkError::DispatchFailure(_) | SdkError::ResponseError(_) | _ => {
+            SdkError::ResponseError(_) => Kind::Foreign,
+            SdkError::DispatchFailure(_) | _ => {
                 credentials_kind(&error).unwrap_or(Kind::Unavailable)
             }
         };
@@ -136,7 +139,9 @@ impl Failure {
                 SourceError::CredentialsNotConfigured { stream, source }
             }
             Kind::Clock => SourceError::Clock { stream, source },
-            Kind::Unavailable | Kind::Incomplete => SourceError::Unavailable { stream, source },
+            Kind::Unavailable | Kind::Incomplete | Kind::Foreign => {
+                SourceError::Unavailable { stream, source }
+            }
             Kind::Refused | Kind::NotUnderstood | Kind::Argument => {
                 SourceError::Refused { stream, source }
             }

@@ -164,7 +164,7 @@ impl ShardPoller {
             Ok(reply) => reply,
             Err(error) => {
                 let failure = Failure::of(error, &exchange);
-                if failure.kind == Kind::NotUnderstood {
+                if matches!(failure.kind, Kind::NotUnderstood | Kind::Foreign) {
                     return Err(failure);
                 }
                 return Ok(Err(self.read_failed(failure).await));

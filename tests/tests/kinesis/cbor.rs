@@ -96,6 +96,17 @@ async fn service_without_cbor_is_read_in_json() {
     }
 }
 
+/// The SDK repeats the call a few times.
+#[tokio::test]
+async fn service_that_fails_over_cbor_is_read_in_json() {
+    let wire = without_cbor(3, Answer::Raw(500, "text/html", Bytes::from_static(b"<html>"))).await;
+    let mut reader = open_on(&wire).await;
+    let error = reader.read(10).await.unwrap_err();
+    assert!(matches!(error, SourceError::EncodingRefused { .. }), "{error:?}");
+    assert_eq!(data(&mut *reader).await, ["tea"]);
+    assert_eq!(wire.encodings().last(), Some(&JSON));
+}
+
 #[tokio::test]
 async fn refusal_is_reported_once_for_a_source() {
     let garbage = Answer::Raw(200, CBOR, Bytes::from_static(b"\x00"));
