@@ -9,7 +9,7 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::operation::get_records::builders::GetRecordsFluentBuilder;
 use aws_sdk_kinesis::types::ShardIteratorType;
-use kcl_core::backend::{Fetched, ReadFrom, ShardClosed, ShardReader, SourceError};
+use kcl_core::backend::{COPIES_DEFAULT, Fetched, ReadFrom, ShardClosed, ShardReader, SourceError};
 use kcl_core::model::{Record, ShardId, Timestamp};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,9 +22,6 @@ use crate::exchange::Exchange;
 use crate::record::{date_time, lag, record, timestamp};
 use crate::shards::child;
 use crate::wire::{InCbor, Page, RECORDS_PER_CALL_MAX, Request};
-
-/// How many copies of a reply in JSON exist at once: its text, the records, and a part of the text.
-const COPIES_OF_JSON: u64 = 3;
 
 /// How far the clocks of a service's machines may differ.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(5);
@@ -176,7 +173,8 @@ impl ShardPoller {
         let page = Page::read(&held).map_err(|error| Failure::new(Kind::Refused, error))?;
         self.encoding.understood();
         let held = u64::try_from(held.len()).unwrap_or(u64::MAX);
-        Ok(Ok(page.into_read(held)))
+        let (fetched, next) = page.into_read();
+        Ok(Ok((fetched.holding(held), next)))
     }
 
     fn get_records(&self, iterator: &str, limit: u16) -> GetRecordsFluentBuilder {
@@ -288,7 +286,7 @@ enum Next {
 #[async_trait]
 impl ShardReader for PollingReader {
     fn copies(&self) -> u64 {
-        if self.shard.encoding.is_proven() { 1 } else { COPIES_OF_JSON }
+        if self.shard.encoding.is_proven() { 1 } else { COPIES_DEFAULT }
     }
 
     async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
@@ -321,8 +319,8 @@ fn limit(records_max: usize) -> u16 {
 }
 
 impl Page {
-    /// The result of a read whose records keep `held` bytes.
-    fn into_read(self, held: u64) -> Read {
+    /// The result of a read.
+    fn into_read(self) -> Read {
         let Self { records, next, behind_latest, children } = self;
         let (end, next) = match next {
             Some(iterator) => (None, Next::Iterator(iterator)),
@@ -331,17 +329,19 @@ impl Page {
                 (Some(end.clone()), Next::Nothing(end))
             }
         };
-        (Fetched::new(records, behind_latest, end).holding(held), next)
+        (Fetched::new(records, behind_latest, end), next)
     }
 }
 
+/// Converts a reply that the SDK has read. Children count at the end of the shard alone.
 fn read(reply: GetRecordsOutput) -> Result<Read, Unreadable> {
-    let records = reply.records.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
-    let behind = reply.millis_behind_latest.map(lag);
-    let Some(iterator) = reply.next_shard_iterator else {
-        let children = reply.child_shards.unwrap_or_default();
-        let end = ShardClosed::new(children.into_iter().map(child).collect::<Result<_, _>>()?);
-        return Ok((Fetched::new(records, behind, Some(end.clone())), Next::Nothing(end)));
+    let next = reply.next_shard_iterator;
+    let children = reply.child_shards.filter(|_| next.is_none()).unwrap_or_default();
+    let page = Page {
+        records: reply.records.into_iter().map(record).collect::<Result<_, _>>()?,
+        next,
+        behind_latest: reply.millis_behind_latest.map(lag),
+        children: children.into_iter().map(child).collect::<Result<_, _>>()?,
     };
-    Ok((Fetched::new(records, behind, None), Next::Iterator(iterator)))
+    Ok(page.into_read())
 }

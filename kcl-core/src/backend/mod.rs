@@ -5,6 +5,7 @@ mod dead_letter;
 mod lease_store;
 mod record_source;
 
+pub use kcl_proto::consumer::read_size::COPIES_DEFAULT;
 pub use kcl_proto::lease::precondition::{Field, Precondition};
 pub use kcl_proto::lease::session_write::{
     SessionEffect, SessionPrecondition, SessionUpdate, SessionWrite, SessionWriteKind,

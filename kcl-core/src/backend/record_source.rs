@@ -54,7 +54,7 @@ pub trait ShardReader: fmt::Debug + Send + 'static {
     /// Returns how many copies of a reply exist at once while it is read, at least 1: the memory
     /// that a read reserves is a multiple of what its records keep.
     ///
-    /// Default: 3, for a reply in JSON.
+    /// Default: [`COPIES_DEFAULT`].
     fn copies(&self) -> u64 {
         COPIES_DEFAULT
     }

@@ -173,7 +173,7 @@ impl FleetView {
     /// Where this worker stands: among those that are present, or that were at the last scan if it
     /// does not look at all sessions since.
     pub(super) fn standing(&mut self, now: Moment) -> Standing {
-        if matches!(self.role, Role::Looks { .. }) {
+        if self.role.looks() {
             self.company = self.present(now);
         }
         let (me, present) = (&self.shared.me, &self.company);

@@ -274,7 +274,7 @@ impl Lookout {
 
     /// Reads the rows that news name.
     fn hear(&mut self, now: Moment) {
-        if !matches!(self.role(now), Role::Looks { .. }) {
+        if !self.role(now).looks() {
             return;
         }
         let news = self.publisher.unheard(self.copy.bulletin(), ROWS_MAX);
@@ -390,7 +390,7 @@ impl Lookout {
         self.saw(row.map(|row| row.bulletin).unwrap_or_default(), now);
         self.calls.looking.hurry(now);
         let doubtful = self.copy.moving_away().cloned().collect();
-        let is_poll = matches!(self.role(now), Role::Looks { .. });
+        let is_poll = self.role(now).looks();
         Learned { doubtful, is_poll, ..Learned::default() }
     }
 
@@ -407,7 +407,7 @@ impl Lookout {
         let role = self.role(now);
         let is_lacking = |worker: &WorkerId| page.sessions.iter().all(|row| row.worker != *worker);
         due.retain(|worker| role == Role::Follows && is_lacking(worker));
-        let is_poll = matches!(role, Role::Looks { .. });
+        let is_poll = role.looks();
         Learned { is_poll, missing: due, ..Learned::rows(Some(page)) }
     }
 

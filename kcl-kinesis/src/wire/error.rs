@@ -1,6 +1,6 @@
 //! An error reply in CBOR → the JSON that the SDK reads, so that one table classifies both.
 
-use std::fmt::Write as _;
+use serde_json::Value;
 
 use super::cbor::Cursor;
 use crate::error::Unreadable;
@@ -19,34 +19,15 @@ pub(super) fn to_json(reply: &[u8]) -> Result<String, Unreadable> {
     }
     at.end()?;
     let members = [("__type", code), ("message", message)];
-    let members: Vec<_> = members
-        .into_iter()
-        .filter_map(|(name, value)| Some(format!("\"{name}\":{}", quoted(value?))))
-        .collect();
-    Ok(format!("{{{}}}", members.join(",")))
-}
-
-/// Returns a text as a string of JSON.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            '\0'..' ' => {
-                let written = write!(quoted, "\\u{:04x}", u32::from(character));
-                debug_assert!(written.is_ok(), "a string takes any text");
-            }
-            _ => quoted.push(character),
-        }
-    }
-    quoted.push('"');
-    quoted
+    let members =
+        members.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
+    Ok(Value::Object(members.collect()).to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -13,7 +13,7 @@ use crate::error::Unreadable;
 /// The fewest bytes of a record: those of its members' names.
 const RECORD_BYTES_MIN: usize = 16;
 
-/// A reply with records, whose data and partition keys are parts of it.
+/// A reply with records. Those of a reply in CBOR have parts of it as data and partition keys.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) records: Vec<Record>,

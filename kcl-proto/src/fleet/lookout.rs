@@ -56,6 +56,12 @@ pub enum Role {
 }
 
 impl Role {
+    /// Whether the worker looks for the others.
+    #[must_use]
+    pub const fn looks(self) -> bool {
+        matches!(self, Self::Looks { .. })
+    }
+
     /// Returns how many of the workers that are present share the budget of scans.
     #[must_use]
     pub fn scanners(self, present: usize) -> usize {

@@ -108,9 +108,9 @@ impl Fleet {
         Ok(())
     }
 
-    /// Puts a record into each shard whenever this time has passed.
-    pub(crate) const fn trickle(&mut self, pause: Duration) {
-        self.stream.trickle = Some(pause);
+    /// Puts a record into each shard whenever this time has passed, or none.
+    pub(crate) const fn trickle(&mut self, pause: Option<Duration>) {
+        self.stream.trickle = pause;
     }
 
     /// Ends the worker that started last as SIGKILL does. Returns how many leases it held.

@@ -143,9 +143,7 @@ pub(crate) async fn signs_of_life(kind: Kind) -> Result<(Row, Row, Row), BoxErro
     config.lease.liveness = kind.liveness;
     config.lease.lookouts = kind.liveness == Liveness::Session;
     let mut fleet = Fleet::new(kind.shards, Speed::default(), config);
-    if let Some(pause) = kind.trickle {
-        fleet.trickle(pause);
-    }
+    fleet.trickle(kind.trickle);
     fleet.start(kind.workers)?;
     let balanced = fleet.balanced(fleet.began).await;
     sleep(Duration::from_secs(20)).await;
