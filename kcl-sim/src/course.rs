@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kcl_core::config::{CheckpointPolicy, WorkerConfig};
+use kcl_core::config::{CheckpointPolicy, Liveness, WorkerConfig};
 use kcl_core::event::WorkerState;
 use kcl_core::model::InitialPosition;
 
@@ -41,7 +41,8 @@ pub(crate) struct Course {
 
 impl Course {
     /// The course of a plan, at its beginning.
-    pub(crate) fn new(seed: u64, plan: CoursePlan, chance: Chance, mode: FleetMode) -> Self {
+    pub(crate) fn new(seed: u64, mut plan: CoursePlan, chance: Chance, mode: FleetMode) -> Self {
+        plan.is_led = mode == FleetMode::Lookouts;
         let mut sim = Simulation::new(seed, plan.shards);
         sim.table.set_row_bytes(CoursePlan::ROW_BYTES);
         sim.net.set_service(plan.service);
@@ -138,6 +139,7 @@ impl Course {
         let mut config = WorkerConfig::default();
         config.lease.expiry = self.plan.expiry;
         config.lease.liveness = self.liveness.draw();
+        config.lease.lookouts = self.plan.is_led && config.lease.liveness == Liveness::Session;
         config.lease.scan_units = self.plan.scan_units;
         config.lease.leases_max = leases_max;
         config.retrieval.initial_position = InitialPosition::TrimHorizon;

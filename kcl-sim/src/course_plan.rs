@@ -29,6 +29,8 @@ pub(crate) struct CoursePlan {
     pub(crate) lack: Option<(f64, Duration)>,
     /// Whether no call fails, or waits for long.
     pub(crate) is_prompt: bool,
+    /// Whether lookouts read the table: an owner learns of a request by its next heartbeat then.
+    pub(crate) is_led: bool,
 }
 
 /// How many calls a table on demand lets through each second when it is new.
@@ -133,6 +135,7 @@ impl CoursePlan {
             weather: Weather::default(),
             lack: None,
             is_prompt: true,
+            is_led: false,
         };
         let busy = plan.renewals() * row.as_secs_f64();
         plan.service.servers =
@@ -189,8 +192,25 @@ impl CoursePlan {
     /// How long hand-overs may take that bring a worker this many leases.
     fn handover_time(&self, leases: usize) -> Duration {
         let rounds = u32::try_from(leases.div_ceil(HANDOVERS));
-        let learn = self.scan_period().min(self.expiry / 3);
-        self.write_time(3 * leases) + (learn + Duration::from_millis(500)) * rounds.unwrap_or(1)
+        // Who is led reads the bulletin once a second, and then the rows that it names.
+        let learn = if self.is_led {
+            self.expiry / 3 + Duration::from_secs(2)
+        } else {
+            self.scan_period().min(self.expiry / 3)
+        };
+        self.write_time(3 * leases)
+            + self.look_time(2 * leases)
+            + (learn + Duration::from_millis(500)) * rounds.unwrap_or(1)
+    }
+
+    /// How long it takes at least to read this many rows one by one beside what scans may cost:
+    /// workers that are led look at each row before they act on it.
+    fn look_time(&self, rows: usize) -> Duration {
+        if !self.is_led {
+            return Duration::ZERO;
+        }
+        let spare = self.service.capacity.units.reads - self.scan_rate();
+        secs(real(rows) / spare.max(1.0))
     }
 
     fn share(&self) -> usize {
@@ -242,9 +262,14 @@ impl CoursePlan {
             + self.moves_rest()
     }
 
-    /// How long moves may rest because calls are throttled.
-    const fn moves_rest(&self) -> Duration {
-        if self.is_prompt { Duration::ZERO } else { self.expiry }
+    /// How long moves may rest because calls are throttled: those of the worker that moves, and
+    /// those of the lookouts that tell it to.
+    fn moves_rest(&self) -> Duration {
+        match (self.is_prompt, self.is_led) {
+            (true, _) => Duration::ZERO,
+            (false, false) => self.expiry,
+            (false, true) => self.expiry * 2,
+        }
     }
 
     /// How long the fleet rests.

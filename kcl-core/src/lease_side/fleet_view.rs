@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kcl_proto::fleet::assignments::{Assignments, Survey};
 use kcl_proto::fleet::balance::{self, BalancePlan, Fleet, Limits};
-use kcl_proto::fleet::candidate::{Candidate, CandidateState, Forsaken, Part, Restriction};
+use kcl_proto::fleet::candidate::{Candidate, CandidateState, Forsaken, Part};
 use kcl_proto::fleet::lookout::{Line, Role, Standing};
 use kcl_proto::fleet::presence::PresenceWatch;
 use kcl_proto::fleet::scan_interval::{self, ScanCost, ScanPauses};
@@ -21,6 +21,7 @@ use kcl_proto::shards::uncovered::HoleWatch;
 
 use crate::lease_side::housekeeping::Known;
 use crate::lease_side::lease_rows::LeaseRows;
+use crate::lease_side::own_leases::OwnLeases;
 use crate::lease_side::reported_workers::ReportedWorkers;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::table_scan::Scanned;
@@ -30,16 +31,6 @@ use crate::report::event::Event;
 /// For how many scans a worker counts as present while its heartbeat stands still, where scans are
 /// rare.
 const SCANS_PRESENT: u32 = 3;
-
-/// The leases that concern this worker, as in [`Fleet`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OwnLeases<'a> {
-    pub(super) held: &'a BTreeSet<LeaseKey>,
-    pub(super) taking: &'a BTreeSet<LeaseKey>,
-    pub(super) blocked: &'a BTreeSet<LeaseKey>,
-    pub(super) refused: &'a BTreeSet<LeaseKey>,
-    pub(super) asked: &'a BTreeSet<LeaseKey>,
-}
 
 /// What this worker knows about the fleet.
 #[derive(Debug)]
@@ -60,8 +51,9 @@ pub(super) struct FleetView {
     pauses: ScanPauses,
     /// When the last scan began, or this worker.
     scanned: Moment,
-    /// What the last scan cost, in read units.
+    /// What the last scan cost, in read units, and how long it took.
     scan_cost: f64,
+    scan_time: Duration,
     is_scan_rare: bool,
     role: Role,
 }
@@ -88,6 +80,7 @@ impl FleetView {
             pauses: ScanPauses::SHORTEST,
             scanned,
             scan_cost: 0.0,
+            scan_time: Duration::ZERO,
             is_scan_rare: false,
             role: Role::Scans,
         }
@@ -120,6 +113,7 @@ impl FleetView {
     pub(super) fn saw_table(&mut self, scan: &Scanned, now: Moment) -> bool {
         self.leases.scan_ended(scan.began);
         self.scanned = scan.began;
+        self.scan_time = now.since(scan.began);
         let alive = scan.sessions.iter().filter(|session| session.dead.is_none());
         let presence: Vec<_> = alive.map(Session::presence).collect();
         self.presence.observe_scan(&presence, now);
@@ -193,8 +187,7 @@ impl FleetView {
     pub(super) fn assign(&self, assignments: &mut Assignments, now: Moment) {
         let (present, dead) = (&self.company, self.sessions.dead());
         let leaving = self.presence.leaving(self.presence_window(), now);
-        let workable = lineage::workable(self.rows(), self.listed.as_deref());
-        let leases: Vec<_> = workable.iter().filter_map(|key| self.row(key)).collect();
+        let leases: Vec<_> = lineage::workable(self.rows(), self.listed.as_deref()).collect();
         let forsaken = leases
             .iter()
             .filter(|lease| self.leases.forsaken(lease, &dead, now).is_some())
@@ -214,7 +207,7 @@ impl FleetView {
         let affordable = cost.pauses(self.shared.chance.draw());
         let scans = self.role == Role::Scans;
         if scans {
-            self.sessions.look_every(affordable.at_rest);
+            self.sessions.look_every(affordable.at_rest + self.scan_time);
         }
         self.pauses = self.role.scan_pauses(affordable);
         let is_rare = scans && scan_interval::is_too_rare(self.pauses.at_rest, expiry);
@@ -415,7 +408,8 @@ impl FleetView {
         &self.company
     }
 
-    /// Plans what to take and what to ask for: what lookouts have `assigned`, or by itself.
+    /// Plans what to take and what to ask for: what lookouts have `assigned`, or by itself. A worker
+    /// that is led considers only the leases that concern it.
     pub(super) fn plan(
         &mut self,
         own: OwnLeases<'_>,
@@ -424,10 +418,13 @@ impl FleetView {
     ) -> BalancePlan {
         let present = self.present(now);
         let dead = self.sessions.dead();
-        let workable = lineage::workable(self.rows(), self.listed.as_deref());
-        let candidates: Vec<_> = workable
-            .iter()
-            .filter_map(|key| self.row(key))
+        let concerns_me = |lease: &&Lease| {
+            assigned.is_none_or(|assigned| assigned.contains(&lease.key))
+                || lease.owner.as_ref() == Some(&self.shared.me)
+                || own.part(&lease.key) != Part::None
+        };
+        let candidates: Vec<_> = lineage::workable(self.rows(), self.listed.as_deref())
+            .filter(concerns_me)
             .map(|lease| {
                 let forsaken = self.leases.forsaken(lease, &dead, now);
                 let mut state = self.state(lease, own, forsaken);
@@ -460,32 +457,17 @@ impl FleetView {
         own: OwnLeases<'_>,
         forsaken: Option<Forsaken>,
     ) -> CandidateState {
-        let key = &lease.key;
-        let part = if own.held.contains(key) {
-            Part::Holds
-        } else if own.taking.contains(key) {
-            Part::Takes
-        } else if own.asked.contains(key) {
-            Part::Requests
-        } else {
-            Part::None
-        };
-        let restriction = if own.blocked.contains(key) {
-            Restriction::TakeAndAsk
-        } else if own.refused.contains(key) {
-            Restriction::Ask
-        } else {
-            Restriction::None
-        };
-        CandidateState { part, restriction, forsaken, is_leftover: self.leftover.contains(key) }
+        let (part, restriction) = (own.part(&lease.key), own.restriction(&lease.key));
+        let is_leftover = self.leftover.contains(&lease.key);
+        CandidateState { part, restriction, forsaken, is_leftover }
     }
 
     /// How long the heartbeat of a present worker may stand still. Where scans are rarer than an
-    /// expiry, its movement is seen as rarely.
+    /// expiry, or take longer, its movement is seen as rarely.
     fn presence_window(&self) -> Duration {
         let expiry = self.shared.config.lease.expiry;
         match self.role {
-            Role::Scans => expiry.max(self.pauses.at_rest * SCANS_PRESENT),
+            Role::Scans => expiry.max((self.pauses.at_rest + self.scan_time) * SCANS_PRESENT),
             Role::Looks { .. } | Role::Follows => expiry,
         }
     }

@@ -43,6 +43,9 @@ const NEWS_MAX: usize = 1_000;
 /// What a call does that reads news, in events.
 const HEAR: &str = "read what news name";
 
+/// What comes of reading rows.
+type Rows = Result<Page, LeaseStoreError>;
+
 /// This worker's part among the lookouts of its fleet.
 #[derive(Debug)]
 pub(super) struct Lookout {
@@ -319,12 +322,7 @@ impl Lookout {
         self.copy.bulletin().news.len() < NEWS_MAX && self.copy.watch().is_fresh(now)
     }
 
-    fn read(
-        &self,
-        keys: Vec<String>,
-        reading: Reading,
-        end: fn(Result<Page, LeaseStoreError>) -> LookoutEnd,
-    ) {
+    fn read(&self, keys: Vec<String>, reading: Reading, end: fn(Rows) -> LookoutEnd) {
         let shared = Arc::clone(&self.shared);
         self.jobs.push(async move { end(shared.store.rows(&keys, reading).await) });
     }
@@ -356,10 +354,11 @@ impl Lookout {
         self.jobs.next().await
     }
 
-    /// Handles the end of a call.
-    pub(super) fn finish(&mut self, end: LookoutEnd, now: Moment) -> Learned {
-        match end {
-            LookoutEnd::Read(page) => self.bulletin_read(page, now),
+    /// Handles the end of a call. Returns `None` if a bulletin was read that says to this worker
+    /// what it said before: nothing is to be planned again.
+    pub(super) fn finish(&mut self, end: LookoutEnd, now: Moment) -> Option<Learned> {
+        Some(match end {
+            LookoutEnd::Read(page) => return self.bulletin_read(page, now),
             LookoutEnd::Polled(due, page) => self.polled(due, page, now),
             LookoutEnd::Heard(news, page) => self.heard(news, page, now),
             LookoutEnd::HeardAgain(page) => Learned::rows(self.report(HEAR, page)),
@@ -374,32 +373,34 @@ impl Lookout {
                 self.news.told(told, is_told, now);
                 Learned::default()
             }
-        }
+        })
     }
 
-    fn bulletin_read(&mut self, page: Result<Page, LeaseStoreError>, now: Moment) -> Learned {
+    fn bulletin_read(&mut self, page: Rows, now: Moment) -> Option<Learned> {
         let pause = match self.role(now) {
             _ if page.is_err() => RETRY_AFTER,
             Role::Looks { .. } => READ_NEWS_EVERY,
             Role::Scans | Role::Follows => READ_EVERY,
         };
         self.calls.reading.ended(now + pause);
-        let Some(page) = self.report("read the bulletin", page) else { return Learned::default() };
+        let Some(page) = self.report("read the bulletin", page) else {
+            return Some(Learned::default());
+        };
         let mut starts = page.stream_starts.into_iter();
         let row = starts.find(|start| start.stream == self.stream);
-        self.saw(row.map(|row| row.bulletin).unwrap_or_default(), now);
+        let was_led = self.is_led(now);
+        let is_new = self.saw(row.map(|row| row.bulletin).unwrap_or_default(), now);
         self.calls.looking.hurry(now);
-        let doubtful = self.copy.moving_away().cloned().collect();
+        let doubtful: Vec<_> = self.copy.moving_away().cloned().collect();
         let is_poll = self.role(now).looks();
-        Learned { doubtful, is_poll, ..Learned::default() }
+        let is_led_on = was_led && self.is_led(now);
+        if is_led_on && !is_new && !is_poll && doubtful.is_empty() {
+            return None;
+        }
+        Some(Learned { doubtful, is_poll, ..Learned::default() })
     }
 
-    fn polled(
-        &mut self,
-        mut due: Vec<WorkerId>,
-        page: Result<Page, LeaseStoreError>,
-        now: Moment,
-    ) -> Learned {
+    fn polled(&mut self, mut due: Vec<WorkerId>, page: Rows, now: Moment) -> Learned {
         self.calls.polling.ended(now);
         let Some(page) = self.report("read sessions", page) else { return Learned::default() };
         page.sessions.iter().for_each(|row| self.polls.saw(row, now));
@@ -411,12 +412,7 @@ impl Lookout {
         Learned { is_poll, missing: due, ..Learned::rows(Some(page)) }
     }
 
-    fn heard(
-        &mut self,
-        news: Vec<String>,
-        page: Result<Page, LeaseStoreError>,
-        now: Moment,
-    ) -> Learned {
+    fn heard(&mut self, news: Vec<String>, page: Rows, now: Moment) -> Learned {
         self.calls.hearing.ended(now);
         let page = self.report(HEAR, page);
         if page.is_some() {
@@ -444,7 +440,7 @@ impl Lookout {
         Learned { page, gone, missing, ..Learned::default() }
     }
 
-    fn audited(&self, keys: Vec<LeaseKey>, page: Result<Page, LeaseStoreError>) -> Learned {
+    fn audited(&self, keys: Vec<LeaseKey>, page: Rows) -> Learned {
         let Some(page) = self.report("read the rows of held leases", page) else {
             return Learned::default();
         };
@@ -480,9 +476,10 @@ impl Lookout {
         }
     }
 
-    fn saw(&mut self, bulletin: Bulletin, now: Moment) {
-        self.copy.saw(bulletin, now);
+    fn saw(&mut self, bulletin: Bulletin, now: Moment) -> bool {
+        let is_new = self.copy.saw(bulletin, now);
         self.publisher.saw(self.copy.bulletin());
+        is_new
     }
 
     fn report<T>(&self, doing: &'static str, end: Result<T, LeaseStoreError>) -> Option<T> {

@@ -221,7 +221,7 @@ impl MainLoop {
     /// Notes what this worker read as a lookout, or from them.
     fn looked(&mut self, end: LookoutEnd) {
         let now = self.now();
-        let learned = self.lookout.finish(end, now);
+        let Some(learned) = self.lookout.finish(end, now) else { return };
         learned.doubtful.iter().for_each(|key| self.moves.row_changed(key));
         if learned.is_look() {
             self.rows.learned(learned, now);

@@ -38,6 +38,7 @@ mod lookout_calls;
 mod lookout_end;
 mod main_loop;
 mod moves;
+mod own_leases;
 mod own_row;
 mod own_session;
 mod presence;

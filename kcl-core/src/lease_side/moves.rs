@@ -14,13 +14,13 @@ use tokio::sync::mpsc;
 
 use crate::backend::LeaseStoreError;
 use crate::lease_side::attempts::Attempts;
-use crate::lease_side::fleet_view::OwnLeases;
 use crate::lease_side::handover_requests::HandoverRequests;
 use crate::lease_side::held_leases::HeldLeases;
 use crate::lease_side::inbox::{EndedLease, ToMainLoop};
 use crate::lease_side::jobs::Jobs;
 use crate::lease_side::known_rows::KnownRows;
 use crate::lease_side::lease_calls::MOVES_MAX;
+use crate::lease_side::own_leases::OwnLeases;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::stream_facts::StreamFacts;
 use crate::lease_side::takes::{TakeEnd, Takes};

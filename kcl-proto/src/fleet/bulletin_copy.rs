@@ -40,9 +40,12 @@ impl BulletinCopy {
     }
 
     /// Records a bulletin that was read or written. One that was published earlier changes nothing.
-    pub fn saw(&mut self, bulletin: Bulletin, now: Moment) {
+    /// Returns whether it plans otherwise than the last one.
+    pub fn saw(&mut self, bulletin: Bulletin, now: Moment) -> bool {
         self.watch.saw(bulletin.number, now);
-        if bulletin.number == self.watch.number() {
+        let is_current = bulletin.number == self.watch.number();
+        let is_new = is_current && !bulletin.plans_as(&self.bulletin);
+        if is_current {
             self.all_scan_since = bulletin.scan.then(|| self.all_scan_since.unwrap_or(now));
             let is_second = bulletin.second.as_ref() == Some(&self.me);
             self.is_second_since = is_second.then(|| self.is_second_since.unwrap_or(now));
@@ -50,6 +53,7 @@ impl BulletinCopy {
             self.looked_at.retain(|key, _| moves.get(key) == Some(&self.me));
             self.bulletin = bulletin;
         }
+        is_new
     }
 
     /// Records that this worker has read the rows of these leases.
@@ -126,6 +130,19 @@ mod tests {
 
     fn keys<const N: usize>(keys: [&str; N]) -> BTreeSet<LeaseKey> {
         keys.map(LeaseKey::from).into()
+    }
+
+    #[test]
+    fn bulletin_is_new_if_it_plans_otherwise() {
+        let (mut copy, now) = (BulletinCopy::new("me".into()), Moment::at_secs(0));
+        assert!(copy.saw(bulletin(1, [("1", "me")]), now));
+        let news = BTreeSet::from(["2".to_owned()]);
+        assert!(!copy.saw(Bulletin { news, ..bulletin(2, [("1", "me")]) }, now));
+        assert!(!copy.saw(bulletin(1, [("1", "other")]), now), "it was published earlier");
+        assert!(copy.saw(bulletin(3, [("1", "other")]), now));
+        assert!(copy.saw(Bulletin { scan: true, ..bulletin(4, [("1", "other")]) }, now));
+        let second = Some("me".into());
+        assert!(copy.saw(Bulletin { scan: true, second, ..bulletin(5, [("1", "other")]) }, now));
     }
 
     #[test]

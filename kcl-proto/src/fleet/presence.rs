@@ -9,6 +9,10 @@ use crate::model::{Moment, Presence, WorkerId};
 /// How long a heartbeat must stand still at least before its row is deleted.
 const GONE_AFTER: Duration = Duration::from_mins(2);
 
+/// How far apart two looks at a heartbeat must be at least to prove that it stands still, however
+/// often its worker writes it: three heartbeats at the default expiry.
+const STILL_AFTER: Duration = Duration::from_secs(10);
+
 /// Remembers when each worker's heartbeat was last seen to move.
 #[derive(Clone, Debug, Default)]
 pub struct PresenceWatch {
@@ -25,6 +29,8 @@ struct Sighting {
     is_leaving: bool,
     /// When the current beat was first seen.
     since: Moment,
+    /// When the row was last seen.
+    looked: Moment,
     /// Whether the beat moved since the row was first seen, which proves the worker alive.
     has_moved: bool,
     /// Whether a lease of the worker was expired at the last call of `present`.
@@ -44,17 +50,21 @@ impl Sighting {
                 expiry: row.expiry,
                 is_leaving: row.is_leaving,
                 since: now,
+                looked: now,
                 has_moved: false,
                 is_silenced: false,
                 silenced_at: None,
                 removed_at: None,
             },
-            Some(earlier) if earlier.beat == row.beat => Self { expiry: row.expiry, ..*earlier },
+            Some(earlier) if earlier.beat == row.beat => {
+                Self { expiry: row.expiry, looked: now, ..*earlier }
+            }
             Some(earlier) => Self {
                 beat: row.beat,
                 expiry: row.expiry,
                 is_leaving: row.is_leaving,
                 since: now,
+                looked: now,
                 has_moved: true,
                 ..*earlier
             },
@@ -72,8 +82,11 @@ impl Sighting {
         !self.is_leaving && self.silenced_at != Some(self.beat) && self.is_fresh(expiry, now)
     }
 
+    /// Whether the heartbeat may yet move. Where looks are rare, a second one that finds the same
+    /// beat proves that it stands still, before `expiry` is over.
     fn is_fresh(&self, expiry: Duration, now: Moment) -> bool {
-        now.since(self.since) < expiry.max(self.expiry)
+        let stands_still = self.looked.since(self.since) >= self.expiry.max(STILL_AFTER);
+        !stands_still && now.since(self.since) < expiry.max(self.expiry)
     }
 }
 

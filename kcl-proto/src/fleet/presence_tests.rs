@@ -63,6 +63,21 @@ fn rare_scans_extend_the_presence() {
 }
 
 #[test]
+fn second_of_two_rare_scans_proves_that_a_heartbeat_stands_still() {
+    let mut watch = PresenceWatch::default();
+    let window = Duration::from_mins(5);
+    let mut present = |beat, second| {
+        scan(&mut watch, &[("a", beat)], second);
+        !watch.present(window, &BTreeSet::new(), Moment::at_secs(second)).is_empty()
+    };
+    assert!(present(1, 5));
+    assert!(present(1, 14), "a beat may come late");
+    assert!(!present(1, 15));
+    assert!(present(2, 100));
+    assert!(!present(2, 195));
+}
+
+#[test]
 fn moving_heartbeat_keeps_a_worker_present() {
     let mut watch = PresenceWatch::default();
     scan(&mut watch, &[("a", 1), ("b", 1)], 5);

@@ -38,6 +38,13 @@ impl Bulletin {
         scan: false,
         news: BTreeSet::new(),
     };
+
+    /// Whether this bulletin plans as the other one does: the same moves, by the same workers.
+    #[must_use]
+    pub fn plans_as(&self, other: &Self) -> bool {
+        let Self { by, second, moves, scan, .. } = self;
+        (by, second, moves, *scan) == (&other.by, &other.second, &other.moves, other.scan)
+    }
 }
 
 /// A new edition of a bulletin. It requires that no worker has published one since.

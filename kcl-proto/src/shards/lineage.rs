@@ -32,21 +32,20 @@ pub fn readiness(
     Family::of(leases, listed).readiness(lease)
 }
 
-/// Returns the leases that can be worked on: not ended, all parents settled, not left over.
+/// Returns the leases that can be worked on: not ended, all parents settled, not left over. In the
+/// order of their keys.
 ///
 /// Whether a lease is owned or expired does not matter.
-#[must_use]
-pub fn workable(
-    leases: &BTreeMap<LeaseKey, Lease>,
-    listed: Option<&[Shard]>,
-) -> BTreeSet<LeaseKey> {
+pub fn workable<'a>(
+    leases: &'a BTreeMap<LeaseKey, Lease>,
+    listed: Option<&'a [Shard]>,
+) -> impl Iterator<Item = &'a Lease> {
     let family = Family::of(leases, listed);
-    let is_workable = |lease: &&Lease| {
+    leases.values().filter(move |lease| {
         !lease.is_ended()
             && !is_leftover(lease, &family.finished)
             && family.readiness(lease) == Readiness::Ready
-    };
-    leases.values().filter(is_workable).map(|lease| lease.key.clone()).collect()
+    })
 }
 
 /// Returns the greatest counter of the parents of `lease`, or 0 without any.
