@@ -18,4 +18,4 @@ pub use kcl_proto::model::{
 pub use clock::{Clock, SystemClock};
 pub use dead_letter::{DeadLetter, FailedRecord, FileDeadLetter};
 pub use lease_store::{LeaseStore, LeaseStoreError, Page, PageToken, ROWS_MAX, Reading};
-pub use record_source::{Fetched, RecordSource, ShardClosed, ShardReader, SourceError};
+pub use record_source::{Fetched, RecordSource, Retrieval, ShardClosed, ShardReader, SourceError};

@@ -59,7 +59,20 @@ pub trait ShardReader: fmt::Debug + Send + 'static {
         COPIES_DEFAULT
     }
 
-    /// Reads the next records: at most about `records_max`, possibly none.
+    /// Waits until there is something to read, and returns how many bytes it takes, if that is
+    /// known: the engine reserves memory only then. The default is ready at once, as a reader that
+    /// polls is. One that is pushed to waits for the next event, a heartbeat at the latest.
+    ///
+    /// The engine may read without asking, after it has opened a reader again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready loses no record.
+    async fn ready(&mut self) -> Result<Option<u64>, SourceError> {
+        Ok(None)
+    }
+
+    /// Reads the next records: at most about `records_max`, possibly none. What was pushed comes
+    /// whole, however many records it has.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready loses no record: the next call reads again.
@@ -79,6 +92,19 @@ pub struct Fetched {
     /// How many bytes the records keep in memory beside their list, or `None` if that is what their
     /// data and partition keys add up to. Records that are parts of one reply keep all of it.
     pub held: Option<u64>,
+    /// How the records came.
+    pub retrieval: Retrieval,
+}
+
+/// How records came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Retrieval {
+    /// The reader asked for them, which the service counts: reads are paced.
+    #[default]
+    Polled,
+    /// The service sent them as they came. The next read follows at once.
+    Pushed,
 }
 
 impl Fetched {
@@ -89,13 +115,20 @@ impl Fetched {
         behind_latest: Option<Duration>,
         end: Option<ShardClosed>,
     ) -> Self {
-        Self { records, behind_latest, end, held: None }
+        Self { records, behind_latest, end, held: None, retrieval: Retrieval::Polled }
     }
 
     /// Sets [`held`](Self::held) to `bytes`.
     #[must_use]
     pub const fn holding(mut self, bytes: u64) -> Self {
         self.held = Some(bytes);
+        self
+    }
+
+    /// Sets [`retrieval`](Self::retrieval).
+    #[must_use]
+    pub const fn by(mut self, retrieval: Retrieval) -> Self {
+        self.retrieval = retrieval;
         self
     }
 

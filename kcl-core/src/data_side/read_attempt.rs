@@ -1,6 +1,8 @@
 //! An attempt to read a shard, and what its reply means.
 
-use kcl_proto::consumer::read_size::{COPIES_DEFAULT, RecordSize};
+use futures::FutureExt as _;
+
+use kcl_proto::consumer::read_size::{COPIES_DEFAULT, ReadRequest, RecordSize};
 use kcl_proto::consumer::retention_warning::Lag;
 use kcl_proto::model::{Moment, ShardFilter, ShardId, Timestamp};
 use kcl_proto::shards::bootstrap;
@@ -26,6 +28,8 @@ pub(super) struct Attempt {
     pub(super) opened_at: Option<Timestamp>,
     pub(super) started: Moment,
     pub(super) started_at: Timestamp,
+    /// When the reader had to wait for something to read, if it had to.
+    pub(super) waited_at: Option<Timestamp>,
     pub(super) memory: Reserved,
     pub(super) outcome: Result<Reply, SourceError>,
 }
@@ -49,14 +53,24 @@ impl Attempt {
     ) -> Self {
         sleep_until(&*parts.clock, when).await;
         let copies = shard_reader.as_ref().map_or(COPIES_DEFAULT, |reader| reader.copies());
-        let request = size.request(parts.config.retrieval.records_max, copies);
+        // Memory is reserved once it is known that there is something to read, and how much. Only a
+        // reader that is about to be opened holds some while it waits.
+        let Waited { ready, at: waited_at } = wait(&parts, shard_reader.as_mut()).await;
+        let request = match ready {
+            Ok(Some(bytes)) => ReadRequest::pushed(bytes, copies),
+            Ok(None) | Err(_) => size.request(parts.config.retrieval.records_max, copies),
+        };
         let memory = parts.memory.reserve(request).await;
         if is_trimmed_meanwhile(&parts, resume, lag).await {
             shard_reader = None; // Kinesis skips trimmed records silently: the seam shows it.
         }
         let (started, started_at) = (parts.clock.now(), parts.clock.time_of_day());
         let opened_at = shard_reader.is_none().then_some(started_at);
-        let outcome = match read(&parts, resume, &mut shard_reader, memory.records()).await {
+        let fetched = match ready {
+            Ok(_) => read(&parts, resume, &mut shard_reader, memory.records()).await,
+            Err(error) => Err(error),
+        };
+        let outcome = match fetched {
             Ok(fetched) if is_refuted(&parts, resume, &fetched).await => {
                 Ok(Reply::Unended(Fetched { end: None, ..fetched }))
             }
@@ -66,7 +80,25 @@ impl Attempt {
             }
             Err(error) => Err(error),
         };
-        Self { shard_reader, opened_at, started, started_at, memory, outcome }
+        Self { shard_reader, opened_at, started, started_at, waited_at, memory, outcome }
+    }
+}
+
+/// That a reader is ready, or why it cannot be.
+struct Waited {
+    ready: Result<Option<u64>, SourceError>,
+    /// When it was not ready yet: all that the service had sent was read.
+    at: Option<Timestamp>,
+}
+
+/// Waits until a reader is ready. Without one nothing is known.
+async fn wait(parts: &ReadParts, reader: Option<&mut Box<dyn ShardReader>>) -> Waited {
+    let Some(reader) = reader else { return Waited { ready: Ok(None), at: None } };
+    let now = parts.clock.time_of_day();
+    let mut ready = reader.ready();
+    match (&mut ready).now_or_never() {
+        Some(ready) => Waited { ready, at: None },
+        None => Waited { ready: ready.await, at: Some(now) },
     }
 }
 

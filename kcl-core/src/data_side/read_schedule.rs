@@ -113,7 +113,8 @@ mod tests {
     use super::*;
 
     fn read_at(seconds: u64) -> ReadDone {
-        ReadDone { started: at(seconds), bytes: 0, behind_latest: None, is_full: false }
+        let (is_full, is_pushed) = (false, false);
+        ReadDone { started: at(seconds), bytes: 0, behind_latest: None, is_full, is_pushed }
     }
 
     fn at(seconds: u64) -> Moment {

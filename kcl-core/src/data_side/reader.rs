@@ -13,7 +13,7 @@ use kcl_proto::model::{Checkpoint, ChildShard, Moment, Position, Record, Timesta
 use kcl_proto::shards::start_position::Resume;
 use kcl_proto::shards::successors::Successors;
 
-use crate::backend::{Fetched, ShardReader, SourceError};
+use crate::backend::{Fetched, Retrieval, ShardReader, SourceError};
 use crate::config::LostDataPolicy;
 use crate::data_side::deaggregate::{Expanded, Expander};
 use crate::data_side::parts::ReadParts;
@@ -84,6 +84,8 @@ pub(super) struct Reader {
     shard_reader: Option<Box<dyn ShardReader>>,
     attempt: Option<BoxFuture<'static, Attempt>>,
     schedule: ReadSchedule,
+    /// When the shard reader last had to wait for a push.
+    waited_at: Option<Timestamp>,
     size: RecordSize,
     /// How far the last read was behind, or `None` if that is not known.
     lag: Option<Lag>,
@@ -156,6 +158,7 @@ impl Reader {
             shard_reader: None,
             attempt: None,
             schedule,
+            waited_at: None,
             size: RecordSize::default(),
             lag: None,
             end_watch: EndWatch::default(),
@@ -222,7 +225,8 @@ impl Reader {
         self.opened_at = self.opened_at.or(attempt.opened_at);
         self.is_seamless &= attempt.opened_at.is_none();
         self.shard_reader = attempt.shard_reader.take();
-        let Attempt { started, started_at, memory, .. } = attempt;
+        let Attempt { started, started_at, waited_at, memory, .. } = attempt;
+        self.waited_at = waited_at.or(self.waited_at.filter(|_| attempt.opened_at.is_none()));
         match attempt.outcome {
             Ok(Reply::Fetched(fetched)) => self.fetched(fetched, started, started_at, memory),
             Ok(Reply::Unended(fetched)) => {
@@ -263,10 +267,11 @@ impl Reader {
         let is_caught_up = fetched.is_caught_up();
         let (count, now) = (fetched.records.len(), self.parts.clock.now());
         let behind_latest = fetched.behind_latest;
+        let is_pushed = fetched.retrieval == Retrieval::Pushed;
         let is_full = count >= memory.records();
         let brought = bytes(&fetched); // what the service counts
         let kept = fetched.held.unwrap_or(brought);
-        let read = ReadDone { started, bytes: brought, behind_latest, is_full };
+        let read = ReadDone { started, bytes: brought, behind_latest, is_full, is_pushed };
         self.schedule.succeeded(read, now);
         self.lag = behind_latest.map(|behind| Lag { behind, seen: started });
         self.size.arrived(count, now - started);
@@ -290,7 +295,9 @@ impl Reader {
             behind_latest,
             read_at: started,
             memory: Arc::new(memory),
-            caught_up_at: is_caught_up.then_some(started_at),
+            // What was pushed may have been on its way for long.
+            caught_up_at: if is_pushed { self.waited_at } else { Some(started_at) }
+                .filter(|_| is_caught_up),
             end: fetched.end.map(|closed| closed.children),
         };
         self.add(expanded, rest);

@@ -49,6 +49,8 @@ pub struct ReadDone {
     pub behind_latest: Option<Duration>,
     /// Whether its reply held as many records as it asked for.
     pub is_full: bool,
+    /// Whether its records were pushed: it was no call.
+    pub is_pushed: bool,
 }
 
 impl Pace {
@@ -71,10 +73,14 @@ impl Pace {
     /// Records a read that ended `now`. Returns when the next may start, which may be in the past.
     ///
     /// After a full reply all reads of the shard may be used: with small replies it could not catch
-    /// up otherwise.
+    /// up otherwise. What was pushed is followed by the next read at once, and uses up nothing of
+    /// what polls may.
     pub fn after_read(&mut self, read: ReadDone, now: Moment) -> Moment {
-        let ReadDone { started, bytes, behind_latest, is_full } = read;
+        let ReadDone { started, bytes, behind_latest, is_full, is_pushed } = read;
         self.throttled = 0;
+        if is_pushed {
+            return started;
+        }
         self.count(now);
         self.paid_until = self.paid_until.max(started) + time_to_pay(bytes);
         let is_caught_up = behind_latest.is_some_and(|behind| behind < CAUGHT_UP_BELOW);
@@ -146,7 +152,8 @@ mod tests {
     /// A read that is caught up, or a second behind.
     fn done(started: u64, bytes: u64, is_caught_up: bool) -> ReadDone {
         let behind_latest = Some(Duration::from_secs(u64::from(!is_caught_up)));
-        ReadDone { started: at(started), bytes, behind_latest, is_full: false }
+        let (is_full, is_pushed) = (false, false);
+        ReadDone { started: at(started), bytes, behind_latest, is_full, is_pushed }
     }
 
     /// A read: when it started and ended in ms, its bytes, whether it caught up, and when the next
@@ -180,6 +187,17 @@ mod tests {
         };
         assert_eq!([next(1_000, 1), next(1_000, 4), next(60_000, 2)], [1_010, 250, 500].map(at));
         assert_eq!(next(300, 2), at(250), "four reads a second");
+    }
+
+    #[test]
+    fn pushed_read_is_followed_at_once_and_uses_up_nothing() {
+        let mut pace = pace();
+        let pushed = |started| ReadDone { is_pushed: true, ..done(started, 10 * MIB, true) };
+        assert_eq!(pace.after_read(pushed(0), at(30)), at(0));
+        assert_eq!(pace.after_read(done(100, 2 * MIB, false), at(110)), at(1_100));
+        assert_eq!(pace.after_read(pushed(200), at(210)), at(200));
+        let polled = pace.after_read(done(1_100, 0, true), at(1_110));
+        assert_eq!(polled, at(2_100), "what polls owe is not forgotten, nor is it more");
     }
 
     #[test]
@@ -293,7 +311,8 @@ mod tests {
             let ended = started + Duration::from_millis(latency);
             seen.push((started, bytes));
             let behind_latest = (turn % 3 == 0).then_some(Duration::ZERO);
-            let read = ReadDone { started, bytes, behind_latest, is_full: turn % 2 == 0 };
+            let is_full = turn % 2 == 0;
+            let read = ReadDone { started, bytes, behind_latest, is_full, is_pushed: false };
             next = pace.after_read(read, ended).max(ended);
         }
         let spent = next.since(at(0)).as_millis();

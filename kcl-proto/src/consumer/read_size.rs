@@ -110,6 +110,13 @@ impl ReadGrant {
 }
 
 impl ReadRequest {
+    /// A request for what was pushed, which comes whole: `bytes`, by a reader that holds `copies`
+    /// copies of it while it reads.
+    #[must_use]
+    pub fn pushed(bytes: u64, copies: u64) -> Self {
+        Self { records_max: 1, record: bytes, reply_max: bytes, copies: copies.max(1) }
+    }
+
     /// Grants the whole request.
     #[must_use]
     pub fn whole(self) -> ReadGrant {

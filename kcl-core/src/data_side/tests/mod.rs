@@ -12,6 +12,7 @@ mod expansion;
 mod held_memory;
 mod histories;
 mod holder;
+mod pushes;
 mod reading;
 mod record_failures;
 mod retention;

@@ -11,7 +11,7 @@ use kcl_proto::model::{
 };
 use tokio::time::sleep;
 
-use crate::backend::{Fetched, RecordSource, ShardClosed, ShardReader, SourceError};
+use crate::backend::{Fetched, RecordSource, Retrieval, ShardClosed, ShardReader, SourceError};
 use crate::data_side::tests::clock::{MILLI, SECOND};
 
 /// How long the stream retains records.
@@ -36,6 +36,8 @@ struct State {
     /// What the records of each reply keep in memory, and the copies that exist while it is read.
     held: Option<u64>,
     copies: u64,
+    /// How many bytes each event is said to have, if the stream pushes.
+    pushed: Option<u64>,
     is_missing: bool,
     opened: Vec<ReadFrom>,
     reads: usize,
@@ -53,6 +55,7 @@ impl Default for State {
             false_ends: 0,
             held: None,
             copies: 3,
+            pushed: None,
             is_missing: false,
             opened: Vec::new(),
             reads: 0,
@@ -103,6 +106,11 @@ impl Stream {
     pub(super) fn hold(&self, bytes: u64, copies: u64) {
         let mut state = self.state();
         (state.held, state.copies) = (Some(bytes), copies);
+    }
+
+    /// Pushes records from now on, in events that are said to have so many bytes.
+    pub(super) fn push(&self, bytes: u64) {
+        self.state().pushed = Some(bytes);
     }
 
     pub(super) fn remove_shard(&self) {
@@ -173,6 +181,18 @@ impl ShardReader for Reader {
         self.stream.state().copies
     }
 
+    async fn ready(&mut self) -> Result<Option<u64>, SourceError> {
+        loop {
+            {
+                let state = self.stream.state();
+                if state.pushed.is_none() || self.next < state.records.len() {
+                    return Ok(state.pushed);
+                }
+            }
+            sleep(MILLI * 10).await;
+        }
+    }
+
     async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
         sleep(MILLI * 10).await;
         let mut state = self.stream.state();
@@ -193,7 +213,8 @@ impl ShardReader for Reader {
         }
         let mut fetched = Fetched::new(records, Some(behind), closed);
         fetched.held = state.held.filter(|_| !fetched.records.is_empty());
-        Ok(fetched)
+        let pushed = state.pushed.map(|_| Retrieval::Pushed);
+        Ok(fetched.by(pushed.unwrap_or_default()))
     }
 }
 
