@@ -28,6 +28,7 @@ mod worker;
 
 pub mod backend;
 pub mod config;
+pub mod metrics;
 pub mod processor;
 #[cfg(feature = "test-util")]
 pub mod testing;

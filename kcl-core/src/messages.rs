@@ -10,6 +10,7 @@ use kcl_proto::model::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::metrics::shard_series::ShardSeries;
 use crate::report::error::CheckpointError;
 use crate::retention::Retention;
 
@@ -40,6 +41,8 @@ pub(crate) struct Grant {
     pub(crate) progress: watch::Sender<Done>,
     /// The state of the consumer, for status and warnings.
     pub(crate) vitals: watch::Sender<Vitals>,
+    /// What the consumer counts and measures.
+    pub(crate) series: Arc<ShardSeries>,
     /// The consumer's requests and reports. Boxed: a channel has room for 32 from the start.
     pub(crate) holder: mpsc::Sender<Box<FromConsumer>>,
     /// Dropped with the consumer. Nothing is sent.
@@ -114,6 +117,8 @@ pub(crate) struct Reports {
     pub(crate) progress: watch::Sender<Done>,
     /// See [`Grant::vitals`].
     pub(crate) vitals: watch::Sender<Vitals>,
+    /// See [`Grant::series`].
+    pub(crate) series: Arc<ShardSeries>,
 }
 
 /// A running call of the application's code.

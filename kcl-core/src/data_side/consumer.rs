@@ -55,8 +55,8 @@ struct Consumer {
 impl Consumer {
     fn new(grant: Grant, parts: ConsumerParts) -> Self {
         let Grant { stream, start, retention, lease, token, deadline, order, .. } = grant;
-        let Grant { progress, vitals, holder, alive, .. } = grant;
-        let reading = parts.reading(Arc::clone(&lease), start, retention);
+        let Grant { progress, vitals, series, holder, alive, .. } = grant;
+        let reading = parts.reading(&lease, start, retention, &series);
         let ConsumerParts { factory, dead_letter, config, clock, .. } = parts;
         let ConsumerParts { events, chance, stopped, .. } = parts;
         let delivery = &config.delivery;
@@ -72,7 +72,7 @@ impl Consumer {
         });
         let guard = Guard::new(clock, deadline, order, delivery.cancel_grace);
         let checkpointer = Checkpointer::new(delivery.checkpoints, &lease, holder.downgrade());
-        let reports = Reports { progress, vitals };
+        let reports = Reports { progress, vitals, series };
         let calls = ProcessorCall::new(factory, Arc::clone(&records), guard, reports, checkpointer);
         let checkpoint = reading.lease.checkpoint;
         let mut consumer = Self {

@@ -9,6 +9,7 @@ use crate::config::WorkerConfig;
 use crate::data_side::closed_shards::ClosedShards;
 use crate::data_side::erased::ErasedFactory;
 use crate::memory::{MemoryBudget, MemoryShare};
+use crate::metrics::shard_series::ShardSeries;
 use crate::report::events::Events;
 use crate::retention::Retention;
 use crate::tasks::chance::Chance;
@@ -38,6 +39,7 @@ pub(super) struct ReadParts {
     pub(super) chance: Arc<Chance>,
     pub(super) config: Arc<WorkerConfig>,
     pub(super) memory: MemoryShare,
+    pub(super) series: Arc<ShardSeries>,
     pub(super) lease: Arc<Lease>,
     pub(super) start: Arc<StreamStart>,
     pub(super) retention: Retention,
@@ -48,9 +50,10 @@ impl ConsumerParts {
     /// What the consumer of `lease` shares with its reader.
     pub(super) fn reading(
         &self,
-        lease: Arc<Lease>,
+        lease: &Arc<Lease>,
         start: Arc<StreamStart>,
         retention: Retention,
+        series: &Arc<ShardSeries>,
     ) -> ReadParts {
         ReadParts {
             source: Arc::clone(&self.source),
@@ -59,7 +62,8 @@ impl ConsumerParts {
             chance: Arc::clone(&self.chance),
             config: Arc::clone(&self.config),
             memory: self.memory.join(),
-            lease,
+            series: Arc::clone(series),
+            lease: Arc::clone(lease),
             start,
             retention,
             ends: self.ends.clone(),

@@ -27,6 +27,7 @@ use crate::data_side::erased::{ErasedFactory, ErasedProcessor};
 use crate::data_side::progress_reports::ProgressReports;
 use crate::memory::Reserved;
 use crate::messages::{ACKNOWLEDGEMENTS, Calling, Order, Reports};
+use crate::metrics::shard_series::BatchOutcome;
 use crate::processor::ack::DeliveredBatch;
 use crate::processor::checkpointer::Checkpointer;
 use crate::processor::record_failures::RecordFailures;
@@ -127,6 +128,22 @@ impl ProcessorCall {
 
     /// Calls `process_records`. `beside` runs as long as the processor does.
     pub(super) async fn process(
+        &mut self,
+        delivery: Delivery,
+        beside: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Outcome {
+        let bytes = delivery.records.iter().map(|record| record.data.len()).sum();
+        let outcome = self.process_batch(delivery, beside).await;
+        self.reports.series.batch_ended(match &outcome {
+            Outcome::Succeeded => BatchOutcome::Ok { bytes },
+            Outcome::Failed(_) => BatchOutcome::Error,
+            Outcome::Broken(_) => BatchOutcome::Panic,
+            Outcome::Stopped(_) => BatchOutcome::Cancelled,
+        });
+        outcome
+    }
+
+    async fn process_batch(
         &mut self,
         delivery: Delivery,
         beside: Pin<&mut (impl Future<Output = ()> + Send)>,
@@ -437,16 +454,23 @@ impl ProcessorCall {
     fn begin(&self, name: &'static str) -> RunningCall {
         let calling = Calling { name, since: self.failures.clock.now() };
         self.reports.vitals.send_modify(|vitals| vitals.call = Some(calling));
-        RunningCall(self.reports.clone())
+        let clock = Arc::clone(&self.failures.clock);
+        RunningCall { reports: self.reports.clone(), calling, clock }
     }
 }
 
 /// A call that is reported as running.
-struct RunningCall(Reports);
+struct RunningCall {
+    reports: Reports,
+    calling: Calling,
+    clock: Arc<dyn Clock>,
+}
 
 impl Drop for RunningCall {
     fn drop(&mut self) {
-        self.0.vitals.send_modify(|vitals| vitals.call = None);
+        let Self { reports, calling: Calling { name, since }, clock } = self;
+        reports.vitals.send_modify(|vitals| vitals.call = None);
+        reports.series.call_ended(name, clock.now().since(*since));
     }
 }
 

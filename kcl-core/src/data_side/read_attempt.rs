@@ -60,7 +60,9 @@ impl Attempt {
             Ok(Some(bytes)) => ReadRequest::pushed(bytes, copies),
             Ok(None) | Err(_) => size.request(parts.config.retrieval.records_max, copies),
         };
+        let asked = parts.clock.now();
         let memory = parts.memory.reserve(request).await;
+        parts.series.waited_for_memory(parts.clock.now().since(asked));
         if is_trimmed_meanwhile(&parts, resume, lag).await {
             shard_reader = None; // Kinesis skips trimmed records silently: the seam shows it.
         }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::lease_side::stream_facts::StreamFacts;
 use crate::messages::{FROM_CONSUMER_MAX, FromConsumer, Grant, Order, Vitals};
+use crate::metrics::shard_series::ShardSeries;
 use crate::report::error::CheckpointError;
 
 /// The channels to one consumer, and the requests of it that wait for a reply.
@@ -34,7 +35,11 @@ struct CheckpointRequest {
 
 impl ConsumerLink {
     /// Returns both ends of a new link.
-    pub(super) fn new(holding: &Holding, stream: &StreamFacts) -> (Self, Grant) {
+    pub(super) fn new(
+        holding: &Holding,
+        stream: &StreamFacts,
+        series: Arc<ShardSeries>,
+    ) -> (Self, Grant) {
         let (holder, messages) = mpsc::channel(FROM_CONSUMER_MAX);
         let (done, progress) = watch::channel(Done::default());
         let (deadline, deadlines) = watch::channel(holding.deadline());
@@ -50,6 +55,7 @@ impl ConsumerLink {
             order: orders,
             progress: done,
             vitals: watch::Sender::new(Vitals::default()),
+            series,
             holder,
             alive,
         };

@@ -10,12 +10,14 @@ use tracing::Span;
 
 use crate::lease_side::consumer_watch::{ConsumerHealth, ConsumerWatch};
 use crate::lease_side::fleet_view::FleetView;
+use crate::lease_side::grant_signs::GrantSigns;
 use crate::lease_side::holder::{HINTS_MAX, Held, Hint, Holder, HolderChannels};
 use crate::lease_side::inbox::ToMainLoop;
 use crate::lease_side::session_link::HolderEnd;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::stream_facts::StreamFacts;
 use crate::messages::Grant;
+use crate::metrics::registry::ShownShard;
 use crate::report::event::HeldShard;
 use crate::tasks::supervisor::{TaskEnd, Tasks};
 
@@ -32,6 +34,8 @@ struct Entry {
     /// Whether no renewal tells what happens to the row: the lease lives by this worker's session.
     is_in_session: bool,
     has_ended: bool,
+    /// Its metrics, until the lease is no longer held.
+    shown: Option<ShownShard>,
 }
 
 /// How a lease that was just taken lives by this worker's session.
@@ -96,8 +100,17 @@ impl HeldLeases {
         let channels = HolderChannels { hints: inbox, stop: stops, main_loop };
         let (holder, grant) = Holder::new(Arc::clone(&self.shared), channels, held, &self.stream);
         self.tasks.spawn("holder", Span::none(), Box::new(holder).run());
-        let consumer = ConsumerWatch::new(&grant, &self.shared);
-        let entry = Entry { hints, stop, next: None, consumer, is_in_session, has_ended: false };
+        let signs = GrantSigns::new(&grant, self.shared.config.delivery.slow_after);
+        let shown = self.shared.registry.show(Arc::clone(&grant.series), Box::new(signs));
+        let entry = Entry {
+            hints,
+            stop,
+            next: None,
+            consumer: ConsumerWatch::new(&grant, &self.shared),
+            is_in_session,
+            has_ended: false,
+            shown: Some(shown),
+        };
         self.held.insert(key, entry);
         grant
     }
@@ -155,6 +168,7 @@ impl HeldLeases {
     pub(super) fn ended(&mut self, key: &LeaseKey) {
         if let Some(held) = self.held.get_mut(key) {
             held.has_ended = true;
+            held.shown = None;
         }
     }
 

@@ -87,7 +87,8 @@ impl Holder {
         stream: &StreamFacts,
     ) -> (Self, Grant) {
         let child_numbers = shared.write_numbers();
-        let (consumer, grant) = ConsumerLink::new(&holding, stream);
+        let series = shared.registry.shard(holding.row().key.shard());
+        let (consumer, grant) = ConsumerLink::new(&holding, stream, series);
         let holder = Self {
             shared,
             channels,

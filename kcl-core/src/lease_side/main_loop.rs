@@ -241,7 +241,7 @@ impl MainLoop {
         }
         self.verdicts.condemn(&self.rows.fleet, now);
         let held = self.moves.observe(&self.rows, now);
-        self.report.holdings(held, self.rows.fleet.rows().len(), self.shared.memory.usage());
+        self.report.holdings(held, &self.rows.fleet, &self.shared);
         let changes = [self.moves.next_chance(now), self.rows.fleet.next_expiry(now)];
         self.schedule.planned(changes.into_iter().flatten().min(), now, self.now());
     }

@@ -22,7 +22,9 @@ mod attempts;
 mod consumer_link;
 mod consumer_watch;
 mod first_leases;
+mod fleet_counts;
 mod fleet_view;
+mod grant_signs;
 mod handover_requests;
 mod held_leases;
 mod holder;
@@ -56,8 +58,10 @@ mod takes;
 mod verdicts;
 mod worker_report;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +72,9 @@ use crate::lease_side::shared::Shared;
 use crate::messages::Grant;
 use crate::report::error::RunError;
 use crate::report::event::{ShardReport, WorkerStatus};
+
+/// The pause between two signs that the lease thread runs.
+const PULSE_EVERY: Duration = Duration::from_secs(1);
 
 /// How the lease side ended.
 pub(crate) type LeaseSideEnd = Result<Vec<ShardReport>, RunError>;
@@ -89,6 +96,15 @@ pub(crate) async fn run(shared: Arc<Shared>, channels: Channels) -> LeaseSideEnd
     MainLoop::new(shared, start, grants, status, &stop).run().await
 }
 
+/// Shows once a second that the lease thread runs. Never ready.
+async fn pulse(shared: &Shared) {
+    while !shared.crash.is_cancelled() {
+        shared.registry.pulse();
+        tokio::time::sleep(PULSE_EVERY).await;
+    }
+    pending::<()>().await;
+}
+
 /// Runs the lease side on a thread of its own. The receiver gets how it ended. Dropping the receiver
 /// ends the thread like a crash: calls in flight are dropped, and nothing is released.
 ///
@@ -107,7 +123,8 @@ pub(crate) fn spawn(
             tokio::select! {
                 biased;
                 () = report.closed() => None,
-                end = run(shared, channels) => Some(end),
+                end = run(Arc::clone(&shared), channels) => Some(end),
+                () = pulse(&shared) => None,
             }
         });
         if let Some(end) = end {

@@ -16,6 +16,7 @@ use crate::config::WorkerConfig;
 use crate::lease_side::lease_calls::LeaseCalls;
 use crate::lease_side::reported_rows::ReportedRows;
 use crate::memory::MemoryBudget;
+use crate::metrics::registry::Registry;
 use crate::report::event::Event;
 use crate::report::events::Events;
 use crate::tasks::chance::Chance;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<WorkerConfig>,
     pub(crate) events: Events,
     pub(crate) memory: MemoryBudget,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) lanes: AtomicU32,
     pub(crate) chance: Chance,
     pub(crate) stopped: StoppedShards,
@@ -58,6 +60,7 @@ impl Shared {
             config: Arc::clone(&self.config),
             events: self.events.clone(),
             memory: self.memory.clone(),
+            registry: Arc::clone(&self.registry),
             lanes: AtomicU32::new(0),
             chance: Chance::seeded(incarnation),
             stopped: self.stopped.clone(),

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use kcl_proto::model::{Checkpoint, LeaseEnd, LeaseKey, WorkerId};
 use tokio::sync::watch;
 
-use crate::memory::MemoryUsage;
+use crate::lease_side::fleet_counts;
+use crate::lease_side::fleet_view::FleetView;
+use crate::lease_side::shared::Shared;
 use crate::report::event::{HeldShard, ShardReport, WorkerState, WorkerStatus};
 
 /// The status of a worker, and the ends of those of its leases that the table still has.
@@ -36,7 +38,11 @@ impl WorkerReport {
     }
 
     /// Publishes what the worker holds, if that has changed.
-    pub(super) fn holdings(&self, held: Vec<HeldShard>, leases: usize, memory: MemoryUsage) {
+    pub(super) fn holdings(&self, held: Vec<HeldShard>, fleet: &FleetView, shared: &Shared) {
+        let (leases, memory) = (fleet.rows().len(), shared.memory.usage());
+        if let Some(counts) = fleet_counts::count(fleet, &shared.me) {
+            shared.registry.counted(counts);
+        }
         self.status.send_if_modified(|status| {
             let differs = status.held != held || status.leases != leases || status.memory != memory;
             status.held = held;
@@ -70,6 +76,7 @@ impl WorkerReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::MemoryUsage;
 
     #[test]
     fn ends_of_deleted_leases_are_forgotten() {

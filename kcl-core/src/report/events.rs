@@ -2,14 +2,14 @@
 
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kcl_proto::model::{LeaseKey, ShardId, StreamName, WorkerId};
 use kcl_proto::worker::shutdown::EVENTS_TIME;
 
 use crate::report::delivery::Delivery;
-use crate::report::event::Event;
+use crate::report::event::{Event, Observer};
 use crate::report::event_queue::EventQueue;
 use crate::report::failures::{FailedCall, Failures};
 use crate::report::origin::Origin;
@@ -23,6 +23,8 @@ struct Emitter {
     origin: Arc<Origin>,
     failures: Arc<Failures>,
     route: Route,
+    /// Counts events where they happen.
+    counts: OnceLock<Arc<dyn Observer>>,
 }
 
 /// Who delivers events.
@@ -42,13 +44,23 @@ impl Events {
     pub(crate) fn queued(origin: Origin, delivery: Delivery) -> io::Result<Self> {
         let (origin, failures) = (Arc::new(origin), Arc::<Failures>::default());
         let queue = EventQueue::start(delivery, Arc::clone(&origin), Arc::clone(&failures))?;
-        Ok(Self(Arc::new(Emitter { origin, failures, route: Route::Queue(queue) })))
+        Ok(Self::new(origin, failures, Route::Queue(queue)))
     }
 
     /// Events that are delivered before [`emit`](Self::emit) returns, for simulations.
     pub(crate) fn inline(origin: Origin, delivery: Delivery) -> Self {
         let (origin, failures) = (Arc::new(origin), Arc::<Failures>::default());
-        Self(Arc::new(Emitter { origin, failures, route: Route::Inline(delivery) }))
+        Self::new(origin, failures, Route::Inline(delivery))
+    }
+
+    fn new(origin: Arc<Origin>, failures: Arc<Failures>, route: Route) -> Self {
+        Self(Arc::new(Emitter { origin, failures, route, counts: OnceLock::new() }))
+    }
+
+    /// Has `counts` called for each event on the thread that emits it, before the queue. It never
+    /// blocks or panics, and is no code of the application.
+    pub(crate) fn count_by(&self, counts: Arc<dyn Observer>) {
+        self.0.counts.get_or_init(|| counts);
     }
 
     /// Adds the stream to the context of later events.
@@ -64,16 +76,20 @@ impl Events {
     /// Passes an event to the log and to each observer. Never waits, except in simulations.
     pub(crate) fn emit(&self, event: &Event) {
         self.deliver_due();
-        let Emitter { origin, route, .. } = &*self.0;
+        let Emitter { origin, route, counts, .. } = &*self.0;
+        let context = origin.context();
+        if let Some(counts) = counts.get() {
+            counts.on_event(event, &context);
+        }
         match route {
-            Route::Queue(queue) => queue.push(event.clone(), origin.context()),
-            Route::Inline(delivery) => delivery.deliver(event, &origin.context()),
+            Route::Queue(queue) => queue.push(event.clone(), context),
+            Route::Inline(delivery) => delivery.deliver(event, &context),
         }
     }
 
     /// Delivers the counts of failures that are due, where no thread does it.
     fn deliver_due(&self) {
-        let Emitter { origin, failures, route } = &*self.0;
+        let Emitter { origin, failures, route, .. } = &*self.0;
         if let Route::Inline(delivery) = route {
             for event in failures.due(origin.now()) {
                 delivery.deliver(&event, &origin.context());

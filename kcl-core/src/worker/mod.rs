@@ -24,6 +24,11 @@ use crate::lease_side::lease_calls::LeaseCalls;
 use crate::lease_side::shared::Shared;
 use crate::lease_side::{self, Channels, LeaseSideEnd};
 use crate::memory::MemoryBudget;
+use crate::metrics::Meter;
+use crate::metrics::event_counts::EventCounts;
+use crate::metrics::metered_source::MeteredSource;
+use crate::metrics::metered_store::MeteredStore;
+use crate::metrics::registry::Registry;
 use crate::report::delivery::Delivery;
 use crate::report::error::RunError;
 use crate::report::event::{Observer, ShutdownReport, WorkerState, WorkerStatus};
@@ -72,6 +77,7 @@ pub struct Worker {
     parts: WorkerParts,
     id: WorkerId,
     status: watch::Sender<WorkerStatus>,
+    registry: Arc<Registry>,
     stop: CancellationToken,
 }
 
@@ -95,7 +101,11 @@ impl Worker {
             memory: parts.memory.usage(),
             last_error: None,
         };
-        Self { parts, id, status: watch::Sender::new(status), stop: CancellationToken::new() }
+        let status = watch::Sender::new(status);
+        let names = (parts.application.clone(), parts.name.clone());
+        let (clock, memory) = (Arc::clone(&parts.clock), parts.memory.clone());
+        let registry = Arc::new(Registry::new(names, clock, memory, status.subscribe()));
+        Self { parts, id, status, registry, stop: CancellationToken::new() }
     }
 
     /// Returns this start's id, which the lease table shows as an owner.
@@ -107,7 +117,8 @@ impl Worker {
     /// Returns a handle that watches and stops the worker.
     #[must_use]
     pub fn handle(&self) -> WorkerHandle {
-        WorkerHandle { status: self.status.subscribe(), stop: self.stop.clone() }
+        let meter = Meter::new(Arc::clone(&self.registry));
+        WorkerHandle { status: self.status.subscribe(), meter, stop: self.stop.clone() }
     }
 
     /// Runs until the process receives SIGINT or SIGTERM, or [`WorkerHandle::shut_down`] is called;
@@ -163,7 +174,7 @@ impl Worker {
     }
 
     async fn run_inside(self) -> Result<ShutdownReport, RunError> {
-        let Self { parts, id, status, stop } = self;
+        let Self { parts, id, status, registry, stop } = self;
         let origin = Origin::new(parts.application, id.clone(), Arc::clone(&parts.clock));
         let delivery = Delivery::new(Span::current(), parts.observers);
         let events = match parts.placement {
@@ -172,20 +183,25 @@ impl Worker {
                 Events::queued(origin, delivery).map_err(|error| RunError::Thread(error.into()))?
             }
         };
+        events.count_by(Arc::new(EventCounts::new(Arc::clone(&registry))));
         let stopped = StoppedShards::new(stop.clone());
         let chance = Arc::new(Chance::seeded(parts.incarnation));
-        let store = Arc::clone(&parts.store);
+        let store: Arc<dyn LeaseStore> =
+            Arc::new(MeteredStore::new(parts.store, Arc::clone(&registry)));
+        let source: Arc<dyn RecordSource> =
+            Arc::new(MeteredSource::new(parts.source, Arc::clone(&registry)));
         let has_session = parts.config.lease.liveness == Liveness::Session;
         let shared = Arc::new(Shared {
             me: id,
-            calls: Arc::new(LeaseCalls::new(Arc::clone(&parts.store))),
+            calls: Arc::new(LeaseCalls::new(Arc::clone(&store))),
             congestion: watch::Sender::default(),
-            store: parts.store,
-            source: Arc::clone(&parts.source),
+            store: Arc::clone(&store),
+            source: Arc::clone(&source),
             clock: Arc::clone(&parts.clock),
             config: Arc::clone(&parts.config),
             events: events.clone(),
             memory: parts.memory.clone(),
+            registry,
             lanes: AtomicU32::new(0),
             chance: Chance::seeded(parts.incarnation.rotate_left(32)),
             stopped: stopped.clone(),
@@ -194,7 +210,7 @@ impl Worker {
         });
         let (grants, granted) = mpsc::channel(GRANTS_MAX);
         let consumers = ConsumerParts {
-            source: parts.source,
+            source,
             factory: parts.factory,
             dead_letter: parts.dead_letter,
             config: parts.config,
@@ -244,6 +260,7 @@ async fn on_own_thread(shared: Arc<Shared>, channels: Channels) -> LeaseSideEnd 
 #[derive(Clone, Debug)]
 pub struct WorkerHandle {
     status: watch::Receiver<WorkerStatus>,
+    meter: Meter,
     stop: CancellationToken,
 }
 
@@ -252,6 +269,12 @@ impl WorkerHandle {
     /// changes nothing. [`Worker::run`] returns when it is done.
     pub fn shut_down(&self) {
         self.stop.cancel();
+    }
+
+    /// The worker's metrics.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     /// The worker as it is now.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kcl_core::event::WorkerStatus;
+use kcl_core::metrics::Snapshot;
 use kcl_core::model::WorkerId;
 
 use crate::error::SimError;
@@ -34,6 +35,14 @@ impl Member {
     #[track_caller]
     pub fn status(&self) -> WorkerStatus {
         status_of(&self.stage, &self.name)
+    }
+
+    /// Returns the worker's metrics.
+    #[must_use]
+    #[track_caller]
+    pub fn metrics(&self) -> Snapshot {
+        let metrics = self.stage.world.borrow().members.metrics(&self.name);
+        metrics.unwrap_or_else(|error| self.stage.fail(error))
     }
 
     /// Kills the worker. Its calls that are on their way still land.

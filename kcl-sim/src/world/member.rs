@@ -7,6 +7,7 @@ use kcl_core::backend::DeadLetter;
 use kcl_core::config::{OnExhausted, WorkerConfig};
 use kcl_core::error::RunError;
 use kcl_core::event::{ShutdownReport, WorkerState, WorkerStatus};
+use kcl_core::metrics::Snapshot;
 use kcl_core::model::{Timestamp, WorkerId};
 use kcl_core::{ProcessorFactory, Worker, WorkerHandle};
 use tokio::runtime::{Builder, Runtime};
@@ -221,6 +222,12 @@ impl Member {
     /// The worker's status.
     pub(crate) fn status(&self) -> WorkerStatus {
         self.handle.status()
+    }
+
+    /// The worker's metrics, by its own clock.
+    pub(crate) fn metrics(&self) -> Snapshot {
+        let _clock = self.runtime.enter();
+        self.handle.meter().snapshot()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use kcl_core::event::WorkerStatus;
+use kcl_core::metrics::Snapshot;
 use kcl_core::model::WorkerId;
 
 use super::member::{End, Member, Start};
@@ -164,6 +165,13 @@ impl Members {
 
     pub(crate) fn statuses(&self) -> Vec<WorkerStatus> {
         self.running.iter().map(Member::status).collect()
+    }
+
+    /// The metrics of a worker that runs.
+    pub(crate) fn metrics(&self, name: &str) -> Result<Snapshot, SimError> {
+        let nth = self.place(name)?;
+        let member = self.running.get(nth);
+        member.map(Member::metrics).ok_or_else(|| not_running(name))
     }
 
     /// The id of a worker that runs.

@@ -15,6 +15,8 @@ mod failing;
 #[cfg(test)]
 mod losing;
 #[cfg(test)]
+mod measuring;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod per_key;

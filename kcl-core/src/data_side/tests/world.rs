@@ -25,6 +25,7 @@ use crate::data_side::tests::clock::{SECOND, TestClock};
 use crate::data_side::tests::holder::Holder;
 use crate::data_side::tests::stream::{RETENTION, Stream, at};
 use crate::messages::{Grant, Order, Vitals};
+use crate::metrics::shard_series::ShardSeries;
 use crate::processor::ShardContext;
 use crate::report::delivery::Delivery;
 use crate::report::event::{Event, EventContext, Observer};
@@ -163,6 +164,7 @@ impl World {
             order: orders,
             progress,
             vitals: watch::Sender::new(Vitals::default()),
+            series: Arc::new(ShardSeries::new(self.lease.key.shard(), 1, Arc::default())),
             holder: to_holder,
             alive,
         };
