@@ -79,7 +79,7 @@
 //! | store checkpoints yourself | [`Checkpointer`], [`config::CheckpointPolicy`] |
 //! | limit retries, dead-letter or skip records | [`config::FailurePolicy`] |
 //! | change a setting | [`config::WorkerConfig`], [`kinesis::KinesisSourceConfig`], [`dynamo::DynamoLeaseStoreConfig`] |
-//! | count, alarm, log | [`event::Observer`], [`WorkerHandle::status`]; the log goes to `tracing` |
+//! | count, alarm, log | [`WorkerHandle::meter`], [`event::Observer`], [`WorkerHandle::status`]; the log goes to `tracing` |
 //! | know what an error asks of you | [`error::RunError`] |
 //! | test your processor against crashes and reshards | the feature `sim` |
 //! | keep leases or read records elsewhere | [`backend::LeaseStore`], [`backend::RecordSource`], the feature `test-util` |
@@ -91,6 +91,10 @@
 //! |---|---|
 //! | `local` | `local`: Kinesis and DynamoDB inside your process. Needs a C compiler |
 //! | `sim` | `sim`: backends in memory, and a simulator of whole fleets in virtual time |
+//! | `metrics` | `metrics::Prometheus`: all metrics as text |
+//! | `cloudwatch` | `metrics::cloudwatch`: what the Java KCL publishes, with its names |
+//! | `emf` | `metrics::emf`: the same as lines of a log |
+//! | `http` | `http`: probes, metrics and status as an `axum` router or a server |
 //! | `serde` | `Serialize` for settings, events and status, `Deserialize` for settings |
 //! | `test-util` | `testing`: conformance suites for backends of your own |
 
@@ -104,6 +108,17 @@ pub use kcl_core::{
     for_stream, settle,
 };
 pub use kcl_core::{backend, config, error, event, kpl, model, processor};
+
+pub mod metrics {
+    //! What a worker counts and measures. The features `metrics`, `cloudwatch` and `emf` render it.
+
+    pub use kcl_core::metrics::*;
+    #[cfg(feature = "metrics")]
+    pub use kcl_metrics::*;
+}
+
+#[cfg(feature = "http")]
+pub use kcl_http as http;
 
 pub use kcl_dynamo as dynamo;
 pub use kcl_dynamo::DynamoLeaseStore;

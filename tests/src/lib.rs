@@ -8,6 +8,7 @@ pub mod errors;
 pub mod fleet;
 pub mod fuzz;
 pub mod idle;
+pub mod metrics_page;
 pub mod paused_clock;
 pub mod producer;
 pub mod slow_credentials;

@@ -130,12 +130,14 @@ mod tests {
         }
     }
 
-    const CRATES: [&str; 8] = [
+    const CRATES: [&str; 10] = [
         "kcl-aws",
         "kcl-core",
         "kcl-dynamo",
+        "kcl-http",
         "kcl-kinesis",
         "kcl-local",
+        "kcl-metrics",
         "kcl-proto",
         "kcl-sim",
         "quickstart",

@@ -1,8 +1,9 @@
 //! What a worker publishes: its status, and in the end how each of its leases ended.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use kcl_proto::model::{Checkpoint, LeaseEnd, LeaseKey, WorkerId};
+use kcl_proto::model::{Checkpoint, LeaseEnd, LeaseKey, Moment, WorkerId};
 use tokio::sync::watch;
 
 use crate::lease_side::fleet_counts;
@@ -10,16 +11,21 @@ use crate::lease_side::fleet_view::FleetView;
 use crate::lease_side::shared::Shared;
 use crate::report::event::{HeldShard, ShardReport, WorkerState, WorkerStatus};
 
+/// The shortest time between two counts of the leases.
+const COUNT_EVERY: Duration = Duration::from_millis(900);
+
 /// The status of a worker, and the ends of those of its leases that the table still has.
 #[derive(Debug)]
 pub(super) struct WorkerReport {
     status: watch::Sender<WorkerStatus>,
     shards: BTreeMap<LeaseKey, ShardReport>,
+    /// When the leases were last counted.
+    counted: Option<Moment>,
 }
 
 impl WorkerReport {
     pub(super) const fn new(status: watch::Sender<WorkerStatus>) -> Self {
-        Self { status, shards: BTreeMap::new() }
+        Self { status, shards: BTreeMap::new(), counted: None }
     }
 
     /// Publishes what the worker is doing.
@@ -38,11 +44,9 @@ impl WorkerReport {
     }
 
     /// Publishes what the worker holds, if that has changed.
-    pub(super) fn holdings(&self, held: Vec<HeldShard>, fleet: &FleetView, shared: &Shared) {
+    pub(super) fn holdings(&mut self, held: Vec<HeldShard>, fleet: &FleetView, shared: &Shared) {
         let (leases, memory) = (fleet.rows().len(), shared.memory.usage());
-        if let Some(counts) = fleet_counts::count(fleet, &shared.me) {
-            shared.registry.counted(counts);
-        }
+        self.count(fleet, shared);
         self.status.send_if_modified(|status| {
             let differs = status.held != held || status.leases != leases || status.memory != memory;
             status.held = held;
@@ -50,6 +54,18 @@ impl WorkerReport {
             status.memory = memory;
             differs
         });
+    }
+
+    /// Counts the leases, if that was not done lately: there may be tens of thousands.
+    fn count(&mut self, fleet: &FleetView, shared: &Shared) {
+        let now = shared.clock.now();
+        if self.counted.is_some_and(|counted| now.since(counted) < COUNT_EVERY) {
+            return;
+        }
+        if let Some(counts) = fleet_counts::count(fleet, &shared.me) {
+            self.counted = Some(now);
+            shared.registry.counted(counts);
+        }
     }
 
     /// Notes how a lease ended. Its last end counts.

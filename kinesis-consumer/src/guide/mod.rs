@@ -7,6 +7,8 @@
 //! | [`testing_your_processor`] | your processor on a simulated fleet, in a `#[test]` |
 //! | [`coming_from_java`] | terms, callbacks and settings of the Java KCL; moving a fleet and going back |
 //! | [`operations`] | permissions, alarms, events, errors, runbooks |
+//! | [`metrics`] | every metric, for Prometheus and CloudWatch |
+//! | [`kubernetes`] | probes, and a deployment that drains |
 //! | [`consumer_lifecycle`] | when the processor's methods are called, and what is redelivered |
 //! | [`lease_protocol`] | the rows of the lease table, and the rules of writing them |
 //! | [`glossary`] | the words |
@@ -30,4 +32,6 @@ guide!(configuration, "using/configuration.md");
 guide!(testing_your_processor, "using/testing-your-processor.md");
 guide!(coming_from_java, "using/coming-from-java.md");
 guide!(operations, "operating/operations.md");
+guide!(metrics, "operating/metrics.md");
+guide!(kubernetes, "operating/kubernetes.md");
 guide!(lease_protocol, "internals/lease-protocol.md");
