@@ -12,15 +12,15 @@ use ferrokinesis::store::Store;
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::unconstrained;
 use tower::ServiceExt as _;
 
 use crate::calls::Calls;
 use crate::dynamo::Dynamo;
-use crate::repair::{
-    cbor_times, fan_out, get_records, list_shards, shard_count, stream_arn, timestamp,
-};
+use crate::fan_out::consumers::Consumers;
+use crate::fan_out::service::{FanOut, Stock};
+use crate::repair::{cbor_times, get_records, list_shards, shard_count, stream_arn, timestamp};
 use crate::topology::Topology;
 use crate::wire::Encoding;
 
@@ -28,16 +28,21 @@ use crate::wire::Encoding;
 pub(crate) struct Gateway {
     kinesis: Router,
     store: Store,
-    topology: Topology,
+    topology: Arc<Topology>,
     dynamo: Dynamo,
     calls: Arc<Calls>,
-    writes: Mutex<()>,
+    writes: Arc<Mutex<()>>,
+    news: watch::Sender<u64>,
+    fan_out: Arc<FanOut>,
+    consumers: Consumers,
 }
 
 /// The result of a repair.
 enum Repair {
     /// The answer of the call.
     Answer(Vec<u8>),
+    /// The answer of a call, with its head.
+    Response(Response),
     /// The call to forward instead.
     Request(Map<String, Value>),
     /// The call needs no repair.
@@ -46,10 +51,23 @@ enum Repair {
 
 impl Gateway {
     /// Creates a gateway to the embedded services.
-    pub(crate) fn new(kinesis: Router, store: Store, dynamo: Dynamo, calls: Arc<Calls>) -> Self {
-        let kinesis = kinesis.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-        let (topology, writes) = (Topology::new(store.clone()), Mutex::default());
-        Self { kinesis, topology, store, dynamo, calls, writes }
+    pub(crate) fn new(
+        (kinesis, store): (Router, Store),
+        dynamo: Dynamo,
+        calls: Arc<Calls>,
+        fan_out: Arc<FanOut>,
+    ) -> Self {
+        Self {
+            kinesis: kinesis.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
+            topology: Arc::new(Topology::new(store.clone())),
+            consumers: Consumers::new(store.clone(), Arc::clone(fan_out.rules())),
+            writes: Arc::default(),
+            news: watch::Sender::new(0),
+            store,
+            dynamo,
+            calls,
+            fan_out,
+        }
     }
 
     /// Turns the gateway into the router of the endpoint.
@@ -62,27 +80,28 @@ impl Gateway {
     }
 
     async fn kinesis(&self, operation: &str, request: Request) -> Response {
+        if let Some(refusal) = self.fan_out.refusal(operation) {
+            return Encoding::of(request.headers()).unwrap_or(Encoding::Json).refuse(&refusal);
+        }
         match operation {
             "PutRecord" | "PutRecords" | "SplitShard" | "MergeShards" => {
-                self.write(operation, request).await
+                let response = self.write(operation, request).await;
+                self.news.send_modify(|news| *news += 1);
+                response
             }
-            "GetRecords" | "GetShardIterator" | "ListShards" => {
+            "GetRecords" | "GetShardIterator" | "ListShards" | "SubscribeToShard" => {
                 self.repaired(operation, request).await
-            }
-            "SubscribeToShard" => {
-                let encoding = Encoding::of(request.headers());
-                fan_out::watch(self.repaired(operation, request).await, encoding)
             }
             _ => {
                 let rewrite = cbor_times::has_times(operation)
                     && Encoding::of(request.headers()) == Some(Encoding::Cbor);
-                let repaired = operation == "UpdateShardCount" || stream_arn::needs_name(operation);
-                let response = if repaired {
+                let response = if is_repaired(operation) {
                     self.repaired(operation, request).await
                 } else {
                     self.forward(request).await
                 };
                 self.topology.forget();
+                self.news.send_modify(|news| *news += 1);
                 if rewrite { cbor_times::rewrite(response).await } else { response }
             }
         }
@@ -128,6 +147,7 @@ impl Gateway {
         };
         match self.repair(operation, fields, encoding).await {
             Ok(Repair::Answer(answer)) => encoding.answer(answer),
+            Ok(Repair::Response(response)) => response,
             Ok(Repair::None) => self.forward(Request::from_parts(parts, Body::from(body))).await,
             Ok(Repair::Request(fields)) => {
                 let mut parts = parts;
@@ -145,25 +165,64 @@ impl Gateway {
         mut fields: Map<String, Value>,
         encoding: Encoding,
     ) -> Result<Repair, KinesisErrorResponse> {
-        if operation == "GetRecords" {
-            let answer =
-                get_records::answer(&self.store, &self.topology, &fields, encoding).await?;
-            return Ok(answer.map_or(Repair::None, Repair::Answer));
+        let answer = |answer: Value| Repair::Answer(encoding.encode(&answer));
+        match operation {
+            "GetRecords" => {
+                let answer =
+                    get_records::answer(&self.store, &self.topology, &fields, encoding).await?;
+                return Ok(answer.map_or(Repair::None, Repair::Answer));
+            }
+            "SubscribeToShard" => {
+                let stock = self.stock();
+                let subscribed = self.fan_out.subscribe(fields, encoding, &self.consumers, stock);
+                return Ok(Repair::Response(Box::pin(subscribed).await?));
+            }
+            "RegisterStreamConsumer" => return self.consumers.register(&fields).await.map(answer),
+            "DescribeStreamConsumer" => return self.consumers.describe(&fields).await.map(answer),
+            "ListStreamConsumers" => return self.consumers.list(&fields).await.map(answer),
+            "DeregisterStreamConsumer" => {
+                self.fan_out.consumer_gone(&self.consumers.deregister(&fields).await?);
+                return Ok(Repair::Answer(Vec::new()));
+            }
+            "UpdateShardCount" => return Err(shard_count::refusal()),
+            _ => {}
         }
         let named = stream_arn::needs_name(operation) && stream_arn::resolve(&mut fields)?;
         let positioned = match operation {
-            "UpdateShardCount" => return Err(shard_count::refusal()),
             "ListShards" => {
-                let answer = list_shards::answer(&self.topology, &fields).await?;
-                return Ok(
-                    answer.map_or(Repair::None, |answer| Repair::Answer(encoding.encode(&answer)))
-                );
+                let list = list_shards::answer(&self.topology, &fields).await?;
+                return Ok(list.map_or(Repair::None, answer));
+            }
+            "DeleteStream" => {
+                self.delete_consumers(&fields).await?;
+                false
             }
             "GetShardIterator" => timestamp::in_iterator(&self.store, &mut fields).await,
-            "SubscribeToShard" => timestamp::in_subscription(&self.store, &mut fields).await,
             _ => false,
         };
         Ok(if named || positioned { Repair::Request(fields) } else { Repair::None })
+    }
+
+    /// Deletes the consumers of a stream that is to be deleted.
+    async fn delete_consumers(
+        &self,
+        fields: &Map<String, Value>,
+    ) -> Result<(), KinesisErrorResponse> {
+        let stream = fields.get("StreamName").and_then(Value::as_str).unwrap_or_default();
+        let enforced = fields.get("EnforceConsumerDeletion") == Some(&Value::Bool(true));
+        for consumer in self.consumers.delete_all(stream, enforced).await? {
+            self.fan_out.consumer_gone(&consumer);
+        }
+        Ok(())
+    }
+
+    fn stock(&self) -> Stock {
+        Stock {
+            store: self.store.clone(),
+            topology: Arc::clone(&self.topology),
+            writes: Arc::clone(&self.writes),
+            news: self.news.clone(),
+        }
     }
 
     async fn dynamo(&self, request: Request) -> Response {
@@ -217,6 +276,19 @@ async fn dispatch(State(gateway): State<Arc<Gateway>>, request: Request) -> Resp
                 .into_response()
         }
     }
+}
+
+/// Returns whether calls of an operation that changes streams or consumers are repaired.
+fn is_repaired(operation: &str) -> bool {
+    stream_arn::needs_name(operation)
+        || matches!(
+            operation,
+            "UpdateShardCount"
+                | "RegisterStreamConsumer"
+                | "DescribeStreamConsumer"
+                | "ListStreamConsumers"
+                | "DeregisterStreamConsumer"
+        )
 }
 
 const NO_TARGET: &str = "this is a local Kinesis and DynamoDB: set it as the endpoint of an AWS SDK, \

@@ -22,6 +22,9 @@ use tracing::subscriber::{NoSubscriber, with_default};
 
 use crate::calls::Calls;
 use crate::dynamo::Dynamo;
+use crate::fan_out::rules::SubscriptionRules;
+use crate::fan_out::service::FanOut;
+use crate::fan_out::strike::Strike;
 use crate::gateway::Gateway;
 
 /// A running Kinesis and DynamoDB on one loopback endpoint.
@@ -34,6 +37,7 @@ use crate::gateway::Gateway;
 pub struct LocalStack {
     address: SocketAddr,
     calls: Arc<Calls>,
+    fan_out: Arc<FanOut>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -50,6 +54,10 @@ pub struct LocalStackOptions {
     ///
     /// Default: `None`, everything is in memory and ends with the stack.
     pub folder: Option<PathBuf>,
+    /// The times and limits of enhanced fan-out.
+    ///
+    /// Default: the service's.
+    pub subscriptions: SubscriptionRules,
 }
 
 /// Why a [`LocalStack`] did not start.
@@ -100,16 +108,22 @@ impl LocalStack {
         let listener = listen(options.port.unwrap_or(0))?;
         let address = listener.local_addr().map_err(StartError::Io)?;
         let calls = Arc::new(Calls::default());
+        let fan_out = Arc::new(FanOut::new(options.subscriptions.clone()));
         let stop = CancellationToken::new();
         let (ready, started) = mpsc::channel();
-        let server =
-            Server { listener, folder: options.folder.clone(), calls: Arc::clone(&calls), ready };
+        let server = Server {
+            listener,
+            folder: options.folder.clone(),
+            calls: Arc::clone(&calls),
+            fan_out: Arc::clone(&fan_out),
+            ready,
+        };
         let stopped = stop.clone();
         let thread = thread::Builder::new()
             .name("kcl-local".to_owned())
             .spawn(move || with_default(NoSubscriber::new(), || server.run(&stopped)))
             .map_err(StartError::Io)?;
-        let stack = Self { address, calls, stop, thread: Some(thread) };
+        let stack = Self { address, calls, fan_out, stop, thread: Some(thread) };
         started
             .recv()
             .unwrap_or_else(|gone| Err(StartError::Service { reason: gone.to_string() }))?;
@@ -132,6 +146,26 @@ impl LocalStack {
     #[must_use]
     pub fn calls(&self) -> BTreeMap<String, u64> {
         self.calls.snapshot()
+    }
+
+    /// Lets a fault strike subscriptions or calls. Returns the number of running subscriptions that
+    /// it struck; faults of next calls wait for them.
+    ///
+    /// A subscription meets one fault at a time: of two strikes in a row the first may be lost.
+    pub fn strike(&self, strike: Strike) -> usize {
+        self.fan_out.strike(strike)
+    }
+
+    /// Forgets the faults that wait for a call. Broken subscriptions stay broken.
+    pub fn mend(&self) {
+        self.fan_out.mend();
+    }
+
+    /// Returns the consumer's ARN and the shard of each running subscription, in order. A
+    /// subscription runs until its stream ends or its client closes the connection.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<(String, String)> {
+        self.fan_out.running().into_iter().map(|key| (key.consumer, key.shard)).collect()
     }
 }
 
@@ -159,6 +193,13 @@ impl LocalStackOptions {
     #[must_use]
     pub fn with_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
+        self
+    }
+
+    /// Sets the times and limits of enhanced fan-out.
+    #[must_use]
+    pub fn with_subscriptions(mut self, rules: SubscriptionRules) -> Self {
+        self.subscriptions = rules;
         self
     }
 }
@@ -194,6 +235,7 @@ struct Server {
     listener: TcpListener,
     folder: Option<PathBuf>,
     calls: Arc<Calls>,
+    fan_out: Arc<FanOut>,
     ready: mpsc::Sender<Result<(), StartError>>,
 }
 
@@ -238,7 +280,7 @@ impl Server {
         }
         let dynamo = Dynamo::new(address)
             .map_err(|error| StartError::Service { reason: error.to_string() })?;
-        let gateway = Gateway::new(kinesis, store, dynamo, self.calls);
+        let gateway = Gateway::new((kinesis, store), dynamo, self.calls, self.fan_out);
         drop(self.ready.send(Ok(())));
         tokio::select! {
             served = axum::serve(listener, gateway.into_router()) => served.map_err(StartError::Io),
@@ -270,8 +312,6 @@ fn store_options(folder: Option<&Path>) -> StoreOptions {
         delete_stream_ms: 0,
         update_stream_ms: 0,
         shard_limit: 100_000,
-        // Some clients refuse larger events.
-        subscribe_to_shard_event_record_limit: 2000,
         durable: folder.map(|folder| DurableStateOptions {
             state_dir: folder.join("kinesis"),
             snapshot_interval_secs: 30,

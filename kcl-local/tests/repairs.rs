@@ -8,11 +8,9 @@ mod tests {
 
     use aws_sdk_kinesis::Client;
     use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
-    use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardOutput;
     use aws_sdk_kinesis::primitives::{Blob, DateTime};
     use aws_sdk_kinesis::types::{
-        ConsumerStatus, PutRecordsRequestEntry, ShardFilter, ShardFilterType, ShardIteratorType,
-        StartingPosition, StreamStatus, SubscribeToShardEvent,
+        PutRecordsRequestEntry, ShardFilter, ShardFilterType, ShardIteratorType, StreamStatus,
     };
     use ciborium::Value as Cbor;
     use kcl_local::LocalStack;
@@ -388,64 +386,6 @@ mod tests {
         {
             let (head, _) = post(&stack, operation, "application/x-amz-json-1.1", body.as_bytes());
             assert!(head.contains("\r\ndate: "), "{head}");
-        }
-    }
-
-    async fn subscribe(client: &Client, position: StartingPosition) -> SubscribeToShardOutput {
-        let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
-        let call = client.register_stream_consumer().stream_arn(arn).consumer_name("fast");
-        let consumer = call.send().await.unwrap().consumer.unwrap();
-        for _ in 0..1000 {
-            let call = client.describe_stream_consumer().consumer_arn(consumer.consumer_arn());
-            let found = call.send().await.unwrap().consumer_description.unwrap();
-            if found.consumer_status() == &ConsumerStatus::Active {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let call = client.subscribe_to_shard().consumer_arn(consumer.consumer_arn()).shard_id(ROOT);
-        call.starting_position(position).send().await.unwrap()
-    }
-
-    async fn event(subscription: &mut SubscribeToShardOutput) -> Option<SubscribeToShardEvent> {
-        let event = subscription.event_stream.recv().await.unwrap()?;
-        Some(event.as_subscribe_to_shard_event().unwrap().clone())
-    }
-
-    #[tokio::test]
-    async fn subscription_lists_children_in_its_last_event_only() {
-        let (_stack, client) = stream(1).await;
-        put(&client, "last").await;
-        split(&client, ROOT).await;
-        let start =
-            StartingPosition::builder().r#type(ShardIteratorType::TrimHorizon).build().unwrap();
-        let mut subscription = subscribe(&client, start).await;
-        let first = event(&mut subscription).await.unwrap();
-        assert_eq!((first.records().len(), first.child_shards().len()), (1, 0));
-        assert!(!first.continuation_sequence_number().is_empty());
-        let end = event(&mut subscription).await.unwrap();
-        assert_eq!((end.records().len(), end.child_shards().len()), (0, 2));
-        // The SDK reads a missing position as an empty one.
-        assert_eq!(end.continuation_sequence_number(), "");
-        assert_eq!(event(&mut subscription).await, None);
-    }
-
-    #[tokio::test]
-    async fn subscription_from_a_timestamp_gets_later_records() {
-        let (_stack, client) = stream(1).await;
-        put(&client, "old").await;
-        tokio::time::sleep(Duration::from_millis(1100)).await;
-        let start = StartingPosition::builder().r#type(ShardIteratorType::AtTimestamp);
-        let start = start.timestamp(DateTime::from(now())).build().unwrap();
-        let mut subscription = subscribe(&client, start).await;
-        assert!(event(&mut subscription).await.unwrap().records().is_empty());
-        put(&client, "new").await;
-        loop {
-            let event = event(&mut subscription).await.unwrap();
-            if let [record] = event.records() {
-                assert_eq!(record.data().as_ref(), b"new");
-                return;
-            }
         }
     }
 
