@@ -13,4 +13,6 @@ pub mod paused_clock;
 pub mod producer;
 pub mod slow_credentials;
 pub mod thin_line;
+pub mod tls;
+pub mod tls_front;
 pub mod workspace;

@@ -4,11 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_config::SdkConfig;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::Full;
@@ -17,12 +13,9 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::CertifiedKey;
+use kcl_tests::tls::TlsServer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// The streams that one connection may have open.
 pub(crate) const STREAMS_MAX: u32 = 128;
@@ -41,50 +34,24 @@ impl Http2 {
     /// iterator. It ends with the test's runtime.
     #[expect(clippy::disallowed_methods, reason = "the test's runtime owns the server")]
     pub(crate) async fn start(read: Read) -> Self {
-        let CertifiedKey { cert, signing_key } =
-            rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-        let mut tls = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .unwrap();
-        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let tls = TlsServer::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (tls, connections) = (TlsAcceptor::from(Arc::new(tls)), Arc::new(AtomicUsize::new(0)));
+        let (sdk, connections) = (tls.sdk_config(port).unwrap(), Arc::new(AtomicUsize::new(0)));
         let accepted = Arc::clone(&connections);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 accepted.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(serve(socket, tls.clone(), Arc::clone(&read)));
+                tokio::spawn(serve(socket, tls.acceptor.clone(), Arc::clone(&read)));
             }
         });
-        Self { sdk: sdk(port, &cert.pem()), connections }
+        Self { sdk, connections }
     }
 
     /// Returns how many connections there were.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
-}
-
-/// A configuration that trusts the server's certificate.
-fn sdk(port: u16, certificate: &str) -> SdkConfig {
-    let trusted = TrustStore::empty().with_pem_certificate(certificate.as_bytes());
-    let tls = TlsContext::builder().with_trust_store(trusted).build().unwrap();
-    let client = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(tls)
-        .build_https();
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(format!("https://localhost:{port}"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
-        .http_client(client)
-        .build()
 }
 
 async fn serve(socket: TcpStream, tls: TlsAcceptor, read: Read) {
