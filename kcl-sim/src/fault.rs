@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::memory::PushCounts;
+
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -81,11 +83,21 @@ pub enum Fault {
     LateCredentials,
     /// A service answers once that what is there does not exist.
     NotFound,
+    /// A subscription lasted for its lifetime and ends.
+    EndedPush,
+    /// A subscription brings nothing any more.
+    LostPush,
+    /// An event does not arrive in full.
+    TornPush,
+    /// An event with records is late.
+    LatePush,
+    /// The stream refuses subscriptions: readers poll.
+    RefusedPush,
 }
 
 impl Fault {
     /// All faults.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 42] = [
         Self::SlowReply,
         Self::LostRequest,
         Self::LostReply,
@@ -123,6 +135,11 @@ impl Fault {
         Self::NewConnection,
         Self::LateCredentials,
         Self::NotFound,
+        Self::EndedPush,
+        Self::LostPush,
+        Self::TornPush,
+        Self::LatePush,
+        Self::RefusedPush,
     ];
 }
 
@@ -166,6 +183,11 @@ impl fmt::Display for Fault {
             Self::NewConnection => "new connection",
             Self::LateCredentials => "late credentials",
             Self::NotFound => "not found",
+            Self::EndedPush => "ended subscription",
+            Self::LostPush => "lost subscription",
+            Self::TornPush => "torn event",
+            Self::LatePush => "late event",
+            Self::RefusedPush => "refused subscription",
         };
         f.pad(name)
     }
@@ -179,6 +201,19 @@ impl Tally {
     /// Counts a fault.
     pub fn count(&mut self, fault: Fault) {
         *self.0.entry(fault).or_default() += 1;
+    }
+
+    /// Counts what became of subscriptions.
+    pub(crate) fn count_pushes(&mut self, counts: PushCounts) {
+        let faults = [
+            (Fault::EndedPush, counts.ended),
+            (Fault::LostPush, counts.lost),
+            (Fault::TornPush, counts.torn),
+            (Fault::LatePush, counts.late),
+        ];
+        for (fault, count) in faults.into_iter().filter(|(_, count)| *count > 0) {
+            *self.0.entry(fault).or_default() += count;
+        }
     }
 
     /// Returns how often `fault` occurred.

@@ -9,6 +9,7 @@ use kcl_core::model::InitialPosition;
 
 use crate::chance::Chance;
 use crate::fleet_mode::FleetMode;
+use crate::memory::Pushes;
 use crate::processor::{FailureRates, ProcessorKind};
 use crate::world::{Load, Weather};
 
@@ -54,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) starts_together: bool,
     /// The greatest `leases_max` of a worker. `None` if no worker has one.
     pub(crate) leases_max: Option<u64>,
+    /// How the stream pushes records. `None` if workers poll.
+    pub(crate) pushes: Option<Pushes>,
 }
 
 /// Something that happens to the fleet or the stream.
@@ -76,6 +79,20 @@ pub(crate) enum Act {
     DeleteSession,
     StaleLists,
     Join,
+    BreakPushes(PushFault),
+}
+
+/// Something that happens to subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushFault {
+    /// The next ones bring nothing.
+    Lose,
+    /// The next events do not arrive in full.
+    Tear,
+    /// Events are late, or in time again.
+    Delay,
+    /// There are none until events are late or in time again.
+    Refuse,
 }
 
 impl Plan {
@@ -106,6 +123,7 @@ impl Plan {
             ends_recreated: false,
             starts_together: chance.hits(0.5),
             leases_max: None,
+            pushes: None,
         }
     }
 
@@ -183,6 +201,23 @@ impl Plan {
     pub(crate) fn acts(mut self, acts: &[(Act, u64)]) -> Self {
         self.acts.extend_from_slice(acts);
         self
+    }
+
+    /// A stream that pushes, by subscriptions of all kinds.
+    pub(crate) fn pushed(self, chance: &mut Chance) -> Self {
+        let mut seconds = |least, most| Duration::from_secs(chance.between(least, most));
+        let pushes = Pushes {
+            lifetime: seconds(2, 60),
+            heartbeat_every: seconds(1, 5),
+            silence_max: seconds(5, 35),
+            ..Pushes::KINESIS
+        };
+        Self { pushes: Some(pushes), ..self }.acts(&[
+            (Act::BreakPushes(PushFault::Lose), 3),
+            (Act::BreakPushes(PushFault::Tear), 4),
+            (Act::BreakPushes(PushFault::Delay), 3),
+            (Act::BreakPushes(PushFault::Refuse), 2),
+        ])
     }
 
     /// Tasks of single leases that stand still.

@@ -10,12 +10,12 @@ use crate::chance::Chance;
 use crate::error::SimError;
 use crate::fault::Fault;
 use crate::fleet_mode::{Choices, FleetMode};
-use crate::memory::LatePage;
-use crate::plan::{Act, Plan};
+use crate::memory::{LatePage, Pushes};
+use crate::plan::{Act, Plan, PushFault};
 use crate::processor::{Acks, Batches, Behavior, Equipment, Handlers, ProcessorKind, TwoPhase};
 use crate::time::{Time, millis};
 use crate::world::{
-    Producer, Simulation, WorkerSpec, all_end, delete_row, delete_session, heal, shut_down,
+    Producer, Simulation, WORLD, WorkerSpec, all_end, delete_row, delete_session, heal, shut_down,
 };
 
 /// The most open shards to which splits lead.
@@ -101,9 +101,11 @@ impl Run {
             let most = most + led.unwrap_or_default();
             self.sim.observed.facts.limit_waits(SETTLED, most, expiry);
         }
+        self.sim.stream.memory().set_pushes(self.plan.pushes);
         self.storm()?;
         self.behavior.calm();
         self.sim.calm();
+        self.sim.stream.memory().set_pushes(self.plan.pushes);
         while let Some((at, name)) = self.starts.pop_first() {
             self.sim.run_until(at.max(self.sim.now()))?;
             self.start(&name)?;
@@ -262,6 +264,10 @@ impl Run {
                 sim.list_late(lag, usize::try_from(page).unwrap_or(1), late);
                 Ok(())
             }
+            Act::BreakPushes(fault) => {
+                self.break_pushes(fault);
+                Ok(())
+            }
             Act::Join if self.joined < self.plan.workers_max => {
                 let name = format!("w{}", self.joined);
                 self.joined += 1;
@@ -270,6 +276,25 @@ impl Run {
             }
             Act::Split | Act::Join => Ok(()),
         });
+    }
+
+    /// Breaks subscriptions, those to come or all.
+    fn break_pushes(&mut self, fault: PushFault) {
+        let stream = self.sim.stream.memory();
+        let struck = usize::try_from(self.chance.between(1, 4)).unwrap_or(1);
+        let delay = Duration::from_millis(self.chance.between(100, 10_000));
+        match fault {
+            PushFault::Lose => stream.lose_pushes(struck),
+            PushFault::Tear => stream.tear_pushes(struck),
+            PushFault::Delay => {
+                let delay = if self.chance.hits(0.5) { delay } else { Duration::ZERO };
+                stream.set_pushes(self.plan.pushes.map(|pushes| Pushes { delay, ..pushes }));
+            }
+            PushFault::Refuse => {
+                stream.set_pushes(None);
+                self.sim.fault(Fault::RefusedPush, WORLD, "refuses subscriptions");
+            }
+        }
     }
 
     /// The closed shards whose ends are stored, if they are still listed.
@@ -298,6 +323,7 @@ impl Run {
             | Act::DeleteRow
             | Act::DeleteSession
             | Act::StaleLists
+            | Act::BreakPushes(_)
             | Act::Join => return true,
         };
         let now = self.sim.now();

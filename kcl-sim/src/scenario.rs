@@ -71,6 +71,9 @@ pub enum Scenario {
     /// As [`Crashes`](Self::Crashes) in bad weather; now and then the task of a single lease stands
     /// still.
     FrozenHolders,
+    /// As [`Mixed`](Self::Mixed) on a stream that pushes: subscriptions end, are lost, late, torn and
+    /// refused.
+    Pushed,
     /// Up to 60 workers or 3,000 shards, and a table that queues calls: they start, rest, and a
     /// worker crashes, joins and stops.
     Large,
@@ -82,7 +85,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Mixed,
         Self::Crashes,
         Self::Partitions,
@@ -103,6 +106,7 @@ impl Scenario {
         Self::Recreated,
         Self::Capped,
         Self::FrozenHolders,
+        Self::Pushed,
         Self::Large,
         Self::Throttled,
         Self::Credentials,
@@ -112,7 +116,8 @@ impl Scenario {
     const TURNS: usize = 18;
 
     /// Returns the scenario of a seed when seeds take the scenarios in turn: all but those under
-    /// load, [`Capped`](Self::Capped) and [`FrozenHolders`](Self::FrozenHolders).
+    /// load, [`Capped`](Self::Capped), [`FrozenHolders`](Self::FrozenHolders) and
+    /// [`Pushed`](Self::Pushed).
     #[must_use]
     pub fn of_turn(seed: u64) -> Self {
         let turns = u64::try_from(Self::TURNS).unwrap_or(1);
@@ -154,6 +159,7 @@ impl Scenario {
             Self::Recreated => "recreated",
             Self::Capped => "capped",
             Self::FrozenHolders => "frozen-holders",
+            Self::Pushed => "pushed",
             Self::Large => "large",
             Self::Throttled => "throttled",
             Self::Credentials => "credentials",
@@ -177,10 +183,11 @@ impl Scenario {
             &[(Act::Join, 2), (Act::Stop, 6), (Act::Split, 1), (Act::Merge, 1)];
         let fair = Plan::fair(chance);
         match self {
-            Self::Mixed | Self::Capped => {
+            Self::Mixed | Self::Capped | Self::Pushed => {
                 let plan = fair.bad_weather(chance).acts(CRASHES).acts(CUTS).acts(RESHARDS);
                 let leases_max = (self == Self::Capped).then(|| chance.between(1, 5));
-                Plan { leases_max, ..plan }.acts(&[(Act::Trim, 1), (Act::Forget, 1)])
+                let plan = Plan { leases_max, ..plan }.acts(&[(Act::Trim, 1), (Act::Forget, 1)]);
+                if self == Self::Pushed { plan.pushed(chance) } else { plan }
             }
             Self::Crashes => fair.acts(CRASHES),
             Self::Partitions => fair.bad_weather(chance).acts(CUTS),
@@ -327,6 +334,7 @@ impl Scenario {
         outcome.simulated = sim.now() - Time::default();
         outcome.tally = sim.observed.tally.clone();
         outcome.tally.add(&behavior.tally());
+        outcome.tally.count_pushes(sim.stream.memory().push_counts());
         outcome.trace = sim.observed.trace.lines().to_vec();
         outcome
     }

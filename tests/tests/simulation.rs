@@ -15,12 +15,17 @@ mod tests {
     const REGRESSIONS: &str = include_str!("../REGRESSIONS");
 
     /// The faults that no scenario in turn has.
-    const OF_OTHERS: [Fault; 5] = [
+    const OF_OTHERS: [Fault; 10] = [
         Fault::Saturated,
         Fault::NewConnection,
         Fault::LateCredentials,
         Fault::NotFound,
         Fault::FrozenHolder,
+        Fault::EndedPush,
+        Fault::LostPush,
+        Fault::TornPush,
+        Fault::LatePush,
+        Fault::RefusedPush,
     ];
 
     fn threads() -> NonZero<usize> {
@@ -65,6 +70,18 @@ mod tests {
     #[test]
     fn leases_of_frozen_holders_go_on_elsewhere() {
         check_other(Scenario::FrozenHolders, 72, &[Fault::FrozenHolder]);
+    }
+
+    #[test]
+    fn broken_subscriptions_lose_and_repeat_nothing() {
+        let faults = [
+            Fault::EndedPush,
+            Fault::LostPush,
+            Fault::TornPush,
+            Fault::LatePush,
+            Fault::RefusedPush,
+        ];
+        check_other(Scenario::Pushed, 72, &faults);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kcl_core::backend::{ReadFrom, SourceError};
 use kcl_core::model::{Record, Timestamp};
 
-use super::shard_map::ShardLog;
+use super::shard_map::{ShardLog, View};
 
 /// The most bytes of one reply.
 ///
@@ -49,11 +49,20 @@ pub(super) struct Reply {
     pub(super) is_last: bool,
 }
 
-/// Reads a shard from record number `from`, or from the oldest one if that was trimmed.
-pub(super) fn read(log: &ShardLog, from: u64, records_max: usize, now: Timestamp) -> Reply {
+/// Reads what a view shows of a shard from record number `from`, or from the oldest one if that was
+/// trimmed.
+pub(super) fn read(
+    log: &ShardLog,
+    view: View,
+    from: u64,
+    records_max: usize,
+    now: Timestamp,
+) -> Reply {
     let start = from.max(log.oldest());
     let (mut records, mut bytes) = (Vec::new(), 0_u64);
-    for record in log.from(start).take(records_max.clamp(1, REPLY_RECORDS_MAX)) {
+    let shown = usize::try_from(view.until.saturating_sub(start)).unwrap_or(usize::MAX);
+    let records_max = records_max.clamp(1, REPLY_RECORDS_MAX).min(shown);
+    for record in log.from(start).take(records_max) {
         let size = record.data.len().saturating_add(record.partition_key.as_str().len());
         let with = bytes.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));
         if with > REPLY_BYTES_MAX && !records.is_empty() {
@@ -63,7 +72,7 @@ pub(super) fn read(log: &ShardLog, from: u64, records_max: usize, now: Timestamp
         records.push(record.clone());
     }
     let next = start.saturating_add(u64::try_from(records.len()).unwrap_or(u64::MAX));
-    let has_more = next < log.next();
+    let has_more = next < view.until;
     let last = records.last().and_then(|record| record.arrived).unwrap_or(now);
     let lag = now.since(last).max(Duration::from_millis(1));
     Reply {
@@ -71,6 +80,6 @@ pub(super) fn read(log: &ShardLog, from: u64, records_max: usize, now: Timestamp
         bytes,
         next,
         behind: if has_more { lag } else { Duration::ZERO },
-        is_last: log.shard.is_closed() && !has_more,
+        is_last: view.is_closed && !has_more,
     }
 }

@@ -9,10 +9,14 @@
 mod iterator;
 mod lease_store;
 mod limits;
+mod pushes;
+mod reader;
 mod rows;
 mod shard_map;
 mod stream;
 
 pub use lease_store::MemoryLeaseStore;
 pub use limits::Limits;
-pub use stream::{LatePage, MemoryReader, MemoryStream};
+pub use pushes::{PushCounts, Pushes};
+pub use reader::MemoryReader;
+pub use stream::{LatePage, MemoryStream};

@@ -200,6 +200,14 @@ impl Numbers {
     }
 }
 
+/// What a reply shows of a shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    /// The number of the first record that it does not show.
+    pub(super) until: u64,
+    pub(super) is_closed: bool,
+}
+
 /// One shard and its records.
 #[derive(Debug)]
 pub(super) struct ShardLog {
@@ -236,6 +244,20 @@ impl ShardLog {
     /// Returns the number of the oldest record, or of the next one if there are none.
     pub(super) const fn oldest(&self) -> u64 {
         self.oldest
+    }
+
+    /// Returns the whole shard.
+    pub(super) fn whole(&self) -> View {
+        View { until: self.next(), is_closed: self.shard.is_closed() }
+    }
+
+    /// Returns the shard as it was at an earlier time.
+    pub(super) fn view(&self, time: Timestamp) -> View {
+        let is_older = |record: &Record| record.arrived.is_none_or(|arrived| arrived <= time);
+        View {
+            until: self.first_not(is_older),
+            is_closed: self.closed.is_some_and(|closed| closed <= time),
+        }
     }
 
     /// Returns the number of the first record for which `is_before` is false.

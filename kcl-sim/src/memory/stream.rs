@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kcl_core::backend::{
-    Clock, Fetched, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
+    Clock, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
 };
 use kcl_core::kpl::hash_key;
 use kcl_core::model::{
@@ -16,6 +16,8 @@ use kcl_core::model::{
 
 use super::iterator::{self, Reply};
 use super::limits::Limits;
+use super::pushes::{Course, PushCounts, PushState, Pushes, Subscription};
+use super::reader::MemoryReader;
 use super::shard_map::ShardMap;
 
 /// The default retention, as in Kinesis.
@@ -55,7 +57,14 @@ struct State {
     incarnation: u64,
     births: i64,
     knobs: Knobs,
+    push: PushState,
 }
+
+/// The most records of an event.
+const EVENT_RECORDS_MAX: usize = 2_000;
+
+/// The next records of a reader, when its next iterator was made, and the shard's end.
+pub(super) type Event = (Reply, Moment, Option<ShardClosed>);
 
 /// Which pages of a shard list are stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +104,8 @@ impl MemoryStream {
             late_page: LatePage::First,
             end_apart: false,
         };
-        let state = State { shards: Some(map), incarnation: 1, births: 0, knobs };
+        let push = PushState::default();
+        let state = State { shards: Some(map), incarnation: 1, births: 0, knobs, push };
         Self { name: name.into(), clock, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -228,6 +238,30 @@ impl MemoryStream {
         self.state().knobs.end_apart = apart;
     }
 
+    /// Makes the stream push records to its readers, or refuses to: `None`, the default. Readers poll
+    /// meanwhile.
+    pub fn set_pushes(&self, pushes: Option<Pushes>) {
+        let push = &mut self.state().push;
+        push.rules = pushes;
+        push.is_offered |= pushes.is_some();
+    }
+
+    /// Makes the next subscriptions bring nothing, until their readers give them up.
+    pub fn lose_pushes(&self, subscriptions: usize) {
+        self.state().push.lose_next = subscriptions;
+    }
+
+    /// Makes the next events end in their middle, and their subscriptions with them.
+    pub fn tear_pushes(&self, events: usize) {
+        self.state().push.tear_next = events;
+    }
+
+    /// Returns how often subscriptions began and broke.
+    #[must_use]
+    pub fn push_counts(&self) -> PushCounts {
+        self.state().push.counts
+    }
+
     /// Returns every shard as it is now.
     #[must_use]
     pub fn shards(&self) -> Vec<Shard> {
@@ -244,7 +278,7 @@ impl MemoryStream {
     pub fn reader(&self, shard: &ShardId, from: ReadFrom) -> Result<MemoryReader, SourceError> {
         let (now, time) = (self.clock.now(), self.clock.time_of_day());
         let mut state = self.state();
-        let State { shards, incarnation, knobs, .. } = &mut *state;
+        let State { shards, incarnation, knobs, push, .. } = &mut *state;
         let shards = shards.as_mut().ok_or_else(|| self.missing())?;
         let log = shards.log(shard, knobs.retention, time);
         let log = log.ok_or_else(|| self.shard_missing(shard))?;
@@ -258,15 +292,17 @@ impl MemoryStream {
             next: iterator::start(log, from, time)?,
             made: now,
             end: None,
+            subscription: Subscription::default(),
+            may_subscribe: push.is_offered,
         })
     }
 
     /// Returns the next records of a reader, when its next iterator was made, and the shard's end.
-    fn read(
+    pub(super) fn read(
         &self,
         reader: &MemoryReader,
         records_max: usize,
-    ) -> Result<(Reply, Moment, Option<ShardClosed>), SourceError> {
+    ) -> Result<Event, SourceError> {
         let (now, time) = (self.clock.now(), self.clock.time_of_day());
         let mut state = self.state();
         let State { shards, incarnation, knobs, .. } = &mut *state;
@@ -279,9 +315,68 @@ impl MemoryStream {
         if knobs.throttles_next() || !log.meter.admits_read(&knobs.limits, now) {
             return Err(throttled());
         }
-        let reply = iterator::read(log, reader.next, records_max, time);
+        let reply = iterator::read(log, log.whole(), reader.next, records_max, time);
         log.meter.count_read(&knobs.limits, reply.bytes, now);
         let ends = reply.is_last && (reply.records.is_empty() || !knobs.end_apart);
+        let end = ends.then(|| ShardClosed::new(shards.children(&reader.shard)));
+        Ok((reply, now, end))
+    }
+
+    /// Returns the bytes of the event that a subscription brings now. `None` if it brings none.
+    pub(super) fn pushed(&self, reader: &mut MemoryReader) -> Result<Option<u64>, SourceError> {
+        let (now, time) = (self.clock.now(), self.clock.time_of_day());
+        let mut state = self.state();
+        let State { shards, incarnation, knobs, push, .. } = &mut *state;
+        let Some(rules) = push.rules else {
+            reader.subscription = Subscription::default();
+            return Ok(Some(0));
+        };
+        let shards = shards.as_mut().ok_or_else(|| self.missing())?;
+        if *incarnation != reader.incarnation {
+            return Err(SourceError::Expired);
+        }
+        let log = shards.log(&reader.shard, knobs.retention, time);
+        let log = log.ok_or_else(|| self.shard_missing(&reader.shard))?;
+        match push.course(&rules, &mut reader.subscription, now) {
+            Course::Wait => Ok(None),
+            Course::Subscribe => {
+                push.begin(&mut reader.subscription, now);
+                Ok(None)
+            }
+            Course::Bring { heartbeat } => {
+                let view = log.view(time.before(rules.delay));
+                let reply = iterator::read(log, view, reader.next, EVENT_RECORDS_MAX, time);
+                let comes = heartbeat || reply.is_last || !reply.records.is_empty();
+                Ok(comes.then_some(reply.bytes))
+            }
+        }
+    }
+
+    /// Returns the event that a subscription brings.
+    pub(super) fn event(
+        &self,
+        reader: &mut MemoryReader,
+        records_max: usize,
+    ) -> Result<Event, SourceError> {
+        let (now, time) = (self.clock.now(), self.clock.time_of_day());
+        let mut state = self.state();
+        let State { shards, incarnation, knobs, push, .. } = &mut *state;
+        let shards = shards.as_mut().ok_or_else(|| self.missing())?;
+        if *incarnation != reader.incarnation {
+            return Err(SourceError::Expired);
+        }
+        let log = shards.log(&reader.shard, knobs.retention, time);
+        let log = log.ok_or_else(|| self.shard_missing(&reader.shard))?;
+        if !push.arrives(&mut reader.subscription, now) {
+            let source = "the event is torn".into();
+            return Err(SourceError::Incomplete { stream: self.name.as_str().to_owned(), source });
+        }
+        let delay = push.rules.map_or(Duration::ZERO, |rules| rules.delay);
+        let records_max = records_max.min(EVENT_RECORDS_MAX);
+        let reply =
+            iterator::read(log, log.view(time.before(delay)), reader.next, records_max, time);
+        push.counts.late += u64::from(!delay.is_zero() && !reply.records.is_empty());
+        let ends = reply.is_last && reply.records.is_empty();
         let end = ends.then(|| ShardClosed::new(shards.children(&reader.shard)));
         Ok((reply, now, end))
     }
@@ -363,50 +458,6 @@ impl RecordSource for MemoryStream {
 impl fmt::Debug for MemoryStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStream").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// Reads one shard. A clone is an independent reader at the same position.
-#[derive(Clone, Debug)]
-pub struct MemoryReader {
-    stream: MemoryStream,
-    /// The stream of that name: iterators do not outlive it.
-    incarnation: u64,
-    shard: ShardId,
-    /// The number of the record to read next.
-    next: u64,
-    /// When the service made the iterator.
-    made: Moment,
-    end: Option<ShardClosed>,
-}
-
-impl MemoryReader {
-    /// Returns the shard.
-    #[must_use]
-    pub const fn shard(&self) -> &ShardId {
-        &self.shard
-    }
-
-    /// Returns the next records, as [`ShardReader::read`] does.
-    ///
-    /// # Errors
-    /// As [`ShardReader::read`].
-    pub fn read_now(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
-        if let Some(end) = &self.end {
-            return Ok(Fetched::new(Vec::new(), None, Some(end.clone())));
-        }
-        let (reply, made, end) = self.stream.read(self, records_max)?;
-        self.next = reply.next;
-        self.made = made;
-        self.end.clone_from(&end);
-        Ok(Fetched::new(reply.records, Some(reply.behind), end))
-    }
-}
-
-#[async_trait]
-impl ShardReader for MemoryReader {
-    async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
-        self.read_now(records_max)
     }
 }
 

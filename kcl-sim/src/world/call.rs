@@ -41,13 +41,22 @@ pub(crate) enum Request {
     ListShards,
     Open(ShardId),
     Read(ShardId),
+    /// Whether something was pushed.
+    Await(ShardId),
+    /// The event that was pushed.
+    Event(ShardId),
 }
 
 impl Request {
     /// Whether the call goes to the stream, not the table.
     pub(crate) const fn is_to_stream(&self) -> bool {
         match self {
-            Self::Describe | Self::ListShards | Self::Open(_) | Self::Read(_) => true,
+            Self::Describe
+            | Self::ListShards
+            | Self::Open(_)
+            | Self::Read(_)
+            | Self::Await(_)
+            | Self::Event(_) => true,
             Self::Prepare
             | Self::Scan(_)
             | Self::ScanOn(..)
@@ -78,12 +87,14 @@ impl Request {
 
     /// Whether a service may answer once that what the call names does not exist.
     pub(crate) const fn may_miss(&self) -> bool {
-        !matches!(self, Self::Prepare | Self::Open(_) | Self::Read(_))
+        let reads = matches!(self, Self::Read(_) | Self::Await(_) | Self::Event(_));
+        !reads && !matches!(self, Self::Prepare | Self::Open(_))
     }
 
     /// Whether the result is too long for a trace.
     pub(crate) const fn has_long_result(&self) -> bool {
-        self.reads_many() || matches!(self, Self::ListShards | Self::Read(_))
+        self.reads_many()
+            || matches!(self, Self::ListShards | Self::Read(_) | Self::Await(_) | Self::Event(_))
     }
 
     /// The kind of call, and the shard, lease or first row that it names. `None` if the size of the
@@ -110,6 +121,8 @@ impl Request {
             Self::ListShards => ("list shards", ""),
             Self::Open(shard) => ("open", shard.as_str()),
             Self::Read(shard) => ("read", shard.as_str()),
+            Self::Await(shard) => ("await", shard.as_str()),
+            Self::Event(shard) => ("event", shard.as_str()),
         })
     }
 }
@@ -133,6 +146,8 @@ impl fmt::Display for Request {
             }
             Self::Open(shard) => write!(f, "open {shard}"),
             Self::Read(shard) => write!(f, "read {shard}"),
+            Self::Await(shard) => write!(f, "await {shard}"),
+            Self::Event(shard) => write!(f, "event of {shard}"),
             Self::PutPresence { is_leaving: false, .. } => f.write_str("PutPresence"),
             Self::PutPresence { is_leaving: true, .. } => f.write_str("PutPresence, leaving"),
             Self::Scan(_) => f.write_str("Scan"),

@@ -51,6 +51,7 @@ pub use deliveries::Delivery;
 pub(crate) use ends::{all_end, end_of};
 pub(crate) use healing::{heal, shut_down};
 pub use member::End;
+pub(crate) use observations::WORLD;
 pub(crate) use producer::{Load, Producer};
 pub(crate) use service::ServicePlan;
 pub(crate) use simulation::Simulation;

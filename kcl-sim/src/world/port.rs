@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -16,7 +17,7 @@ use kcl_core::model::{
     WorkerId,
 };
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::call::{Call, ClientError, Request, Services, TypedCall};
 use crate::memory::MemoryReader;
@@ -243,29 +244,69 @@ impl RecordSource for Port {
         let shard = shard.clone();
         let work = move |services: &Services<'_>| services.stream.reader(&shard, from);
         let reader = self.call(request, work).await?;
-        Ok(Box::new(PortReader { port: self.clone(), reader }))
+        Ok(Box::new(PortReader { port: self.clone(), reader, is_ready: false }))
     }
 }
 
-/// A reader whose iterator moves only when its caller gets the answer.
+/// How often a reader looks for what was pushed: how late a push is noticed.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A reader whose position moves only when its caller gets the answer.
 #[derive(Debug)]
 struct PortReader {
     port: Port,
     reader: MemoryReader,
+    /// Whether something to read has come.
+    is_ready: bool,
+}
+
+impl PortReader {
+    /// Waits until something to read has come: the world decides when. Returns its bytes.
+    async fn wait(&mut self) -> Result<u64, SourceError> {
+        loop {
+            let request = Request::Await(self.reader.shard().clone());
+            let reader = self.reader.clone();
+            let work = move |_: &Services<'_>| {
+                let mut reader = reader.clone();
+                reader.ready_now().map(|ready| (reader, ready))
+            };
+            let (reader, ready) = self.port.call(request, work).await?;
+            self.reader = reader;
+            if let Some(bytes) = ready {
+                self.is_ready = true;
+                return Ok(bytes);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
 }
 
 #[async_trait]
 impl ShardReader for PortReader {
     async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
-        let request = Request::Read(self.reader.shard().clone());
+        if self.reader.may_subscribe() && !self.is_ready {
+            self.wait().await?;
+        }
+        let shard = self.reader.shard().clone();
+        let is_subscribed = self.reader.is_subscribed();
+        let request = if is_subscribed { Request::Event(shard) } else { Request::Read(shard) };
         let reader = self.reader.clone();
         let work = move |_: &Services<'_>| {
             let mut reader = reader.clone();
             reader.read_now(records_max).map(|fetched| (reader, fetched))
         };
-        let (reader, fetched) = self.port.call(request, work).await?;
-        self.reader = reader;
-        Ok(fetched)
+        let read = self.port.call(request, work).await;
+        self.is_ready = false;
+        match read {
+            Ok((reader, fetched)) => {
+                self.reader = reader;
+                Ok(fetched)
+            }
+            Err(error) => {
+                self.reader.unsubscribe();
+                Err(error)
+            }
+        }
     }
 }
 

@@ -54,8 +54,10 @@ impl Stream {
         self.memory.set_page_shards(page_shards, late);
     }
 
-    /// Makes shard lists whole and up to date.
+    /// Makes shard lists whole and up to date, and subscriptions last.
     pub(crate) fn calm(&self) {
+        self.memory.lose_pushes(0);
+        self.memory.tear_pushes(0);
         self.set_list_lag(Duration::ZERO, usize::MAX, LatePage::First);
     }
 

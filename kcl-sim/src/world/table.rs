@@ -127,7 +127,9 @@ impl Table {
             | Request::Describe
             | Request::ListShards
             | Request::Open(_)
-            | Request::Read(_) => one("", 0.0, 0.0),
+            | Request::Read(_)
+            | Request::Await(_)
+            | Request::Event(_) => one("", 0.0, 0.0),
         }
     }
 

@@ -9,7 +9,7 @@ use kcl_core::backend::Clock;
 use kcl_core::backend::{ReadFrom, RecordSource, ShardFilter, ShardReader, SourceError};
 use kcl_core::model::{Moment, Position, SequenceNumber, Shard, ShardId, Timestamp};
 use kcl_core::testing::record_source::SourceUnderTest;
-use kcl_sim::memory::{LatePage, Limits, MemoryStream};
+use kcl_sim::memory::{LatePage, Limits, MemoryReader, MemoryStream, Pushes};
 
 /// A clock that only the test advances, in milliseconds.
 #[derive(Debug, Default)]
@@ -247,4 +247,74 @@ async fn records_keep_what_they_were_put_with() {
     assert_eq!(records[0].position, Position::of(sequence));
     assert_eq!(records[0].partition_key, "customer-7");
     assert_eq!(records[0].arrived, Some(memory.clock.time_of_day()));
+}
+
+/// A subscription from the start of the first shard of a stream that pushes.
+fn subscribed(memory: &Memory, shard: &ShardId) -> MemoryReader {
+    let mut reader = memory.stream.reader(shard, ReadFrom::TrimHorizon).unwrap();
+    assert_eq!(reader.ready_now().unwrap(), None, "subscribes first");
+    reader
+}
+
+#[test]
+fn stream_pushes_what_is_put() {
+    let memory = Memory::new();
+    memory.stream.set_pushes(Some(Pushes::KINESIS));
+    let (shard, _) = memory.stream.put_at(0, "key", "first").unwrap();
+    let mut reader = subscribed(&memory, &shard);
+    assert_eq!(reader.ready_now().unwrap(), Some(8));
+    assert_eq!(reader.read_now(10).unwrap().records.len(), 1);
+    assert_eq!(reader.ready_now().unwrap(), None);
+    // A heartbeat, and no limit of reads.
+    memory.stream.set_limits(Limits { reads_per_second: Some(0), ..Limits::NONE });
+    memory.advance(Duration::from_secs(5));
+    assert_eq!(reader.ready_now().unwrap(), Some(0));
+    assert!(reader.read_now(10).unwrap().is_caught_up());
+    // The end comes apart from the last records.
+    memory.stream.put_at(0, "key", "last").unwrap();
+    memory.stream.split(&shard, 1 << 100).unwrap();
+    assert!(reader.ready_now().unwrap().is_some());
+    assert_eq!(reader.read_now(10).unwrap().end, None);
+    assert!(reader.ready_now().unwrap().is_some());
+    assert_eq!(reader.read_now(10).unwrap().end.unwrap().children.len(), 2);
+}
+
+#[test]
+fn broken_subscriptions_begin_again_where_they_were() {
+    let memory = Memory::new();
+    memory.stream.set_pushes(Some(Pushes::KINESIS));
+    let (shard, _) = memory.stream.put_at(0, "key", "data").unwrap();
+    // Torn: not again within the second.
+    let mut reader = subscribed(&memory, &shard);
+    memory.stream.tear_pushes(1);
+    let torn = reader.read_now(10).unwrap_err();
+    assert!(matches!(torn, SourceError::Incomplete { .. }), "{torn:?}");
+    assert!(!reader.is_subscribed());
+    assert_eq!(reader.ready_now().unwrap(), None);
+    assert!(!reader.is_subscribed());
+    memory.advance(Duration::from_secs(1));
+    // Lost: given up after a while.
+    memory.stream.lose_pushes(1);
+    assert_eq!(reader.ready_now().unwrap(), None);
+    memory.advance(Duration::from_secs(29));
+    assert_eq!((reader.ready_now().unwrap(), reader.is_subscribed()), (None, true));
+    memory.advance(Duration::from_secs(1));
+    assert_eq!((reader.ready_now().unwrap(), reader.is_subscribed()), (None, false));
+    assert_eq!((reader.ready_now().unwrap(), reader.is_subscribed()), (None, true));
+    // Late: an event shows the shard as it was.
+    let delay = Duration::from_secs(40);
+    memory.stream.set_pushes(Some(Pushes { delay, ..Pushes::KINESIS }));
+    assert_eq!(reader.ready_now().unwrap(), None);
+    memory.advance(Duration::from_secs(8));
+    let early = reader.read_now(10).unwrap();
+    assert!(early.records.is_empty() && early.is_caught_up());
+    memory.advance(Duration::from_secs(1));
+    assert_eq!(reader.read_now(10).unwrap().records.len(), 1);
+    // Refused: polled.
+    memory.stream.put_at(0, "key", "more").unwrap();
+    memory.stream.set_pushes(None);
+    assert_eq!((reader.ready_now().unwrap(), reader.is_subscribed()), (Some(0), false));
+    assert_eq!(reader.read_now(10).unwrap().records.len(), 1);
+    let counts = memory.stream.push_counts();
+    assert_eq!((counts.begun, counts.torn, counts.lost, counts.late), (3, 1, 1, 1));
 }
