@@ -17,6 +17,7 @@ simulate "$seeds" "$base" "${@:3}"
 if [ "$#" -lt 3 ]; then
     simulate $((seeds / 25)) "$base" --scenario capped
     simulate $((seeds / 25)) "$base" --scenario frozen-holders
+    simulate $((seeds / 25)) "$base" --scenario pushed
     simulate $((seeds / 25)) "$base" --scenario credentials
     simulate $((seeds / 200)) "$base" --scenario throttled
     simulate $((seeds / 330)) "$base" --scenario large

@@ -68,8 +68,8 @@
 //!   something in memory that the processors share.
 //! - A world has runtimes of its own and cannot run inside another: call it from a `#[test]`, not
 //!   from a `#[tokio::test]`.
-//! - It does not simulate the AWS SDK, HTTP, credentials, enhanced fan-out or the behavior of a
-//!   real network. `kcl-local` runs those parts against local services.
+//! - It does not simulate the AWS SDK, HTTP, credentials or the behavior of a real network.
+//!   `kcl-local` runs those parts against local services.
 //!
 //! # Stories
 //!

@@ -3,7 +3,8 @@
 //!
 //! The stream behaves like Kinesis: shard lists can be stale and torn between two pages, iterators
 //! expire, reads are throttled, and a reader whose position was trimmed starts at the oldest record
-//! without an error. Time comes from the clock of the stream, and nothing is random, so that a
+//! without an error. On request it [pushes](Pushes) records, by subscriptions that end, are lost, late
+//! or torn. Time comes from the clock of the stream, and nothing is random, so that a
 //! simulation can replay it.
 
 mod iterator;
