@@ -207,7 +207,7 @@ impl Plan {
     pub(crate) fn pushed(self, chance: &mut Chance) -> Self {
         let mut seconds = |least, most| Duration::from_secs(chance.between(least, most));
         let pushes = Pushes {
-            lifetime: seconds(2, 60),
+            lifetime: seconds(6, 60),
             heartbeat_every: seconds(1, 5),
             silence_max: seconds(5, 35),
             ..Pushes::KINESIS

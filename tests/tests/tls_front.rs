@@ -8,14 +8,15 @@ mod tests {
     use std::time::Duration;
 
     use aws_sdk_kinesis::Client;
+    use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardOutput;
     use aws_sdk_kinesis::primitives::Blob;
-    use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
+    use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType, StartingPosition};
     use futures::future::join_all;
     use kcl_core::config::WorkerConfig;
     use kcl_core::model::{InitialPosition, ShardId};
     use kcl_core::{BoxError, RecordBatch, RecordProcessor, ShardContext, Worker};
     use kcl_kinesis::KinesisSource;
-    use kcl_local::LocalStack;
+    use kcl_local::{LocalStack, LocalStackOptions, SubscriptionRules};
     use kcl_sim::memory::MemoryLeaseStore;
     use kcl_tests::fleet::until;
     use kcl_tests::tls_front::TlsFront;
@@ -137,6 +138,49 @@ mod tests {
         assert!(stalled.is_err(), "{stalled:?}");
         iterator(&Client::new(&front.sdk_config().unwrap())).await;
         assert_eq!(front.connections(), 2);
+    }
+
+    /// Registers a consumer and subscribes to the first shards from their start.
+    async fn subscribe(client: &Client, shards: usize) -> Vec<SubscribeToShardOutput> {
+        let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
+        let register = client.register_stream_consumer().stream_arn(arn).consumer_name("c");
+        let consumer = register.send().await.unwrap().consumer.unwrap().consumer_arn;
+        let start = StartingPosition::builder().r#type(ShardIteratorType::TrimHorizon);
+        let (start, mut subscriptions) = (start.build().unwrap(), Vec::new());
+        for shard in 0..shards {
+            let call = client.subscribe_to_shard().consumer_arn(&consumer);
+            let call = call.shard_id(format!("shardId-{shard:012}"));
+            subscriptions.push(call.starting_position(start.clone()).send().await.unwrap());
+        }
+        subscriptions
+    }
+
+    #[tokio::test]
+    async fn subscriptions_share_a_connection_and_end_when_they_are_dropped() {
+        let shards = 100;
+        let rules = SubscriptionRules { creating: Duration::ZERO, ..Default::default() };
+        let options = LocalStackOptions::default().with_subscriptions(rules);
+        let stack = LocalStack::start_with(&options).unwrap();
+        let direct = Client::new(&stack.sdk_config());
+        stream(&direct, shards).await;
+        let front = TlsFront::to(&stack).await.unwrap();
+        let client = Client::new(&front.sdk_config().unwrap());
+        let mut subscriptions = subscribe(&client, shards).await;
+        assert_eq!((front.connections(), front.streams()), (1, shards));
+        assert_eq!(stack.subscriptions().len(), shards);
+        put_to_all(&direct, shards, 1000).await;
+        for subscription in &mut subscriptions {
+            let mut records = 0;
+            while records == 0 {
+                let event = subscription.event_stream.recv().await.unwrap().unwrap();
+                records = event.as_subscribe_to_shard_event().unwrap().records().len();
+            }
+            assert_eq!(records, 1);
+        }
+        drop(subscriptions);
+        until("all have ended", LIMIT, async || Ok(stack.subscriptions().is_empty()))
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

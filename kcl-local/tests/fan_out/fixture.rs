@@ -81,6 +81,16 @@ impl Fixture {
         self.subscribe(horizon()).await.unwrap()
     }
 
+    /// Waits until no subscription runs.
+    pub(crate) async fn ended(&self) {
+        let ended = async {
+            while self.running() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), ended).await.expect("subscriptions end");
+    }
+
     /// Returns the number of running subscriptions.
     pub(crate) fn running(&self) -> usize {
         self.stack.subscriptions().len()

@@ -110,9 +110,7 @@ async fn a_subscription_that_ended_is_in_use_as_long() {
     let rules = SubscriptionRules { taken_over_after: Duration::from_mins(1), ..quick() };
     let fixture = Fixture::new(rules).await;
     drop(fixture.read_all().await);
-    while fixture.running() > 0 {
-        tokio::task::yield_now().await;
-    }
+    fixture.ended().await;
     let refused = fixture.subscribe(horizon()).await.unwrap_err();
     assert_eq!(refused, "ResourceInUseException");
 }
@@ -174,9 +172,7 @@ async fn a_closed_connection_ends_its_subscription() {
     assert_eq!(fixture.running(), 1);
     let start = Instant::now();
     drop(subscription);
-    while fixture.running() > 0 {
-        tokio::task::yield_now().await;
-    }
+    fixture.ended().await;
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 

@@ -14,7 +14,8 @@ use kcl_core::model::Moment;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "made by `..Pushes::KINESIS`")]
 pub struct Pushes {
-    /// How long a subscription lasts. Its reader subscribes again where it ended.
+    /// How long a subscription lasts, more than a heartbeat. Its reader subscribes again where it
+    /// ended.
     pub lifetime: Duration,
     /// How often a subscription brings an event without records.
     pub heartbeat_every: Duration,

@@ -87,6 +87,7 @@ struct Knobs {
     page_shards: Option<usize>,
     late_page: LatePage,
     end_apart: bool,
+    end_childless: bool,
 }
 
 impl MemoryStream {
@@ -103,6 +104,7 @@ impl MemoryStream {
             page_shards: None,
             late_page: LatePage::First,
             end_apart: false,
+            end_childless: false,
         };
         let push = PushState::default();
         let state = State { shards: Some(map), incarnation: 1, births: 0, knobs, push };
@@ -238,6 +240,11 @@ impl MemoryStream {
         self.state().knobs.end_apart = apart;
     }
 
+    /// Makes the end of a shard name no children. The shard list still does.
+    pub fn set_end_childless(&self, childless: bool) {
+        self.state().knobs.end_childless = childless;
+    }
+
     /// Makes the stream push records to its readers, or refuses to: `None`, the default. Readers poll
     /// meanwhile.
     pub fn set_pushes(&self, pushes: Option<Pushes>) {
@@ -318,7 +325,7 @@ impl MemoryStream {
         let reply = iterator::read(log, log.whole(), reader.next, records_max, time);
         log.meter.count_read(&knobs.limits, reply.bytes, now);
         let ends = reply.is_last && (reply.records.is_empty() || !knobs.end_apart);
-        let end = ends.then(|| ShardClosed::new(shards.children(&reader.shard)));
+        let end = ends.then(|| knobs.end(shards, &reader.shard));
         Ok((reply, now, end))
     }
 
@@ -377,7 +384,7 @@ impl MemoryStream {
             iterator::read(log, log.view(time.before(delay)), reader.next, records_max, time);
         push.counts.late += u64::from(!delay.is_zero() && !reply.records.is_empty());
         let ends = reply.is_last && reply.records.is_empty();
-        let end = ends.then(|| ShardClosed::new(shards.children(&reader.shard)));
+        let end = ends.then(|| knobs.end(shards, &reader.shard));
         Ok((reply, now, end))
     }
 
@@ -416,6 +423,12 @@ impl Knobs {
         let throttles = self.throttle_next > 0;
         self.throttle_next = self.throttle_next.saturating_sub(1);
         throttles
+    }
+
+    /// Returns the end of a shard.
+    fn end(&self, shards: &ShardMap, shard: &ShardId) -> ShardClosed {
+        let children = (!self.end_childless).then(|| shards.children(shard));
+        ShardClosed::new(children.unwrap_or_default())
     }
 
     /// Returns the time as of which a shard list shows each of its shards, by index.

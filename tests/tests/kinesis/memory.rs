@@ -276,6 +276,9 @@ fn stream_pushes_what_is_put() {
     assert!(reader.ready_now().unwrap().is_some());
     assert_eq!(reader.read_now(10).unwrap().end, None);
     assert!(reader.ready_now().unwrap().is_some());
+    memory.stream.set_end_childless(true);
+    assert!(reader.clone().read_now(10).unwrap().end.unwrap().children.is_empty());
+    memory.stream.set_end_childless(false);
     assert_eq!(reader.read_now(10).unwrap().end.unwrap().children.len(), 2);
 }
 
