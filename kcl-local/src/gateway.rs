@@ -19,7 +19,8 @@ use tower::ServiceExt as _;
 use crate::calls::Calls;
 use crate::dynamo::Dynamo;
 use crate::fan_out::consumers::Consumers;
-use crate::fan_out::service::{FanOut, Stock};
+use crate::fan_out::service::FanOut;
+use crate::fan_out::stock::Stock;
 use crate::repair::{cbor_times, get_records, list_shards, shard_count, stream_arn, timestamp};
 use crate::topology::Topology;
 use crate::wire::Encoding;
@@ -218,6 +219,7 @@ impl Gateway {
 
     fn stock(&self) -> Stock {
         Stock {
+            rules: Arc::clone(self.fan_out.rules()),
             store: self.store.clone(),
             topology: Arc::clone(&self.topology),
             writes: Arc::clone(&self.writes),

@@ -65,13 +65,13 @@ mod tests {
         async fn process_records(
             &mut self,
             batch: RecordBatch,
-            context: &ShardContext,
+            shard: &ShardContext,
         ) -> Result<(), BoxError> {
             if self.blocks {
                 pending::<()>().await;
             }
             let mut finished = self.finished.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *finished.entry(context.shard_id().clone()).or_default() += batch.len();
+            *finished.entry(shard.shard_id().clone()).or_default() += batch.len();
             Ok(())
         }
     }

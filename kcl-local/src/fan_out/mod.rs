@@ -9,6 +9,8 @@
 //! | [`rules`] | the times and limits |
 //! | [`consumers`] | registration: states, limits, rates |
 //! | [`table`] | which calls may subscribe, and whose subscriptions they end (pure) |
+//! | [`service`] | calls of `SubscribeToShard` |
+//! | [`stock`] | what subscriptions read from |
 //! | [`subscription`] | the events of one subscription |
 //! | [`frame`] | events as bytes |
 //! | [`strike`] | faults and what they strike |
@@ -20,6 +22,7 @@ pub(crate) mod frame;
 pub(crate) mod rate;
 pub(crate) mod rules;
 pub(crate) mod service;
+pub(crate) mod stock;
 pub(crate) mod strike;
 pub(crate) mod subscription;
 pub(crate) mod table;

@@ -12,17 +12,16 @@ use ferrokinesis::store::Store;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::fan_out::consumers::Consumers;
 use crate::fan_out::rules::SubscriptionRules;
+use crate::fan_out::stock::Stock;
 use crate::fan_out::strike::{Fault, SUBSCRIBE, Strike, Target, Waiting};
-use crate::fan_out::subscription::{Place, Registration, Subscription};
-use crate::fan_out::table::{Key, Refusal, Table};
+use crate::fan_out::subscription::{Place, Subscription};
+use crate::fan_out::table::{Key, Refusal, Registration, Table};
 use crate::repair::stream_arn::name_in;
 use crate::repair::timestamp;
-use crate::topology::Topology;
 use crate::wire::Encoding;
 
 /// The rules, the subscriptions and the faults of a stack. Any thread strikes, the server's thread
@@ -30,25 +29,14 @@ use crate::wire::Encoding;
 #[derive(Debug)]
 pub(crate) struct FanOut {
     rules: Arc<SubscriptionRules>,
-    table: Mutex<Table>,
+    table: Arc<Mutex<Table>>,
     waiting: Mutex<Waiting>,
-}
-
-/// What subscriptions read from.
-#[derive(Clone)]
-pub(crate) struct Stock {
-    pub(crate) store: Store,
-    pub(crate) topology: Arc<Topology>,
-    /// Held during a write.
-    pub(crate) writes: Arc<tokio::sync::Mutex<()>>,
-    /// Changes after every write and every change of streams.
-    pub(crate) news: watch::Sender<u64>,
 }
 
 impl FanOut {
     /// Creates the state of a stack without subscriptions.
     pub(crate) fn new(rules: SubscriptionRules) -> Self {
-        Self { rules: Arc::new(rules), table: Mutex::default(), waiting: Mutex::default() }
+        Self { rules: Arc::new(rules), table: Arc::default(), waiting: Mutex::default() }
     }
 
     /// Returns the times and limits.
@@ -104,14 +92,9 @@ impl FanOut {
         self.table().consumer_gone(consumer);
     }
 
-    /// Forgets a subscription that has ended.
-    pub(crate) fn ended(&self, key: &Key, id: u64) {
-        self.table().ended(key, id);
-    }
-
     /// `SubscribeToShard`.
     pub(crate) async fn subscribe(
-        self: &Arc<Self>,
+        &self,
         mut fields: Map<String, Value>,
         encoding: Encoding,
         consumers: &Consumers,
@@ -133,7 +116,7 @@ impl FanOut {
         timestamp::in_subscription(&stock.store, &mut fields).await;
         let place = place(&stock.store, stream, &key.shard, &fields).await?;
         let (id, orders) = self.table().start(&key, Instant::now());
-        let registration = Registration { fan_out: Arc::clone(self), key, id };
+        let registration = Registration { table: Arc::clone(&self.table), key, id };
         let subscription = Subscription::new(place, encoding, (registration, orders), stock, fault);
         let mut response = Response::new(subscription.into_body());
         let content_type = HeaderValue::from_static("application/vnd.amazon.eventstream");

@@ -18,9 +18,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fan_out::damage::{Damage, Then};
 use crate::fan_out::frame;
-use crate::fan_out::service::{FanOut, Stock};
+use crate::fan_out::rules::SubscriptionRules;
+use crate::fan_out::stock::Stock;
 use crate::fan_out::strike::Fault;
-use crate::fan_out::table::{Key, Order};
+use crate::fan_out::table::{Order, Registration};
 use crate::repair::child_shards::child_shards;
 use crate::repair::page::{ARRAY, MAP, NULL, Page, Span, UNSIGNED, head, text};
 use crate::wire::Encoding;
@@ -45,7 +46,8 @@ pub(crate) struct Subscription {
     silent: bool,
     damage: Damage,
     then: Then,
-    registration: Registration,
+    rules: Arc<SubscriptionRules>,
+    _registration: Registration,
 }
 
 /// What is subscribed to.
@@ -57,20 +59,6 @@ pub(crate) struct Place {
     pub(crate) from: String,
     /// The counter of the last record that was sent, or is known to be passed.
     pub(crate) passed: u64,
-}
-
-/// The entry of a running subscription in the table, which is removed with it.
-#[derive(Debug)]
-pub(crate) struct Registration {
-    pub(crate) fan_out: Arc<FanOut>,
-    pub(crate) key: Key,
-    pub(crate) id: u64,
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.fan_out.ended(&self.key, self.id);
-    }
 }
 
 /// Why a subscription wakes up.
@@ -95,7 +83,7 @@ impl Subscription {
         fault: Option<Fault>,
     ) -> Self {
         let now = Instant::now();
-        let rules = registration.fan_out.rules();
+        let rules = Arc::clone(&stock.rules);
         let no_event = fault == Some(Fault::NoEvent);
         Self {
             place,
@@ -112,7 +100,8 @@ impl Subscription {
             damage: Damage::None,
             then: Then::GoOn,
             stock,
-            registration,
+            rules,
+            _registration: registration,
         }
     }
 
@@ -245,7 +234,7 @@ impl Subscription {
             shard_ix: self.place.shard_ix,
             from: &self.place.from,
             records_max: RECORDS_MAX,
-            bytes_max: self.registration.fan_out.rules().event_bytes_max,
+            bytes_max: self.rules.event_bytes_max,
         };
         let page = Page::read(&self.stock.store, &stream, &span).await;
         self.behind = page.more || !is_open(shard);
@@ -265,7 +254,7 @@ impl Subscription {
             return Ok(None);
         }
         self.started = true;
-        self.beats = Instant::now().checked_add(self.registration.fan_out.rules().heartbeat_every);
+        self.beats = Instant::now().checked_add(self.rules.heartbeat_every);
         Ok(Some((self.encode(&page, Some(&self.place.from), None)?, Then::GoOn)))
     }
 

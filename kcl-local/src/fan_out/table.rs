@@ -1,6 +1,7 @@
 //! The subscriptions of all consumers: which calls may subscribe, and which streams they end.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -57,6 +58,21 @@ struct Running {
     orders: watch::Sender<Order>,
 }
 
+/// The entry of a running subscription, which is removed with it.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(crate) table: Arc<Mutex<Table>>,
+    pub(crate) key: Key,
+    pub(crate) id: u64,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.ended(&self.key, self.id);
+    }
+}
+
 impl Table {
     /// Counts a call, and returns whether it may subscribe. Calls that come too soon do not count.
     pub(crate) fn admit(
@@ -90,7 +106,7 @@ impl Table {
     }
 
     /// Forgets a subscription that has ended, unless another one has replaced it.
-    pub(crate) fn ended(&mut self, key: &Key, id: u64) {
+    fn ended(&mut self, key: &Key, id: u64) {
         if let Some(entry) = self.entries.get_mut(key)
             && entry.running.as_ref().is_some_and(|running| running.id == id)
         {
