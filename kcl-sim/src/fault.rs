@@ -85,7 +85,7 @@ pub enum Fault {
     NotFound,
     /// A subscription lasted for its lifetime and ends.
     EndedPush,
-    /// A subscription brings nothing any more.
+    /// A subscription brings nothing.
     LostPush,
     /// An event does not arrive in full.
     TornPush,

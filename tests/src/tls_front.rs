@@ -55,7 +55,7 @@ impl TlsFront {
         Self::with_streams(stack, STREAMS_MAX).await
     }
 
-    /// Starts a front of `stack` whose connections carry so many streams.
+    /// Starts a front of `stack` whose connections carry at most `streams_max` streams.
     ///
     /// # Errors
     /// If it cannot listen.
@@ -167,7 +167,7 @@ impl Link {
             _ = &mut connection => return,
             Ok(()) = stalls.changed() => {}
         }
-        // The connection is kept, and nobody looks at it.
+        // The connection is kept, and is not served.
         std::future::pending::<()>().await;
     }
 

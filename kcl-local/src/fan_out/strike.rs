@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// No byte comes any more, and no end: a half-open connection.
+    /// The stream sends nothing further and does not end: a half-open connection.
     Silence,
     /// The connection is cut after this many bytes of the events that follow: 0 cuts it at once.
     Cut(usize),

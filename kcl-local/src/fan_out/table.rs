@@ -16,7 +16,7 @@ pub(crate) struct Key {
     pub(crate) shard: String,
 }
 
-/// What a running subscription shall do. A later order replaces one that was not yet seen.
+/// What a running subscription has to do. A later order replaces one that was not yet seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Send events.

@@ -33,7 +33,7 @@ async fn a_subscription_ends_after_its_lifetime_without_an_error() {
     assert_eq!(subscription.next().await, Came::End);
     assert!(start.elapsed() >= lifetime);
     assert_eq!(fixture.running(), 0);
-    // The next one goes on at the continuation.
+    // The next one starts at the continuation.
     fixture.put("later").await;
     let mut renewed = fixture.subscribe(at(&continuation)).await.unwrap();
     assert_eq!(data(&renewed.event().await), ["later"]);

@@ -8,16 +8,16 @@
 //! simulation can replay it.
 
 mod iterator;
+mod knobs;
 mod lease_store;
 mod limits;
 mod pushes;
-mod reader;
 mod rows;
 mod shard_map;
 mod stream;
 
+pub use knobs::LatePage;
 pub use lease_store::MemoryLeaseStore;
 pub use limits::Limits;
 pub use pushes::{PushCounts, Pushes};
-pub use reader::MemoryReader;
-pub use stream::{LatePage, MemoryStream};
+pub use stream::{MemoryReader, MemoryStream};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kcl_core::backend::{
-    Clock, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
+    Clock, Fetched, ReadFrom, RecordSource, ShardClosed, ShardFilter, ShardReader, SourceError,
 };
 use kcl_core::kpl::hash_key;
 use kcl_core::model::{
@@ -15,16 +15,10 @@ use kcl_core::model::{
 };
 
 use super::iterator::{self, Reply};
+use super::knobs::{Knobs, LatePage};
 use super::limits::Limits;
 use super::pushes::{Course, PushCounts, PushState, Pushes, Subscription};
-use super::reader::MemoryReader;
 use super::shard_map::ShardMap;
-
-/// The default retention, as in Kinesis.
-const RETENTION: Duration = Duration::from_hours(24);
-
-/// The default expiry of an iterator, as in Kinesis.
-const ITERATOR_EXPIRY: Duration = Duration::from_mins(5);
 
 /// A stream in memory. Clones are handles to the same stream.
 ///
@@ -64,49 +58,14 @@ struct State {
 const EVENT_RECORDS_MAX: usize = 2_000;
 
 /// The next records of a reader, when its next iterator was made, and the shard's end.
-pub(super) type Event = (Reply, Moment, Option<ShardClosed>);
-
-/// Which pages of a shard list are stale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a list has a first page and others")]
-pub enum LatePage {
-    /// The first page.
-    First,
-    /// All pages but the first one.
-    Others,
-}
-
-/// How the stream behaves towards its readers.
-#[derive(Debug)]
-struct Knobs {
-    retention: Duration,
-    limits: Limits,
-    throttle_next: usize,
-    iterator_expiry: Duration,
-    list_lag: Duration,
-    page_shards: Option<usize>,
-    late_page: LatePage,
-    end_apart: bool,
-    end_childless: bool,
-}
+type Event = (Reply, Moment, Option<ShardClosed>);
 
 impl MemoryStream {
     /// Creates a stream whose shards share the hash keys evenly, without limits.
     #[must_use]
     pub fn new(name: impl Into<StreamName>, shards: usize, clock: Arc<dyn Clock>) -> Self {
         let map = ShardMap::new(shards, clock.time_of_day(), 0);
-        let knobs = Knobs {
-            retention: RETENTION,
-            limits: Limits::NONE,
-            throttle_next: 0,
-            iterator_expiry: ITERATOR_EXPIRY,
-            list_lag: Duration::ZERO,
-            page_shards: None,
-            late_page: LatePage::First,
-            end_apart: false,
-            end_childless: false,
-        };
-        let push = PushState::default();
+        let (knobs, push) = (Knobs::default(), PushState::default());
         let state = State { shards: Some(map), incarnation: 1, births: 0, knobs, push };
         Self { name: name.into(), clock, state: Arc::new(Mutex::new(state)) }
     }
@@ -330,7 +289,7 @@ impl MemoryStream {
     }
 
     /// Returns the bytes of the event that a subscription brings now. `None` if it brings none.
-    pub(super) fn pushed(&self, reader: &mut MemoryReader) -> Result<Option<u64>, SourceError> {
+    fn pushed(&self, reader: &mut MemoryReader) -> Result<Option<u64>, SourceError> {
         let (now, time) = (self.clock.now(), self.clock.time_of_day());
         let mut state = self.state();
         let State { shards, incarnation, knobs, push, .. } = &mut *state;
@@ -360,11 +319,7 @@ impl MemoryStream {
     }
 
     /// Returns the event that a subscription brings.
-    pub(super) fn event(
-        &self,
-        reader: &mut MemoryReader,
-        records_max: usize,
-    ) -> Result<Event, SourceError> {
+    fn event(&self, reader: &mut MemoryReader, records_max: usize) -> Result<Event, SourceError> {
         let (now, time) = (self.clock.now(), self.clock.time_of_day());
         let mut state = self.state();
         let State { shards, incarnation, knobs, push, .. } = &mut *state;
@@ -418,27 +373,6 @@ impl State {
     }
 }
 
-impl Knobs {
-    fn throttles_next(&mut self) -> bool {
-        let throttles = self.throttle_next > 0;
-        self.throttle_next = self.throttle_next.saturating_sub(1);
-        throttles
-    }
-
-    /// Returns the end of a shard.
-    fn end(&self, shards: &ShardMap, shard: &ShardId) -> ShardClosed {
-        let children = (!self.end_childless).then(|| shards.children(shard));
-        ShardClosed::new(children.unwrap_or_default())
-    }
-
-    /// Returns the time as of which a shard list shows each of its shards, by index.
-    fn shown_at(&self, now: Timestamp) -> impl Fn(usize) -> Timestamp {
-        let (page, late) = (self.page_shards.unwrap_or(usize::MAX), now.before(self.list_lag));
-        let is_first_late = self.page_shards.is_none() || self.late_page == LatePage::First;
-        move |nth| if (nth < page) == is_first_late { late } else { now }
-    }
-}
-
 #[async_trait]
 impl RecordSource for MemoryStream {
     async fn describe(&self) -> Result<StreamDescription, SourceError> {
@@ -471,6 +405,88 @@ impl RecordSource for MemoryStream {
 impl fmt::Debug for MemoryStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStream").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Reads one shard. A clone is an independent reader at the same position.
+#[derive(Clone, Debug)]
+pub struct MemoryReader {
+    stream: MemoryStream,
+    /// The stream of that name: iterators do not outlive it.
+    incarnation: u64,
+    shard: ShardId,
+    /// The number of the record to read next.
+    next: u64,
+    /// When the service made the iterator.
+    made: Moment,
+    end: Option<ShardClosed>,
+    subscription: Subscription,
+    may_subscribe: bool,
+}
+
+impl MemoryReader {
+    /// Returns the shard.
+    #[must_use]
+    pub const fn shard(&self) -> &ShardId {
+        &self.shard
+    }
+
+    /// Returns the bytes of what the reader brings next, if anything has come: a reader of a stream
+    /// that does not [push](MemoryStream::set_pushes) is always ready. Subscribes if it has to.
+    ///
+    /// # Errors
+    /// As [`ShardReader::read`].
+    pub fn ready_now(&mut self) -> Result<Option<u64>, SourceError> {
+        if self.end.is_some() {
+            return Ok(Some(0));
+        }
+        let stream = self.stream.clone();
+        stream.pushed(self)
+    }
+
+    /// Returns whether the stream pushed to readers when this one was opened: then it has to be
+    /// asked whether it is [ready](Self::ready_now).
+    #[must_use]
+    pub const fn may_subscribe(&self) -> bool {
+        self.may_subscribe
+    }
+
+    /// Ends the subscription, as a broken connection does. The position stays.
+    pub fn unsubscribe(&mut self) {
+        self.subscription.end();
+    }
+
+    /// Returns whether the stream pushes to the reader: its next read takes what came.
+    #[must_use]
+    pub const fn is_subscribed(&self) -> bool {
+        self.subscription.is_active()
+    }
+
+    /// Returns the next records, as [`ShardReader::read`] does.
+    ///
+    /// # Errors
+    /// As [`ShardReader::read`].
+    pub fn read_now(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
+        if let Some(end) = &self.end {
+            return Ok(Fetched::new(Vec::new(), None, Some(end.clone())));
+        }
+        let (reply, made, end) = if self.is_subscribed() {
+            let stream = self.stream.clone();
+            stream.event(self, records_max)?
+        } else {
+            self.stream.read(self, records_max)?
+        };
+        self.next = reply.next;
+        self.made = made;
+        self.end.clone_from(&end);
+        Ok(Fetched::new(reply.records, Some(reply.behind), end))
+    }
+}
+
+#[async_trait]
+impl ShardReader for MemoryReader {
+    async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
+        self.read_now(records_max)
     }
 }
 
