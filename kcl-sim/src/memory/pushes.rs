@@ -48,7 +48,7 @@ pub struct PushCounts {
     pub begun: u64,
     /// Subscriptions that lasted for their lifetime.
     pub ended: u64,
-    /// Subscriptions that brought nothing, and were given up.
+    /// Subscriptions that brought nothing, until their readers subscribed again.
     pub lost: u64,
     /// Events that did not arrive in full.
     pub torn: u64,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_subscriptions_are_given_up() {
+    fn lost_subscriptions_are_replaced() {
         let (mut state, mut one, rules) =
             (PushState::default(), Subscription::default(), Pushes::KINESIS);
         state.lose_next = 1;

@@ -212,7 +212,7 @@ impl MemoryStream {
         push.is_offered |= pushes.is_some();
     }
 
-    /// Makes the next subscriptions bring nothing, until their readers give them up.
+    /// Makes the next subscriptions bring nothing, until their readers subscribe again.
     pub fn lose_pushes(&self, subscriptions: usize) {
         self.state().push.lose_next = subscriptions;
     }

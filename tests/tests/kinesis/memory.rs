@@ -296,7 +296,7 @@ fn broken_subscriptions_begin_again_where_they_were() {
     assert_eq!(reader.ready_now().unwrap(), None);
     assert!(!reader.is_subscribed());
     memory.advance(Duration::from_secs(1));
-    // Lost: given up after a while.
+    // Lost: replaced after a while.
     memory.stream.lose_pushes(1);
     assert_eq!(reader.ready_now().unwrap(), None);
     memory.advance(Duration::from_secs(29));
