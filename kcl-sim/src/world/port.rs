@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use kcl_core::backend::{
     Bulletin, Conditional, Fetched, LeaseStore, LeaseStoreError, LeaseWrite, Page, PageToken,
-    Publication, ReadFrom, Reading, RecordSource, SessionWrite, ShardFilter, ShardReader,
-    SourceError,
+    Publication, ReadFrom, Reading, RecordSource, Retrieval, SessionWrite, ShardFilter,
+    ShardReader, SourceError,
 };
 use kcl_core::model::{
     Lease, LeaseKey, Presence, Session, Shard, ShardId, StreamDescription, StreamName, StreamStart,
@@ -244,7 +244,7 @@ impl RecordSource for Port {
         let shard = shard.clone();
         let work = move |services: &Services<'_>| services.stream.reader(&shard, from);
         let reader = self.call(request, work).await?;
-        Ok(Box::new(PortReader { port: self.clone(), reader, is_ready: false }))
+        Ok(Box::new(PortReader { port: self.clone(), reader, came: None }))
     }
 }
 
@@ -256,14 +256,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 struct PortReader {
     port: Port,
     reader: MemoryReader,
-    /// Whether something to read has come.
-    is_ready: bool,
+    /// The bytes of what has come and was not read.
+    came: Option<u64>,
 }
 
 impl PortReader {
     /// Waits until something to read has come: the world decides when. Returns its bytes.
     async fn wait(&mut self) -> Result<u64, SourceError> {
         loop {
+            if let Some(bytes) = self.came {
+                return Ok(bytes);
+            }
             let request = Request::Await(self.reader.shard().clone());
             let reader = self.reader.clone();
             let work = move |_: &Services<'_>| {
@@ -271,36 +274,45 @@ impl PortReader {
                 reader.ready_now().map(|ready| (reader, ready))
             };
             let (reader, ready) = self.port.call(request, work).await?;
-            self.reader = reader;
-            if let Some(bytes) = ready {
-                self.is_ready = true;
-                return Ok(bytes);
+            (self.reader, self.came) = (reader, ready);
+            if ready.is_none() {
+                sleep(LOOK_EVERY).await;
             }
-            sleep(LOOK_EVERY).await;
         }
     }
 }
 
 #[async_trait]
 impl ShardReader for PortReader {
+    async fn ready(&mut self) -> Result<Option<u64>, SourceError> {
+        if !self.reader.may_subscribe() {
+            return Ok(None);
+        }
+        let bytes = self.wait().await?;
+        Ok(Some(bytes).filter(|_| self.reader.is_subscribed()))
+    }
+
     async fn read(&mut self, records_max: usize) -> Result<Fetched, SourceError> {
-        if self.reader.may_subscribe() && !self.is_ready {
+        if self.reader.may_subscribe() {
             self.wait().await?;
         }
         let shard = self.reader.shard().clone();
-        let is_subscribed = self.reader.is_subscribed();
-        let request = if is_subscribed { Request::Event(shard) } else { Request::Read(shard) };
+        let (request, records_max, retrieval) = if self.reader.is_subscribed() {
+            (Request::Event(shard), usize::MAX, Retrieval::Pushed)
+        } else {
+            (Request::Read(shard), records_max, Retrieval::Polled)
+        };
         let reader = self.reader.clone();
         let work = move |_: &Services<'_>| {
             let mut reader = reader.clone();
             reader.read_now(records_max).map(|fetched| (reader, fetched))
         };
         let read = self.port.call(request, work).await;
-        self.is_ready = false;
+        self.came = None;
         match read {
             Ok((reader, fetched)) => {
                 self.reader = reader;
-                Ok(fetched)
+                Ok(fetched.by(retrieval))
             }
             Err(error) => {
                 self.reader.unsubscribe();
