@@ -226,7 +226,8 @@ impl Reader {
         self.is_seamless &= attempt.opened_at.is_none();
         self.shard_reader = attempt.shard_reader.take();
         let Attempt { started, started_at, waited_at, memory, .. } = attempt;
-        self.waited_at = waited_at.or(self.waited_at.filter(|_| attempt.opened_at.is_none()));
+        let earlier = self.waited_at.filter(|_| attempt.opened_at.is_none());
+        self.waited_at = waited_at.or(earlier);
         match attempt.outcome {
             Ok(Reply::Fetched(fetched)) => self.fetched(fetched, started, started_at, memory),
             Ok(Reply::Unended(fetched)) => {
