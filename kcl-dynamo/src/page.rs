@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kcl_core::backend::{JavaRow, Page, UnreadableRow};
-use kcl_core::model::{Lease, Session, StreamStart};
+use kcl_core::model::{Lease, Session, StreamStart, Timestamp};
 
 use crate::attributes::{Attributes, Item, Problem, fingerprint};
 use crate::item::{ENTITY_LEASE, ENTITY_TYPE, LEASE_COUNTER, LEASE_KEY};
@@ -43,7 +43,7 @@ pub(crate) fn read(found: &Item) -> Result<Row, Problem> {
         None => Err(Problem::missing(LEASE_COUNTER)),
         Some(ENTITY_WORKER) => match session::decode(row)? {
             Some(session) => Ok(Row::Session(Box::new(session))),
-            None => java(found, ENTITY_WORKER, None),
+            None => java_worker(found),
         },
         Some(ENTITY_STREAM) => match stream::decode(row)? {
             Some(start) => Ok(Row::Stream(start)),
@@ -76,6 +76,16 @@ pub(crate) fn sort<'a>(items: impl IntoIterator<Item = &'a Item>) -> Page {
 /// Returns the key of an item of any kind.
 pub(crate) fn key(item: &Item) -> String {
     Attributes(item).text(LEASE_KEY).ok().flatten().unwrap_or_default().to_owned()
+}
+
+fn java_worker(found: &Item) -> Result<Row, Problem> {
+    let row = Attributes(found);
+    let key = row.required_text(LEASE_KEY)?.to_owned();
+    let mut worker = JavaRow::new(key, ENTITY_WORKER.to_owned(), fingerprint(found), None);
+    let seconds: Option<i64> = row.number(session::LAST_UPDATE).ok().flatten();
+    worker.updated_at =
+        seconds.map(|seconds| Timestamp::from_epoch_millis(seconds.saturating_mul(1_000)));
+    Ok(Row::Java(worker))
 }
 
 fn java(item: &Item, entity: &str, holds_for: Option<Duration>) -> Result<Row, Problem> {

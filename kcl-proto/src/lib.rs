@@ -13,6 +13,7 @@
 //! | [`shards`] | the stream: lineage, coverage, first leases, cleanup |
 //! | [`consumer`] | the records of one shard: lifecycle, progress, failures, reading |
 //! | [`worker`] | one worker: when its periodic work is due, how it stops |
+//! | [`operate`] | nothing: what people see of a fleet, and why a shard stands still |
 //! | [`kpl`] | nothing: the codec of aggregated records |
 
 #![expect(
@@ -25,6 +26,7 @@ pub mod fleet;
 pub mod kpl;
 pub mod lease;
 pub mod model;
+pub mod operate;
 pub mod recurring;
 pub mod shards;
 pub mod worker;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::model::Lease;
+use crate::model::{Lease, Timestamp};
 
 /// The outcome of a conditional write to a row of type `T`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,10 +52,12 @@ pub struct JavaRow {
     pub fingerprint: String,
     /// How long a leader's lock holds after its last change, or `None` for other rows.
     pub holds_for: Option<Duration>,
+    /// When a worker says that it wrote its row, by its own clock, or `None` for other rows.
+    pub updated_at: Option<Timestamp>,
 }
 
 impl JavaRow {
-    /// Creates a row from its key, kind and content.
+    /// Creates a row from its key, kind and content, without [`updated_at`](Self::updated_at).
     #[must_use]
     pub const fn new(
         key: String,
@@ -63,7 +65,7 @@ impl JavaRow {
         fingerprint: String,
         holds_for: Option<Duration>,
     ) -> Self {
-        Self { key, entity, fingerprint, holds_for }
+        Self { key, entity, fingerprint, holds_for, updated_at: None }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use ruint::Uint;
 
-use crate::model::SequenceNumber;
+use crate::model::{SequenceNumber, Timestamp};
 
 type Bits = Uint<448, 7>;
 
@@ -71,6 +71,18 @@ impl PackedSequence {
     }
 }
 
+impl SequenceNumber {
+    /// Returns when the service stored the record, in whole seconds of its own clock, or `None` if
+    /// the number does not have the layout that Kinesis uses today.
+    ///
+    /// The layout is not documented: use the time for people, never for a decision.
+    #[must_use]
+    pub fn stored_at(self) -> Option<Timestamp> {
+        let seconds = i64::try_from(PackedSequence::pack(self)?.time).ok()?;
+        Some(Timestamp::from_epoch_millis(seconds.saturating_mul(1_000)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +100,7 @@ mod tests {
         let sequence: SequenceNumber = sample.parse().unwrap();
         assert_eq!(PackedSequence::pack(sequence), Some(packed));
         assert_eq!(packed.unpack().unwrap().to_string(), sample);
+        assert_eq!(sequence.stored_at(), Some(Timestamp::from_epoch_millis(1_545_084_650_000)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{LeaseKey, Presence, SessionProgress, Timestamp, WorkerId};
+use crate::model::{LeaseKey, Posted, Presence, SessionProgress, Timestamp, WorkerId};
 
 /// What a worker's row promises about the leases that name the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,12 +46,14 @@ pub struct Session {
     pub dead: Option<WorkerId>,
     /// Java's `lut`: the time of day an hour before the write.
     pub last_update: Timestamp,
+    /// What the worker posts about itself, for people.
+    pub posted: Posted,
 }
 
 impl Session {
     /// Creates the row of a worker with its first heartbeat, which is alive and not leaving.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         worker: WorkerId,
         kind: SessionKind,
         expiry: Duration,
@@ -68,6 +70,7 @@ impl Session {
             is_leaving: false,
             dead: None,
             last_update,
+            posted: Posted::default(),
         }
     }
 

@@ -48,6 +48,21 @@ pub fn workable<'a>(
     })
 }
 
+/// Returns the leases that wait for a parent, each with the first parent that is not finished.
+#[must_use]
+pub fn waiting(
+    leases: &BTreeMap<LeaseKey, Lease>,
+    listed: Option<&[Shard]>,
+) -> BTreeMap<LeaseKey, ShardId> {
+    let family = Family::of(leases, listed);
+    let open = leases.values().filter(|lease| !lease.is_ended());
+    let waiting = open.filter_map(|lease| match family.readiness(lease) {
+        Readiness::Waiting { on } => Some((lease.key.clone(), on)),
+        Readiness::Ready | Readiness::Unknown => None,
+    });
+    waiting.collect()
+}
+
 /// Returns the greatest counter of the parents of `lease`, or 0 without any.
 ///
 /// A take that sets a greater one gives its owner a token above those of all owners of the parents:
