@@ -51,17 +51,18 @@ pub struct FleetReport {
     pub written_by: WrittenBy,
     /// The greatest lag of a shard, or `None` if no lag is known.
     #[cfg_attr(feature = "serde", serde(rename = "lag_max_seconds"))]
-    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_seconds::optional"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_parts::optional"))]
     pub lag_max: Option<Duration>,
     /// How long the stream keeps records, or `None` if the stream was not read.
     #[cfg_attr(feature = "serde", serde(rename = "retention_seconds"))]
-    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_seconds::optional"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_parts::optional"))]
     pub retention: Option<Duration>,
     /// The shards that have leases, in the order of their ids.
     pub shards: Vec<ShardReport>,
     /// The workers, in the order of their ids.
     pub workers: Vec<WorkerReport>,
     /// The hash keys that no lease covers; `None` if a lease does not say which ones it has.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_parts::ranges"))]
     pub uncovered: Option<Vec<HashKeyRange>>,
 }
 

@@ -12,7 +12,7 @@ pub mod fleet_report;
 pub mod look;
 mod progress;
 #[cfg(feature = "serde")]
-mod serde_seconds;
+mod serde_parts;
 pub mod shard_report;
 mod sign_of_life;
 mod state;

@@ -88,7 +88,7 @@ pub struct ShardReport {
     /// How far its processing is behind, to about a third of the owner's expiry; `None` if the rows
     /// do not say.
     #[cfg_attr(feature = "serde", serde(rename = "lag_seconds"))]
-    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_seconds::optional"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_parts::optional"))]
     pub lag: Option<Duration>,
     /// Whether the lag may be less: rows of Java do not say when a shard was caught up.
     pub lag_is_bound: bool,
@@ -101,6 +101,7 @@ pub struct ShardReport {
     /// The lease's counter.
     pub counter: LeaseCounter,
     /// Its hash keys, or `None` on rows of old Java versions.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_parts::range"))]
     pub hash_range: Option<HashKeyRange>,
     /// Its parents.
     pub parents: Vec<ShardId>,
@@ -109,7 +110,7 @@ pub struct ShardReport {
     /// Whether this library wrote the row last, rather than the Java KCL.
     pub is_ours: bool,
     /// What holds it up, as its owner posts.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_seconds::note"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_parts::note"))]
     pub hold_up: Option<HoldUp>,
 }
 

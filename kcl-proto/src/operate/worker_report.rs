@@ -54,11 +54,11 @@ pub struct WorkerReport {
     pub leases: usize,
     /// How long ago it wrote its row, by its own clock; `None` if it has none.
     #[cfg_attr(feature = "serde", serde(rename = "wrote_seconds_ago"))]
-    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_seconds::optional"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_parts::optional"))]
     pub wrote_ago: Option<Duration>,
     /// Its lease expiry; `None` if it does not say.
     #[cfg_attr(feature = "serde", serde(rename = "expiry_seconds"))]
-    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_seconds::optional"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serde_parts::optional"))]
     pub expiry: Option<Duration>,
     /// What proves its leases alive; `None` for Java workers.
     pub liveness: Option<Liveness>,
