@@ -54,7 +54,7 @@ impl Tables {
         let mut free = lease(1, 4, "", 5);
         free.owner = None;
         let mut child = lease(4, 4, "", 0);
-        (child.parents, child.counter) = ([shard(3)].into(), LeaseCounter(0));
+        (child.parents, child.counter, child.owner) = ([shard(3)].into(), LeaseCounter(0), None);
         (child.checkpoint, child.last_write) = (Checkpoint::TrimHorizon, None);
         (child.hash_range, child.caught_up_at) = (lease(3, 4, "", 0).hash_range, None);
         let leases = [

@@ -129,8 +129,8 @@ impl FleetReport {
 
 fn written_by(seen: &Seen<'_>, shards: &[ShardReport]) -> WrittenBy {
     let ours = shards.iter().any(|shard| shard.is_ours);
-    // A lease that no worker took yet is no sign of Java in a table that has our stream's row.
-    let has_start = seen.look.stream().is_some();
+    // A lease that no worker took yet is no sign of Java in a table that is ours.
+    let has_start = ours || seen.look.stream().is_some();
     let is_java = |shard: &&ShardReport| {
         !shard.is_ours && (shard.owner.is_some() || shard.counter.0 > 0 || !has_start)
     };

@@ -193,8 +193,11 @@ fn child_waits_for_its_parent() {
     child.parents = [ShardId::of_number(0).unwrap()].into();
     child.hash_range = Some(HashKeyRange::FULL);
     child.checkpoint = Checkpoint::TrimHorizon;
-    let look = look([lease(0, 1, "a:1"), child], &[worker("a:1", 2)]);
+    (child.last_write, child.counter) = (None, LeaseCounter(0));
+    let mut look = look([lease(0, 1, "a:1"), child], &[worker("a:1", 2)]);
     check(&look, &[ShardState::CaughtUp, ShardState::Blocked], Verdict::Healthy, &[]);
+    look.stream_starts.clear();
+    assert_eq!(report(&look).written_by, WrittenBy::Ours, "no worker took the child yet");
 }
 
 #[test]
