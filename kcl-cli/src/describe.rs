@@ -37,7 +37,7 @@ pub(crate) async fn run(view: &View, arguments: &Describe) -> anyhow::Result<End
 /// Which library writes a table.
 pub(crate) const fn library(written_by: WrittenBy) -> &'static str {
     match written_by {
-        WrittenBy::Empty => "nobody",
+        WrittenBy::Empty => "–",
         WrittenBy::Ours => "ours",
         WrittenBy::Java2 => "Java 2.x",
         WrittenBy::Java3 => "Java 3.x",

@@ -159,10 +159,15 @@ async fn produce(client: Client, stream: String, per_second: u32) -> anyhow::Res
 fn announce(stack: &LocalStack, arguments: &Local) -> anyhow::Result<()> {
     let Local { stream: NewStream { name, shards }, traffic, port, .. } = arguments;
     let (url, workers) = (stack.endpoint_url(), arguments.workers.min(WORKERS_MAX));
-    let flag = if *port == 4567 { "--local".to_owned() } else { format!("--endpoint-url {url}") };
+    let look = if *port == 4567 {
+        "kclctl --local".to_owned()
+    } else {
+        let credentials = "AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test";
+        format!("{credentials} kclctl --region us-east-1 --endpoint-url {url}")
+    };
     print(&format!(
         "Kinesis and DynamoDB answer on {url}; stream {name}, {shards} shards, {traffic} records/s, \
-         {workers} workers.\nAnother terminal: kclctl {flag} describe {name}-consumer\nCtrl-C \
+         {workers} workers.\nAnother terminal: {look} describe {name}-consumer\nCtrl-C \
          stops it.\n"
     ))?;
     Ok(())

@@ -1,7 +1,7 @@
 //! Looks at fleets of Kinesis consumers from their lease tables, without changing anything.
 //!
-//! Whoever may read a lease table can see which worker holds which shard, how far behind it is, and
-//! why it stands still. Tables of the Java KCL are read as well. The program `kclctl` shows what
+//! A lease table shows which worker holds which shard, how far behind it is, and whether it stands
+//! still. Tables of the Java KCL are read as well. The program `kclctl` shows what
 //! this crate finds.
 //!
 //! ```no_run

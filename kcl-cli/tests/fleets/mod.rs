@@ -109,7 +109,7 @@ fn lease(number: u64, count: u64, owner: &str, lag: u64) -> Lease {
     lease
 }
 
-/// The row of a worker that wrote it so many seconds ago.
+/// The row of a worker that wrote it `wrote_ago` seconds ago.
 fn worker(key: &str, wrote_ago: u64) -> Vec<Attribute> {
     let claims = now().before(Duration::from_secs(3_600 + wrote_ago)).epoch_seconds();
     let number = |number: i64| AttributeValue::N(number.to_string());

@@ -65,7 +65,7 @@ pub enum FindingKind {
     AtRisk,
     /// Records wait, and none is done.
     Stuck,
-    /// The owner is dead, and nobody took its lease yet.
+    /// The owner is dead, and no worker has taken its lease yet.
     Expired,
     /// A shard has no owner.
     Unowned,

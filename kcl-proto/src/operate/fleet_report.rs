@@ -3,14 +3,9 @@
 use std::time::Duration;
 
 use crate::model::{HashKeyRange, StreamArn, StreamName, Timestamp};
-use crate::operate::finding::{Finding, Severity, Verdict};
-use crate::operate::findings;
-use crate::operate::look::Seen;
+use crate::operate::finding::{Finding, Verdict};
 use crate::operate::shard_report::{ShardReport, ShardState};
-use crate::operate::state;
-use crate::operate::worker_report::{self, WorkerReport};
-use crate::shards::coverage::gaps;
-use crate::shards::lineage::waiting;
+use crate::operate::worker_report::WorkerReport;
 
 /// Which library writes the leases of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,39 +65,6 @@ impl FleetReport {
     /// The version of its JSON.
     pub const SCHEMA: u32 = 1;
 
-    /// Makes the report of what was seen.
-    #[must_use]
-    pub fn of(seen: &Seen<'_>) -> Self {
-        let look = seen.look;
-        let listed = seen.stream.map(|stream| &*stream.shards);
-        let waiting = waiting(&look.leases, listed);
-        let shards: Vec<_> =
-            look.leases.values().map(|lease| state::report(lease, &waiting, seen)).collect();
-        let workers = worker_report::reports(seen);
-        let start = look.stream();
-        let stream = seen.stream.map(|stream| stream.name.clone());
-        let open = shards.iter().filter(|shard| shard.state != ShardState::Ended);
-        let known = open.clone().filter(|shard| !shard.lag_is_bound);
-        let mut report = Self {
-            schema: Self::SCHEMA,
-            application: seen.application.to_owned(),
-            stream: stream.or_else(|| start.map(|start| start.stream.clone())),
-            stream_arn: start.map(|start| start.arn.clone()),
-            at: look.at,
-            verdict: Verdict::Healthy,
-            findings: Vec::new(),
-            written_by: written_by(seen, &shards),
-            lag_max: known.filter_map(|shard| shard.lag).max(),
-            retention: seen.stream.map(|stream| stream.retention),
-            uncovered: uncovered(&shards),
-            shards,
-            workers,
-        };
-        report.findings = findings::of(&report, seen);
-        report.verdict = report.judge();
-        report
-    }
-
     /// Returns the shards that are not finished.
     pub fn open_shards(&self) -> impl Iterator<Item = &ShardReport> {
         self.shards.iter().filter(|shard| shard.state != ShardState::Ended)
@@ -113,41 +75,4 @@ impl FleetReport {
     pub fn workers_alive(&self) -> usize {
         self.workers.iter().filter(|worker| worker.may_work()).count()
     }
-
-    fn judge(&self) -> Verdict {
-        let mut workable = self.open_shards().filter(|shard| shard.is_workable()).peekable();
-        let is_idle = |shard: &ShardReport| {
-            matches!(shard.state, ShardState::Stuck | ShardState::Unowned | ShardState::Expired)
-        };
-        if workable.peek().is_some() && workable.all(is_idle) {
-            return Verdict::Down;
-        }
-        let is_bad = |finding: &Finding| finding.severity > Severity::Info;
-        if self.findings.iter().any(is_bad) { Verdict::Degraded } else { Verdict::Healthy }
-    }
-}
-
-fn written_by(seen: &Seen<'_>, shards: &[ShardReport]) -> WrittenBy {
-    let ours = shards.iter().any(|shard| shard.is_ours);
-    // A lease that no worker took yet is no sign of Java in a table that is ours.
-    let has_start = ours || seen.look.stream().is_some();
-    let is_java = |shard: &&ShardReport| {
-        !shard.is_ours && (shard.owner.is_some() || shard.counter.0 > 0 || !has_start)
-    };
-    let java = shards.iter().any(|shard| is_java(&shard));
-    match (ours || (has_start && !java && !shards.is_empty()), java) {
-        (false, false) => WrittenBy::Empty,
-        (true, false) => WrittenBy::Ours,
-        (true, true) => WrittenBy::Both,
-        (false, true) if seen.look.java.is_empty() => WrittenBy::Java2,
-        (false, true) => WrittenBy::Java3,
-    }
-}
-
-/// The hash keys without a lease that will be worked on. A finished shard's keys belong to its
-/// children.
-fn uncovered(shards: &[ShardReport]) -> Option<Vec<HashKeyRange>> {
-    let open = shards.iter().filter(|shard| shard.state != ShardState::Ended);
-    let ranges: Option<Vec<_>> = open.map(|shard| shard.hash_range).collect();
-    ranges.map(|ranges| gaps(HashKeyRange::FULL, ranges))
 }

@@ -11,6 +11,7 @@ mod findings;
 pub mod fleet_report;
 pub mod look;
 mod progress;
+mod reporting;
 #[cfg(feature = "serde")]
 mod serde_parts;
 pub mod shard_report;

@@ -20,9 +20,9 @@ const JAVA_STILL: Duration = Duration::from_secs(20);
 /// Whether a worker is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignOfLife {
-    /// Its rows move, or are fresh. It last wrote so long ago by its own clock, if that is known.
+    /// Its rows move, or are fresh. `ago` is the time since it last wrote, by its own clock, if known.
     Alive { ago: Option<Duration> },
-    /// Its rows have stood still for so long.
+    /// Its rows have stood still for this time.
     Silent { since: Duration },
     /// Its row says that it is dead.
     Dead,

@@ -1,28 +1,27 @@
-//! Reports and explanations of small fleets, row by row.
+//! Reports of small fleets, row by row.
 
 use std::time::Duration;
 
 use crate::model::{
     Checkpoint, HashKeyRange, HoldUp, HoldUpKind, JavaRow, KeptProgress, Lease, LeaseCounter,
-    LeaseKey, Liveness, Posted, Presence, Session, Shard, ShardId, StreamStart, Timestamp,
-    UnreadableRow, WorkerId,
+    LeaseKey, Liveness, Posted, Presence, Session, ShardId, StreamStart, Timestamp, UnreadableRow,
+    WorkerId,
 };
 use crate::operate::finding::{FindingKind, Verdict};
 use crate::operate::fleet_report::{FleetReport, WrittenBy};
 use crate::operate::look::{Look, Seen, StreamFacts};
 use crate::operate::shard_report::ShardState;
-use crate::operate::why::{Found, Why, shard_named, spoken};
 use crate::operate::worker_report::WorkerState;
 
 /// When the fleet is looked at, in seconds.
-const NOW: i64 = 100_000;
+pub(super) const NOW: i64 = 100_000;
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_epoch_seconds(seconds)
 }
 
 /// A lease of shard `number` of `count` that `owner` holds, caught up two seconds ago.
-fn lease(number: u64, count: u64, owner: &str) -> Lease {
+pub(super) fn lease(number: u64, count: u64, owner: &str) -> Lease {
     let part = u128::MAX / u128::from(count);
     let start = u128::from(number % count) * part;
     let end = if number % count + 1 == count { u128::MAX } else { start + part - 1 };
@@ -39,13 +38,13 @@ fn lease(number: u64, count: u64, owner: &str) -> Lease {
     lease.written_by(if owner.is_empty() { "gone:0" } else { owner })
 }
 
-fn worker(name: &str, wrote_ago: i64) -> Session {
+pub(super) fn worker(name: &str, wrote_ago: i64) -> Session {
     let expiry = Duration::from_secs(10);
     let last_update = at(NOW - wrote_ago - 3_600);
     Session::from(Presence::new(name.into(), 9, expiry, last_update))
 }
 
-fn look(leases: impl IntoIterator<Item = Lease>, workers: &[Session]) -> Look {
+pub(super) fn look(leases: impl IntoIterator<Item = Lease>, workers: &[Session]) -> Look {
     Look {
         at: at(NOW),
         leases: leases.into_iter().map(|lease| (lease.key.clone(), lease)).collect(),
@@ -279,13 +278,13 @@ fn java_lease(owner: &str) -> Lease {
     lease
 }
 
-fn java_worker(key: &str, wrote: i64) -> JavaRow {
+pub(super) fn java_worker(key: &str, wrote: i64) -> JavaRow {
     let mut row = JavaRow::new(key.into(), "WORKER_METRIC_STATS".into(), format!("{wrote}"), None);
     row.updated_at = Some(at(wrote));
     row
 }
 
-fn java_look(java: Vec<JavaRow>) -> Look {
+pub(super) fn java_look(java: Vec<JavaRow>) -> Look {
     let mut look = look([java_lease("java-1")], &[]);
     look.at = at(1_545_084_650 + 90);
     look.stream_starts.clear();
@@ -323,7 +322,7 @@ fn rows_of_java_2_need_two_looks() {
     assert_eq!(of(&first), WorkerState::Running);
 }
 
-fn posted(kind: HoldUpKind, number: u64, text: &str) -> Session {
+pub(super) fn posted(kind: HoldUpKind, number: u64, text: &str) -> Session {
     let hold_up = HoldUp::new(kind, number, text);
     let mut row = worker("a:1", 2);
     row.posted = match kind {
@@ -353,123 +352,6 @@ fn owner_says_what_holds_its_shard_up() {
     let look = look([lease(0, 1, "a:1")], &[posted(Call, 41, "process_records")]);
     let text = "shard 0 stands still while records wait: process_records 41 s";
     assert_eq!(report(&look).findings[0].text, text);
-}
-
-/// The cause of shard `shard`: the check that failed, and its text.
-fn cause(seen: &Seen<'_>, shard: &str) -> Option<(&'static str, String)> {
-    let why = Why::of(&shard_named(shard), &FleetReport::of(seen), seen);
-    assert_eq!(why.has_cause(), why.advice.is_some(), "{why:?}");
-    let cause = why.checks.into_iter().find(|check| check.found == Found::Cause)?;
-    Some((cause.name, cause.text))
-}
-
-#[track_caller]
-fn check_cause(look: &Look, shard: &str, name: &str, text: &str) {
-    let (found, words) = cause(&Seen::once("app", look), shard).expect("a cause");
-    assert_eq!((found, &*words), (name, text));
-}
-
-#[test]
-fn processed_shard_has_no_cause() {
-    let look = look([lease(0, 1, "a:1")], &[worker("a:1", 2)]);
-    let seen = Seen::once("app", &look);
-    let why = Why::of(&shard_named("0"), &FleetReport::of(&seen), &seen);
-    assert_eq!(why.summary, "Shard 0 is processed: caught-up, 2 s behind.");
-    assert!(!why.has_cause(), "{why:?}");
-}
-
-#[test]
-fn first_check_that_fails_is_the_cause() {
-    let dead = || [worker("a:1", 600), worker("b:1", 1)];
-    let held = || [lease(0, 1, "a:1")];
-    check_cause(&look(held(), &dead()), "0", "owner alive", "its owner a has been silent for 10 m");
-    check_cause(
-        &look([lease(0, 1, "")], &[worker("a:1", 1)]),
-        "0",
-        "owner",
-        "it has no owner, although one worker runs",
-    );
-    let row = posted(HoldUpKind::Call, 41, "process_records");
-    check_cause(
-        &look(held(), &[row]),
-        "0",
-        "processor",
-        "a call of its processor on a has not returned: process_records 41 s",
-    );
-    let row = posted(HoldUpKind::Failing, 7, "no such customer");
-    check_cause(
-        &look(held(), &[row]),
-        "0",
-        "processor",
-        "its processor on a is failing 7: no such customer",
-    );
-    let row = posted(HoldUpKind::Reads, 9, "throttled");
-    check_cause(&look(held(), &[row]), "0", "reads", "reads failing 9: throttled");
-    let row = posted(HoldUpKind::Table, 9, "throttled");
-    let text = "calls of its owner to the lease table fail: throttled";
-    check_cause(&look(held(), &[row]), "0", "lease table", text);
-}
-
-#[test]
-fn cause_is_beyond_the_shard_itself() {
-    let mut child = lease(1, 1, "");
-    child.parents = [ShardId::of_number(0).unwrap()].into();
-    child.checkpoint = Checkpoint::TrimHorizon;
-    let family = look([lease(0, 1, "a:1"), child], &[worker("a:1", 2)]);
-    check_cause(&family, "1", "parents", "its parent, shard 0, is not finished");
-
-    let mut java = java_look(vec![java_worker("java-1", 1_545_084_700)]);
-    java.stream_starts.push(StreamStart::sample());
-    let text = "its row is the Java KCL's, and a Java worker may be alive";
-    check_cause(&java, "0", "library", text);
-    java.java.clear();
-    java.java.push(java_worker("java-1", 1_545_084_000));
-    let text = "its row is the Java KCL's, and no Java worker is alive";
-    check_cause(&java, "0", "library", text);
-}
-
-#[test]
-fn shard_without_a_lease_is_explained() {
-    let mut fleet = look([lease(0, 2, "a:1")], &[worker("a:1", 2)]);
-    let text = "the table has no lease for it, and the stream was not read";
-    check_cause(&fleet, "1", "lease", text);
-    let shard = Shard { id: ShardId::of_number(1).unwrap(), ..Shard::sample() };
-    let (name, retention) = ("orders".into(), Duration::from_hours(24));
-    let stream = StreamFacts { name, shards: vec![shard], retention };
-    let of = |fleet: &Look, shard| {
-        cause(&Seen { stream: Some(&stream), ..Seen::once("app", fleet) }, shard).unwrap().1
-    };
-    assert_eq!(of(&fleet, "1"), "the stream has the shard, and the table has no lease for it");
-    assert_eq!(of(&fleet, "7"), "neither the stream nor the table has it");
-    let (key, problem) = ("shardId-000000000001".into(), "checkpoint is missing".into());
-    fleet.unreadable.push(UnreadableRow::new(key, problem, String::new()));
-    assert_eq!(of(&fleet, "1"), "the row is unreadable: checkpoint is missing");
-}
-
-#[test]
-fn finished_shard_names_its_children() {
-    let mut ended = lease(0, 1, "");
-    ended.checkpoint = Checkpoint::ShardEnd;
-    ended.children = [1, 2].map(|it| ShardId::of_number(it).unwrap()).into();
-    let look = look([ended, lease(1, 2, "a:1"), lease(2, 2, "a:1")], &[worker("a:1", 2)]);
-    let seen = Seen::once("app", &look);
-    let why = Why::of(&shard_named("0"), &FleetReport::of(&seen), &seen);
-    assert_eq!(why.summary, "Shard 0 is finished: its children are 1 and 2.");
-}
-
-#[test]
-fn times_are_spoken() {
-    for (seconds, text) in [
-        (0, "0 s"),
-        (59, "59 s"),
-        (60, "1 m"),
-        (303, "5 m 3 s"),
-        (10_920, "3 h 2 m"),
-        (86_400, "1 d"),
-        (183_600, "2 d 3 h"),
-    ] {
-        assert_eq!(spoken(seconds), text);
-    }
 }
 
 /// Ten thousand leases of two hundred workers.

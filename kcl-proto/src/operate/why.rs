@@ -5,6 +5,7 @@ use std::fmt;
 use crate::model::{HoldUpKind, LeaseKey, ShardId, WorkerId};
 use crate::operate::fleet_report::FleetReport;
 use crate::operate::look::Seen;
+use crate::operate::progress::has_moved;
 use crate::operate::shard_report::{ShardReport, ShardState, note, short_name};
 use crate::operate::worker_report::{WorkerReport, WorkerState};
 
@@ -66,7 +67,7 @@ struct Cause {
     advice: String,
 }
 
-/// A check that found no cause says what it found.
+/// A check that found no cause says what it found; nothing if the rows do not tell.
 type Outcome = Result<String, Cause>;
 
 impl Why {
@@ -105,6 +106,8 @@ impl Why {
             ("progress", case.progress()),
         ] {
             match outcome {
+                // What an owner does not post is not known to be good.
+                Ok(text) if text.is_empty() => {}
                 Ok(text) => why = why.ok(check, text),
                 Err(cause) => return why.caused(check, cause).noting(&case),
             }
@@ -339,7 +342,7 @@ impl Case<'_> {
         let owner = self.shard.owner.as_ref();
         let posted = owner.and_then(|owner| self.seen.look.sessions.get(owner));
         let Some(table) = posted.and_then(|row| row.posted.table.as_ref()) else {
-            return Ok("answers its owner, as far as it says".to_owned());
+            return Ok(String::new());
         };
         let text = format!("calls of its owner to the lease table fail: {}", table.text);
         let advice = if table.text.contains("throttled") {
@@ -352,7 +355,7 @@ impl Case<'_> {
 
     fn processor(&self) -> Outcome {
         let Some(text) = self.posted(&[HoldUpKind::Call, HoldUpKind::Failing]) else {
-            return Ok("neither fails nor takes long, as far as its owner says".to_owned());
+            return Ok(String::new());
         };
         let is_call = self.posted(&[HoldUpKind::Call]).is_some();
         let owner = self.shard.owner.as_ref().map(name_of).unwrap_or_default();
@@ -372,7 +375,7 @@ impl Case<'_> {
 
     fn reads(&self) -> Outcome {
         let Some(text) = self.posted(&[HoldUpKind::Reads]) else {
-            return Ok("work, as far as its owner says".to_owned());
+            return Ok(String::new());
         };
         let advice = if text.contains("throttled") {
             "another application reads the stream too: use enhanced fan-out, or raise \
@@ -389,6 +392,14 @@ impl Case<'_> {
             ShardState::Stuck => {
                 let advice = "look at the owner's log".to_owned();
                 Err(self.waits(format!("no record is done, {lag}"), advice))
+            }
+            ShardState::FallingBehind if self.stands_still() => {
+                let between = spoken(self.seen.between().as_secs());
+                let text = format!("no record was done between two looks {between} apart, {lag}");
+                let advice = "look at the owner's log: its processor takes long, hangs or fails, \
+                              or reads of the shard fail; the rows do not say which"
+                    .to_owned();
+                Err(self.waits(text, advice))
             }
             ShardState::FallingBehind => {
                 let text = format!("more arrives than its processor does, {lag}");
@@ -408,6 +419,12 @@ impl Case<'_> {
             | ShardState::CatchingUp
             | ShardState::Behind => Ok(lag),
         }
+    }
+
+    /// Whether the shard's progress is the same in both looks.
+    fn stands_still(&self) -> bool {
+        let lease = self.seen.look.leases.get(self.shard.shard.as_str());
+        lease.and_then(|lease| has_moved(lease, self.seen)) == Some(false)
     }
 
     fn lag(&self) -> String {
@@ -451,3 +468,7 @@ pub fn shard_named(text: &str) -> ShardId {
     let number = text.parse().ok().and_then(ShardId::of_number);
     number.unwrap_or_else(|| LeaseKey::from(text).shard())
 }
+
+#[cfg(test)]
+#[path = "why_tests.rs"]
+mod tests;
