@@ -120,8 +120,7 @@ impl Lookout {
         rows: &KnownRows,
         now: Moment,
     ) -> impl Iterator<Item = Moment> + use<> {
-        let follows = self.role(now) == Role::Follows;
-        let unproven = (follows && moves.needs_scan(rows, now)).then_some(now);
+        let unproven = moves.needs_scan(rows, now).then_some(now);
         let (stale, copy) = (self.standing.scan_at(self.copy.watch()), &self.copy);
         let at = [stale, copy.all_scan_since(), copy.is_second_since(), unproven];
         let is_large = self.standing.is_large;
